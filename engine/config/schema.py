@@ -1,0 +1,286 @@
+"""Every option of `train_imagenet.py`: its name, type, default, limits and help text.
+
+Section and option names are ffcv-imagenet's where it has them, so that its users feel at home. Three
+things are meant differently, because there they made runs hard to compare: `training.batch_size` is the
+global batch, resolution ramps are shares of the run, and an option that is not known is an error.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.config.options import check_section, option
+from engine.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and where its first weights come from."""
+
+    arch: str = option(
+        "resnet18", "network: a torchvision classification model, or one of ours (small_resnet)"
+    )
+    weights: str = option("", "file of weights to start from (a run's weights.pt); empty: start from scratch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolutionConfig:
+    """Progressive resolution: min_res until start_ramp, then linear up to max_res at end_ramp."""
+
+    min_res: int = option(160, "training resolution at the start, in pixels", low=8, high=1024)
+    max_res: int = option(160, "training resolution at the end, in pixels", low=8, high=1024)
+    start_ramp: float = option(
+        0.0, "share of the run after which the resolution starts to grow", low=0, high=1
+    )
+    end_ramp: float = option(0.0, "share of the run after which the resolution is max_res", low=0, high=1)
+    multiple_of: int = option(32, "resolutions on the ramp are rounded to a multiple of this", low=1, high=64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The two data files and how they are read."""
+
+    train_dataset: str = option("", ".beton file to train on")
+    val_dataset: str = option("", ".beton file to validate on")
+    num_workers: int = option(
+        0, "decoding threads per process; 0: this process's share of the cores", low=0, high=1024
+    )
+    in_memory: bool = option(True, "ask the system to read the whole file into its page cache at the start")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random resized crop and flip (torchvision's law)."""
+
+    min_scale: float = option(
+        0.08, "smallest share of the image's area that a random crop takes", above=0, high=1
+    )
+    max_scale: float = option(
+        1.0, "largest share of the image's area that a random crop takes", above=0, high=1
+    )
+    max_aspect: float = option(
+        4 / 3, "random crops are at most this much wider than high, or higher", low=1, high=4
+    )
+    flip: bool = option(True, "flip half of the training images left to right")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrConfig:
+    """Learning rate by (fractional) epoch."""
+
+    lr: float = option(0.5, "peak learning rate, for the global batch size of the recipe", above=0)
+    lr_schedule_type: str = option(
+        "cyclic", "shape of the schedule", choices=("cyclic", "step", "cosine", "one-cycle")
+    )
+    lr_peak_epoch: float = option(2.0, "epochs until the peak (cyclic, cosine: warm-up; one-cycle)", low=0)
+    step_ratio: float = option(0.1, "step: the learning rate is multiplied by this ...", above=0, high=1)
+    step_length: float = option(30.0, "step: ... every so many epochs", above=0)
+    div_factor: float = option(25.0, "one-cycle: the run starts at lr / div_factor", above=1)
+    final_div_factor: float = option(
+        1e4, "one-cycle: it ends at the start's rate / final_div_factor", above=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    """Where the run's record goes."""
+
+    folder: str = option("runs", "folder that holds one folder per run")
+    name: str = option("", "the run's own folder name; empty: recipe name and start time")
+    log_level: int = option(
+        1, "0: validate and report only at the end; 1: after each epoch, with progress", low=0, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """How accuracy is measured. Plain accuracy (no TTA, 224 px, crop ratio 224/256) is always reported too."""
+
+    batch_size: int = option(512, "images per validation step on each device", low=1)
+    resolution: int = option(
+        256, "validation resolution, in pixels (FixRes: above that of training)", low=8, high=1024
+    )
+    ratio: float = option(224 / 256, "side of the centre crop / short side of the image", above=0, high=1)
+    lr_tta: bool = option(True, "average the probabilities of the image and its left-right flip")
+    plain_resolution: int = option(224, "resolution of the plain result reported beside it", low=8, high=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Optimisation, precision and device."""
+
+    eval_only: bool = option(False, "only validate model.weights, without opening the training data")
+    batch_size: int = option(512, "GLOBAL batch: images per optimizer step over all devices", low=1)
+    device_batch_size: int = option(
+        0, "most images one device takes at once; more are accumulated; 0: no limit", low=0
+    )
+    optimizer: str = option("sgd", "optimizer", choices=("sgd",))
+    momentum: float = option(0.9, "SGD momentum", low=0, high=0.9999)
+    nesterov: bool = option(False, "SGD with Nesterov momentum")
+    weight_decay: float = option(4e-5, "weight decay of weights; norms and biases are never decayed", low=0)
+    epochs: int = option(30, "passes over the training data", low=1)
+    label_smoothing: float = option(
+        0.1, "share of the target spread evenly over all classes", low=0, high=0.99
+    )
+    use_blurpool: bool = option(False, "blur before strided convolutions (antialiased-cnns' filter)")
+    channels_last: bool = option(True, "keep weights and activations in NHWC memory order")
+    precision: str = option(
+        "auto",
+        "arithmetic of forward and backward; auto: bf16 where the device has it, else fp16 on a GPU, else fp32",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    device: str = option(
+        "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
+    )
+    seed: int = option(0, "seed of weights, order, crops and flips", low=0, high=2**31 - 1)
+    resume: str = option("", "run folder to go on with, from its last finished epoch; same recipe and data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """What the run promises. The verdict is measured, and a missed target gives exit code 1."""
+
+    target_top1: float = option(
+        0.0, "accuracy to reach, as a share (0.92 is 92%); 0: no target", low=0, high=1
+    )
+    minutes: float = option(0.0, "minutes of training and validation to reach it in; 0: no limit", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceConfig:
+    """What others published for this recipe; shown beside our figures, never mixed with them."""
+
+    source: str = option("", "who published it")
+    top1: float = option(0.0, "their top-1 accuracy, as a share; 0: none", low=0, high=1)
+    minutes: float = option(0.0, "their training time in minutes; 0: none", low=0)
+    hardware: str = option("", "what they trained on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole run. Constructing it checks every value and every combination (raises UserError)."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    resolution: ResolutionConfig = field(default_factory=ResolutionConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    lr: LrConfig = field(default_factory=LrConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        _check_paths(self)
+        _check_resolution(self.resolution)
+        _check_training(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Where the images are."""
+
+    path: str = option(
+        "",
+        "a folder with one folder of class folders for training and one for validation, or of MNIST-style idx files",
+    )
+    train_folder: str = option("train", "image folder: name of the training split's folder")
+    val_folder: str = option("val", "image folder: name of the validation split's folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """What is written: `train.beton` and `val.beton` in one folder."""
+
+    folder: str = option("", "folder for train.beton and val.beton; made if missing")
+    format: str = option(
+        "jpeg",
+        "how images are stored; proportion: JPEG with probability compress_probability, else raw RGB",
+        choices=("jpeg", "raw", "proportion"),
+    )
+    max_resolution: int = option(
+        500, "shrink images whose longer side exceeds this, in pixels; 0: never", low=0, high=65535
+    )
+    jpeg_quality: int = option(90, "JPEG quality", low=1, high=100)
+    compress_probability: float = option(0.5, "proportion: share of images stored as JPEG", low=0, high=1)
+    subset: int = option(0, "write only so many images of each split, drawn by seed; 0: all", low=0)
+    num_workers: int = option(0, "encoding processes; 0: one per core", low=0, high=1024)
+    page_size: int = option(
+        8, "page size of the file in MiB, a power of two; a stored image must fit into one", low=2, high=2048
+    )
+    seed: int = option(0, "seed of the subset and of the JPEG/raw choice", low=0, high=2**31 - 1)
+    overwrite: bool = option(False, "replace files that are there already")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteConfig:
+    """A whole conversion. Constructing it checks every value (raises UserError)."""
+
+    source: SourceConfig = field(default_factory=SourceConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        if not self.source.path:
+            raise UserError("source.path is not set: pass --source.path=FOLDER, the data set to convert")
+        if not self.output.folder:
+            raise UserError(
+                "output.folder is not set: pass --output.folder=FOLDER for train.beton and val.beton"
+            )
+        if self.output.page_size & (self.output.page_size - 1):
+            raise UserError(
+                f"output.page_size: {self.output.page_size} is not a power of two (2, 4, 8, 16, ...)"
+            )
+
+
+def check_config(config: Any) -> None:
+    """Check every option of every section of a whole configuration."""
+    for name in type(config).__dataclass_fields__:
+        check_section(getattr(config, name), name)
+
+
+def _check_paths(config: TrainConfig) -> None:
+    for key in ("train_dataset", "val_dataset"):
+        needless = key == "train_dataset" and config.training.eval_only
+        if not getattr(config.data, key) and not needless:
+            raise UserError(
+                f"data.{key} is not set: pass --data.{key}=FILE, a file that write_dataset.py wrote"
+            )
+    if config.training.eval_only and not config.model.weights:
+        raise UserError("training.eval_only needs weights to validate: pass --model.weights=RUN/weights.pt")
+    if config.training.eval_only and config.training.resume:
+        raise UserError("training.eval_only and training.resume exclude each other: drop one of them")
+    if config.training.resume and config.model.weights:
+        raise UserError("training.resume brings its own weights: drop model.weights")
+
+
+def _check_resolution(resolution: ResolutionConfig) -> None:
+    if resolution.min_res > resolution.max_res:
+        raise UserError(
+            f"resolution.min_res {resolution.min_res} is above resolution.max_res {resolution.max_res}: swap them"
+        )
+    if resolution.start_ramp > resolution.end_ramp:
+        raise UserError(
+            f"resolution.start_ramp {resolution.start_ramp:g} is after end_ramp {resolution.end_ramp:g}: swap them"
+        )
+
+
+def _check_training(config: TrainConfig) -> None:
+    training, lr = config.training, config.lr
+    peaks = lr.lr_schedule_type != "step" and not training.eval_only
+    if peaks and lr.lr_peak_epoch >= training.epochs:
+        raise UserError(
+            f"lr.lr_peak_epoch {lr.lr_peak_epoch:g} is not before the end of the run (training.epochs "
+            f"{training.epochs}): lower it, for example --lr.lr_peak_epoch={training.epochs / 8:g}"
+        )
+    if lr.lr_schedule_type == "one-cycle" and lr.lr_peak_epoch == 0:
+        raise UserError("lr.lr_peak_epoch: one-cycle needs a rise: set it above 0")
+    if config.augmentation.min_scale > config.augmentation.max_scale:
+        raise UserError("augmentation.min_scale is above augmentation.max_scale: swap them")
+    if training.nesterov and training.momentum == 0:
+        raise UserError("training.nesterov needs training.momentum above 0")
+    if training.device == "cpu" and training.precision == "fp16":
+        raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")
+    if config.budget.minutes and not config.budget.target_top1:
+        raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")

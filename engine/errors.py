@@ -1,0 +1,46 @@
+"""The one exception for a user's mistake, and the one place that turns it into a line and an exit code.
+
+Exit codes: 0 done (and the target, where one was set, met); 1 ran, but missed its target or a check;
+2 the user's input or machine is at fault and the line on stderr says what to do; 130 interrupted by Ctrl-C.
+Anything else is a bug and shows a traceback.
+"""
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Something the user can put right. The message is one line: what, where, what to do."""
+
+
+def describe_os_error(error: OSError, path: Path | str, action: str) -> UserError:
+    """The one line for a system error met while doing `action` (such as "write") on `path`."""
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space or choose another folder",
+        errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+        errno.EACCES: "permission denied: check the owner and mode, or choose another folder",
+        errno.EPERM: "not permitted: check the owner and mode, or choose another folder",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENOENT: "it does not exist: check the path",
+        errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
+        errno.EISDIR: "it is a folder, not a file: check the path",
+        errno.EIO: "the disk reports a read/write error: check the disk",
+    }
+    reason = advice.get(error.errno or 0, error.strerror or str(error))
+    return UserError(f"cannot {action} {path}: {reason}")
+
+
+def run_cli(main: Callable[[], int]) -> NoReturn:
+    """Run `main` and leave the process with its exit code; a UserError becomes one line and exit code 2."""
+    try:
+        code = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        code = 130
+    sys.exit(code)
