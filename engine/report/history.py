@@ -1,0 +1,80 @@
+"""What a log says, read back: its lines, and the run that they tell of once resumed epochs are sorted out."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import describe_os_error
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One run: how it started, its epochs in order, and its result once there is one."""
+
+    start: Line = field(default_factory=dict)
+    epochs: list[Line] = field(default_factory=list)
+    result: Line | None = None
+    resumed_at: list[int] = field(default_factory=list)
+
+    @property
+    def validated(self) -> list[Line]:
+        """The epochs that were followed by a validation."""
+        return [epoch for epoch in self.epochs if epoch.get("top1") is not None]
+
+
+def build_history(lines: list[Line]) -> History:
+    """The run that `lines` tell of.
+
+    A run that went on after an interruption repeats what came after its last checkpoint: the later telling
+    counts, and a result from before it does not.
+    """
+    start: Line = {}
+    epochs: dict[int, Line] = {}
+    result: Line | None = None
+    resumed_at: list[int] = []
+    for line in lines:
+        if line.get("kind") == "start":
+            start, result = line, None
+            at = line.get("resumed_at_epoch")
+            if at is not None:
+                resumed_at.append(at)
+            epochs = {number: epoch for number, epoch in epochs.items() if number <= (at or 0)}
+        elif line.get("kind") == "epoch" and isinstance(line.get("epoch"), int):
+            epochs[line["epoch"]] = line
+        elif line.get("kind") == "result":
+            result = line
+    ordered = [epochs[number] for number in sorted(epochs)]
+    return History(start=start, epochs=ordered, result=result, resumed_at=resumed_at)
+
+
+def read_log(path: Path) -> tuple[list[Line], int]:
+    """The lines of a log file, and how many could not be read. Raises UserError when the file can't be."""
+    try:
+        return parse_log(path.read_bytes())
+    except OSError as error:
+        raise describe_os_error(error, path, "read the log") from None
+
+
+def parse_log(content: bytes) -> tuple[list[Line], int]:
+    """The lines that are whole, and how many are not (a crash can cut the last one in half)."""
+    lines: list[Line] = []
+    unreadable = 0
+    for row in content.split(b"\n"):
+        line = parse_line(row)
+        if line is not None:
+            lines.append(line)
+        elif row.strip():
+            unreadable += 1
+    return lines, unreadable
+
+
+def parse_line(row: bytes) -> Line | None:
+    """One log line, or None when `row` is not a whole one."""
+    try:
+        line = json.loads(row)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None

@@ -1,0 +1,249 @@
+"""The run folder as the trainer writes it: config.yaml, log.jsonl and report.html.
+
+Each log line is on the disk before the call that gives it returns, so that a run that is killed at any moment
+leaves all it knew. Only the first rank writes; on the others the same calls touch no file.
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from engine.config.load import to_dict
+from engine.config.schema import TrainConfig
+from engine.errors import UserError, describe_os_error
+from engine.files import atomic_write
+from engine.report import html, machine
+from engine.report.history import Line, parse_line, parse_log
+from engine.report.summary import closing_summary
+
+CONFIG_NAME = "config.yaml"
+LOG_NAME = "log.jsonl"
+REPORT_NAME = "report.html"
+
+
+class RunRecord:
+    """One run's folder, open for writing (or, with no log, a stand-in that writes nothing)."""
+
+    def __init__(self, folder: Path, config: TrainConfig, recipe: str, log: int | None, lines: list[Line]):
+        self.folder = folder
+        self._config = to_dict(config)
+        self._recipe = recipe
+        self._log = log
+        self._lines = lines
+        self._watchable = config.logging.log_level >= 1
+
+    @classmethod
+    def open(cls, config: TrainConfig, recipe: str, *, writes: bool) -> "RunRecord":
+        """Make the run's folder, or continue the one that training.resume names.
+
+        On ranks that don't write, `folder` is right only where the configuration names it: the folder of an
+        unnamed new run carries the first rank's start time. Raises UserError for a name that is taken, a
+        folder that can't be resumed, a full disk and the like.
+        """
+        if config.training.resume:
+            folder = Path(config.training.resume)
+            lines, log = _continue_log(folder) if writes else ([], None)
+        else:
+            folder = _new_folder(config, recipe)
+            lines, log = [], (_new_log(folder) if writes else None)
+        record = cls(folder, config, recipe, log, lines)
+        try:
+            record._write_config()
+        except BaseException:
+            record.close()
+            if writes and not config.training.resume:
+                _discard_new(folder)
+            raise
+        return record
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Log what is run, on what, with what; `facts` are the trainer's."""
+        if self._log is None:
+            return
+        mine = {
+            "versions": machine.versions(),
+            "machine": machine.machine(),
+            "revision": machine.revision(),
+            "command": list(sys.argv),
+            "name": self.folder.name,
+            "recipe": self._recipe,
+        }
+        self._append("start", {**facts, **mine})
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Log a finished epoch and, unless log_level is 0, renew the report so that the run can be watched."""
+        if self._log is None:
+            return
+        self._append("epoch", entry)
+        if self._watchable:
+            try:
+                self._write_report()
+            # The log is what counts: a picture of it that can't be drawn must not end hours of training.
+            except Exception as error:  # noqa: BLE001
+                notice(f"the report could not be renewed after this epoch: {error}")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Log the result, write the report, and say on the terminal what came out."""
+        if self._log is None:
+            return
+        self._append("result", result)
+        self._write_report()
+        print(closing_summary(self._config, self._lines), f"report     {self.folder / REPORT_NAME}", sep="\n")
+
+    def close(self) -> None:
+        """Close the log; calling it again does nothing."""
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, kind: str, facts: dict[str, Any]) -> None:
+        assert self._log is not None
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        line = {"kind": kind, "time": now, **plain(facts)}
+        _write_line(self._log, line, self.folder / LOG_NAME)
+        self._lines.append(line)
+
+    def _write_config(self) -> None:
+        if self._log is None:
+            return
+        # Read back with -C, the file should repeat the run, not resume it.
+        training = {**self._config["training"], "resume": ""}
+        text = yaml.safe_dump({**self._config, "training": training}, sort_keys=False, allow_unicode=True)
+        with atomic_write(self.folder / CONFIG_NAME) as file:
+            file.write(text.encode())
+
+    def _write_report(self) -> None:
+        with atomic_write(self.folder / REPORT_NAME) as file:
+            file.write(html.render(self._config, self._lines).encode())
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: NaN and infinities become null, tensors and NumPy scalars numbers."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def notice(text: str) -> None:
+    """A line for the user that is not an error."""
+    print(f"notice: {text}", file=sys.stderr, flush=True)
+
+
+def _new_folder(config: TrainConfig, recipe: str) -> Path:
+    name, parent = config.logging.name, Path(config.logging.folder)
+    if name:
+        if name in (".", "..") or "/" in name:
+            raise UserError(
+                f"logging.name: {name!r} is not a folder name: the folder around it is logging.folder"
+            )
+        return parent / name
+    stamp = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    taken = [path.name for path in parent.glob(f"{stamp}*")] if parent.is_dir() else []
+    # Two runs started within one second.
+    return parent / (stamp if not taken else f"{stamp}-{len(taken) + 1}")
+
+
+def _new_log(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An empty log is left by a run that failed before it began; its name is free.
+        if (folder / LOG_NAME).exists() and (folder / LOG_NAME).stat().st_size > 0:
+            raise UserError(
+                f"{folder} holds a run already: choose another --logging.name, or go on with it by "
+                f"--training.resume={folder}"
+            )
+        return _open_log(folder)
+    except OSError as error:
+        raise describe_os_error(error, folder, "make the run folder") from None
+
+
+def _continue_log(folder: Path) -> tuple[list[Line], int]:
+    path = folder / LOG_NAME
+    if not path.is_file():
+        raise UserError(
+            f"training.resume: {folder} is not a run folder (it holds no {LOG_NAME}): check the path"
+        )
+    try:
+        log = _open_log(folder)
+    except OSError as error:
+        raise describe_os_error(error, path, "write") from None
+    try:
+        content = os.pread(log, os.fstat(log).st_size, 0)
+        lines, unreadable = parse_log(content)
+        if unreadable:
+            notice(f"{path}: left out {unreadable} line(s) that are not whole, as a crash leaves them")
+        _mend_end(log, content)
+    except OSError as error:
+        os.close(log)
+        raise describe_os_error(error, path, "continue") from None
+    return lines, log
+
+
+def _open_log(folder: Path) -> int:
+    """The log, locked against a second process. Raises OSError, and UserError when it is in use."""
+    log = os.open(folder / LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        # A POSIX lock: it ends with this process even when a worker that it forked lives on.
+        fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(log)
+        raise UserError(
+            f"{folder} is in use by another process: wait for it or choose another folder"
+        ) from None
+    except OSError:
+        pass  # some network file systems know no locks
+    return log
+
+
+def _mend_end(log: int, content: bytes) -> None:
+    """Make the log end with a whole line, so that the next one starts on its own."""
+    kept, _, tail = content.rpartition(b"\n")
+    if tail and parse_line(tail) is not None:
+        os.write(log, b"\n")
+    elif tail:
+        os.ftruncate(log, len(kept) + 1 if b"\n" in content else 0)
+
+
+def _write_line(log: int, line: Line, path: Path) -> None:
+    """Append one line and wait until the disk has it; on an error nothing of it stays."""
+    content = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+    size = os.fstat(log).st_size
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(log, content[written:])
+        os.fsync(log)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.ftruncate(log, size)
+        raise describe_os_error(error, path, "write") from None
+
+
+def _discard_new(folder: Path) -> None:
+    """Take back a folder in which nothing could be written."""
+    with contextlib.suppress(OSError):
+        (folder / LOG_NAME).unlink()
+        folder.rmdir()

@@ -1,0 +1,68 @@
+"""Numbers as people read them, shared by the terminal and the HTML page. Unknown values become a dash."""
+
+import math
+from typing import Any
+
+MISSING = "–"
+
+
+def percent(share: Any, digits: int = 2) -> str:
+    """0.9231 -> "92.31%"."""
+    return MISSING if not _known(share) else f"{100 * share:.{digits}f}%"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """2.34567 -> "2.346"."""
+    return MISSING if not _known(value) else f"{value:.{digits}f}"
+
+
+def count(value: Any) -> str:
+    """1281167 -> "1,281,167"."""
+    return MISSING if not _known(value) else f"{round(value):,}"
+
+
+def rate(value: Any) -> str:
+    """Three figures or so: 845 -> "845", 12345 -> "12.3k"."""
+    if not _known(value):
+        return MISSING
+    if value < 10_000:
+        return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    return f"{value / 1000:.1f}k" if value < 999_500 else f"{value / 1e6:.2f}M"
+
+
+def significant(value: Any) -> str:
+    """Learning rates and the like: 0.000123456 -> "0.000123", 1e-7 -> "1e-07"."""
+    return MISSING if not _known(value) else f"{value:.3g}"
+
+
+def duration(seconds: Any) -> str:
+    """7.31 -> "7.3 s", 149 -> "2 min 29 s", 4620 -> "1 h 17 min"."""
+    if not _known(seconds):
+        return MISSING
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def megabytes(value: Any) -> str:
+    """812.4 -> "812 MB", 20480 -> "20.0 GB"."""
+    if not _known(value):
+        return MISSING
+    return f"{value:.0f} MB" if value < 10_000 else f"{value / 1024:.1f} GB"
+
+
+def setting(value: Any) -> str:
+    """A configuration value as one would write it in a recipe."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) if value != "" else "(empty)"
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
