@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# Makes this machine ready: system packages (Debian/Ubuntu, only those missing), uv, and the locked environment.
+#
+#   scripts/setup.sh [setup|speedrun|test] [auto|default|dev|lower]
+#
+# The first word says what it is for: `speedrun` also wants Fashion-MNIST's package, `test` also the developer's
+# tools and a Chromium for the report's screenshot. The second names a set of requirements/; `auto` takes what is
+# needed, and `lower` by itself where the GPU or its driver is too old for the newest torch.
+#
+#   VENV=DIR      where the environment goes (.venv)
+#   UV_PYTHON=X   the Python to use (3.12, or a path), else a suitable one on this machine, else uv fetches one
+#
+# Quiet and quick when nothing is to do; safe to run twice at once. Works from any folder, as root or with sudo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+purpose=${1:-setup}
+set_wanted=${2:-auto}
+venv=${VENV:-.venv}
+stamp=$venv/.engine-setup
+log=.tools/setup.log
+
+case $purpose in setup | speedrun | test) ;; *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;; esac
+case $set_wanted in
+    auto | default | dev | lower) ;;
+    *) echo "setup: unknown set '$set_wanted' (choose from auto, default, dev, lower)" >&2; exit 2 ;;
+esac
+
+say() { echo "setup: $*"; }
+die() { echo "setup: $*" >&2; exit 1; }
+
+# hash_of SET: changes whenever what would be installed changes.
+hash_of() { cat "requirements/$1.txt" requirements/build.txt | sha256sum | cut -c1-16; }
+
+# The set in place, when it is complete and up to date, else nothing.
+set_in_place() {
+    local name="" hash=""
+    [ -x "$venv/bin/python" ] && [ -r "$stamp" ] || return 0
+    read -r name hash <"$stamp" || return 0
+    if [ -r "requirements/$name.txt" ] && [ "$(hash_of "$name")" = "$hash" ]; then echo "$name"; fi
+}
+
+# dev and lower hold all that default holds; lower stays once chosen, until another is asked for by name.
+satisfied() {
+    local have; have=$(set_in_place)
+    case $set_wanted/$purpose/$have in
+        */*/) false ;;
+        auto/speedrun/*) true ;;
+        auto/*/dev | auto/*/lower) true ;;
+        auto/*) false ;;
+        *) [ "$have" = "$set_wanted" ] ;;
+    esac
+}
+
+# ---- system packages ------------------------------------------------------------------------------------------------
+
+has_python_h() { "$1" -c 'import os, sysconfig as s; open(os.path.join(s.get_path("include"), "Python.h"))' 2>/dev/null; }
+
+suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+
+missing_packages() {
+    local packages=()
+    command -v g++ >/dev/null || packages+=(g++)
+    if command -v pkg-config >/dev/null; then
+        pkg-config --exists libturbojpeg || packages+=(libturbojpeg0-dev)
+        pkg-config --exists opencv4 || packages+=(libopencv-dev)
+    else
+        packages+=(pkg-config libturbojpeg0-dev libopencv-dev)
+    fi
+    # A private uv needs a Python that can make a venv; building ffcv needs the headers of the Python it is built for.
+    if ! command -v uv >/dev/null && ! /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        packages+=(python3-venv)
+    fi
+    if [ -z "${UV_PYTHON:-}" ] && suitable /usr/bin/python3 && ! has_python_h /usr/bin/python3; then
+        packages+=(python3-dev)
+    fi
+    echo "${packages[@]}"
+}
+
+# Things one purpose would like and can do without; each is tried once, and again by a plain `make setup`.
+wished_packages() {
+    local packages=()
+    if [ "$purpose" = speedrun ] && [ ! -d /usr/share/dataset-fashion-mnist ]; then packages+=(dataset-fashion-mnist); fi
+    if [ "$purpose" = test ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
+        packages+=(chromium)
+    fi
+    local name
+    for name in "${packages[@]}"; do [ -e ".tools/tried-$name" ] || echo "$name"; done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo DEBIAN_FRONTEND=noninteractive "$@"; fi
+}
+
+can_be_root() {
+    [ "$(id -u)" = 0 ] && return 0
+    command -v sudo >/dev/null || return 1
+    [ -t 0 ] || sudo -n true 2>/dev/null # with a terminal, sudo may ask for the password
+}
+
+apt_update() {
+    [ -z "${apt_updated:-}" ] || return 0
+    apt_updated=1
+    as_root apt-get update -q </dev/null >>"$log" 2>&1
+}
+
+apt_install() {
+    as_root apt-get install -y -q --no-install-recommends "$@" </dev/null >>"$log" 2>&1
+}
+
+install_system_packages() {
+    local missing; missing=$(missing_packages)
+    [ -n "$missing" ] || return 0
+    local system; system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}") || system=unknown
+    command -v apt-get >/dev/null ||
+        die "no apt-get on this system ($system): install what Debian calls $missing by your own means, then try again"
+    can_be_root || die "these need root, and sudo is not to be had: apt-get install $missing"
+    say "installing system packages (a few minutes): $missing"
+    apt_update || true # an unreachable extra source must not stop what the others have
+    # shellcheck disable=SC2086
+    apt_install $missing || {
+        grep -E '^E:|Err:' "$log" | tail -n 4 >&2
+        die "apt-get could not install: $missing (no network, or not in this system's sources? details: $log)"
+    }
+    missing=$(missing_packages)
+    [ -z "$missing" ] || die "still missing after installation: $missing (details: $log)"
+}
+
+install_wished_packages() {
+    local wished=$1 name
+    command -v apt-get >/dev/null && can_be_root || { for name in $wished; do touch ".tools/tried-$name"; done; return 0; }
+    for name in $wished; do
+        touch ".tools/tried-$name"
+        # Lists may be absent (container images) or old: refresh once, then ask whether there is anything to install.
+        apt_update || true
+        if ! LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+            say "$name is not in this system's sources: going on without"
+            continue
+        fi
+        say "installing system package (wanted, not needed): $name"
+        apt_install "$name" || say "could not install $name: going on without (details: $log)"
+    done
+}
+
+# ---- the environment ------------------------------------------------------------------------------------------------
+
+# CUDA 13, which the newest torch is built for, left out GPUs before 7.5 and drivers before 580.
+gpu_too_old() {
+    local capability driver
+    command -v nvidia-smi >/dev/null || return 1
+    while IFS=', ' read -r capability driver; do
+        case $capability in [0-9]*.[0-9]*) ;; *) continue ;; esac
+        if [ "${capability/./}" -lt 75 ] || [ "${driver%%.*}" -lt 580 ]; then return 0; fi
+    done < <(nvidia-smi --query-gpu=compute_cap,driver_version --format=csv,noheader 2>/dev/null)
+    return 1
+}
+
+choose_set() {
+    if [ "$set_wanted" != auto ]; then
+        echo "$set_wanted"
+    elif gpu_too_old; then
+        say "this GPU or its driver is too old for the newest torch: taking the lower set" >&2
+        echo lower
+    elif [ "$purpose" = speedrun ]; then
+        echo default
+    else
+        echo dev
+    fi
+}
+
+# Prints what uv takes as --python: a path with headers, or a version for uv to find or fetch.
+choose_python() {
+    if [ -n "${UV_PYTHON:-}" ]; then echo "$UV_PYTHON"; return; fi
+    local name path
+    for name in python3 python3.12 python3.13 python3.11 /usr/bin/python3; do
+        path=$(command -v "$name") || continue
+        if suitable "$path" && has_python_h "$path"; then "$path" -c 'import sys; print(sys.executable)'; return; fi
+    done
+    say "no Python 3.11 to 3.13 with its headers here: uv will fetch one" >&2
+    echo 3.12
+}
+
+# run_uv WHAT ARG...: shows uv's own progress on a terminal, keeps it in the log elsewhere.
+run_uv() {
+    local what=$1 status=0; shift
+    # As ffcv asks for every OpenCV library by name, --as-needed keeps the three it uses.
+    if [ -t 2 ]; then
+        LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}" "$uv" "$@" 2> >(tee -a "$log" >&2) || status=$?
+    else
+        LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}" "$uv" "$@" >>"$log" 2>&1 || status=$?
+    fi
+    [ "$status" = 0 ] && return 0
+    [ -t 2 ] || tail -n 12 "$log" >&2
+    if tail -n 30 "$log" | grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable'; then
+        die "could not $what: the network or the package index is not to be had (details: $log)"
+    elif tail -n 30 "$log" | grep -qi 'no space left'; then
+        die "could not $what: the disk is full; about 12 GB are needed, uv's cache included (details: $log)"
+    fi
+    die "could not $what (details: $log)"
+}
+
+imports() { "$venv/bin/python" -c 'import torch, torchvision, ffcv' >>"$log" 2>&1; }
+
+install_environment() {
+    local name python
+    uv=$(scripts/find_uv.sh)
+    name=$(choose_set)
+    python=$(choose_python)
+    if ! suitable "$venv/bin/python" || [ -n "${UV_PYTHON:-}" ]; then
+        run_uv "make $venv with Python $python" venv --clear --python "$python" "$venv"
+    fi
+    say "installing the locked environment ($name) into $venv: about 3 GB to download the first time"
+    rm -f "$stamp"
+    local sync=(pip sync --python "$venv/bin/python" --require-hashes
+        --build-constraints requirements/build.txt "requirements/$name.txt")
+    run_uv "install requirements/$name.txt" "${sync[@]}"
+    if ! imports; then
+        # uv keeps wheels it built: one built before a change of the system's OpenCV no longer loads. Build it anew.
+        say "building ffcv anew for this system's libraries"
+        run_uv "build ffcv" "${sync[@]}" --reinstall-package ffcv --refresh-package ffcv
+        imports || { tail -n 5 "$log" >&2; die "the environment is installed but does not import (details: $log)"; }
+    fi
+    echo "$name $(hash_of "$name")" >"$stamp"
+    say "ready: $("$venv/bin/python" -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)')"
+}
+
+if [ "$purpose" = setup ]; then rm -f .tools/tried-*; fi
+wished=$(wished_packages)
+if satisfied && [ -z "$wished" ]; then exit 0; fi
+
+mkdir -p .tools
+exec 9>.tools/lock
+if command -v flock >/dev/null && ! flock -n 9; then
+    say "waiting for another set-up in this folder"
+    flock 9
+fi
+: >"$log"
+if [ -n "$wished" ]; then install_wished_packages "$wished"; fi
+if ! satisfied; then
+    install_system_packages
+    install_environment
+fi
