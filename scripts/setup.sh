@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine ready: system packages (Debian/Ubuntu, only those missing), uv, and the locked environment.
 #
-#   scripts/setup.sh [setup|speedrun|test] [auto|default|dev|lower]
+#   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower]
 #
 # The first word says what it is for: `speedrun` also wants Fashion-MNIST's package, `test` also the developer's
 # tools and a Chromium for the report's screenshot. The second names a set of requirements/; `auto` takes what is
@@ -20,7 +20,10 @@ venv=${VENV:-.venv}
 stamp=$venv/.engine-setup
 log=.tools/setup.log
 
-case $purpose in setup | speedrun | test) ;; *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;; esac
+case $purpose in
+    setup | speedrun | test | lint | bench | gpu) ;;
+    *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
+esac
 case $set_wanted in
     auto | default | dev | lower) ;;
     *) echo "setup: unknown set '$set_wanted' (choose from auto, default, dev, lower)" >&2; exit 2 ;;
@@ -32,11 +35,12 @@ die() { echo "setup: $*" >&2; exit 1; }
 # hash_of SET: changes whenever what would be installed changes.
 hash_of() { cat "requirements/$1.txt" requirements/build.txt | sha256sum | cut -c1-16; }
 
+needs_dev() { [ "$purpose" != speedrun ] && [ "$purpose" != bench ]; }
+
 # The set in place, when it is complete and up to date, else nothing.
 set_in_place() {
-    local name="" hash=""
-    [ -x "$venv/bin/python" ] && [ -r "$stamp" ] || return 0
-    read -r name hash <"$stamp" || return 0
+    local name hash
+    [ -x "$venv/bin/python" ] && read -r name hash 2>/dev/null <"$stamp" || return 0
     if [ -r "requirements/$name.txt" ] && [ "$(hash_of "$name")" = "$hash" ]; then echo "$name"; fi
 }
 
@@ -45,9 +49,8 @@ satisfied() {
     local have; have=$(set_in_place)
     case $set_wanted/$purpose/$have in
         */*/) false ;;
-        auto/speedrun/*) true ;;
         auto/*/dev | auto/*/lower) true ;;
-        auto/*) false ;;
+        auto/*) ! needs_dev ;;
         *) [ "$have" = "$set_wanted" ] ;;
     esac
 }
@@ -156,15 +159,19 @@ gpu_too_old() {
 }
 
 choose_set() {
+    local before=none
+    read -r before _ 2>/dev/null <"$stamp" || true
     if [ "$set_wanted" != auto ]; then
         echo "$set_wanted"
+    elif [ "$before" = lower ] || [ "$before" = dev ]; then
+        echo "$before"
     elif gpu_too_old; then
         say "this GPU or its driver is too old for the newest torch: taking the lower set" >&2
         echo lower
-    elif [ "$purpose" = speedrun ]; then
-        echo default
-    else
+    elif needs_dev; then
         echo dev
+    else
+        echo default
     fi
 }
 
@@ -210,7 +217,7 @@ install_environment() {
         run_uv "make $venv with Python $python" venv --clear --python "$python" "$venv"
     fi
     say "installing the locked environment ($name) into $venv: about 3 GB to download the first time"
-    rm -f "$stamp"
+    echo "$name incomplete" >"$stamp"
     local sync=(pip sync --python "$venv/bin/python" --require-hashes
         --build-constraints requirements/build.txt "requirements/$name.txt")
     run_uv "install requirements/$name.txt" "${sync[@]}"

@@ -1,0 +1,51 @@
+# The project's commands. `make speedrun` and `make test` set up all they need on a fresh Debian/Ubuntu machine.
+#
+#   make PYTHON=python3 TARGET   uses that Python as it is and sets nothing up (an offline machine, a conda
+#                                environment)
+#   make setup SET=lower         installs the lower bound (a V100, an older driver); SET=default, dev likewise
+
+PYTHON ?= .venv/bin/python
+SET ?= auto
+STAGE ?= loader
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup speedrun test lint bench gpu lock
+
+setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
+results = benchmarks/results/$(1)_$(shell date +%F).json
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what is missing: system packages, uv, the locked environment in .venv
+	$(call setup_for,setup,$(SET))
+
+speedrun: ## the whole job on real images: data set, training, accuracy target, report
+	$(call setup_for,speedrun)
+	@$(PYTHON) -m engine speedrun
+
+test: ## every test this machine can run
+	$(call setup_for,test)
+	$(PYTHON) -m pytest
+
+lint: ## style, format, types
+	$(call setup_for,lint)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: ## one benchmark on this machine (STAGE=loader, AGAINST=peer), recorded under benchmarks/results/
+	$(call setup_for,bench)
+	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) \
+		--json $(call results,$(STAGE)_$(shell nproc)-cores)
+
+gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/results/
+	$(call setup_for,gpu)
+	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
+		"make gpu: torch sees no CUDA device here; `$(PYTHON) -m engine doctor` says why")'
+	$(PYTHON) -m pytest -m gpu || [ $$? -eq 5 ] # 5: no test is marked gpu
+	$(PYTHON) -m benchmarks loader --device cuda --json \
+		$(call results,loader_$(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--'))
+
+lock: ## pin anew after a change of dependencies in pyproject.toml (UPGRADE=1: to the newest)
+	scripts/lock.sh
