@@ -1,0 +1,60 @@
+"""The binary layout of a .beton (ffcv's version 2), declared once as little-endian dtypes.
+
+A file is: header, one descriptor for each field, one metadata entry for each sample, then data pages that
+start at multiples of the page size, then (in files of ours) the manifest, and last the allocation table,
+which runs to the end of the file. The dtypes are declared here rather than imported because importing ffcv
+brings in torch and numba, seconds that opening or writing a file has no need of;
+tests/data/test_layout.py holds them equal to ffcv's.
+"""
+
+import numpy as np
+
+VERSION = 2
+
+HEADER = np.dtype(
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ],
+    align=True,
+)
+
+FIELD = np.dtype([("type_id", "<u1"), ("name", "<u1", (16,)), ("arguments", "<u1", (1024,))], align=True)
+
+INT_FIELD = 1
+RGB_IMAGE_FIELD = 2
+
+IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
+LABEL = np.dtype("<i8")
+
+MODE_JPEG = 0
+MODE_RAW = 1
+
+ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
+
+# Where the manifest lies. This record sits in the label descriptor's `arguments`, which ffcv ignores.
+MANIFEST_MAGIC = b"ENGMANI1"
+MANIFEST_VERSION = 1
+MANIFEST_RECORD = np.dtype(
+    [("magic", "S8"), ("version", "<u4"), ("crc32", "<u4"), ("offset", "<u8"), ("size", "<u8")]
+)
+
+# ffcv stores width and height in 16 bits; libjpeg stops a little earlier.
+MAX_SIDE = 65535
+MAX_JPEG_SIDE = 65500
+
+
+def sample_dtype(field_types: list[int]) -> np.dtype[np.void]:
+    """The dtype of one sample's metadata, for fields of these type ids in file order."""
+    of_type = {RGB_IMAGE_FIELD: IMAGE, INT_FIELD: LABEL}
+    return np.dtype(
+        [(f"f{place}", of_type[type_id]) for place, type_id in enumerate(field_types)], align=True
+    )
+
+
+def align_up(offset: int, page_size: int) -> int:
+    """The first multiple of `page_size` at or after `offset` (bytes)."""
+    return -(-offset // page_size) * page_size

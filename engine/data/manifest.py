@@ -1,0 +1,93 @@
+"""What a .beton says about itself: class names, source ids, settings, versions, counts.
+
+It is JSON, compressed and stored inside the .beton, between the last data page and ffcv's allocation table,
+where stock ffcv never looks. It holds nothing that depends on the time, the machine's paths or the number of
+workers, so that the same input and settings give the same bytes.
+"""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The record of one split's file. Sequences follow the order of the file's samples or labels."""
+
+    split: str
+    """Which split: "train" or "val"."""
+    classes: tuple[str, ...]
+    """Label -> name."""
+    ids: tuple[str, ...]
+    """Sample -> where its image came from, such as "n01440764/n01440764_18.JPEG"."""
+    source: str
+    """The kind of source, such as "image folder"."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The conversion's options that decide the file's content."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Tool -> version."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Samples by storage mode: "samples", "jpeg", "raw"."""
+    created_by: str = ""
+    """The program that wrote the file."""
+
+    def to_bytes(self) -> bytes:
+        """The manifest as compressed JSON, the same bytes for the same content."""
+        # ASCII with escapes, so that file names that are no valid UTF-8 survive the round trip.
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return zlib.compress(text.encode("utf-8"), level=6)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Read what `to_bytes` made; keys that a later version added are ignored.
+
+        Raises ValueError when the bytes are not a manifest.
+        """
+        try:
+            content = json.loads(zlib.decompress(data))
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        known = {item.name for item in dataclasses.fields(cls)}
+        values = {key: value for key, value in content.items() if key in known}
+        for key in ("classes", "ids"):
+            if not isinstance(values.get(key), list) or not all(isinstance(x, str) for x in values[key]):
+                raise ValueError(f"{key} is not a list of names")
+            values[key] = tuple(values[key])
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+def check_same_classes(train: Sequence[str], val: Sequence[str], where: str) -> None:
+    """Raise UserError naming the first differences when the two lists (label -> name) differ.
+
+    `where` says in the message whose lists these are.
+    """
+    if list(train) == list(val):
+        return
+    only_train = [name for name in train if name not in set(val)]
+    only_val = [name for name in val if name not in set(train)]
+    if only_train or only_val:
+        parts = [
+            f"only in {split}: {_first(names)}"
+            for split, names in (("train", only_train), ("val", only_val))
+            if names
+        ]
+        detail = "; ".join(parts)
+    else:
+        label = next(i for i, (a, b) in enumerate(zip(train, val, strict=True)) if a != b)
+        detail = f"the order differs: label {label} is {train[label]!r} in train and {val[label]!r} in val"
+    raise UserError(f"train and val have different classes in {where}: {detail}")
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(repr(name) for name in names[:count]) + more

@@ -1,0 +1,64 @@
+"""What a conversion shows while it runs: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+_LOG_SECONDS = 30.0
+
+
+class Progress:
+    """Images done of `total`, with rate, remaining time and bytes written. Use as a context manager.
+
+    The bar goes to stderr and vanishes at the end, so that an error's line stands alone. Where stderr is no
+    terminal, plain lines go to stdout every half minute instead.
+    """
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name = name
+        self.total = total
+        self.done = 0
+        self.started = self._printed = time.monotonic()
+        on_terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=name, unit=" images", leave=False) if on_terminal else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def update(self, images: int, bytes_written: int) -> None:
+        """`images` more are done; the file now has `bytes_written` bytes."""
+        self.done += images
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{human_bytes(bytes_written)} written", refresh=False)
+            self._bar.update(images)
+        elif time.monotonic() - self._printed >= _LOG_SECONDS:
+            self._printed = time.monotonic()
+            rate = self.done / self.seconds
+            left = (self.total - self.done) / rate / 60
+            print(
+                f"{self.name}: {self.done:,} of {self.total:,} images, {rate:,.0f} images/s, "
+                f"{human_bytes(bytes_written)} written, {left:.1f} min left",
+                flush=True,
+            )
+
+
+def human_bytes(count: float) -> str:
+    """Such as "12.3 MB" (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,137 @@
+"""Images in class folders: `<split>/<class>/**/<name>.jpg`, the layout of ImageNet and torchvision.
+
+A label is the index of its class among the sorted class names. Files are taken in sorted order, at any depth
+below the class folder; hidden ones are passed over, and so are those without an image's extension (with a note).
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.schema import SourceConfig
+from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.pixels import read_rgb
+from engine.errors import UserError, describe_os_error
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+# What the folders are called elsewhere; used only to suggest an option, never to guess.
+_USUAL_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "test", "testing", "eval"),
+}
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads images below `root` by their path relative to it."""
+
+    root: Path
+
+    def read(self, sample_id: str) -> NDArray[np.uint8]:
+        """Pixels, RGB, uint8 of shape (height, width, 3). Raises UserError naming the file."""
+        return read_rgb(self.root / sample_id)
+
+    def where(self, sample_id: str) -> str:
+        """The file's path."""
+        return printable(self.root / sample_id)
+
+
+def find(config: SourceConfig, split: Split) -> Source:
+    """Scan `split` of the image folder at `config.path`. Raises UserError when it cannot be used as one."""
+    root = _split_folder(config, split)
+    classes, loose = _class_folders(root)
+    if not classes:
+        advice = "put each class's images into a folder of the class's name"
+        found = f"{loose} images lie directly in it" if loose else "it holds neither folders nor images"
+        raise UserError(f"no class folders in {printable(root)}: {found}; {advice}")
+    labels: list[int] = []
+    ids: list[str] = []
+    skipped: list[str] = []
+    empty: list[str] = []
+    for label, name in enumerate(classes):
+        images = 0
+        for relative in _files_below(root, name):
+            if relative.lower().endswith(EXTENSIONS):
+                ids.append(relative)
+                images += 1
+            else:
+                skipped.append(relative)
+        labels.extend([label] * images)
+        if not images:
+            empty.append(name)
+    _refuse_empty(root, empty)
+    notes = _notes(split, loose, skipped)
+    reader = FolderReader(root)
+    return Source(kind="image folder", classes=classes, labels=labels, ids=ids, reader=reader, notes=notes)
+
+
+def _split_folder(config: SourceConfig, split: Split) -> Path:
+    base, name = Path(config.path), getattr(config, f"{split}_folder")
+    root = base / name
+    if name and root.is_dir():
+        return root
+    other = config.val_folder if split == "train" else config.train_folder
+    found = sorted(
+        entry.name for entry in _entries(base) if entry.is_dir() and not entry.name.startswith(".")
+    )
+    named = ", ".join(printable(folder) for folder in found[:10]) + (", ..." if len(found) > 10 else "")
+    usual = [folder for folder in found if folder.lower() in _USUAL_NAMES[split] and folder != other]
+    advice = f"pass --source.{split}_folder={usual[0] if usual else 'NAME'}"
+    raise UserError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
+
+
+def _class_folders(root: Path) -> tuple[list[str], int]:
+    """The sorted class names, and how many images lie beside the class folders."""
+    classes, loose = [], 0
+    for entry in _entries(root):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            classes.append(entry.name)
+        elif entry.name.lower().endswith(EXTENSIONS):
+            loose += 1
+    return sorted(classes), loose
+
+
+def _files_below(root: Path, name: str) -> Iterator[str]:
+    """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
+    files, folders = [], []
+    for entry in _entries(root / name):
+        if not entry.name.startswith("."):
+            (folders if entry.is_dir() else files).append(f"{name}/{entry.name}")
+    yield from sorted(files)
+    for folder in sorted(folders):
+        yield from _files_below(root, folder)
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise describe_os_error(error, printable(folder), "list") from None
+
+
+def _refuse_empty(root: Path, empty: list[str]) -> None:
+    if not empty:
+        return
+    more = f" (and {len(empty) - 1} more class folders)" if len(empty) > 1 else ""
+    known = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
+    raise UserError(
+        f"no images in class folder {printable(root / empty[0])}{more}: add some ({known}) or remove the folder"
+    )
+
+
+def _notes(split: Split, loose: int, skipped: list[str]) -> tuple[str, ...]:
+    notes = []
+    if loose:
+        notes.append(f"{split}: passed over {loose} images that lie beside the class folders, not in one")
+    if skipped:
+        example = printable(skipped[0])
+        notes.append(f"{split}: passed over {len(skipped)} files that are not images, such as {example}")
+    return tuple(notes)
