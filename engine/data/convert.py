@@ -53,7 +53,8 @@ def _refuse_existing(paths: dict[Split, Path], overwrite: bool) -> None:
             raise UserError(f"{path} is a folder: choose another --output.folder")
         if path.exists() and not overwrite:
             raise UserError(
-                f"{path} is there already: choose another --output.folder, or --output.overwrite=true to replace it"
+                f"{path} is there already: choose another --output.folder, or replace it with "
+                f"--output.overwrite=true"
             )
 
 
@@ -88,5 +89,6 @@ def _summary(path: Path, written: Written) -> str:
     rate = written.samples / max(written.seconds, 1e-9)
     return (
         f"wrote {path}: {written.samples:,} images ({written.jpeg:,} JPEG, {written.raw:,} raw), "
-        f"{written.classes:,} classes, {human_bytes(written.bytes)}, {written.seconds:.1f} s, {rate:,.0f} images/s"
+        f"{written.classes:,} classes, {human_bytes(written.bytes)}, {written.seconds:.1f} s, "
+        f"{rate:,.0f} images/s"
     )

@@ -1,8 +1,8 @@
 """Encoding in several processes, results in order, with an end that is always noticed.
 
-A worker that raises ends the conversion with its error; one that is killed ends it within seconds; and workers
-end by themselves when the parent is killed. Only a bounded number of chunks is under way, so memory does not
-grow with the data set.
+A worker that raises ends the conversion with its error; one that is killed ends it within seconds; and
+workers end by themselves when the parent is killed. Only a bounded number of chunks is under way, so memory
+does not grow with the data set.
 """
 
 import contextlib

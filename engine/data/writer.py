@@ -84,7 +84,7 @@ def choose_modes(count: int, output: OutputConfig) -> NDArray[np.uint8]:
 def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConfig) -> Written:
     """Write `source` to `file`, which is empty and seekable.
 
-    Raises UserError when an image cannot be used or a worker dies, and OSError when the file cannot be written.
+    Raises UserError when an image cannot be used or a worker dies, OSError when the file cannot be written.
     """
     source = choose_subset(source, output)
     modes = choose_modes(len(source), output)
@@ -179,20 +179,12 @@ def _write_ends(
 def _manifest(source: Source, split: Split, modes: NDArray[np.uint8], output: OutputConfig) -> Manifest:
     # Options that change neither a record nor its place (workers, folder, overwrite) are left out, so that
     # the file does not depend on them.
-    names = (
-        "format",
-        "max_resolution",
-        "jpeg_quality",
-        "compress_probability",
-        "subset",
-        "page_size",
-        "seed",
-    )
+    names = "format max_resolution jpeg_quality compress_probability subset page_size seed".split()
     jpeg = int((modes == layout.MODE_JPEG).sum())
     return Manifest(
         split=split,
-        class_names=tuple(source.classes),
-        sample_ids=tuple(source.ids),
+        classes=tuple(source.classes),
+        ids=tuple(source.ids),
         source=source.kind,
         settings={name: getattr(output, name) for name in names},
         versions={

@@ -54,7 +54,7 @@ class IdxReader:
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
-    """The split in idx files at `config.path`, or None when there are none. Raises UserError for bad files."""
+    """The split in idx files at `config.path`, None when there are none. Raises UserError for bad files."""
     folder = _folder(Path(config.path))
     if folder is None:
         return None
@@ -62,7 +62,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     images, labels = _load(images_path, 3), _load(labels_path, 1)
     if len(images) != len(labels):
         raise UserError(
-            f"{images_path} has {len(images)} images and {labels_path.name} {len(labels)} labels: get both again"
+            f"{images_path} has {len(images)} images and {labels_path.name} {len(labels)} labels: "
+            f"get both again"
         )
     if not images.size:
         raise UserError(f"{images_path} holds no images: get it again")
