@@ -61,6 +61,16 @@ has_python_h() { "$1" -c 'import os, sysconfig as s; open(os.path.join(s.get_pat
 
 suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
+# The Python to build the environment from: the user's choice, else a suitable one that has its headers, else nothing.
+find_python() {
+    if [ -n "${UV_PYTHON:-}" ]; then echo "$UV_PYTHON"; return; fi
+    local name path
+    for name in python3 python3.12 python3.13 python3.11 /usr/bin/python3; do
+        path=$(command -v "$name") || continue
+        if suitable "$path" && has_python_h "$path"; then "$path" -c 'import sys; print(sys.executable)'; return; fi
+    done
+}
+
 missing_packages() {
     local packages=()
     command -v g++ >/dev/null || packages+=(g++)
@@ -71,10 +81,10 @@ missing_packages() {
         packages+=(pkg-config libturbojpeg0-dev libopencv-dev)
     fi
     # A private uv needs a Python that can make a venv; building ffcv needs the headers of the Python it is built for.
-    if ! command -v uv >/dev/null && ! /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        packages+=(python3-venv)
-    fi
-    if [ -z "${UV_PYTHON:-}" ] && suitable /usr/bin/python3 && ! has_python_h /usr/bin/python3; then
+    # A system's Python outside 3.11 to 3.13 is no use for the latter: uv will fetch one, headers included.
+    if ! scripts/find_uv.sh --can >/dev/null; then packages+=(python3-venv); fi
+    if [ -z "$(find_python)" ] && { [ ! -x /usr/bin/python3 ] || suitable /usr/bin/python3; } &&
+        ! has_python_h /usr/bin/python3; then
         packages+=(python3-dev)
     fi
     echo "${packages[@]}"
@@ -83,7 +93,7 @@ missing_packages() {
 # Things one purpose would like and can do without; each is tried once, and again by a plain `make setup`.
 wished_packages() {
     local packages=()
-    if [ "$purpose" = speedrun ] && [ ! -d /usr/share/dataset-fashion-mnist ]; then packages+=(dataset-fashion-mnist); fi
+    if [ "$purpose" = speedrun ] && [ ! -d /usr/share/datasets/fashion-mnist ]; then packages+=(dataset-fashion-mnist); fi
     if [ "$purpose" = test ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
         packages+=(chromium)
     fi
@@ -136,7 +146,7 @@ install_wished_packages() {
         touch ".tools/tried-$name"
         # Lists may be absent (container images) or old: refresh once, then ask whether there is anything to install.
         apt_update || true
-        if ! LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [0-9]'; then
+        if [[ $(LC_ALL=C apt-cache policy "$name" 2>/dev/null) != *"Candidate: "[0-9]* ]]; then
             say "$name is not in this system's sources: going on without"
             continue
         fi
@@ -175,18 +185,6 @@ choose_set() {
     fi
 }
 
-# Prints what uv takes as --python: a path with headers, or a version for uv to find or fetch.
-choose_python() {
-    if [ -n "${UV_PYTHON:-}" ]; then echo "$UV_PYTHON"; return; fi
-    local name path
-    for name in python3 python3.12 python3.13 python3.11 /usr/bin/python3; do
-        path=$(command -v "$name") || continue
-        if suitable "$path" && has_python_h "$path"; then "$path" -c 'import sys; print(sys.executable)'; return; fi
-    done
-    say "no Python 3.11 to 3.13 with its headers here: uv will fetch one" >&2
-    echo 3.12
-}
-
 # run_uv WHAT ARG...: shows uv's own progress on a terminal, keeps it in the log elsewhere.
 run_uv() {
     local what=$1 status=0; shift
@@ -198,9 +196,10 @@ run_uv() {
     fi
     [ "$status" = 0 ] && return 0
     [ -t 2 ] || tail -n 12 "$log" >&2
-    if tail -n 30 "$log" | grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable'; then
+    local last; last=$(tail -n 30 "$log")
+    if grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable' <<<"$last"; then
         die "could not $what: the network or the package index is not to be had (details: $log)"
-    elif tail -n 30 "$log" | grep -qi 'no space left'; then
+    elif grep -qi 'no space left' <<<"$last"; then
         die "could not $what: the disk is full; about 12 GB are needed, uv's cache included (details: $log)"
     fi
     die "could not $what (details: $log)"
@@ -212,7 +211,11 @@ install_environment() {
     local name python
     uv=$(scripts/find_uv.sh)
     name=$(choose_set)
-    python=$(choose_python)
+    python=$(find_python)
+    if [ -z "$python" ]; then
+        python=3.12
+        say "no Python 3.11 to 3.13 with its headers here: uv finds or fetches $python"
+    fi
     if ! suitable "$venv/bin/python" || [ -n "${UV_PYTHON:-}" ]; then
         run_uv "make $venv with Python $python" venv --clear --python "$python" "$venv"
     fi
@@ -242,8 +245,6 @@ if command -v flock >/dev/null && ! flock -n 9; then
     flock 9
 fi
 : >"$log"
+if ! satisfied; then install_system_packages; fi
 if [ -n "$wished" ]; then install_wished_packages "$wished"; fi
-if ! satisfied; then
-    install_system_packages
-    install_environment
-fi
+if ! satisfied; then install_environment; fi
