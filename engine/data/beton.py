@@ -29,7 +29,7 @@ class Beton:
     page_size: int
     """Bytes in a page; no record crosses a multiple of it in files of ours."""
     images: NDArray[np.void]
-    """Structured: mode (layout.MODE_JPEG or MODE_RAW), width, height (pixels), data_ptr (offset in the file)."""
+    """Structured: mode (layout.MODE_JPEG or MODE_RAW), width, height (pixels), data_ptr (bytes)."""
     sizes: NDArray[np.uint64]
     """Bytes of each image's record, which starts at its data_ptr."""
     labels: NDArray[np.int64]

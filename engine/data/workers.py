@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -30,7 +30,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def encode_in_order(tasks: Iterator[Task], num_workers: int) -> Iterator[Records]:
+def encode_in_order(tasks: Iterator[Task], num_workers: int) -> Generator[Records, None, None]:
     """The tasks' results in the tasks' order. One worker means: here, without another process.
 
     Raises UserError when an image cannot be used or a worker process dies.

@@ -8,6 +8,7 @@ used: it waits for ever once a worker has died, and its file's order depends on 
 import importlib.metadata
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -28,6 +29,18 @@ from engine.data.workers import default_workers, encode_in_order
 _CHUNK = 16
 _FIELD_TYPES = [layout.RGB_IMAGE_FIELD, layout.INT_FIELD]
 _FIELD_NAMES = ["image", "label"]
+
+# The options that decide the file's content. The others (workers, folder, overwrite) stay out of the manifest,
+# so that the file does not depend on them.
+_SETTINGS = (
+    "format",
+    "max_resolution",
+    "jpeg_quality",
+    "compress_probability",
+    "subset",
+    "page_size",
+    "seed",
+)
 
 # Independent random streams from the one seed.
 _SUBSET_STREAM, _MODE_STREAM = 0, 1
@@ -100,10 +113,11 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
     settings = EncodeSettings(
         max_resolution=output.max_resolution, jpeg_quality=output.jpeg_quality, max_bytes=page_size
     )
-    with Progress(split, len(source)) as progress:
+    chunks = encode_in_order(_tasks(source, modes, settings), output.num_workers or default_workers())
+    # Closed at once on an error here, a full disk for example, so that no worker outlives it.
+    with closing(chunks), Progress(split, len(source)) as progress:
         first = 0
-        tasks = _tasks(source, modes, settings)
-        for records in encode_in_order(tasks, output.num_workers or default_workers()):
+        for records in chunks:
             here = slice(first, first + len(records.sizes))
             records.images["data_ptr"] = _write_records(file, cursor, records.payload, records.sizes)
             samples["f0"][here] = records.images
@@ -177,16 +191,13 @@ def _write_ends(
 
 
 def _manifest(source: Source, split: Split, modes: NDArray[np.uint8], output: OutputConfig) -> Manifest:
-    # Options that change neither a record nor its place (workers, folder, overwrite) are left out, so that
-    # the file does not depend on them.
-    names = "format max_resolution jpeg_quality compress_probability subset page_size seed".split()
     jpeg = int((modes == layout.MODE_JPEG).sum())
     return Manifest(
         split=split,
         classes=tuple(source.classes),
         ids=tuple(source.ids),
         source=source.kind,
-        settings={name: getattr(output, name) for name in names},
+        settings={name: getattr(output, name) for name in _SETTINGS},
         versions={
             "engine": engine.__version__,
             "ffcv": importlib.metadata.version("ffcv"),

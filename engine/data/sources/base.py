@@ -37,7 +37,7 @@ class Source:
     labels: list[int]
     """Sample -> label."""
     ids: list[str]
-    """Sample -> id, unique in the split: its path relative to the split's folder, or such as "train/00042"."""
+    """Sample -> id, unique in the split: its path below the split's folder, or such as "train/00042"."""
     reader: Reader
     notes: tuple[str, ...] = ()
     """Lines the user should see, for example about files that were passed over."""

@@ -1,7 +1,8 @@
 """Images in class folders: `<split>/<class>/**/<name>.jpg`, the layout of ImageNet and torchvision.
 
 A label is the index of its class among the sorted class names. Files are taken in sorted order, at any depth
-below the class folder; hidden ones are passed over, and so are those without an image's extension (with a note).
+below the class folder; hidden ones are passed over, and so are, with a note, those without an image's
+extension.
 """
 
 import os
@@ -45,64 +46,69 @@ def find(config: SourceConfig, split: Split) -> Source:
     """Scan `split` of the image folder at `config.path`. Raises UserError when it cannot be used as one."""
     root = _split_folder(config, split)
     classes, loose = _class_folders(root)
-    if not classes:
-        advice = "put each class's images into a folder of the class's name"
-        found = f"{loose} images lie directly in it" if loose else "it holds neither folders nor images"
-        raise UserError(f"no class folders in {printable(root)}: {found}; {advice}")
     labels: list[int] = []
     ids: list[str] = []
     skipped: list[str] = []
     empty: list[str] = []
     for label, name in enumerate(classes):
-        images = 0
-        for relative in _files_below(root, name):
-            if relative.lower().endswith(EXTENSIONS):
-                ids.append(relative)
-                images += 1
-            else:
-                skipped.append(relative)
-        labels.extend([label] * images)
+        files = list(_files_below(root, name))
+        images = [file for file in files if file.lower().endswith(EXTENSIONS)]
+        ids += images
+        labels += [label] * len(images)
+        if len(images) < len(files):
+            skipped += [file for file in files if not file.lower().endswith(EXTENSIONS)]
         if not images:
             empty.append(name)
     _refuse_empty(root, empty)
-    notes = _notes(split, loose, skipped)
-    reader = FolderReader(root)
-    return Source(kind="image folder", classes=classes, labels=labels, ids=ids, reader=reader, notes=notes)
+    return Source(
+        kind="image folder",
+        classes=classes,
+        labels=labels,
+        ids=ids,
+        reader=FolderReader(root),
+        notes=_notes(split, loose, skipped),
+    )
 
 
 def _split_folder(config: SourceConfig, split: Split) -> Path:
-    base, name = Path(config.path), getattr(config, f"{split}_folder")
-    root = base / name
-    if name and root.is_dir():
-        return root
-    other = config.val_folder if split == "train" else config.train_folder
-    found = sorted(
-        entry.name for entry in _entries(base) if entry.is_dir() and not entry.name.startswith(".")
-    )
+    base = Path(config.path)
+    name, other = config.train_folder, config.val_folder
+    if split == "val":
+        name, other = other, name
+    if name and (base / name).is_dir():
+        return base / name
+    found = sorted(entry.name for entry in _entries(base) if entry.is_dir() and entry.name[0] != ".")
     named = ", ".join(printable(folder) for folder in found[:10]) + (", ..." if len(found) > 10 else "")
     usual = [folder for folder in found if folder.lower() in _USUAL_NAMES[split] and folder != other]
     advice = f"pass --source.{split}_folder={usual[0] if usual else 'NAME'}"
-    raise UserError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
+    raise UserError(f"no folder {name!r} under {printable(base)}; found: {named or 'no folders'}: {advice}")
 
 
 def _class_folders(root: Path) -> tuple[list[str], int]:
     """The sorted class names, and how many images lie beside the class folders."""
     classes, loose = [], 0
     for entry in _entries(root):
-        if entry.name.startswith("."):
+        if entry.name[0] == ".":
             continue
         if entry.is_dir():
             classes.append(entry.name)
         elif entry.name.lower().endswith(EXTENSIONS):
             loose += 1
+    if not classes:
+        found = f"{loose} images lie directly in it" if loose else "it holds neither folders nor images"
+        raise UserError(
+            f"no class folders in {printable(root)}: {found}; put each class's images into a folder of the "
+            f"class's name"
+        )
     return sorted(classes), loose
 
 
 def _files_below(root: Path, name: str) -> Iterator[str]:
     """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     for entry in _entries(root / name):
-        if not entry.name.startswith("."):
+        if entry.name[0] != ".":
             (folders if entry.is_dir() else files).append(f"{name}/{entry.name}")
     yield from sorted(files)
     for folder in sorted(folders):
@@ -123,7 +129,7 @@ def _refuse_empty(root: Path, empty: list[str]) -> None:
     more = f" (and {len(empty) - 1} more class folders)" if len(empty) > 1 else ""
     known = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
     raise UserError(
-        f"no images in class folder {printable(root / empty[0])}{more}: add some ({known}) or remove the folder"
+        f"no images in class folder {printable(root / empty[0])}{more}: add some ({known}) or remove it"
     )
 
 

@@ -32,9 +32,9 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         if error.errno is not None:
             raise describe_os_error(error, printable(path), "read") from None
         reason = _one_line(error)
-    except Exception as error:
-        # Pillow's decoders raise whatever a damaged file drives them into: SyntaxError, ValueError,
-        # struct.error, DecompressionBombError, ... Each of them means that this file cannot be used.
+    # Pillow's decoders raise whatever a damaged file drives them into: SyntaxError, ValueError,
+    # struct.error, DecompressionBombError, ... Each of them means that this file cannot be used.
+    except Exception as error:  # noqa: BLE001
         reason = _one_line(error)
     raise UserError(f"cannot read image {printable(path)}: {reason}; repair or remove it")
 
