@@ -197,7 +197,9 @@ run_uv() {
     [ "$status" = 0 ] && return 0
     [ -t 2 ] || tail -n 12 "$log" >&2
     local last; last=$(tail -n 30 "$log")
-    if grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable' <<<"$last"; then
+    if grep -qi 'certificate' <<<"$last"; then
+        die "could not $what: this network's TLS certificate is not trusted here; add its CA to the system's (details: $log)"
+    elif grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable' <<<"$last"; then
         die "could not $what: the network or the package index is not to be had (details: $log)"
     elif grep -qi 'no space left' <<<"$last"; then
         die "could not $what: the disk is full; about 12 GB are needed, uv's cache included (details: $log)"
@@ -210,6 +212,8 @@ imports() { "$venv/bin/python" -c 'import torch, torchvision, ffcv' >>"$log" 2>&
 install_environment() {
     local name python
     uv=$(scripts/find_uv.sh)
+    # Trust what the system trusts (a company's CA), where it has a store at all.
+    if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}; fi
     name=$(choose_set)
     python=$(find_python)
     if [ -z "$python" ]; then
