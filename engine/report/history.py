@@ -1,6 +1,7 @@
-"""What a log says, read back: its lines, and the run that they tell of once resumed epochs are sorted out."""
+"""What a log says, read back: its lines, the run that they tell of, and sums over its epochs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,32 @@ def build_history(lines: list[Line]) -> History:
             result = line
     ordered = [epochs[number] for number in sorted(epochs)]
     return History(start=start, epochs=ordered, result=result, resumed_at=resumed_at)
+
+
+def goal(config: dict[str, Any], result: Line | None) -> tuple[float | None, float | None]:
+    """Target (a share) and budget (seconds): the result's once there is one, before it the recipe's."""
+    if result is not None:
+        return result.get("target_top1"), result.get("budget_seconds")
+    budget = config.get("budget", {})
+    return budget.get("target_top1") or None, 60 * (budget.get("minutes") or 0) or None
+
+
+def mean_throughput(epochs: Sequence[Line]) -> float | None:
+    """Training images per second of training time over all epochs."""
+    seconds = total(epochs, "train_seconds")
+    return total(epochs, "images") / seconds if seconds else None
+
+
+def waiting_share(epochs: Sequence[Line]) -> float | None:
+    """Share of the training time in which the step waited for data; None where that was not measured."""
+    measured = [epoch for epoch in epochs if epoch.get("data_wait_seconds") is not None]
+    seconds = total(measured, "train_seconds")
+    return total(measured, "data_wait_seconds") / seconds if seconds else None
+
+
+def total(epochs: Sequence[Line], key: str) -> float:
+    """Sum over the epochs, unknown values counting as nothing."""
+    return float(sum(epoch.get(key) or 0 for epoch in epochs))
 
 
 def read_log(path: Path) -> tuple[list[Line], int]:

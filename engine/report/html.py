@@ -1,14 +1,201 @@
-"""The report: one HTML page that needs nothing beside itself, drawn from the configuration and the log."""
+"""The report: one HTML page that needs nothing beside itself, drawn from a run's configuration and log.
 
-from html import escape
+`python -m engine report RUN_FOLDER` draws it anew from what the folder holds.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from engine.report.history import Line
-from engine.report.summary import closing_summary, epoch_line
+import yaml
+
+from engine.errors import UserError, describe_os_error
+from engine.files import atomic_write
+from engine.report import figures, sections, text
+from engine.report.charts import clean
+from engine.report.history import History, Line, build_history, goal, mean_throughput, read_log, waiting_share
+from engine.report.layout import Figure
+from engine.report.summary import measured_as
+
+Tile = tuple[str, str, str]
+
+_STYLE_SHEET = Path(__file__).with_name("report.css")
 
 
 def render(config: dict[str, Any], lines: list[Line]) -> str:
-    """The whole page."""
-    epochs = "\n".join(epoch_line(line) for line in lines if line.get("kind") == "epoch")
-    text = escape(f"{closing_summary(config, lines)}\n\n{epochs}")
-    return f"<!doctype html><meta charset=utf-8><title>Run</title><pre>{text}</pre>"
+    """The whole page. The same configuration and log give the same page."""
+    history = build_history(lines)
+    small = "".join(_figure(figure) for figure in figures.small_figures(history))
+    name = str(history.start.get("name") or "run")
+    body = [
+        _header(history, config),
+        _figure(figures.accuracy(history, config)),
+        sections.results(history, config),
+        _figure(figures.time_spent(history.epochs)),
+        f'<div class="pair">{small}</div>' if small else "",
+        sections.epoch_table(history.epochs),
+        sections.weights(history, config),
+        sections.settings(config),
+        sections.provenance(history),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{clean(' '.join(_headline(history)))} · {clean(name)}</title><style>{_style()}</style></head>\n"
+        f"<body><main>{''.join(body)}</main>"
+        "<footer>Drawn from config.yaml and log.jsonl in the run’s folder.</footer></body></html>\n"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw a run folder's report.html anew. Raises UserError when the folder is not a run's."""
+    parser = argparse.ArgumentParser(prog="python -m engine report", description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="run folder: the one with config.yaml and log.jsonl")
+    folder = parser.parse_args(argv).folder
+    config = _read_config(folder / "config.yaml")
+    lines, unreadable = read_log(folder / "log.jsonl")
+    if unreadable:
+        print(f"notice: {unreadable} line(s) of {folder / 'log.jsonl'} are not whole and were left out")
+    with atomic_write(folder / "report.html") as file:
+        file.write(render(config, lines).encode())
+    print(folder / "report.html")
+    return 0
+
+
+def _style() -> str:
+    css = re.sub(r"/\*.*?\*/", "", _STYLE_SHEET.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\s*\n\s*", "", css)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise describe_os_error(error, path, "read the run's settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        raise UserError(f"{path} is not a run's config.yaml: pass the folder of a run")
+    return content
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    keys = "".join(f"<li>{_key(css)}{clean(name)}</li>" for css, name in figure.legend)
+    legend = f'<ul class="legend">{keys}</ul>' if keys else ""
+    note = f'<p class="note">{clean(figure.note)}</p>' if figure.note else ""
+    caption = f"<figcaption><h2>{clean(figure.title)}</h2></figcaption>"
+    drawn = f"<figure>{caption}{legend}{''.join(figure.svgs)}{note}</figure>"
+    return f'<section class="card">{drawn}</section>'
+
+
+def _key(css: str) -> str:
+    """What a series looks like, for the legend."""
+    shapes = {
+        "plain": '<path class="diamond plain" d="M11 1l5 5-5 5-5-5z"/>',
+        "goal": '<rect class="goal" width="22" height="12" rx="2" style="opacity:.25"/>',
+    }
+    block = f'<rect class="{css}" x="4" width="12" height="12" rx="2"/>'
+    stroke = f'<path class="line {css}" d="M1 6h20"/>'
+    shape = shapes.get(css) or (stroke if css.split()[0] in ("first", "second") else block)
+    return f'<svg viewBox="0 0 22 12" aria-hidden="true">{shape}</svg>'
+
+
+def _header(history: History, config: dict[str, Any]) -> str:
+    result = history.result
+    css, badge = _state(history)
+    verdict = str(result.get("verdict") or "") if result else _progress_words(history)
+    verdict = verdict[:1].upper() + verdict[1:]
+    tiles = "".join(
+        f'<div class="tile"><dt>{clean(name)}</dt><dd>{clean(value)}<small>{clean(detail)}</small></dd></div>'
+        for name, value, detail in _tiles(history, config)
+    )
+    headline = " ".join(f"<span>{clean(piece)}</span>" for piece in _headline(history))
+    bar = ""
+    if result is None and history.epochs:
+        done, whole = history.epochs[-1]["epoch"], history.epochs[-1].get("epochs") or 1
+        bar = f'<progress max="{clean(whole)}" value="{clean(done)}" aria-label="finished epochs"></progress>'
+    return (
+        f'<header class="card head {css}"><div class="top"><span class="badge">{badge}</span>'
+        f'<span class="soft">{clean(_subject(history, config))}</span></div>'
+        f"<h1>{headline}</h1>"
+        f'<p class="soft">{clean(verdict)}</p>{bar}<dl class="tiles">{tiles}</dl></header>'
+    )
+
+
+def _state(history: History) -> tuple[str, str]:
+    """Colour and badge: how it stands with the target."""
+    if history.result is None:
+        return "", "Not finished"
+    met = history.result.get("met")
+    if met is None:
+        return "", "No target set"
+    return ("good", "Target met") if met else ("bad", "Target missed")
+
+
+def _headline(history: History) -> list[str]:
+    """What came out, in pieces that a line should not break in two."""
+    result = history.result
+    if result is not None:
+        took = [f"in {text.duration(result.get('elapsed_seconds'))}"] if history.epochs else []
+        return [f"{text.percent(result.get('top1'))} top-1", *took]
+    if not history.epochs:
+        return ["No epoch", "finished yet"]
+    last = history.epochs[-1]
+    top1 = [f"{text.percent(last['top1'])} top-1"] if last.get("top1") is not None else []
+    return [f"Epoch {last['epoch']} of {last.get('epochs', '?')}{':' if top1 else ''}", *top1]
+
+
+def _progress_words(history: History) -> str:
+    last = history.epochs[-1] if history.epochs else history.start
+    return f"As of {text.moment(last.get('time'))}. Reload this page to follow the run."
+
+
+def _subject(history: History, config: dict[str, Any]) -> str:
+    start = history.start
+    words = [
+        str(start.get("recipe") or "run"),
+        str(start.get("arch") or config.get("model", {}).get("arch", "?")),
+    ]
+    if start.get("num_train"):
+        words.append(f"{text.count(start['num_train'])} training images")
+    if start.get("num_classes"):
+        words.append(f"{text.count(start['num_classes'])} classes")
+    return " · ".join(words)
+
+
+def _tiles(history: History, config: dict[str, Any]) -> list[Tile]:
+    result = history.result or {}
+    tiles = [*_goal_tiles(history, config)]
+    if history.result:
+        how = measured_as(result, "plain", tta=False)
+        tiles.append(("Plain top-1", text.percent(result.get("plain_top1")), how))
+        if result.get("target_top1") is None:
+            tiles.append(("Top-5", text.percent(result.get("top5")), "as the recipe validates"))
+    if history.epochs:
+        rate = f"{text.rate(mean_throughput(history.epochs))} img/s"
+        tiles.append(("Throughput", rate, "mean over training"))
+        waiting = text.percent(waiting_share(history.epochs), 1)
+        tiles.append(("Waiting for data", waiting, "of the training time"))
+    return tiles
+
+
+def _goal_tiles(history: History, config: dict[str, Any]) -> list[Tile]:
+    target, limit = goal(config, history.result)
+    tiles, result = [], history.result or {}
+    if target:
+        top1 = result.get("top1")
+        points = abs(100 * (top1 - target)) if top1 is not None else 0
+        side = "above" if top1 is not None and top1 >= target else "short"
+        detail = f"{points:.2f} points {side}" if top1 is not None else "top-1"
+        tiles.append(("Target", text.percent(target), detail))
+    if limit:
+        took = result.get("elapsed_seconds")
+        detail = "of training and validation"
+        if took is not None:
+            detail = f"{text.duration(abs(limit - took))} {'to spare' if took <= limit else 'late'}"
+        tiles.append(("Budget", text.duration(limit), detail))
+    return tiles

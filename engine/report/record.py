@@ -6,6 +6,7 @@ leaves all it knew. Only the first rank writes; on the others the same calls tou
 
 import contextlib
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from tqdm import tqdm
 
 from engine.config.load import to_dict
 from engine.config.schema import TrainConfig
@@ -23,7 +25,7 @@ from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
 from engine.report import html, machine
 from engine.report.history import Line, parse_line, parse_log
-from engine.report.summary import closing_summary
+from engine.report.summary import closing_summary, epoch_line
 
 CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
@@ -54,6 +56,8 @@ class RunRecord:
             lines, log = _continue_log(folder) if writes else ([], None)
         else:
             folder = _new_folder(config, recipe)
+            if writes and not config.logging.name:
+                folder = _free_name(folder)
             lines, log = [], (_new_log(folder) if writes else None)
         record = cls(folder, config, recipe, log, lines)
         try:
@@ -61,7 +65,7 @@ class RunRecord:
         except BaseException:
             record.close()
             if writes and not config.training.resume:
-                _discard_new(folder)
+                _discard_empty(folder)
             raise
         return record
 
@@ -76,15 +80,18 @@ class RunRecord:
             "command": list(sys.argv),
             "name": self.folder.name,
             "recipe": self._recipe,
+            "folder": str(self.folder),
         }
         self._append("start", {**facts, **mine})
 
     def epoch(self, entry: dict[str, Any]) -> None:
-        """Log a finished epoch and, unless log_level is 0, renew the report so that the run can be watched."""
+        """Log a finished epoch and, unless log_level is 0, show it on the terminal and in the report."""
         if self._log is None:
             return
         self._append("epoch", entry)
         if self._watchable:
+            # Above the progress bar, where there is one.
+            tqdm.write(epoch_line(self._lines[-1]))
             try:
                 self._write_report()
             # The log is what counts: a picture of it that can't be drawn must not end hours of training.
@@ -142,7 +149,10 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
+    if isinstance(value, str):
+        # A path that is not UTF-8 comes as lone surrogates, which no UTF-8 file can hold.
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, int):
         return value
     return plain(value.item()) if hasattr(value, "item") else str(value)
 
@@ -153,17 +163,16 @@ def notice(text: str) -> None:
 
 
 def _new_folder(config: TrainConfig, recipe: str) -> Path:
-    name, parent = config.logging.name, Path(config.logging.folder)
-    if name:
-        if name in (".", "..") or "/" in name:
-            raise UserError(
-                f"logging.name: {name!r} is not a folder name: the folder around it is logging.folder"
-            )
-        return parent / name
-    stamp = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    taken = [path.name for path in parent.glob(f"{stamp}*")] if parent.is_dir() else []
-    # Two runs started within one second.
-    return parent / (stamp if not taken else f"{stamp}-{len(taken) + 1}")
+    name = config.logging.name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    if name in (".", "..") or "/" in name:
+        raise UserError(f"logging.name: {name!r} is not a folder name: its parent is set by logging.folder")
+    return Path(config.logging.folder) / name
+
+
+def _free_name(folder: Path) -> Path:
+    """`folder`, or with a number behind it when another run was started within the same second."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([folder], names) if not os.path.lexists(name))
 
 
 def _new_log(folder: Path) -> int:
@@ -177,7 +186,17 @@ def _new_log(folder: Path) -> int:
             )
         return _open_log(folder)
     except OSError as error:
+        _discard_empty(folder)
         raise describe_os_error(error, folder, "make the run folder") from None
+
+
+def _discard_empty(folder: Path) -> None:
+    """Take back a folder in which nothing could be written."""
+    with contextlib.suppress(OSError):
+        if (folder / LOG_NAME).stat().st_size == 0:
+            (folder / LOG_NAME).unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _continue_log(folder: Path) -> tuple[list[Line], int]:
@@ -240,10 +259,3 @@ def _write_line(log: int, line: Line, path: Path) -> None:
         with contextlib.suppress(OSError):
             os.ftruncate(log, size)
         raise describe_os_error(error, path, "write") from None
-
-
-def _discard_new(folder: Path) -> None:
-    """Take back a folder in which nothing could be written."""
-    with contextlib.suppress(OSError):
-        (folder / LOG_NAME).unlink()
-        folder.rmdir()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.report import text
-from engine.report.history import Line, build_history
+from engine.report.history import History, Line, build_history, mean_throughput, waiting_share
 
 
 def epoch_line(entry: Line) -> str:
@@ -15,11 +15,10 @@ def epoch_line(entry: Line) -> str:
         f"lr {text.significant(entry.get('lr'))}",
         f"loss {text.number(entry.get('train_loss'))}",
     ]
-    if entry.get("top1") is not None:
-        parts.append(f"val {text.number(entry.get('val_loss'))}")
-        parts.append(
-            f"top-1 {text.percent(entry.get('top1'))} (no TTA {text.percent(entry.get('top1_no_tta'))})"
-        )
+    top1, bare = entry.get("top1"), entry.get("top1_no_tta")
+    if top1 is not None:
+        without = f" (no TTA {text.percent(bare)})" if bare not in (None, top1) else ""
+        parts += [f"val {text.number(entry.get('val_loss'))}", f"top-1 {text.percent(top1)}{without}"]
     parts.append(f"{text.rate(entry.get('images_per_second'))} img/s")
     parts.append(f"waiting {text.percent(waiting_share([entry]), 0)}")
     parts.append(text.duration(entry.get("elapsed_seconds")))
@@ -29,36 +28,26 @@ def epoch_line(entry: Line) -> str:
 def closing_summary(config: dict[str, Any], lines: list[Line]) -> str:
     """What came out of the run, in a few aligned lines; the verdict first."""
     history = build_history(lines)
-    result = history.result or {}
-    rows = [("verdict", str(result.get("verdict") or "no result yet"))]
-    rows.append(
-        (
-            "accuracy",
-            _measured(result, "top1", "top5", measured_as(result, "val", tta=bool(result.get("tta")))),
-        )
-    )
-    if result.get("tta"):
-        rows.append(
-            ("no TTA", _measured(result, "top1_no_tta", "top5_no_tta", measured_as(result, "val", tta=False)))
-        )
-    rows.append(
-        ("plain", _measured(result, "plain_top1", "plain_top5", measured_as(result, "plain", tta=False)))
-    )
-    rows.append(("time", text.duration(result.get("elapsed_seconds")) + " of training and validation"))
-    if history.epochs:
-        throughput = f"{text.rate(mean_throughput(history.epochs))} img/s"
-        waiting = (
-            f"{text.percent(waiting_share(history.epochs), 1)} of the training time spent waiting for data"
-        )
-        rows.append(("throughput", f"{throughput}, {waiting}"))
+    rows = _result_rows(history.result) if history.result else [("verdict", "no result yet")]
+    rows += _pace_rows(history)
     reference = config.get("reference", {})
     if reference.get("source") and reference.get("top1"):
-        rows.append(
-            ("reference", f"{text.percent(reference['top1'])}, published by {reference['source']}, not ours")
-        )
-    if result.get("weights_note"):
-        rows.append(("weights", str(result["weights_note"])))
+        published = f"{text.percent(reference['top1'])}, published by {reference['source']}, not ours"
+        rows.append(("reference", published))
+    if history.result and history.result.get("weights_note"):
+        rows.append(("weights", str(history.result["weights_note"])))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
+
+
+def measurements(result: Line) -> list[tuple[str, Any, Any, str]]:
+    """Each accuracy of a result: its name, top-1, top-5, and how it was measured."""
+    tta = bool(result.get("tta"))
+    own = [("recipe's own", result.get("top1"), result.get("top5"), measured_as(result, "val", tta=tta))]
+    if tta:
+        how = measured_as(result, "val", tta=False)
+        own.append(("no TTA", result.get("top1_no_tta"), result.get("top5_no_tta"), how))
+    how = measured_as(result, "plain", tta=False)
+    return [*own, ("plain", result.get("plain_top1"), result.get("plain_top5"), how)]
 
 
 def measured_as(result: Line, which: str, *, tta: bool) -> str:
@@ -67,23 +56,20 @@ def measured_as(result: Line, which: str, *, tta: bool) -> str:
     return f"{resolution} px, crop ratio {text.significant(ratio)}, {'with flip TTA' if tta else 'no TTA'}"
 
 
-def mean_throughput(epochs: list[Line]) -> float | None:
-    """Training images per second of training time over all epochs."""
-    seconds = total(epochs, "train_seconds")
-    return total(epochs, "images") / seconds if seconds else None
+def _result_rows(result: Line) -> list[tuple[str, str]]:
+    rows = [("verdict", str(result.get("verdict") or "none given"))]
+    for name, top1, top5, how in measurements(result):
+        title = "accuracy" if name == "recipe's own" else name
+        rows.append((title, f"top-1 {text.percent(top1)}, top-5 {text.percent(top5)} ({how})"))
+    return rows
 
 
-def waiting_share(epochs: list[Line]) -> float | None:
-    """Share of the training time in which the step waited for data; None where that was not measured."""
-    measured = [epoch for epoch in epochs if epoch.get("data_wait_seconds") is not None]
-    seconds = total(measured, "train_seconds")
-    return total(measured, "data_wait_seconds") / seconds if seconds else None
-
-
-def total(epochs: list[Line], key: str) -> float:
-    """Sum over the epochs, unknown values counting as nothing."""
-    return float(sum(epoch.get(key) or 0 for epoch in epochs))
-
-
-def _measured(result: Line, top1: str, top5: str, how: str) -> str:
-    return f"top-1 {text.percent(result.get(top1))}  top-5 {text.percent(result.get(top5))}  ({how})"
+def _pace_rows(history: History) -> list[tuple[str, str]]:
+    if not history.epochs:
+        return []
+    clock = history.result or history.epochs[-1]
+    waiting = f"{text.percent(waiting_share(history.epochs), 1)} of the training time spent waiting for data"
+    return [
+        ("time", f"{text.duration(clock.get('elapsed_seconds'))} of training and validation"),
+        ("throughput", f"{text.rate(mean_throughput(history.epochs))} img/s, {waiting}"),
+    ]

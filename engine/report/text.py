@@ -30,6 +30,19 @@ def rate(value: Any) -> str:
     return f"{value / 1000:.1f}k" if value < 999_500 else f"{value / 1e6:.2f}M"
 
 
+def rate_tick(value: float) -> str:
+    """A round rate, as an axis names it: 20000 -> "20k", 2.5 -> "2.5"."""
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"
+
+
+def clock(seconds: Any) -> str:
+    """For columns of figures: 67 -> "1:07", 4620 -> "1:17:00"."""
+    if not _known(seconds):
+        return MISSING
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
 def significant(value: Any) -> str:
     """Learning rates and the like: 0.000123456 -> "0.000123", 1e-7 -> "1e-07"."""
     return MISSING if not _known(value) else f"{value:.3g}"
@@ -48,11 +61,15 @@ def duration(seconds: Any) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
-def megabytes(value: Any) -> str:
-    """812.4 -> "812 MB", 20480 -> "20.0 GB"."""
-    if not _known(value):
-        return MISSING
-    return f"{value:.0f} MB" if value < 10_000 else f"{value / 1024:.1f} GB"
+def gigabytes(megabytes: Any) -> str:
+    """20480 -> "20.0"."""
+    return MISSING if not _known(megabytes) else f"{megabytes / 1024:.1f}"
+
+
+def moment(stamp: Any) -> str:
+    """2026-11-21T12:05:00+00:00 -> "2026-11-21 12:05:00 +00:00"."""
+    day, _, hour = str(stamp or MISSING).partition("T")
+    return f"{day} {hour[:8]} {hour[8:]}".strip()
 
 
 def setting(value: Any) -> str:

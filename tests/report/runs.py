@@ -1,0 +1,175 @@
+"""Logs as the trainer writes them, for the report's tests: made by formula, so every figure is known."""
+
+import math
+from typing import Any
+
+from engine.config.load import to_dict
+from engine.config.schema import DataConfig, TrainConfig
+
+Line = dict[str, Any]
+
+
+def run_config(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A resolved configuration, with some options replaced."""
+    config = to_dict(TrainConfig(data=DataConfig(train_dataset="train.beton", val_dataset="val.beton")))
+    for section, options in sections.items():
+        config[section] |= options
+    return config
+
+
+def start_line(**changes: Any) -> Line:
+    """The first line of a log."""
+    return {
+        "kind": "start",
+        "time": "2026-11-21T12:00:00+00:00",
+        "device": "cuda",
+        "precision": "bf16",
+        "world_size": 8,
+        "global_batch": 1024,
+        "device_batch": 128,
+        "accumulation": 1,
+        "num_train": 1281167,
+        "num_val": 50000,
+        "num_classes": 1000,
+        "classes_known": True,
+        "arch": "resnet50",
+        "parameters": 25557032,
+        "resumed_at_epoch": None,
+        "versions": {
+            "python": "3.11.7",
+            "torch": "2.15.0",
+            "numba": "0.68.1",
+            "ffcv": "1.0.2",
+            "engine": "0.1.0",
+        },
+        "machine": {
+            "cpu": "Some Processor 9000",
+            "cores": 96,
+            "memory_gb": 1121.0,
+            "gpus": ["NVIDIA H200"] * 8,
+        },
+        "revision": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
+        "command": ["train_imagenet.py", "-C", "rn50_configs/rn50_16_epochs.yaml"],
+        "name": "rn50_16_epochs-20261121-120000",
+        "recipe": "rn50_16_epochs",
+        "folder": "runs/rn50_16_epochs-20261121-120000",
+        **changes,
+    }
+
+
+def epoch_lines(
+    epochs: int,
+    *,
+    seconds: float = 56.0,
+    top1: float = 0.74,
+    sizes: tuple[int, int] = (160, 192),
+    **changes: Any,
+) -> list[Line]:
+    """`epochs` epochs of about `seconds` each that end at `top1`."""
+    lines, elapsed = [], 0.0
+    for number in range(1, epochs + 1):
+        share = number / epochs
+        size = round((sizes[0] + max(0.0, (share - 0.6) / 0.4) * (sizes[1] - sizes[0])) / 32) * 32
+        train, val = seconds * (size / sizes[0]) ** 2 * (1.08 if number == 1 else 1), 0.11 * seconds
+        wait = 0.3 * train if number == 1 else (0.02 + 0.01 * math.sin(number)) * train
+        elapsed += train + val
+        accuracy = top1 * (1 - 0.86 * math.exp(-4.5 * share)) / (1 - 0.86 * math.exp(-4.5))
+        lines.append(
+            {
+                "kind": "epoch",
+                "time": f"2026-11-21T12:{number % 60:02d}:00+00:00",
+                "epoch": number,
+                "epochs": epochs,
+                "train_loss": 1.9 + 4.4 * math.exp(-3.2 * share),
+                "val_loss": 1.5 + 4.0 * math.exp(-3.6 * share),
+                "top1": accuracy,
+                "top5": 1 - (1 - accuracy) ** 1.9,
+                "top1_no_tta": accuracy - 0.006,
+                "top5_no_tta": 1 - (1 - accuracy + 0.006) ** 1.9,
+                "lr": 1.7 * min(number / 2, (epochs - number) / max(1, epochs - 2)),
+                "lr_peak": 1.7 * min(number / 2, (epochs - number + 1) / max(1, epochs - 2), 1),
+                "resolution": size,
+                "val_resolution": 256,
+                "images": 1281024,
+                "images_per_second": 1281024 / train,
+                "data_wait_seconds": wait,
+                "compute_seconds": train - wait,
+                "train_seconds": train,
+                "val_seconds": val,
+                "elapsed_seconds": elapsed,
+                "host_memory_mb": 6120.4,
+                "device_memory_mb": 21034.2,
+                **changes,
+            }
+        )
+    return lines
+
+
+def result_line(last: Line, **changes: Any) -> Line:
+    """The result of a run whose last epoch is `last`."""
+    return {
+        "kind": "result",
+        "time": "2026-11-21T13:00:00+00:00",
+        **{
+            key: last[key]
+            for key in ("top1", "top5", "top1_no_tta", "top5_no_tta", "val_loss", "elapsed_seconds")
+        },
+        "plain_top1": last["top1"] - 0.0143,
+        "plain_top5": last["top5"] - 0.0061,
+        "plain_resolution": 224,
+        "plain_ratio": 0.875,
+        "val_resolution": 256,
+        "val_ratio": 0.875,
+        "tta": True,
+        "num_val": 50000,
+        "target_top1": 0.735,
+        "budget_seconds": 1200,
+        "met": True,
+        "verdict": "target met: 74.00% top-1 in 17 min 30 s (target 73.50% within 20 min 00 s)",
+        "weights": "weights.pt",
+        "weights_note": "load with strict=True into torchvision.models.resnet50",
+        **changes,
+    }
+
+
+def whole_log(epochs: int = 16, **result: Any) -> list[Line]:
+    """A finished run from start to result."""
+    lines = epoch_lines(epochs)
+    return [start_line(), *lines, result_line(lines[-1], **result)]
+
+
+def demo_log(**result: Any) -> list[Line]:
+    """A short run on a processor, as the speedrun is one."""
+    lines = epoch_lines(5, seconds=27, top1=0.9231, sizes=(24, 28), device_memory_mb=None, val_resolution=28)
+    for line, accuracy in zip(lines, (0.842, 0.8815, 0.9006, 0.9158, 0.9231), strict=True):
+        line |= {"images": 59904, "resolution": 24}
+        line |= {"top1": accuracy, "top1_no_tta": accuracy - 0.0031, "host_memory_mb": 1312.0}
+        line |= {"train_loss": 1.4 - 0.6 * accuracy, "val_loss": 1.25 - accuracy}
+    clock = 0.0
+    for line in lines:
+        train = 27.9 if line["epoch"] == 1 else 24.6
+        wait = 4.1 if line["epoch"] == 1 else 0.6
+        clock += train + 1.9
+        line |= {"train_seconds": train, "val_seconds": 1.9, "images_per_second": 59904 / train}
+        line |= {"data_wait_seconds": wait, "compute_seconds": train - wait, "elapsed_seconds": clock}
+    lines[-1]["resolution"] = 28
+    budget = {
+        "target_top1": 0.92,
+        "budget_seconds": 180.0,
+        "num_val": 10000,
+        "plain_resolution": 28,
+        "plain_ratio": 1,
+    }
+    last = result_line(lines[-1], **budget, val_resolution=28, val_ratio=1.0)
+    last |= {
+        "plain_top1": last["top1_no_tta"],
+        "verdict": "target met: 92.31% top-1 in 2 min 16 s (target 92.00% within 3 min 00 s)",
+        "weights_note": "load with strict=True into engine.models.build.build_model('small_resnet', ...)",
+    }
+    cpu = {"cpu": "Some Processor 2", "cores": 2, "memory_gb": 8.0, "gpus": []}
+    start = start_line(
+        device="cpu", world_size=1, num_train=60000, num_val=10000, num_classes=10, machine=cpu
+    )
+    start |= {"arch": "small_resnet", "recipe": "demo", "name": "demo-1", "folder": "runs/demo-1"}
+    start |= {"command": ["train_imagenet.py", "-C", "rn18_configs/demo.yaml"], "device_batch": 1024}
+    return [start, *lines, last | result]
