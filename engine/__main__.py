@@ -1,0 +1,44 @@
+"""`python -m engine VERB [ARGS]`: a table of verbs, each imported only when it is asked for."""
+
+import importlib
+import sys
+
+# Before anything that an older Python can't read: it would show a traceback instead of this line.
+if sys.version_info < (3, 11):  # noqa: UP036 - this is the check that the linter relies on
+    print("error: Python 3.11 to 3.13 is needed: `make setup`, then .venv/bin/python", file=sys.stderr)
+    sys.exit(2)
+
+from engine.errors import UserError, run_cli
+from engine.registry import nearest
+
+# verb: (module:function, what it does). The function takes the remaining arguments and returns the exit code.
+VERBS: dict[str, tuple[str, str]] = {
+    "doctor": ("engine.doctor:main", "check this machine and installation, and say what to do"),
+}
+
+
+def usage() -> str:
+    """The verbs with a line each."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(["usage: python -m engine VERB [ARGS]", "", *lines, "", "VERB --help tells more."])
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb that the first argument names. Raises UserError when there is none of that name."""
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
+    verb, *rest = arguments
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb not in VERBS:
+        raise UserError(f"no verb {verb!r}{nearest(verb, VERBS)}; choices: {', '.join(sorted(VERBS))}")
+    module, _, function = VERBS[verb][0].partition(":")
+    code = getattr(importlib.import_module(module), function)(rest)
+    return int(code)
+
+
+if __name__ == "__main__":
+    run_cli(lambda: main(sys.argv[1:]))

@@ -1,0 +1,64 @@
+"""The `gpu` marker's rule, tried out in a pytest run of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_TESTS = """
+import pytest
+
+@pytest.mark.gpu
+def test_on_gpu():
+    pass
+
+def test_anywhere():
+    pass
+"""
+
+
+def _run(folder: Path, repository: Path, has_gpu: bool, *options: str) -> str:
+    conftest = (repository / "tests/conftest.py").read_text(encoding="utf-8")
+    reason = "" if has_gpu else "none in this machine"
+    (folder / "conftest.py").write_text(f"{conftest}\n\ndef _why_no_gpu():\n    return {reason!r}\n")
+    (folder / "test_sample.py").write_text(_TESTS)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(repository / "pyproject.toml"),
+        "--rootdir",
+        str(folder),
+    ]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", *options, str(folder / "test_sample.py")],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    return done.stdout + done.stderr
+
+
+def test_gpu_tests_run_by_themselves_where_there_is_a_gpu(tmp_path: Path, repository: Path) -> None:
+    assert "2 passed" in _run(tmp_path, repository, True)
+
+
+def test_gpu_tests_are_skipped_with_the_reason_elsewhere(tmp_path: Path, repository: Path) -> None:
+    output = _run(tmp_path, repository, False)
+    assert "1 passed, 1 skipped" in output
+    assert "needs a GPU: none in this machine" in output
+
+
+def test_an_unknown_marker_is_an_error(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "test_typo.py").write_text(_TESTS.replace("mark.gpu", "mark.gpuu"))
+    output = _run(tmp_path, repository, True, str(tmp_path / "test_typo.py"))
+    assert "'gpuu' not found in `markers`" in output
+
+
+@pytest.mark.gpu
+def test_a_cuda_device_computes() -> None:
+    import torch
+
+    assert torch.arange(10, device="cuda").sum().item() == 45

@@ -1,0 +1,170 @@
+"""environment.yml, pyproject.toml and requirements/ say the same, and none names a package index."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+LOCKS = ("default", "dev", "lower", "build", "uv")
+# Put together from halves, so that this file does not name what it forbids.
+HOSTS = [
+    "pypi" + ".org",
+    "pythonhosted" + ".org",
+    "download." + "pytorch.org",
+    "conda." + "anaconda.org",
+    "repo." + "anaconda.com",
+    "pypi." + "nvidia.com",
+    "pypi." + "ngc",
+]
+# An index can also be named by an option, whatever its host.
+INDEX_OPTION = re.compile(
+    r"--(?:extra-)?index-url[ =]|--find-links[ =]|^\s*-[if] +\S+:|(?:default-)?index ?= ?[\"']http", re.M
+)
+
+
+@pytest.fixture(scope="module")
+def project(repository: Path) -> dict[str, Any]:
+    loaded = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    return dict(loaded["project"])
+
+
+def lock_entries(text: str) -> dict[str, tuple[Requirement, list[str]]]:
+    """Requirement and hashes by normalised name. Raises AssertionError for a package locked twice."""
+    entries: dict[str, tuple[Requirement, list[str]]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            requirement = Requirement(line.split(" --hash=")[0])
+            name = canonicalize_name(requirement.name)
+            assert name not in entries, f"{name} is locked twice"
+            entries[name] = (requirement, re.findall(r"--hash=(\S+)", line))
+    return entries
+
+
+def read_lock(repository: Path, name: str) -> dict[str, tuple[Requirement, list[str]]]:
+    return lock_entries((repository / f"requirements/{name}.txt").read_text(encoding="utf-8"))
+
+
+def version_of(entry: tuple[Requirement, list[str]]) -> Version:
+    (pin,) = entry[0].specifier
+    assert pin.operator == "==", entry[0]
+    return Version(pin.version)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_requirement_is_exact_and_hashed(repository: Path, name: str) -> None:
+    entries = read_lock(repository, name)
+    assert entries
+    for entry in entries.values():
+        version_of(entry)
+        assert entry[1], f"{entry[0]} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", hashed) for hashed in entry[1])
+
+
+@pytest.mark.parametrize(("name", "extras"), [("default", ()), ("dev", ("dev",)), ("lower", ("dev",))])
+def test_locks_hold_what_pyproject_asks(
+    repository: Path, project: dict[str, Any], name: str, extras: tuple[str, ...]
+) -> None:
+    entries = read_lock(repository, name)
+    optional = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    for text in [*project["dependencies"], *optional]:
+        wanted = Requirement(text)
+        entry = entries[canonicalize_name(wanted.name)]
+        assert wanted.specifier.contains(version_of(entry)), f"{name}.txt: {entry[0]} is not {wanted}"
+
+
+def test_dev_is_default_and_more(repository: Path) -> None:
+    default, dev = read_lock(repository, "default"), read_lock(repository, "dev")
+    assert {name: version_of(entry) for name, entry in default.items()} == {
+        name: version_of(entry) for name, entry in dev.items() if name in default
+    }
+    assert {"pytest", "ruff", "mypy"} <= dev.keys() - default.keys()
+
+
+def test_the_lower_bound_is_the_lowest_torch_allowed(repository: Path, project: dict[str, Any]) -> None:
+    lower = read_lock(repository, "lower")
+    for name in ("torch", "torchvision"):
+        (text,) = [text for text in project["dependencies"] if re.match(rf"{name}\b", text)]
+        (bound,) = [part for part in Requirement(text).specifier if part.operator == ">="]
+        locked = version_of(lower[name])
+        assert locked.release[:2] == Version(bound.version).release[:2]
+
+
+def test_ffcv_is_built_with_the_setuptools_it_runs_with(repository: Path) -> None:
+    build, default = read_lock(repository, "build"), read_lock(repository, "default")
+    assert version_of(build["setuptools"]) == version_of(default["setuptools"])
+
+
+def test_conda_installs_the_same_locked_set(repository: Path, project: dict[str, Any]) -> None:
+    environment = yaml.safe_load((repository / "environment.yml").read_text(encoding="utf-8"))
+    plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if not isinstance(entry, str)]
+    # The lock itself, so that no version can differ; conda's own packages are none of its Python packages.
+    assert pip == ["-r requirements/default.txt"]
+    names = {re.split(r"[<>= ]", entry)[0] for entry in plain}
+    assert names.isdisjoint(read_lock(repository, "default"))
+    assert {"pip", "cxx-compiler", "pkg-config", "libjpeg-turbo", "libopencv"} <= names
+    assert f"python{project['requires-python']}" in plain
+    assert environment["name"] == project["name"]
+
+
+def test_one_range_of_pythons_everywhere(repository: Path, project: dict[str, Any]) -> None:
+    assert project["requires-python"] == ">=3.11,<3.14"
+    setup = (repository / "scripts/setup.sh").read_text(encoding="utf-8")
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in setup
+    assert "--python-version 3.11 " in (repository / "scripts/lock.sh").read_text(encoding="utf-8")
+
+
+def offences(text: str, home: str) -> list[str]:
+    """What must not be in a file: an index's host, an option that names one, this checkout's own path."""
+    found = [host for host in HOSTS if host in text]
+    found += INDEX_OPTION.findall(text)
+    # A checkout at / or /repo is too short a name to tell from other text.
+    if home.count("/") > 1:
+        found += re.findall(rf"(?<![\w./-]){re.escape(home)}(?![\w-])", text)
+    return found
+
+
+def test_no_file_names_a_package_index_or_this_machine(repository: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout: no list of files to look through")
+    names = [name for name in listed.stdout.split("\0") if name]
+    assert "uv.lock" not in names
+    for name in names:
+        file = repository / name
+        if not file.is_file():
+            continue
+        found = offences(file.read_bytes().decode("utf-8", errors="replace"), str(repository))
+        assert not found, f"{name}: {found}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"see https://{HOSTS[0]}/simple",
+        "--index-" + "url https://mirror.example/simple",
+        "--extra-index-" + "url=https://mirror.example/simple",
+        "-" + "i https://mirror.example/simple",
+        "--find-" + "links /opt/wheels",
+        "cd /somewhere/checkout && make",
+    ],
+)
+def test_the_search_for_an_index_finds_one(text: str) -> None:
+    assert offences(text, "/somewhere/checkout")
+    assert not offences(
+        "torch==2.7.1 --hash=sha256:00 # -if it is so: pip install -r requirements/default.txt", "/x/y"
+    )
+
+
+def test_a_package_locked_twice_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="locked twice"):
+        lock_entries("a==1 ; python_version < '3.12' --hash=x\na==2 --hash=y")
