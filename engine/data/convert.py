@@ -4,6 +4,7 @@ Everything that can be refused without reading an image is refused before the fi
 """
 
 import os
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
@@ -61,10 +62,13 @@ def _refuse_existing(paths: dict[Split, Path], overwrite: bool) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A file without a name, gone when it is closed: shows at once whether the folder can be written to.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except FileExistsError:
         raise UserError(f"output.folder {folder} is a file, not a folder: choose another") from None
     except OSError as error:
-        raise describe_os_error(error, folder, "make the folder") from None
+        raise describe_os_error(error, folder, "write into") from None
 
 
 def _remove_stale(path: Path) -> None:

@@ -56,8 +56,8 @@ def encode_in_order(tasks: Iterator[Task], num_workers: int) -> Generator[Record
 def _run(pool: ProcessPoolExecutor, tasks: Iterator[Task], most: int) -> Iterator[Records]:
     waiting: deque[Future[Records]] = deque()
     for task in tasks:
-        # Processes are started by submit.
-        with _ctrl_c_ignored():
+        # submit starts the processes.
+        with _ctrl_c_held_back():
             waiting.append(pool.submit(encode_chunk, task))
         if len(waiting) >= most:
             yield waiting.popleft().result()
@@ -66,20 +66,13 @@ def _run(pool: ProcessPoolExecutor, tasks: Iterator[Task], most: int) -> Iterato
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C from their first moment: the parent alone answers it.
-
-    A Ctrl-C that comes in the block is not lost on the user for long: it lasts milliseconds, and a second one
-    works.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes and threads started here never see Ctrl-C: this thread alone answers it, after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

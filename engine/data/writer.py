@@ -30,8 +30,8 @@ _CHUNK = 16
 _FIELD_TYPES = [layout.RGB_IMAGE_FIELD, layout.INT_FIELD]
 _FIELD_NAMES = ["image", "label"]
 
-# The options that decide the file's content. The others (workers, folder, overwrite) stay out of the manifest,
-# so that the file does not depend on them.
+# The options that decide the file's content. The others (workers, folder, overwrite) stay out of the
+# manifest, so that the file does not depend on them.
 _SETTINGS = (
     "format",
     "max_resolution",

@@ -1,0 +1,223 @@
+"""The files hold what the source holds, the same bytes for any number of workers, or they do not exist."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.data import layout
+from engine.data.beton import Beton, open_beton
+from engine.data.convert import convert
+from engine.data.sources import open_split
+from engine.data.writer import PageCursor, choose_modes
+from engine.errors import UserError
+
+
+def _convert(source: Path, folder: Path, **output: Any) -> tuple[Beton, Beton]:
+    """Convert in this process unless workers are asked for; the opened train and val files."""
+    options: dict[str, Any] = {"num_workers": 1} | output
+    config = WriteConfig(
+        source=SourceConfig(path=str(source)), output=OutputConfig(folder=str(folder), **options)
+    )
+    paths = convert(config)
+    return open_beton(paths["train"]), open_beton(paths["val"])
+
+
+def _pixels(beton: Beton, index: int) -> NDArray[np.uint8]:
+    """The stored image, RGB."""
+    image, size = beton.images[index], int(beton.sizes[index])
+    start = int(image["data_ptr"])
+    record = np.array(beton.memory()[start : start + size])
+    if image["mode"] == layout.MODE_RAW:
+        return record.reshape(image["height"], image["width"], 3)
+    bgr = cv2.imdecode(record, cv2.IMREAD_COLOR)
+    assert bgr is not None
+    return np.ascontiguousarray(bgr[:, :, ::-1]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["jpeg", "raw", "proportion"])
+def test_round_trip(pets: Path, tmp_path: Path, mode: str) -> None:
+    source = open_split(SourceConfig(path=str(pets)), "train")
+    beton, _ = _convert(pets, tmp_path / "out", format=mode, jpeg_quality=95)
+    assert beton.num_samples == 40
+    assert beton.labels.tolist() == source.labels
+    for index in range(beton.num_samples):
+        expected, found = source.read(index), _pixels(beton, index)
+        assert found.shape == expected.shape
+        if beton.images[index]["mode"] == layout.MODE_RAW:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            error = np.abs(found.astype(float) - expected)
+            assert error.mean() < 8, "JPEG at quality 95 stays near the original"
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("jpeg", {0}), ("raw", {1}), ("proportion", {0, 1})])
+def test_the_format_decides_the_storage_modes(
+    pets: Path, tmp_path: Path, mode: str, expected: set[int]
+) -> None:
+    beton, _ = _convert(pets, tmp_path / "out", format=mode)
+    assert set(beton.images["mode"].tolist()) == expected
+    assert beton.manifest is not None
+    raw = int((beton.images["mode"] == layout.MODE_RAW).sum())
+    assert beton.manifest.counts == {"samples": 40, "jpeg": 40 - raw, "raw": raw}
+
+
+def test_the_file_says_what_it_is(pets: Path, tmp_path: Path) -> None:
+    train, val = _convert(pets, tmp_path / "out", max_resolution=50, jpeg_quality=80, seed=3)
+    manifest = train.manifest
+    assert manifest is not None and val.manifest is not None
+    assert manifest.classes == val.manifest.classes == ("cat", "dog")
+    assert (manifest.split, val.manifest.split) == ("train", "val")
+    assert manifest.ids == tuple(
+        [f"cat/{i:03d}.jpg" for i in range(25)] + [f"dog/{i:03d}.jpg" for i in range(15)]
+    )
+    assert manifest.settings["max_resolution"] == 50
+    assert manifest.settings["jpeg_quality"] == 80
+    assert set(manifest.versions) == {"engine", "ffcv", "numpy", "opencv", "pillow"}
+    assert (manifest.source, manifest.created_by) == ("image folder", "write_dataset.py")
+    assert train.num_classes == 2
+    assert int(max(train.images["width"].max(), train.images["height"].max())) == 50
+
+
+@pytest.mark.parametrize("mode", ["jpeg", "proportion"])
+def test_the_number_of_workers_does_not_change_a_byte(pets: Path, tmp_path: Path, mode: str) -> None:
+    files = []
+    for workers in (1, 2, 3):
+        train, val = _convert(pets, tmp_path / str(workers), format=mode, num_workers=workers)
+        files.append((train.path.read_bytes(), val.path.read_bytes()))
+    assert files[0] == files[1] == files[2]
+
+
+def test_where_source_and_output_lie_does_not_change_a_byte(pets: Path, tmp_path: Path) -> None:
+    first, _ = _convert(pets, tmp_path / "one")
+    moved = pets.rename(tmp_path / "moved")
+    second, _ = _convert(moved, tmp_path / "two")
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_the_choice_of_modes_follows_seed_and_share() -> None:
+    def modes(seed: int, share: float, count: int = 4000) -> NDArray[np.uint8]:
+        return choose_modes(count, OutputConfig(format="proportion", seed=seed, compress_probability=share))
+
+    np.testing.assert_array_equal(modes(0, 0.3), modes(0, 0.3))
+    np.testing.assert_array_equal(modes(0, 0.3)[:100], modes(0, 0.3, 100))
+    assert (modes(0, 0.3) != modes(1, 0.3)).any()
+    assert abs((modes(0, 0.3) == layout.MODE_JPEG).mean() - 0.3) < 0.03
+    assert set(modes(0, 0.0)) == {layout.MODE_RAW}
+    assert set(modes(0, 1.0)) == {layout.MODE_JPEG}
+
+
+def test_a_subset_is_drawn_by_seed_and_keeps_the_order(pets: Path, tmp_path: Path) -> None:
+    chosen = []
+    for place, seed in enumerate((0, 0, 1)):
+        train, val = _convert(pets, tmp_path / str(place), subset=20, seed=seed)
+        assert train.manifest is not None
+        assert (train.num_samples, val.num_samples) == (20, 7)
+        assert list(train.manifest.ids) == sorted(train.manifest.ids)
+        assert [train.manifest.classes[label] for label in train.labels] == [
+            i[:3] for i in train.manifest.ids
+        ]
+        chosen.append(train.manifest.ids)
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_no_record_crosses_a_page(make_tree: Callable[..., Path], tmp_path: Path) -> None:
+    # 11 raw images of 540,000 bytes: three to a page of 2 MiB, and 477,152 bytes left over in each.
+    image = cv2.imencode(".png", np.full((400, 450, 3), 77, np.uint8))[1].tobytes()
+    root = make_tree({s: {"k": {f"{i}.png": image for i in range(11)}} for s in ("train", "val")})
+    beton, _ = _convert(root, tmp_path / "out", format="raw", page_size=2)
+    page = 2 * 2**20
+    first, last = beton.images["data_ptr"] // page, (beton.images["data_ptr"] + beton.sizes - 1) // page
+    np.testing.assert_array_equal(first, last)
+    assert first.tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4]
+    assert (beton.images["data_ptr"][::3] % page == 0).all()
+    for index in range(11):
+        assert (_pixels(beton, index) == 77).all()
+
+
+def test_the_cursor_fills_pages_to_the_last_byte() -> None:
+    cursor = PageCursor(offset=16, page_size=8)
+    assert [cursor.place(size) for size in (5, 3, 8, 1, 8, 7, 1)] == [16, 21, 24, 32, 40, 48, 55]
+
+
+def test_an_image_larger_than_a_page_leaves_nothing(make_tree: Callable[..., Path], tmp_path: Path) -> None:
+    image = cv2.imencode(".png", np.zeros((1000, 1000, 3), np.uint8))[1].tobytes()
+    root = make_tree({s: {"k": {"big.png": image}} for s in ("train", "val")})
+    with pytest.raises(UserError, match=r"big\.png\) takes 3000000 bytes, more than a page of 2097152"):
+        _convert(root, tmp_path / "out", format="raw", page_size=2, max_resolution=0)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_image_leaves_neither_file(
+    workers: int, make_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    good = np.zeros((8, 8, 3), np.uint8)
+    root = make_tree({"train": {"k": {"1.jpg": good, "2.jpg": b"text"}}, "val": {"k": {"1.jpg": good}}})
+    with pytest.raises(UserError, match=r"cannot read image .*train/k/2\.jpg"):
+        _convert(root, tmp_path / "out", num_workers=workers)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_different_classes_are_refused_before_anything_is_written(
+    make_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    root = make_tree({"train": {"a": {"1.jpg": image}}, "val": {"b": {"1.jpg": image}}})
+    with pytest.raises(UserError, match="only in train: 'a'; only in val: 'b'"):
+        _convert(root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_files_are_replaced_only_on_request(pets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "val.beton").write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"val\.beton is there already: .*--output\.overwrite=true"):
+        _convert(pets, out)
+    assert [path.name for path in out.iterdir()] == ["val.beton"]
+    assert (out / "val.beton").read_bytes() == b"precious"
+    train, val = _convert(pets, out, overwrite=True)
+    assert (train.num_samples, val.num_samples) == (40, 7)
+
+
+def test_a_failed_overwrite_keeps_the_old_files(pets: Path, tmp_path: Path) -> None:
+    train, val = _convert(pets, tmp_path / "out")
+    before = train.path.read_bytes(), val.path.read_bytes()
+    (pets / "train/dog/zzz.jpg").write_bytes(b"text")
+    with pytest.raises(UserError, match=r"zzz\.jpg"):
+        _convert(pets, tmp_path / "out", overwrite=True, format="raw")
+    assert (train.path.read_bytes(), val.path.read_bytes()) == before
+
+
+def test_what_dead_conversions_left_is_removed_and_nothing_else(pets: Path, tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    out = tmp_path / "out"
+    out.mkdir()
+    stays = [f"train.beton.partial-{os.getppid()}", "train.beton.partial-x", "other.beton.partial-1"]
+    for name in [f"train.beton.partial-{ended.pid}", f"val.beton.partial-{ended.pid}", *stays]:
+        (out / name).touch()
+    _convert(pets, out)
+    assert sorted(path.name for path in out.iterdir()) == sorted([*stays, "train.beton", "val.beton"])
+
+
+def test_notes_and_a_summary_of_each_file_are_printed(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pets / "val/dog/readme.txt").touch()
+    _convert(pets, tmp_path / "out", format="proportion")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "val: passed over 1 files that are not images, such as dog/readme.txt"
+    assert lines[1].startswith(f"wrote {tmp_path}/out/train.beton: 40 images (")
+    assert " raw), 2 classes, " in lines[1]
+    assert lines[2].startswith(f"wrote {tmp_path}/out/val.beton: 7 images (")
+    assert len(lines) == 3
