@@ -197,7 +197,9 @@ run_uv() {
     [ "$status" = 0 ] && return 0
     [ -t 2 ] || tail -n 12 "$log" >&2
     local last; last=$(tail -n 30 "$log")
-    if grep -qi 'certificate' <<<"$last"; then
+    if grep -qi 'hash mismatch' <<<"$last"; then
+        die "could not $what: what came is not what was locked, by its hash; see which package in $log"
+    elif grep -qi 'certificate' <<<"$last"; then
         die "could not $what: this network's TLS certificate is not trusted here; add its CA to the system's (details: $log)"
     elif grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable' <<<"$last"; then
         die "could not $what: the network or the package index is not to be had (details: $log)"
