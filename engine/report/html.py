@@ -28,7 +28,7 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
     """The whole page. The same configuration and log give the same page."""
     history = build_history(lines)
     small = "".join(_figure(figure) for figure in figures.small_figures(history))
-    name = str(history.start.get("name") or "run")
+    title = f"{' '.join(_headline(history))} · {history.start.get('name') or 'run'}"
     body = [
         _header(history, config),
         _figure(figures.accuracy(history, config)),
@@ -43,7 +43,7 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{clean(' '.join(_headline(history)))} · {clean(name)}</title><style>{_style()}</style></head>\n"
+        f"<title>{clean(title)}</title><style>{_style()}</style></head>\n"
         f"<body><main>{''.join(body)}</main>"
         "<footer>Drawn from config.yaml and log.jsonl in the run’s folder.</footer></body></html>\n"
     )

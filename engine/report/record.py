@@ -154,7 +154,7 @@ def plain(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if value is None or isinstance(value, int):
         return value
-    return plain(value.item()) if hasattr(value, "item") else str(value)
+    return plain(value.item() if hasattr(value, "item") else str(value))
 
 
 def notice(text: str) -> None:

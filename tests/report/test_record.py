@@ -1,0 +1,310 @@
+"""The run folder on disk: what is there after a crash, a resume, a taken name, a full disk."""
+
+import json
+import math
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from engine.config.load import load_train_config, to_dict
+from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
+from engine.errors import UserError
+from engine.report import html
+from engine.report.record import RunRecord
+from tests.report.runs import epoch_lines, result_line, start_line
+
+ROOT = Path(__file__).parents[2]
+
+
+def _config(folder: Path, *, name: str = "one", resume: str = "", log_level: int = 1) -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(train_dataset="train.beton", val_dataset="val.beton"),
+        logging=LoggingConfig(folder=str(folder), name=name, log_level=log_level),
+        training=TrainingConfig(resume=resume, weight_decay=5e-5),
+    )
+
+
+def _facts() -> dict[str, Any]:
+    return {"device": "cpu", "precision": "bf16", "world_size": 1, "resumed_at_epoch": None}
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    rows = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(row, parse_constant=refuse) for row in rows]
+
+
+def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    epoch = epoch_lines(1)[0]
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+        record.epoch(epoch)
+        record.finish(result_line(epoch))
+    assert record.folder == tmp_path / "one"
+    assert sorted(path.name for path in record.folder.iterdir()) == [
+        "config.yaml",
+        "log.jsonl",
+        "report.html",
+    ]
+    start, logged, result = _log(record.folder)
+    assert [start["kind"], logged["kind"], result["kind"]] == ["start", "epoch", "result"]
+    assert start["versions"]["numpy"] == np.__version__
+    assert start["machine"]["cores"] >= 1
+    assert start["command"] == sys.argv
+    assert (start["name"], start["recipe"], start["device"]) == ("one", "demo", "cpu")
+    assert "revision" in start
+    assert logged["top1"] == epoch["top1"]
+    assert "T" in logged["time"]
+    printed = capsys.readouterr().out
+    assert "epoch 1/1" in printed
+    assert result["verdict"] in printed
+    assert str(record.folder / "report.html") in printed
+
+
+def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    RunRecord.open(config, "demo", writes=True).close()
+    path = tmp_path / "one" / "config.yaml"
+    again, _ = load_train_config(["-C", str(path)])
+    assert again == config
+    # Resolved: what was left at its default is in it too.
+    assert yaml.safe_load(path.read_text()) == to_dict(config)
+
+
+def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_differ(tmp_path: Path) -> None:
+    folders = set()
+    for _ in range(3):
+        with RunRecord.open(_config(tmp_path, name=""), "rn50[a]", writes=True) as record:
+            record.start(_facts())
+            folders.add(record.folder)
+    assert len(folders) == 3
+    assert all(folder.name.startswith("rn50[a]-20") and folder.parent == tmp_path for folder in folders)
+
+
+def test_a_name_that_is_taken_is_refused_and_the_run_there_untouched(tmp_path: Path) -> None:
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+    before = (record.folder / "log.jsonl").read_bytes()
+    with pytest.raises(
+        UserError, match=r"holds a run already: choose another --logging.name.*--training.resume="
+    ):
+        RunRecord.open(_config(tmp_path), "demo", writes=True)
+    assert (record.folder / "log.jsonl").read_bytes() == before
+
+
+def test_the_name_of_a_run_that_failed_before_it_began_is_free(tmp_path: Path) -> None:
+    RunRecord.open(_config(tmp_path), "demo", writes=True).close()
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+    assert len(_log(record.folder)) == 1
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x"])
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"logging\.name"):
+        RunRecord.open(_config(tmp_path / "runs", name=name), "demo", writes=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_ranks_touch_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunRecord.open(_config(tmp_path / "runs"), "demo", writes=False) as record:
+        record.start(_facts())
+        record.epoch(epoch_lines(1)[0])
+        record.finish(result_line(epoch_lines(1)[0]))
+    assert record.folder == tmp_path / "runs" / "one"
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_resumed_run_goes_on_in_the_same_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = epoch_lines(2)
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+        record.epoch(lines[0])
+    again = _config(tmp_path / "elsewhere", resume=str(record.folder))
+    with RunRecord.open(again, "demo", writes=True) as record:
+        record.start(_facts() | {"resumed_at_epoch": 1})
+        record.epoch(lines[1])
+    assert record.folder == tmp_path / "one"
+    assert not (tmp_path / "elsewhere").exists()
+    assert [line["kind"] for line in _log(record.folder)] == ["start", "epoch", "start", "epoch"]
+    report = (record.folder / "report.html").read_text()
+    assert "<td>1</td>" in report
+    assert "<td>2</td>" in report
+    assert "after epoch 1" in report
+    assert "notice" not in capsys.readouterr().err
+    # Repeating the run from its config.yaml must not mean resuming it.
+    assert yaml.safe_load((record.folder / "config.yaml").read_text())["training"]["resume"] == ""
+
+
+@pytest.mark.parametrize("tail", [b'{"kind": "epoch", "epo', b"\0" * 64, b'{"a": 1}garbage'])
+def test_a_line_cut_in_half_is_dropped_with_a_notice(
+    tmp_path: Path, tail: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _started_run(tmp_path, tail)
+    with RunRecord.open(config, "demo", writes=True) as record:
+        record.epoch(epoch_lines(1)[0])
+    assert [line["kind"] for line in _log(record.folder)] == ["start", "epoch"]
+    assert "left out 1 line(s) that are not whole" in capsys.readouterr().err
+
+
+def test_a_last_line_that_lacks_only_its_newline_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _started_run(tmp_path, json.dumps(epoch_lines(2)[0]).encode())
+    with RunRecord.open(config, "demo", writes=True) as record:
+        record.epoch(epoch_lines(2)[1])
+    assert [line.get("epoch") for line in _log(record.folder)] == [None, 1, 2]
+    assert "notice" not in capsys.readouterr().err
+
+
+def test_a_log_that_is_one_half_line_is_emptied(tmp_path: Path) -> None:
+    config = _started_run(tmp_path, b'{"ki')
+    (tmp_path / "one" / "log.jsonl").write_bytes(b'{"ki')
+    RunRecord.open(config, "demo", writes=True).close()
+    assert (tmp_path / "one" / "log.jsonl").read_bytes() == b""
+
+
+def test_resuming_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(UserError, match=r"is not a run folder \(it holds no log\.jsonl\)"):
+            RunRecord.open(_config(tmp_path, resume=str(folder)), "demo", writes=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_nan_and_tensors_become_json(tmp_path: Path) -> None:
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start({"device": "cpu", "seen": (1, np.float32(0.5)), "odd": Path("x\udcff")})
+        record.epoch(
+            {"epoch": 1, "epochs": 1, "train_loss": math.nan, "lr": np.float64(math.inf), "top1": None}
+        )
+    start, epoch = _log(record.folder)
+    assert start["seen"] == [1, 0.5]
+    assert start["odd"] == "x\\udcff"
+    assert (epoch["train_loss"], epoch["lr"], epoch["top1"]) == (None, None, None)
+
+
+def test_the_report_follows_the_run_unless_it_is_told_to_be_quiet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = epoch_lines(3)
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+        for done, line in enumerate(lines[:2], 1):
+            record.epoch(line)
+            assert f"Epoch {done} of 3" in (record.folder / "report.html").read_text()
+    capsys.readouterr()
+    with RunRecord.open(_config(tmp_path, name="quiet", log_level=0), "demo", writes=True) as record:
+        record.epoch(lines[0])
+        assert not (record.folder / "report.html").exists()
+        assert capsys.readouterr().out == ""
+        record.finish(result_line(lines[0]))
+    assert (record.folder / "report.html").exists()
+
+
+def test_a_report_that_cannot_be_drawn_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError("a bug in a chart")
+
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        monkeypatch.setattr(html, "render", fail)
+        record.epoch(epoch_lines(1)[0])
+        assert "a bug in a chart" in capsys.readouterr().err
+        with pytest.raises(ZeroDivisionError):
+            record.finish(result_line(epoch_lines(1)[0]))
+    assert [line["kind"] for line in _log(record.folder)] == ["epoch", "result"]
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot make the run folder .*runs"):
+        RunRecord.open(_config(tmp_path / "runs"), "demo", writes=True)
+
+
+def test_a_disk_without_room_for_the_settings_leaves_nothing(tmp_path: Path) -> None:
+    with _files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
+        RunRecord.open(_config(tmp_path / "runs"), "demo", writes=True)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path) -> None:
+    with RunRecord.open(_config(tmp_path, log_level=0), "demo", writes=True) as record:
+        record.start(_facts())
+        size = (record.folder / "log.jsonl").stat().st_size
+        with _files_of_at_most(size + 100), pytest.raises(UserError, match=r"cannot write .*log\.jsonl"):
+            record.epoch(epoch_lines(1)[0])
+    assert (record.folder / "log.jsonl").stat().st_size == size
+    assert [line["kind"] for line in _log(record.folder)] == ["start"]
+
+
+def test_close_twice_and_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        raise KeyError
+    record.close()
+    record.close()
+
+
+_WRITER = """
+import sys
+from engine.config.schema import DataConfig, LoggingConfig, TrainConfig
+from engine.report.record import RunRecord
+from tests.report.runs import epoch_lines, start_line
+config = TrainConfig(data=DataConfig(train_dataset="a", val_dataset="b"),
+                     logging=LoggingConfig(folder=sys.argv[1], name="one", log_level=0))
+record = RunRecord.open(config, "demo", writes=True)
+record.start({})
+for line in epoch_lines(100000):
+    record.epoch(line)
+    print(line["epoch"], flush=True)
+"""
+
+
+def test_what_was_logged_survives_kill_9_and_only_one_process_writes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for _ in range(5):
+            told = int(writer.stdout.readline())
+        resume = _config(tmp_path, resume=str(tmp_path / "one"))
+        with pytest.raises(UserError, match="in use by another process"):
+            RunRecord.open(resume, "demo", writes=True)
+        writer.send_signal(signal.SIGKILL)
+    with RunRecord.open(resume, "demo", writes=True) as record:
+        record.start(_facts() | {"resumed_at_epoch": 3})
+    kinds = [line["kind"] for line in _log(record.folder)]
+    assert kinds[0] == kinds[-1] == "start"
+    assert kinds.count("epoch") >= told == 5
+
+
+def _started_run(folder: Path, tail: bytes) -> TrainConfig:
+    """The configuration that resumes a run whose log is a start line and then `tail`."""
+    config = _config(folder)
+    RunRecord.open(config, "demo", writes=True).close()
+    path = folder / "one" / "log.jsonl"
+    path.write_bytes(json.dumps(start_line()).encode() + b"\n" + tail)
+    return _config(folder, resume=str(path.parent))
+
+
+@contextmanager
+def _files_of_at_most(size: int) -> Iterator[None]:
+    """A file that grows beyond `size` bytes meets an error, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
