@@ -102,7 +102,7 @@ wished_packages() {
 }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo DEBIAN_FRONTEND=noninteractive "$@"; fi
+    if [ "$(id -u)" = 0 ]; then env DEBIAN_FRONTEND=noninteractive "$@"; else sudo env DEBIAN_FRONTEND=noninteractive "$@"; fi
 }
 
 can_be_root() {
@@ -195,7 +195,7 @@ run_uv() {
         LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}" "$uv" "$@" >>"$log" 2>&1 || status=$?
     fi
     [ "$status" = 0 ] && return 0
-    [ -t 2 ] || tail -n 12 "$log" >&2
+    [ -t 2 ] || tail -n 6 "$log" >&2
     local last; last=$(tail -n 30 "$log")
     if grep -qi 'hash mismatch' <<<"$last"; then
         die "could not $what: what came is not what was locked, by its hash; see which package in $log"
