@@ -52,7 +52,7 @@ def throughput(epochs: list[Line]) -> Figure | None:
     names = [(tick, text.rate_tick(tick)) for tick in ticks]
     parts = [*charts.axes(frame, epoch_ticks(epochs, HALF), names, "epoch", "images per second")]
     for group, value in known:
-        words = f"{named(group)}: {text.rate(value)} images/s at {group[-1].get('resolution', '?')} px"
+        words = f"{named(group)}: {text.rate(value)} images/s at {group[-1].get('resolution') or '?'} px"
         parts.append(charts.stacked_bar(frame, *span(group), [(value, "compute")], words))
     slow, fast = min(value for _, value in known), max(value for _, value in known)
     about = f"Between {text.rate(slow)} and {text.rate(fast)} images per second, over all devices."

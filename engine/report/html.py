@@ -146,7 +146,7 @@ def _headline(history: History) -> list[str]:
         return ["No epoch", "finished yet"]
     last = history.epochs[-1]
     top1 = [f"{text.percent(last['top1'])} top-1"] if last.get("top1") is not None else []
-    return [f"Epoch {last['epoch']} of {last.get('epochs', '?')}{':' if top1 else ''}", *top1]
+    return [f"Epoch {last['epoch']} of {last.get('epochs') or '?'}{':' if top1 else ''}", *top1]
 
 
 def _progress_words(history: History) -> str:
@@ -158,7 +158,7 @@ def _subject(history: History, config: dict[str, Any]) -> str:
     start = history.start
     words = [
         str(start.get("recipe") or "run"),
-        str(start.get("arch") or config.get("model", {}).get("arch", "?")),
+        str(start.get("arch") or config.get("model", {}).get("arch") or "?"),
     ]
     if start.get("num_train"):
         words.append(f"{text.count(start['num_train'])} training images")

@@ -16,7 +16,7 @@ MOST_ROWS = 120
 
 # Heading, unit or second line, and how an epoch's cell is made.
 _COLUMNS = (
-    ("epoch", "", lambda e: str(e.get("epoch", "?"))),
+    ("epoch", "", lambda e: text.count(e.get("epoch"))),
     ("size", "px", lambda e: text.count(e.get("resolution"))),
     ("lr", "at end", lambda e: text.significant(e.get("lr"))),
     ("loss", "train", lambda e: text.number(e.get("train_loss"))),
@@ -185,7 +185,7 @@ def provenance(history: History) -> str:
         ("started", text.moment(start.get("time"))),
         ("went on", ", ".join(f"after epoch {number}" for number in history.resumed_at)),
         ("source revision", _revision(start.get("revision"))),
-        ("processor", f"{machine.get('cpu', '?')}, {machine.get('cores', '?')} cores, {memory}"),
+        ("processor", f"{machine.get('cpu') or '?'}, {machine.get('cores') or '?'} cores, {memory}"),
         ("GPUs", named),
         ("trained on", _processes(start)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
@@ -206,8 +206,10 @@ def _revision(revision: dict[str, Any] | None) -> str:
 
 
 def _processes(start: Line) -> str:
-    words = f"{start.get('world_size', '?')} × {start.get('device', '?')}, {start.get('precision', '?')}"
+    words = (
+        f"{start.get('world_size') or '?'} × {start.get('device') or '?'}, {start.get('precision') or '?'}"
+    )
     if start.get("global_batch"):
-        words += f", global batch {start['global_batch']} (per device {start.get('device_batch', '?')}"
-        words += f", {start.get('accumulation', '?')} accumulated)"
+        words += f", global batch {start['global_batch']} (per device {start.get('device_batch') or '?'}"
+        words += f", {start.get('accumulation') or '?'} accumulated)"
     return words

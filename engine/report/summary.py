@@ -10,8 +10,8 @@ def epoch_line(entry: Line) -> str:
     """One epoch in one line; what was not measured is left out."""
     width = len(str(entry.get("epochs", "")))
     parts = [
-        f"epoch {entry.get('epoch', '?'):>{width}}/{entry.get('epochs', '?')}",
-        f"{entry.get('resolution', '?')} px",
+        f"epoch {entry.get('epoch') or '?':>{width}}/{entry.get('epochs') or '?'}",
+        f"{entry.get('resolution') or '?'} px",
         f"lr {text.significant(entry.get('lr'))}",
         f"loss {text.number(entry.get('train_loss'))}",
     ]
@@ -52,7 +52,7 @@ def measurements(result: Line) -> list[tuple[str, Any, Any, str]]:
 
 def measured_as(result: Line, which: str, *, tta: bool) -> str:
     """How an accuracy was measured, which belongs to every accuracy: resolution, crop ratio, TTA."""
-    resolution, ratio = result.get(f"{which}_resolution", "?"), result.get(f"{which}_ratio")
+    resolution, ratio = result.get(f"{which}_resolution") or "?", result.get(f"{which}_ratio")
     return f"{resolution} px, crop ratio {text.significant(ratio)}, {'with flip TTA' if tta else 'no TTA'}"
 
 
