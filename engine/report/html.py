@@ -192,7 +192,8 @@ def _goal_tiles(history: History, config: dict[str, Any]) -> list[Tile]:
         side = "above" if top1 is not None and top1 >= target else "short"
         detail = f"{points:.2f} points {side}" if top1 is not None else "top-1"
         tiles.append(("Target", text.percent(target), detail))
-    if limit:
+    # A run that only validated has no training time to judge.
+    if limit and (history.epochs or history.result is None):
         took = result.get("elapsed_seconds")
         detail = "of training and validation"
         if took is not None:

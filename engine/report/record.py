@@ -38,6 +38,8 @@ class RunRecord:
     def __init__(self, folder: Path, config: TrainConfig, recipe: str, log: int | None, lines: list[Line]):
         self.folder = folder
         self._config = to_dict(config)
+        # Read back with -C, config.yaml should repeat the run, not resume it.
+        self._config["training"]["resume"] = ""
         self._recipe = recipe
         self._log = log
         self._lines = lines
@@ -130,9 +132,7 @@ class RunRecord:
     def _write_config(self) -> None:
         if self._log is None:
             return
-        # Read back with -C, the file should repeat the run, not resume it.
-        training = {**self._config["training"], "resume": ""}
-        text = yaml.safe_dump({**self._config, "training": training}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
         with atomic_write(self.folder / CONFIG_NAME) as file:
             file.write(text.encode())
 

@@ -147,6 +147,16 @@ def test_without_a_target_nothing_is_promised() -> None:
         assert word not in text
 
 
+def test_a_run_that_only_validated_has_no_time_and_no_figures() -> None:
+    page = render(run_config(budget={"target_top1": 0.735, "minutes": 20.0}), LOGS["only validated"])
+    text = Page(page).text
+    assert "Target 73.50%" in text
+    assert "74.00% top-1" in text
+    assert "Budget" not in text
+    assert " in 0.0 s" not in text.replace("\u00a0", " ").split("Settings")[0]
+    assert _charts(page) == {}
+
+
 def test_an_unfinished_run_shows_how_far_it_is() -> None:
     page = render(run_config(budget={"target_top1": 0.735, "minutes": 20.0}), LOGS["running"])
     assert "Not finished" in page
