@@ -93,7 +93,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """How accuracy is measured. Plain accuracy (no TTA, 224 px, crop ratio 224/256) is always reported too."""
+    """How accuracy is measured. Plain accuracy (no TTA, by default 224 px of 256) is always reported too."""
 
     batch_size: int = option(512, "images per validation step on each device", low=1)
     resolution: int = option(
@@ -102,6 +102,7 @@ class ValidationConfig:
     ratio: float = option(224 / 256, "side of the centre crop / short side of the image", above=0, high=1)
     lr_tta: bool = option(True, "average the probabilities of the image and its left-right flip")
     plain_resolution: int = option(224, "resolution of the plain result reported beside it", low=8, high=1024)
+    plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,145 @@
+"""Which part of an image is taken, and whether it is flipped: a pure function of (seed, epoch, sample id).
+
+A counter-based generator (splitmix64's mixing, Steele et al. 2014) replaces generators with state, so a
+crop does not depend on which thread, worker, rank or batch its sample falls into. Only operations that
+IEEE 754 rounds exactly are used (no exp or log at run time, no fastmath), so that every machine crops alike.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+TOP, LEFT, HEIGHT, WIDTH, FLIP = range(5)
+
+_ASPECT_STEPS = 4096
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ATTEMPTS = 10
+_DRAWS_PER_ATTEMPT = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomResizedCrop:
+    """torchvision's RandomResizedCrop and RandomHorizontalFlip, drawn for (seed, epoch, sample id)."""
+
+    seed: int
+    epoch: int
+    min_scale: float = 0.08
+    max_scale: float = 1.0
+    max_aspect: float = 4 / 3
+    flip: bool = True
+
+    def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
+        """One row (top, left, height, width, flip) for each sample, in pixels of the stored image."""
+        boxes = np.empty((len(ids), 5), np.int32)
+        _random_boxes(
+            np.uint64(self.seed),
+            np.uint64(self.epoch),
+            ids,
+            heights,
+            widths,
+            self.min_scale,
+            self.max_scale,
+            aspect_table(self.max_aspect),
+            self.flip,
+            boxes,
+        )
+        return boxes
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterCrop:
+    """The centred square whose side is `ratio` of the short side (what Resize(r / ratio), CenterCrop(r) sees)."""
+
+    ratio: float
+
+    def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
+        """One row (top, left, height, width, flip = 0) for each sample, in pixels of the stored image."""
+        side = np.maximum(1, np.rint(self.ratio * np.minimum(heights, widths)).astype(np.int32))
+        top = (heights.astype(np.int32) - side) // 2
+        left = (widths.astype(np.int32) - side) // 2
+        return np.stack([top, left, side, side, np.zeros_like(side)], axis=1)
+
+
+CropLaw = RandomResizedCrop | CenterCrop
+
+
+def aspect_table(max_aspect: float) -> NDArray[np.float64]:
+    """Aspect ratios (width / height) evenly spaced in their logarithm from 1/max_aspect to max_aspect.
+
+    Rounded to 2^-24, which hides the last-digit differences that exp and log show between machines.
+    """
+    log_aspect = np.linspace(-np.log(max_aspect), np.log(max_aspect), _ASPECT_STEPS)
+    return np.round(np.exp(log_aspect) * 2.0**24) / 2.0**24
+
+
+@njit(cache=True, nogil=True)
+def _mix(value: np.uint64) -> np.uint64:
+    value ^= value >> np.uint64(30)
+    value *= np.uint64(0xBF58476D1CE4E5B9)
+    value ^= value >> np.uint64(27)
+    value *= np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _uniform(key: np.uint64, draw: int) -> float:
+    """The draw-th number of this key's stream, uniform in [0, 1)."""
+    bits = _mix(key + np.uint64(draw + 1) * _GOLDEN)
+    return float(bits >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True, nogil=True)
+def _random_boxes(
+    seed: np.uint64,
+    epoch: np.uint64,
+    ids: NDArray[np.int64],
+    heights: NDArray[Any],
+    widths: NDArray[Any],
+    min_scale: float,
+    max_scale: float,
+    aspects: NDArray[np.float64],
+    flip: bool,
+    boxes: NDArray[np.int32],
+) -> None:
+    epoch_key = _mix(_mix(seed + _GOLDEN) + (epoch + np.uint64(1)) * _GOLDEN)
+    for row in range(len(ids)):
+        key = _mix(epoch_key + (np.uint64(ids[row]) + np.uint64(1)) * _GOLDEN)
+        boxes[row, FLIP] = 1 if flip and _uniform(key, 0) < 0.5 else 0
+        _random_box(key, int(heights[row]), int(widths[row]), min_scale, max_scale, aspects, boxes[row])
+
+
+@njit(cache=True, nogil=True)
+def _random_box(
+    key: np.uint64,
+    height: int,
+    width: int,
+    min_scale: float,
+    max_scale: float,
+    aspects: NDArray[np.float64],
+    box: NDArray[np.int32],
+) -> None:
+    """torchvision.transforms.RandomResizedCrop.get_params, with its ten attempts and its fallback."""
+    for attempt in range(_ATTEMPTS):
+        draw = 1 + attempt * _DRAWS_PER_ATTEMPT
+        area = height * width * (min_scale + (max_scale - min_scale) * _uniform(key, draw))
+        aspect = aspects[int(_uniform(key, draw + 1) * len(aspects))]
+        crop_width = int(np.floor(np.sqrt(area * aspect) + 0.5))
+        crop_height = int(np.floor(np.sqrt(area / aspect) + 0.5))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            box[TOP] = int(_uniform(key, draw + 2) * (height - crop_height + 1))
+            box[LEFT] = int(_uniform(key, draw + 3) * (width - crop_width + 1))
+            box[HEIGHT] = crop_height
+            box[WIDTH] = crop_width
+            return
+    crop_height, crop_width = height, width
+    if width < height * aspects[0]:
+        crop_height = max(1, int(np.floor(width / aspects[0] + 0.5)))
+    elif width > height * aspects[-1]:
+        crop_width = max(1, int(np.floor(height * aspects[-1] + 0.5)))
+    box[TOP] = (height - crop_height) // 2
+    box[LEFT] = (width - crop_width) // 2
+    box[HEIGHT] = crop_height
+    box[WIDTH] = crop_width

@@ -1,0 +1,76 @@
+"""The C functions that decoding calls, taken from ffcv's own library and the libjpeg-turbo it is linked with.
+
+They are made known to numba by name rather than by address: a kernel that calls a name can be cached on
+disk, so that a second start does not compile again, and a GIL-free kernel can call it.
+"""
+
+import ctypes
+
+import engine.data.ffcv_import  # noqa: F401  (first: it undoes what importing ffcv changes)
+
+import ffcv._libffcv
+
+import llvmlite.binding
+from numba import types
+
+TJPF_RGB = 0
+TJFLAG_ACCURATEDCT = 4096
+
+_library = ctypes.CDLL(ffcv._libffcv.__file__)
+_SYMBOLS = ("tjDecompressHeader3", "tjDecompress2", "resize")
+
+
+def _known_to_numba(name: str) -> str:
+    """Publish the C function to LLVM under a name of our own and return that name."""
+    ours = f"engine_{name}"
+    llvmlite.binding.add_symbol(ours, ctypes.cast(getattr(_library, name), ctypes.c_void_p).value)
+    return ours
+
+
+_header_name, _decompress_name, _resize_name = (_known_to_numba(name) for name in _SYMBOLS)
+
+# int tjDecompressHeader3(handle, jpeg, jpeg_size, *width, *height, *subsampling, *colorspace)
+decompress_header = types.ExternalFunction(
+    _header_name,
+    types.int32(types.uintp, types.uintp, types.uint64, types.uintp, types.uintp, types.uintp, types.uintp),
+)
+# int tjDecompress2(handle, jpeg, jpeg_size, destination, width, pitch, height, pixel_format, flags)
+decompress = types.ExternalFunction(
+    _decompress_name,
+    types.int32(
+        types.uintp,
+        types.uintp,
+        types.uint64,
+        types.uintp,
+        types.int32,
+        types.int32,
+        types.int32,
+        types.int32,
+        types.int32,
+    ),
+)
+# void resize(unused, source, rows, columns, top, bottom, left, right, destination, rows, columns): cv::INTER_AREA
+resize_crop = types.ExternalFunction(_resize_name, types.void(*([types.int64] * 11)))
+
+_library.tjInitDecompress.restype = ctypes.c_void_p
+_library.tjDestroy.argtypes = [ctypes.c_void_p]
+_library.tjGetErrorStr2.argtypes = [ctypes.c_void_p]
+_library.tjGetErrorStr2.restype = ctypes.c_char_p
+
+
+class JpegHandle:
+    """A libjpeg-turbo decompressor. It has state: one for each thread, freed with the object."""
+
+    def __init__(self) -> None:
+        address = _library.tjInitDecompress()
+        if not address:
+            raise MemoryError("libjpeg-turbo could not make a decompressor")
+        self.address: int = address
+
+    def last_error(self) -> str:
+        """What libjpeg-turbo said of the last image that this handle failed on."""
+        return str(_library.tjGetErrorStr2(self.address).decode("ascii", "replace"))
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            _library.tjDestroy(self.address)

@@ -1,0 +1,1 @@
+"""Networks by name (`build.py`) and what is done to them (`blurpool.py`); knows nothing of data."""

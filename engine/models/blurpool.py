@@ -1,0 +1,53 @@
+"""BlurPool (Zhang 2019, "Making Convolutional Networks Shift-Invariant Again"): blur, then stride.
+
+As ffcv-imagenet and Composer do it, every strided convolution of at least 16 input channels gets its
+input low-pass filtered. The filter is antialiased-cnns'. It is constant, so it is no part of the
+`state_dict`: the weights carry the same names with BlurPool and without.
+"""
+
+import torch
+from antialiased_cnns import BlurPool
+from torch import nn
+from torch.nn import functional
+
+# ffcv-imagenet's rule: the stem, which sees the image itself, stays as it is.
+_MIN_CHANNELS = 16
+_FILTER_SIZE = 3
+
+
+class BlurConv2d(nn.Conv2d):
+    """A strided convolution behind a 3x3 binomial blur with zero padding; takes over `conv`'s weights."""
+
+    blur: torch.Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            kernel_size=conv.kernel_size,  # type: ignore[arg-type]
+            stride=conv.stride,  # type: ignore[arg-type]
+            padding=conv.padding,  # type: ignore[arg-type]
+            dilation=conv.dilation,  # type: ignore[arg-type]
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
+        self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        blurred = functional.conv2d(x, self.blur, padding=_FILTER_SIZE // 2, groups=self.in_channels)
+        return super().forward(blurred)
+
+
+def apply_blurpool(module: nn.Module) -> int:
+    """Replace the strided convolutions inside `module` in place; returns how many there were."""
+    replaced = 0
+    for name, child in list(module.named_children()):
+        if type(child) is nn.Conv2d and max(child.stride) > 1 and child.in_channels >= _MIN_CHANNELS:
+            setattr(module, name, BlurConv2d(child))
+            replaced += 1
+        else:
+            replaced += apply_blurpool(child)
+    return replaced

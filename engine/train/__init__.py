@@ -1,0 +1,1 @@
+"""The training step and what surrounds it: schedules, optimizer, evaluation, ranks, checkpoints, verdict."""

@@ -1,0 +1,66 @@
+"""Which arithmetic the forward and backward pass use, and what goes with it."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.errors import UserError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BF16_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
+# bf16 is emulated, slowly, on GPUs older than Ampere.
+_AMPERE = (8, 0)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """`name` is fp32, bf16 or fp16; weights and optimizer state stay fp32 in each."""
+
+    name: str
+    device: torch.device
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type batches arrive in."""
+        return _DTYPES[self.name]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context to run the forward pass in."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.name])
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """A gradient scaler; it does nothing unless the precision is fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """`name` as configured; auto takes bf16 where the hardware has it, else fp16 on a GPU and fp32 on a CPU.
+
+    Raises UserError for bf16 on a GPU without it and for fp16 on a CPU.
+    """
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device) >= _AMPERE
+        if name == "bf16" and not has_bf16:
+            raise UserError("training.precision: this GPU has no bf16 arithmetic; use fp16 or auto")
+        return (
+            Precision("bf16" if has_bf16 else "fp16", device) if name == "auto" else Precision(name, device)
+        )
+    if name == "fp16":
+        raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto on a CPU")
+    return (
+        Precision("bf16" if _cpu_has_bf16() else "fp32", device)
+        if name == "auto"
+        else Precision(name, device)
+    )
+
+
+def _cpu_has_bf16() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return bool(_BF16_CPU_FLAGS & set(flags.split()))

@@ -1,0 +1,163 @@
+"""A whole run: open the data, build the model, train and validate epoch by epoch, judge, write it all down."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from engine.config.schema import TrainConfig
+from engine.data.beton import Beton, open_beton
+from engine.data.loader import Loader
+from engine.data.pair import agree_on_classes
+from engine.errors import UserError
+from engine.models.build import build_model, weights_note
+from engine.train import checkpoint, resume
+from engine.train.budget import judge
+from engine.train.distributed import Ranks
+from engine.train.entries import accuracy_entry, facts_entry, result_entry
+from engine.train.evaluate import Accuracy
+from engine.train.host_memory import keep_freed_memory
+from engine.train.precision import choose_precision
+from engine.train.trainer import Trainer
+from engine.train.validator import Validator
+
+WEIGHTS = "weights.pt"
+
+
+class Record(Protocol):
+    """Where a run is written down (engine.report.record.RunRecord)."""
+
+    folder: Path
+
+    def start(self, facts: dict[str, Any]) -> None: ...
+    def epoch(self, entry: dict[str, Any]) -> None: ...
+    def finish(self, result: dict[str, Any]) -> None: ...
+
+
+class Run:
+    """One rank's side of a run. Construction checks the data and builds the model; `execute` does the work.
+
+    Raises UserError on construction for data, weights or a batch size that can't be used.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.elapsed, self.first_epoch = 0.0, 0
+        self.precision = choose_precision(config.training.precision, ranks.device)
+        self._owned = ExitStack()
+        _set_backends(ranks.device)
+        val = open_beton(Path(config.data.val_dataset))
+        train = None if config.training.eval_only else open_beton(Path(config.data.train_dataset))
+        self.classes = agree_on_classes(*(beton for beton in (train, val) if beton is not None))
+        self.model = self._build_model()
+        self.trainer = self._build_trainer(train) if train is not None else None
+        self.validator = Validator(config.validation, ranks, self.precision, self._open_loader(val))
+
+    def execute(self, record: Record) -> int:
+        """Train (or only validate), write it all down, and return the exit code that the verdict asks for."""
+        facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
+        num_val = self.validator.loader.beton.num_samples
+        if self.trainer is None:
+            record.start({**facts, "num_val": num_val})
+            accuracy, weights = self.validator.accuracy(self.model), None
+        else:
+            num_train = self.trainer.loader.beton.num_samples
+            plan = self.trainer.plan.entry()
+            resumed = {"resumed_at_epoch": self.first_epoch or None}
+            record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
+            accuracy, weights = self._fit(self.trainer, record), WEIGHTS
+        plain = self.validator.plain_accuracy(self.model)
+        if weights and self.ranks.main:
+            checkpoint.save(record.folder / weights, self.model.state_dict())
+        verdict = judge(self.config.budget, accuracy.top1, self.elapsed)
+        note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
+        record.finish(result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note))
+        # Rank 0 is still writing; a rank that left now would be taken for a failure.
+        self.ranks.barrier()
+        return verdict.exit_code
+
+    def _fit(self, trainer: Trainer, record: Record) -> Accuracy:
+        """Every epoch that is left; returns the last validation's accuracy."""
+        epochs, started = self.config.training.epochs, time.perf_counter() - self.elapsed
+        if self.first_epoch >= epochs:
+            raise UserError(
+                f"training.resume: all {epochs} epochs of that run are done; nothing is left to do"
+            )
+        with self._progress_bar(trainer) as bar:
+            for epoch in range(self.first_epoch, epochs):
+                entry = trainer.train_epoch(epoch, bar)
+                accuracy, begin = None, time.perf_counter()
+                if epoch + 1 == epochs or self.config.logging.log_level > 0:
+                    accuracy = self.validator.accuracy(self.model)
+                entry["val_seconds"] = time.perf_counter() - begin
+                entry["val_resolution"] = self.config.validation.resolution
+                self.elapsed = time.perf_counter() - started
+                record.epoch({**entry, **accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
+                if self.ranks.main:
+                    resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
+        assert accuracy is not None
+        return accuracy
+
+    def _progress_bar(self, trainer: Trainer) -> "tqdm[Any]":
+        per_epoch = trainer.steps_per_epoch * trainer.plan.global_batch
+        return tqdm(
+            total=per_epoch * self.config.training.epochs,
+            initial=per_epoch * self.first_epoch,
+            unit="img",
+            unit_scale=True,
+            # None: shown on a terminal only; a log file gets the epoch lines alone.
+            disable=None if self.ranks.main and self.config.logging.log_level > 0 else True,
+        )
+
+    def _build_model(self) -> nn.Module:
+        training = self.config.training
+        torch.manual_seed(training.seed)
+        model = build_model(self.config.model.arch, self.classes.count, use_blurpool=training.use_blurpool)
+        if self.config.model.weights:
+            checkpoint.load_weights(model, Path(self.config.model.weights))
+        layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        return model.to(self.ranks.device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+    def _build_trainer(self, train: Beton) -> Trainer:
+        trainer = Trainer(self.config, self.ranks, self.precision, self._open_loader(train), self.model)
+        if self.config.training.resume:
+            progress = resume.restore(self.config, trainer, self.model)
+            self.first_epoch, self.elapsed = progress.epoch, progress.elapsed
+        if self.ranks.main:
+            print(trainer.plan, flush=True)
+        return trainer
+
+    def _open_loader(self, beton: Beton) -> Loader:
+        loader = Loader(
+            beton,
+            device=self.ranks.device,
+            dtype=self.precision.input_dtype,
+            channels_last=self.config.training.channels_last,
+            workers=self.config.data.num_workers or self.ranks.cores(),
+            in_memory=self.config.data.in_memory,
+        )
+        return self._owned.enter_context(loader)
+
+    def close(self) -> None:
+        """End the loaders' threads."""
+        self._owned.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _set_backends(device: torch.device) -> None:
+    """Fastest convolutions for fixed shapes; and what is called fp32 is fp32, so no TF32."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,139 @@
+"""The training step and the epoch around it.
+
+The hot loop never waits for the device: losses stay there until the epoch's end. Everything that decides
+what a step does (order, crops, learning rate, resolution) is a pure function of the recipe, seed and epoch,
+which is why going on after an interruption repeats the undisturbed run.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from engine.config.schema import TrainConfig
+from engine.data.crops import RandomResizedCrop
+from engine.data.loader import Batch, Loader
+from engine.data.order import train_batches
+from engine.errors import UserError
+from engine.train.batching import plan_batches
+from engine.train.distributed import Ranks
+from engine.train.entries import memory_entry
+from engine.train.optimizer import build_optimizer
+from engine.train.precision import Precision
+from engine.train.schedules import lr_at, resolution_at
+
+
+class Trainer:
+    """Trains `model` in place; `loader` is the training file's and stays its opener's to close.
+
+    Raises UserError when the recipe's global batch can't be laid out over the ranks.
+    """
+
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, precision: Precision, loader: Loader, model: nn.Module
+    ) -> None:
+        self.config, self.ranks, self.precision, self.loader = config, ranks, precision, loader
+        self.plan = plan_batches(config.training, ranks.world, loader.beton.num_samples)
+        self.steps_per_epoch = loader.beton.num_samples // self.plan.global_batch
+        self.optimizer = build_optimizer(model, config.training)
+        self.scaler = precision.scaler()
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
+        self.model = model
+        if ranks.world > 1:
+            # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
+            self.model = DistributedDataParallel(
+                model,
+                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+                broadcast_buffers=False,
+            )
+
+    def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
+        """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
+
+        Raises UserError for a corrupt sample and for a loss that is not finite.
+        """
+        epochs = self.config.training.epochs
+        resolution = resolution_at(self.config.resolution, epoch, epochs)
+        bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
+        waited, started = self.loader.wait_seconds, time.perf_counter()
+        loss_sum = torch.zeros((), device=self.ranks.device)
+        lr_peak = 0.0
+        self.model.train()
+        with closing(self._batches(epoch, resolution)) as batches:
+            for step in range(self.steps_per_epoch):
+                lr = lr_at(self.config.lr, epoch + step / self.steps_per_epoch, epochs)
+                lr_peak = max(lr_peak, lr)
+                loss_sum += self._step(batches, lr)
+                bar.update(self.plan.global_batch)
+        batches_done = self.steps_per_epoch * self.plan.accumulation * self.ranks.world
+        train_loss = float(self.ranks.sum(loss_sum)) / batches_done
+        seconds, waited = time.perf_counter() - started, self.loader.wait_seconds - waited
+        if not math.isfinite(train_loss):
+            advice = f"lower lr.lr (it is {self.config.lr.lr:g})"
+            raise UserError(f"epoch {epoch + 1}: the training loss became {train_loss}: {advice}")
+        images = self.steps_per_epoch * self.plan.global_batch
+        return {
+            "epoch": epoch + 1,
+            "epochs": epochs,
+            "train_loss": train_loss,
+            "lr": lr_at(self.config.lr, epoch + 1, epochs),
+            "lr_peak": lr_peak,
+            "resolution": resolution,
+            "images": images,
+            "images_per_second": images / seconds,
+            "data_wait_seconds": waited,
+            "compute_seconds": seconds - waited,
+            "train_seconds": seconds,
+            **memory_entry(self.ranks.device),
+        }
+
+    def _batches(self, epoch: int, resolution: int) -> Iterator[Batch]:
+        config, law = self.config, self.config.augmentation
+        ids = train_batches(
+            self.loader.beton.num_samples,
+            seed=config.training.seed,
+            epoch=epoch,
+            global_batch=self.plan.global_batch,
+            accumulation=self.plan.accumulation,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+        )
+        crop = RandomResizedCrop(
+            seed=config.training.seed,
+            epoch=epoch,
+            min_scale=law.min_scale,
+            max_scale=law.max_scale,
+            max_aspect=law.max_aspect,
+            flip=law.flip,
+        )
+        return self.loader.batches(ids.reshape(-1, self.plan.device_batch), resolution, crop)
+
+    def _step(self, batches: Iterator[Batch], lr: float) -> torch.Tensor:
+        """One optimizer step over `accumulation` batches; returns the sum of their losses, on the device."""
+        total = torch.zeros((), device=self.ranks.device)
+        for part in range(self.plan.accumulation):
+            batch = next(batches)
+            with self._keep_gradients_here(part + 1 < self.plan.accumulation):
+                with self.precision.autocast():
+                    loss = self.criterion(self.model(batch.images), batch.labels)
+                self.scaler.scale(loss / self.plan.accumulation).backward()
+            total += loss.detach()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
+        """Ranks exchange gradients only with the last of the accumulated batches."""
+        if keep and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
