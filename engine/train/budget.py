@@ -19,7 +19,9 @@ class Verdict:
 
 def judge(budget: BudgetConfig, top1: float, elapsed_seconds: float) -> Verdict:
     """Compare the measured top-1 (a share) and training time with what the recipe promised."""
-    measured = f"{top1:.2%} top-1 in {describe_seconds(elapsed_seconds)}"
+    measured = f"{top1:.2%} top-1"
+    if elapsed_seconds:
+        measured += f" in {describe_seconds(elapsed_seconds)}"
     if not budget.target_top1:
         return Verdict(None, f"{measured}; no target was set")
     promised = f"{budget.target_top1:.2%}"

@@ -10,11 +10,11 @@ _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two parameter groups: weights, decayed; all biases and everything that belongs to a norm, not decayed."""
+    """Two parameter groups: weights, decayed; vectors (biases) and all that belongs to a norm, not decayed."""
     decayed, spared = [], []
     for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            spare = isinstance(module, _NORMS) or name == "bias"
+        for parameter in module.parameters(recurse=False):
+            spare = isinstance(module, _NORMS) or parameter.ndim <= 1
             (spared if spare else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +74,9 @@ class Run:
         plain = self.validator.plain_accuracy(self.model)
         if weights and self.ranks.main:
             checkpoint.save(record.folder / weights, self.model.state_dict())
-        verdict = judge(self.config.budget, accuracy.top1, self.elapsed)
+        # Without training there is no time to judge.
+        budget = self.config.budget if self.trainer else replace(self.config.budget, minutes=0.0)
+        verdict = judge(budget, accuracy.top1, self.elapsed)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
         record.finish(result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note))
         # Rank 0 is still writing; a rank that left now would be taken for a failure.

@@ -1,0 +1,77 @@
+"""Networks by name, BlurPool surgery, and that saved weights fit the plain torchvision model."""
+
+import pytest
+import torch
+import torchvision
+from antialiased_cnns import BlurPool
+from torch import nn
+
+from engine.errors import UserError
+from engine.models.blurpool import BlurConv2d, apply_blurpool
+from engine.models.build import MODELS, build_model, weights_note
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "small_resnet"])
+def test_weights_carry_the_same_names_with_blurpool_and_without(arch: str) -> None:
+    plain = build_model(arch, 7, use_blurpool=False)
+    blurred = build_model(arch, 7, use_blurpool=True)
+    plain.load_state_dict(blurred.state_dict(), strict=True)
+
+
+def test_a_blurpool_resnet50_loads_into_torchvisions() -> None:
+    ours = build_model("resnet50", 1000, use_blurpool=True)
+    torchvision.models.resnet50(weights=None).load_state_dict(ours.state_dict(), strict=True)
+
+
+def test_blurpool_takes_the_place_of_each_strided_convolution_but_the_stem() -> None:
+    model = build_model("resnet50", 10, use_blurpool=True)
+    blurred = {name for name, module in model.named_modules() if isinstance(module, BlurConv2d)}
+    expected = {f"layer{stage}.0.{part}" for stage in (2, 3, 4) for part in ("conv2", "downsample.0")}
+    assert blurred == expected
+
+
+def test_a_blurred_convolution_is_antialiased_cnns_blur_and_then_the_convolution() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 8, 3, stride=2, padding=1, bias=False)
+    reference = nn.Sequential(BlurPool(16, pad_type="zero", filt_size=3, stride=1), conv)
+    holder = nn.Sequential(conv)
+    assert apply_blurpool(holder) == 1
+    images = torch.randn(2, 16, 11, 14)
+    torch.testing.assert_close(holder(images), reference(images))
+
+
+def test_blurpool_changes_the_output() -> None:
+    torch.manual_seed(0)
+    plain = build_model("small_resnet", 5, use_blurpool=False).eval()
+    blurred = build_model("small_resnet", 5, use_blurpool=True).eval()
+    blurred.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 28, 28)
+    assert not torch.allclose(plain(images), blurred(images))
+
+
+@pytest.mark.parametrize("arch", MODELS.names())
+@pytest.mark.parametrize("size", [8, 24, 28, 33, 64])
+def test_our_networks_take_small_images_of_any_size(arch: str, size: int) -> None:
+    model = build_model(arch, 5, use_blurpool=True).eval()
+    assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
+
+
+def test_an_unknown_network_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"no network 'resnet5o'.*resnet50"):
+        build_model("resnet5o", 10, use_blurpool=False)
+
+
+def test_segmentation_networks_are_no_classifiers() -> None:
+    with pytest.raises(UserError, match="no network"):
+        build_model("fcn_resnet50", 10, use_blurpool=False)
+
+
+def test_blurpool_without_anything_to_blur_is_refused() -> None:
+    with pytest.raises(UserError, match="no strided convolution"):
+        build_model("vgg11", 10, use_blurpool=True)
+
+
+def test_the_note_on_weights_says_that_plain_torchvision_lacks_blurpool() -> None:
+    assert "BlurPool" in weights_note("resnet50", use_blurpool=True)
+    assert "BlurPool" not in weights_note("resnet50", use_blurpool=False)
+    assert "is ours" in weights_note("small_resnet", use_blurpool=True)

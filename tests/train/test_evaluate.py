@@ -1,0 +1,84 @@
+"""Accuracy is counted exactly; TTA averages probabilities, which is not the same as averaging logits."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.data.loader import Batch
+from engine.errors import UserError
+from engine.train.distributed import Ranks
+from engine.train.evaluate import Accuracy, evaluate
+from engine.train.precision import Precision
+
+CPU = torch.device("cpu")
+ALONE = Ranks(rank=0, world=1, local_rank=0, local_world=1, device=CPU)
+
+
+class PixelLogits(nn.Module):
+    """Each image's logits are written in its first row's left half; those of its mirror image in the right half."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, 0, 0, : self.classes]
+
+
+def _images(logits: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+    row = torch.cat([logits, mirrored.flip(1)], dim=1)
+    return row[:, None, None, :].expand(-1, 3, 4, -1).contiguous()
+
+
+def _evaluate(logits: torch.Tensor, mirrored: torch.Tensor, labels: torch.Tensor, *, tta: bool, parts: int = 1) -> Accuracy:
+    images = _images(logits, mirrored)
+    batches = [
+        Batch(chunk, part, np.arange(len(part)))
+        for chunk, part in zip(images.chunk(parts), labels.chunk(parts), strict=True)
+    ]
+    model = PixelLogits(logits.shape[1])
+    return evaluate(
+        model, batches, tta=tta, precision=Precision("fp32", CPU), ranks=ALONE, expected=len(labels)
+    )
+
+
+def test_top1_top5_and_loss_are_those_of_a_slow_count() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(101, 10, generator=random)
+    labels = torch.randint(0, 10, (101,), generator=random)
+    order = logits.argsort(1, descending=True)
+    top1 = sum(int(order[i, 0] == labels[i]) for i in range(101)) / 101
+    top5 = sum(int(labels[i] in order[i, :5]) for i in range(101)) / 101
+    measured = _evaluate(logits, logits, labels, tta=False, parts=3)
+    assert (measured.top1, measured.top5, measured.count) == (top1, top5, 101)
+    assert measured.loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+
+
+def test_tta_averages_probabilities_not_logits() -> None:
+    # By logits class 1 wins (0 + 6 over 4 + 1.5); by probabilities class 0 does (0.98 + 0.01 over 0.02 + 0.96).
+    logits, mirrored = torch.tensor([[4.0, 0.0, -9.0]]), torch.tensor([[0.0, 5.0, 4.99]])
+    by_logits = (logits + mirrored).argmax()
+    by_probability = (logits.softmax(1) + mirrored.softmax(1)).argmax()
+    assert by_logits != by_probability
+    measured = _evaluate(logits, mirrored, by_probability[None], tta=True)
+    assert measured.top1 == 1.0
+
+
+def test_without_tta_is_counted_beside_it() -> None:
+    logits, mirrored = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 5.0, 0.0]])
+    measured = _evaluate(logits, mirrored, torch.tensor([1]), tta=True)
+    assert (measured.top1, measured.top1_no_tta) == (1.0, 0.0)
+
+
+def test_fewer_than_five_classes_count_as_many_as_there_are() -> None:
+    measured = _evaluate(torch.eye(3), torch.eye(3), torch.tensor([2, 1, 0]), tta=False)
+    assert (measured.top1, measured.top5) == (pytest.approx(1 / 3), 1.0)
+
+
+def test_a_sample_lost_or_counted_twice_is_an_error() -> None:
+    batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
+    with pytest.raises(UserError, match="counted 6 samples where 3"):
+        evaluate(
+            PixelLogits(3), [batch, batch], tta=False, precision=Precision("fp32", CPU), ranks=ALONE, expected=3
+        )
