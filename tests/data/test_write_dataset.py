@@ -1,5 +1,6 @@
 """write_dataset.py as a process: what a user sees of success, of each mistake, and of a sudden end."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -173,21 +174,28 @@ def long_source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def conversion(long_source: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A conversion under way to `out`: workers are running and part of train.beton is written."""
+def starting(long_source: Path, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A conversion to `out` that has just been started, with two workers; it ends with the test."""
     command = [sys.executable, str(ROOT / "write_dataset.py"), f"--source.path={long_source}"]
     command += ["--output.folder=out", "--output.num_workers=2", "--output.max_resolution=400"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes)
-    partial = tmp_path / f"out/train.beton.partial-{process.pid}"
     try:
-        _wait_for(lambda: partial.exists() and partial.stat().st_size > 9 * 2**20, "a part of train.beton")
-        assert process.poll() is None
         yield process
     finally:
-        if process.poll() is None:
+        # The whole group in any case: a worker left behind would hold the pipes open, and communicate wait.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def conversion(starting: "subprocess.Popen[str]", tmp_path: Path) -> "subprocess.Popen[str]":
+    """The same under way: the workers are at work and a part of train.beton is written."""
+    partial = tmp_path / f"out/train.beton.partial-{starting.pid}"
+    _wait_for(lambda: partial.exists() and partial.stat().st_size > 9 * 2**20, "a part of train.beton")
+    assert starting.poll() is None
+    return starting
 
 
 def _wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -198,8 +206,12 @@ def _wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> 
 
 
 def _workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    workers = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 def _gone(processes: list[psutil.Process]) -> bool:
@@ -242,4 +254,15 @@ def test_ctrl_c_ends_it_cleanly(conversion: "subprocess.Popen[str]", tmp_path: P
     assert conversion.returncode == 130
     assert errors == "interrupted\n"
     assert _gone(workers)
+    assert _left(tmp_path / "out") == []
+
+
+def test_ctrl_c_while_the_workers_start_ends_it_cleanly(
+    starting: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    _wait_for(lambda: len(_workers(starting)) > 0, "worker")
+    os.killpg(starting.pid, signal.SIGINT)
+    _, errors = starting.communicate(timeout=30)
+    assert starting.returncode == 130
+    assert errors == "interrupted\n"
     assert _left(tmp_path / "out") == []

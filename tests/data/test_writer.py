@@ -1,6 +1,7 @@
 """The files hold what the source holds, the same bytes for any number of workers, or they do not exist."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,9 @@ def test_the_file_says_what_it_is(pets: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["jpeg", "proportion"])
 def test_the_number_of_workers_does_not_change_a_byte(pets: Path, tmp_path: Path, mode: str) -> None:
+    # Many more images than are ever under way at once, and of different cost.
+    for i in range(300):
+        shutil.copy(pets / f"train/cat/{i % 25:03d}.jpg", pets / f"train/dog/more{i}.jpg")
     files = []
     for workers in (1, 2, 3):
         train, val = _convert(pets, tmp_path / str(workers), format=mode, num_workers=workers)
