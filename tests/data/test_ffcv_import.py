@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _PROGRAM = """
 import torch, numba
 torch.set_num_threads(3)
@@ -15,6 +17,7 @@ assert numba.get_num_threads() == before, numba.get_num_threads()
 """
 
 
+@pytest.mark.slow
 def test_thread_counts_survive_the_import() -> None:
     # In a process of its own, since ffcv may have been imported into this one long ago.
     root = Path(__file__).parents[2]

@@ -165,7 +165,7 @@ def long_source(tmp_path: Path) -> Path:
     noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
     image = tmp_path / "image.jpg"
     image.write_bytes(cv2.imencode(".jpg", noise)[1].tobytes())
-    for split, count in (("train", 3000), ("val", 20)):
+    for split, count in (("train", 3000), ("val", 2)):
         folder = tmp_path / "long" / split / "k"
         folder.mkdir(parents=True)
         for i in range(count):
