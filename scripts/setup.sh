@@ -94,8 +94,9 @@ missing_packages() {
 wished_packages() {
     local packages=()
     if [ "$purpose" = speedrun ] && [ ! -d /usr/share/datasets/fashion-mnist ]; then packages+=(dataset-fashion-mnist); fi
-    if [ "$purpose" = test ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then
-        packages+=(chromium)
+    if [ "$purpose" = test ]; then
+        command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
+        command -v git >/dev/null || packages+=(git)
     fi
     local name
     for name in "${packages[@]}"; do [ -e ".tools/tried-$name" ] || echo "$name"; done
