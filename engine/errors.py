@@ -1,15 +1,19 @@
 """The one exception for a user's mistake, and the one place that turns it into a line and an exit code.
 
 Exit codes: 0 done (and the target, where one was set, met); 1 ran, but missed its target or a check;
-2 the user's input or machine is at fault and the line on stderr says what to do; 130 interrupted by Ctrl-C.
-Anything else is a bug and shows a traceback.
+2 the user's input or machine is at fault and the line on stderr says what to do; 130 interrupted by Ctrl-C;
+70 (sysexits' EX_SOFTWARE) a bug, with a traceback. Python's own code for a bug is 1, which would pass for a
+missed target.
 """
 
 import errno
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+
+EXIT_BUG = 70
 
 
 class UserError(Exception):
@@ -35,12 +39,15 @@ def describe_os_error(error: OSError, path: Path | str, action: str) -> UserErro
 
 def run_cli(main: Callable[[], int]) -> NoReturn:
     """Run `main` and leave the process with its exit code; a UserError becomes one line and exit code 2."""
+    code = EXIT_BUG
     try:
         code = main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         code = 130
+    except Exception:  # noqa: BLE001 - a bug: shown whole, and told apart from a missed target by its code
+        traceback.print_exc()
     sys.exit(code)

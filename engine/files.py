@@ -1,20 +1,25 @@
 """Files that are either whole or absent: written under a temporary name, synced, then renamed."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import describe_os_error
+
+# What the system says of a write to an open file; such an error carries no file name.
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` only when the block ends without an error.
 
-    Until then it lies beside it as `<name>.partial-<pid>`; an error removes that file and a killed process leaves
-    it, never `path`, behind. Raises UserError for a full disk, an unwritable folder and the like.
+    Until then it lies beside it as `<name>.partial-<pid>`; an error removes that file and a killed process
+    leaves it, never `path`, behind. Raises UserError for a full disk, an unwritable folder and the like; an
+    error that the block meets elsewhere passes as it is.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
@@ -25,18 +30,32 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        if error.filename not in (None, str(partial), str(path), partial, path):
-            raise
-        raise describe_os_error(error, path, "write") from None
+        _remove(partial)
+        of_ours = str(error.filename) in (str(partial), str(path.parent))
+        if of_ours or (error.filename is None and error.errno in _OF_WRITING):
+            raise describe_os_error(error, path, "write") from None
+        raise
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise
 
 
+def _remove(partial: Path) -> None:
+    # Where the file could not even be made (a part of the path is a file, a name too long), neither can this.
+    with suppress(OSError):
+        partial.unlink()
+
+
 def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system and the folder's mode allow it."""
+    if not os.access(folder, os.R_OK):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know no sync of a folder; the file itself is safe.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)

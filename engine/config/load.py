@@ -2,12 +2,14 @@
 
 fastargs merges the sources. What it lets pass is caught here: unknown keys, values of the wrong type,
 empty values, its reading of environment variables (which it would put above the command line), and its
-exit code 0 on a bad configuration. A recipe may name the file it builds
-on with a top-level `base:`, relative to itself; later files and then the command line win.
+exit code 0 on a bad configuration. What PyYAML would make of a plain word (`1e-4` text, `010` eight, `no`
+false, `1:30` ninety, the second of two equal keys the only one) is caught too: words stay text, and mean
+what they mean on the command line. A recipe may name the file it builds on with a top-level `base:`,
+relative to itself; later files and then the command line win.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -56,7 +58,7 @@ def to_dict(config: TrainConfig | WriteConfig) -> dict[str, dict[str, Any]]:
 def _load(schema: type[C], argv: Sequence[str], description: str) -> tuple[C, str]:
     config = _GuardedConfig(schema, argv)
     config.collect_argparse_args(_build_parser(schema, description))
-    values = {path: _parse(config.specs[path], path, raw) for path, raw in config.content.items()}
+    values = {path: _parse(config.specs, ".".join(path), value) for path, value in config.content.items()}
     sections = {
         name: section(**{path[1]: value for path, value in values.items() if path[0] == name})
         for name, section in _sections(schema).items()
@@ -86,11 +88,11 @@ def _sections(schema: type) -> dict[str, Any]:
     return {name: field.default_factory for name, field in schema.__dataclass_fields__.items()}  # type: ignore[attr-defined]
 
 
-def _parse(spec: OptionSpec, path: tuple[str, ...], raw: Any) -> Any:
+def _parse(specs: Mapping[tuple[str, ...], OptionSpec], key: str, value: Any, where: str = "") -> Any:
     try:
-        return spec.parse(raw)
+        return specs[tuple(key.split("."))].parse(value)
     except ValueError as error:
-        raise UserError(f"{'.'.join(path)}: {error}") from None
+        raise UserError(f"{key}: {error}{where}") from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-class _Check(Checker):  # type: ignore[misc]
+class _Check(Checker):
     """An option's spec in the form that fastargs wants."""
 
     def __init__(self, spec: OptionSpec) -> None:
@@ -113,7 +115,7 @@ class _Check(Checker):  # type: ignore[misc]
         return self.spec.constraint()
 
 
-class _GuardedConfig(Config):  # type: ignore[misc]
+class _GuardedConfig(Config):
     """fastargs' Config over our schema, with each of its silent paths closed."""
 
     def __init__(self, schema: type, argv: Sequence[str]) -> None:
@@ -137,7 +139,11 @@ class _GuardedConfig(Config):  # type: ignore[misc]
     ) -> "_GuardedConfig":
         known, extra = parser.parse_known_args(self.argv)
         for word in extra:
-            self._refuse_unknown(word.removeprefix("--").split("=")[0], "the command line")
+            if not word.startswith("-"):
+                raise UserError(
+                    f"unexpected {word!r}: a recipe is given as -C FILE, an option as --a.b=VALUE"
+                )
+            self._refuse_unknown(word.removeprefix("--").split("=")[0], "on the command line")
         given = {
             key: value for key, value in vars(known).items() if key != "config_file" and value is not None
         }
@@ -149,20 +155,38 @@ class _GuardedConfig(Config):  # type: ignore[misc]
 
     def collect_config_file(self, fname: str) -> "_GuardedConfig":
         for path, content in _with_bases(Path(fname)):
-            for key, value in _flatten(content):
+            options: dict[str, Any] = {}
+            for key, value in self._flatten(content, path):
                 if tuple(key.split(".")) not in self.specs:
-                    self._refuse_unknown(key, str(path))
+                    self._refuse_unknown(key, f"in {path}")
                 if value is None:
                     raise UserError(f"{key} has no value in {path}: give it one or delete the line")
-            self.collect(content)
+                if key in options:
+                    raise UserError(f"{key} is given twice in {path}: delete one of the lines")
+                options[key] = _parse(self.specs, key, value, f" (in {path})")
+            self.collect(options)
         return self
+
+    def _flatten(self, content: dict[Any, Any], file: Path) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of all that a file says; what is deeper than section and option is a value."""
+        sections = {section for section, _ in self.specs}
+        for key, value in content.items():
+            if isinstance(value, dict):
+                yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+            elif key not in sections:
+                yield str(key), value
+            elif value is not None:
+                raise UserError(
+                    f"{key!r} in {file} is a section: put its options, indented, on lines below it"
+                )
 
     def _refuse_unknown(self, key: str, where: str) -> NoReturn:
         if key in _GONE:
-            raise UserError(f"option {key!r} in {where} does not exist here: {_GONE[key]}")
+            raise UserError(f"option {key!r} {where} does not exist here: {_GONE[key]}")
         names = [".".join(path) for path in self.specs]
-        hint = nearest(key, names) or "; --help lists all"
-        raise UserError(f"unknown option {key!r} in {where}{hint}")
+        of_other_section = [name for name in names if name.split(".")[1] == key.split(".")[-1]]
+        hint = nearest(key, of_other_section) or nearest(key, names) or "; --help lists all"
+        raise UserError(f"unknown option {key!r} {where}{hint}")
 
 
 def _with_bases(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -172,18 +196,20 @@ def _with_bases(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path,
     content = _read_yaml(path)
     base = content.pop("base", None)
     if base is not None:
-        yield from _with_bases(path.parent / str(base), (*seen, path.resolve()))
+        if not isinstance(base, str):
+            raise UserError(f"`base:` in {path} is not the name of one file")
+        yield from _with_bases(path.parent / base, (*seen, path.resolve()))
     yield path, content
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)
     except OSError as error:
         raise describe_os_error(error, path, "read the recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a YAML file: {reason}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        raise UserError(f"{path} can't be read as YAML: {reason}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -191,10 +217,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{name}.")
-        else:
-            yield name, value
+class _TextLoader(yaml.SafeLoader):
+    """YAML in which plain words stay text, an empty value is None, and a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

@@ -17,6 +17,12 @@ T = TypeVar("T", bool, int, float, str)
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
+_WORDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number or a share such as 11/16",
+    str: "text",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +41,20 @@ class OptionSpec:
         """The limits in words, for --help and for error messages."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        words = {bool: "true or false", int: "a whole number", float: "a number or a share such as 11/16"}
-        text = words.get(self.type, "text")
+        text = _WORDS[self.type]
         if self.low is not None:
-            text += f", at least {self.low:g}"
+            text += f", at least {self.low}"
         if self.above is not None:
-            text += f", above {self.above:g}"
+            text += f", above {self.above}"
         if self.high is not None:
-            text += f", at most {self.high:g}"
+            text += f", at most {self.high}"
         return text
 
     def parse(self, value: Any) -> Any:
         """`value` as this option's type. Raises ValueError with the constraint when it does not fit."""
         try:
-            parsed = _PARSERS[self.type](value)
-        except (ValueError, ZeroDivisionError):
+            parsed: Any = _PARSERS[self.type](value)
+        except (ValueError, ZeroDivisionError, OverflowError):
             hint = nearest(str(value), self.choices) if self.choices else ""
             raise ValueError(f"{value!r} is not {self.constraint()}{hint}") from None
         too_low = self.low is not None and parsed < self.low
@@ -96,7 +101,7 @@ def _parse_float(value: Any) -> float:
 
 
 def _parse_str(value: Any) -> str:
-    if isinstance(value, (dict, list)):
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError
     return str(value)
 
@@ -117,7 +122,8 @@ def option(
     spec = OptionSpec(
         type=type(default), default=default, help=help, choices=choices, low=low, high=high, above=above
     )
-    return cast(T, dataclasses.field(default=default, metadata={"option": spec}))
+    field: Any = dataclasses.field(default=default, metadata={"option": spec})
+    return cast(T, field)
 
 
 def options_of(section: type) -> dict[str, OptionSpec]:

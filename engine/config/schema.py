@@ -126,7 +126,8 @@ class TrainingConfig:
     channels_last: bool = option(True, "keep weights and activations in NHWC memory order")
     precision: str = option(
         "auto",
-        "arithmetic of forward and backward; auto: bf16 where the device has it, else fp16 on a GPU, else fp32",
+        "arithmetic of forward and backward; auto: bf16 where the device has it, else fp16 on a GPU, else "
+        "fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
     device: str = option(
@@ -184,7 +185,8 @@ class SourceConfig:
 
     path: str = option(
         "",
-        "a folder with one folder of class folders for training and one for validation, or of MNIST-style idx files",
+        "a folder with one folder of class folders for training and one for validation, or of MNIST-style "
+        "idx files",
     )
     train_folder: str = option("train", "image folder: name of the training split's folder")
     val_folder: str = option("val", "image folder: name of the validation split's folder")
@@ -259,11 +261,13 @@ def _check_paths(config: TrainConfig) -> None:
 def _check_resolution(resolution: ResolutionConfig) -> None:
     if resolution.min_res > resolution.max_res:
         raise UserError(
-            f"resolution.min_res {resolution.min_res} is above resolution.max_res {resolution.max_res}: swap them"
+            f"resolution.min_res {resolution.min_res} is above resolution.max_res {resolution.max_res}: "
+            "swap them"
         )
     if resolution.start_ramp > resolution.end_ramp:
         raise UserError(
-            f"resolution.start_ramp {resolution.start_ramp:g} is after end_ramp {resolution.end_ramp:g}: swap them"
+            f"resolution.start_ramp {resolution.start_ramp:g} is after end_ramp {resolution.end_ramp:g}: "
+            "swap them"
         )
 
 
@@ -275,7 +279,7 @@ def _check_training(config: TrainConfig) -> None:
             f"lr.lr_peak_epoch {lr.lr_peak_epoch:g} is not before the end of the run (training.epochs "
             f"{training.epochs}): lower it, for example --lr.lr_peak_epoch={training.epochs / 8:g}"
         )
-    if lr.lr_schedule_type == "one-cycle" and lr.lr_peak_epoch == 0:
+    if peaks and lr.lr_schedule_type == "one-cycle" and lr.lr_peak_epoch == 0:
         raise UserError("lr.lr_peak_epoch: one-cycle needs a rise: set it above 0")
     if config.augmentation.min_scale > config.augmentation.max_scale:
         raise UserError("augmentation.min_scale is above augmentation.max_scale: swap them")
