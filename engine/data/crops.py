@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from engine.data.kernel import kernel
 
 TOP, LEFT, HEIGHT, WIDTH, FLIP = range(5)
 
@@ -51,7 +52,7 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class CenterCrop:
-    """The centred square whose side is `ratio` of the short side (what Resize(r / ratio), CenterCrop(r) sees)."""
+    """The centred square with `ratio` of the short side: what Resize(r / ratio) and CenterCrop(r) leave."""
 
     ratio: float
 
@@ -75,7 +76,7 @@ def aspect_table(max_aspect: float) -> NDArray[np.float64]:
     return np.round(np.exp(log_aspect) * 2.0**24) / 2.0**24
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mix(value: np.uint64) -> np.uint64:
     value ^= value >> np.uint64(30)
     value *= np.uint64(0xBF58476D1CE4E5B9)
@@ -84,14 +85,14 @@ def _mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _uniform(key: np.uint64, draw: int) -> float:
     """The draw-th number of this key's stream, uniform in [0, 1)."""
     bits = _mix(key + np.uint64(draw + 1) * _GOLDEN)
     return float(bits >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _random_boxes(
     seed: np.uint64,
     epoch: np.uint64,
@@ -111,7 +112,7 @@ def _random_boxes(
         _random_box(key, int(heights[row]), int(widths[row]), min_scale, max_scale, aspects, boxes[row])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _random_box(
     key: np.uint64,
     height: int,

@@ -6,16 +6,15 @@
 
 One producer thread fills slots ahead of the consumer. A slot (pinned host memory where there is a GPU) goes
 back to the producer only after its copy to the device has finished. Whatever goes wrong in the producer
-is raised in the consumer at its next batch; leaving the loop early ends the producer. Resolution and batch
-size may change with each call of `batches`, nothing is compiled anew.
+is raised in the consumer at its next batch. Leaving the loop early ends the producer when the iterator is
+closed or dropped; until then no second iteration can start, since both would fill the same slots. Resolution
+and batch size may change with each call of `batches`, nothing is compiled anew.
 """
 
-import os
 import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from engine.data.beton import Beton
 from engine.data.crops import CropLaw
 from engine.data.decoders.pool import DecodePool
+from engine.data.read_ahead import ReadAhead
 
 # ImageNet's channel means and standard deviations (torchvision's), in levels of 0..255.
 MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -33,7 +33,7 @@ STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (n, 3, resolution, resolution), normalised, on the device; labels: (n,) int64 there; ids: (n,)."""
+    """images: (n, 3, resolution, resolution), normalised, and labels: (n,) int64, on the device; ids: (n,)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -52,13 +52,18 @@ class _Slot:
         self.copied: torch.cuda.Event | None = None
 
     def shape_for(self, count: int, resolution: int) -> None:
-        """Make `images` (count, resolution, resolution, 3), in the memory at hand where that is large enough."""
+        """Make `images` (count, resolution, resolution, 3), in the memory at hand where that is enough."""
         if self.copied is not None:
             self.copied.synchronize()
         needed = count * resolution * resolution * 3
         if self.storage.numel() < needed:
             self.storage = torch.empty(needed, dtype=torch.uint8, pin_memory=self.pinned)
         self.images = self.storage[:needed].view(count, resolution, resolution, 3)
+
+    def take_labels(self, labels: NDArray[np.int64]) -> None:
+        """Keep `labels`; pinned like the images, or the copy to the device would wait for theirs to end."""
+        tensor = torch.from_numpy(labels)
+        self.labels = tensor.pin_memory() if self.pinned else tensor
 
 
 class Loader:
@@ -79,25 +84,35 @@ class Loader:
         in_memory: bool = True,
         batches_ahead: int = 3,
     ) -> None:
+        if batches_ahead < 0:
+            raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
         self.device = device
         self.wait_seconds = 0.0
+        self._dtype = dtype
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._mean = torch.tensor(MEAN, dtype=dtype, device=device).view(1, 3, 1, 1)
-        self._inverse_std = (1 / torch.tensor(STD, device=device)).to(dtype).view(1, 3, 1, 1)
+        # In float32 whatever `dtype` is: rounding comes last, and once.
+        self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
+        self._inverse_std = (1 / torch.tensor(STD, device=device)).view(1, 3, 1, 1)
         self._pool = DecodePool(beton, workers)
         self._slots = [_Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
-        self._labels = torch.from_numpy(np.array(beton.labels, dtype=np.int64))
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        if in_memory:
-            _read_ahead(beton)
+        self._producer: _Producer | None = None
+        self._closed = False
+        self._read_ahead = ReadAhead(beton.path) if in_memory else None
 
     def batches(self, ids: Sequence[NDArray[np.int64]], resolution: int, crop: CropLaw) -> Iterator[Batch]:
         """One Batch for each array of sample ids, in order. Raises UserError for a corrupt sample.
 
-        One iteration at a time: its slots are the loader's.
+        One iteration at a time: starting a second one before the first has ended or was closed, and going on
+        after `close()`, raises RuntimeError.
         """
-        with closing(_Producer(self._pool, self._slots, self._labels, ids, resolution, crop)) as producer:
+        if self._closed:
+            raise RuntimeError("the loader is closed")
+        if self._producer is not None:
+            raise RuntimeError("the loader's last iteration is still open: close its iterator first")
+        producer = self._producer = _Producer(self._pool, self._slots, ids, resolution, crop)
+        try:
             for _ in range(len(ids)):
                 started = time.perf_counter()
                 slot = producer.next_ready()
@@ -105,6 +120,9 @@ class Loader:
                 batch = self._to_device(slot)
                 producer.give_back(slot)
                 yield batch
+        finally:
+            producer.close()
+            self._producer = None
 
     def _to_device(self, slot: _Slot) -> Batch:
         if self._copy_stream is None:
@@ -113,7 +131,8 @@ class Loader:
         with torch.cuda.stream(self._copy_stream):
             images = slot.images.to(self.device, non_blocking=True)
             labels = slot.labels.to(self.device, non_blocking=True)
-            slot.copied = torch.cuda.Event()
+            # blocking: the producer sleeps on it rather than spin on a core that could decode.
+            slot.copied = torch.cuda.Event(blocking=True)
             slot.copied.record(self._copy_stream)
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._copy_stream)
@@ -124,11 +143,16 @@ class Loader:
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 NHWC -> normalised NCHW; the permuted view already lies in channels_last order."""
-        scaled = images.permute(0, 3, 1, 2).to(self._mean.dtype, memory_format=self._layout)
-        return scaled.sub_(self._mean).mul_(self._inverse_std)
+        scaled = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout)
+        return scaled.sub_(self._mean).mul_(self._inverse_std).to(self._dtype)
 
     def close(self) -> None:
-        """End the decoding threads."""
+        """End all threads, also amid an iteration, whose consumer gets a RuntimeError if it goes on."""
+        self._closed = True
+        if self._producer is not None:
+            self._producer.close()
+        if self._read_ahead is not None:
+            self._read_ahead.close()
         self._pool.close()
 
     def __enter__(self) -> "Loader":
@@ -145,12 +169,11 @@ class _Producer:
         self,
         pool: DecodePool,
         slots: list[_Slot],
-        labels: torch.Tensor,
         ids: Sequence[NDArray[np.int64]],
         resolution: int,
         crop: CropLaw,
     ) -> None:
-        self._work = (pool, labels, ids, resolution, crop)
+        self._work = (pool, ids, resolution, crop)
         self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Slot | BaseException] = queue.SimpleQueue()
         for slot in slots:
@@ -160,7 +183,7 @@ class _Producer:
         self._thread.start()
 
     def _run(self) -> None:
-        pool, labels, ids, resolution, crop = self._work
+        pool, ids, resolution, crop = self._work
         try:
             for batch_ids in ids:
                 slot = self._free.get()
@@ -168,7 +191,7 @@ class _Producer:
                     return
                 slot.shape_for(len(batch_ids), resolution)
                 pool.decode(batch_ids, crop, slot.images.numpy())
-                slot.labels = labels[torch.from_numpy(batch_ids)]
+                slot.take_labels(pool.beton.labels[batch_ids])
                 slot.ids = batch_ids
                 self._ready.put(slot)
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer by next_ready
@@ -188,11 +211,5 @@ class _Producer:
         self._stopping = True
         self._free.put(None)
         self._thread.join()
-
-
-def _read_ahead(beton: Beton) -> None:
-    """Ask the system to read the file into its page cache; it does so in the background."""
-    if not hasattr(os, "posix_fadvise"):
-        return
-    with open(beton.path, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        # For a consumer that goes on all the same: it must not wait for a batch that never comes.
+        self._ready.put(RuntimeError("the loader was closed amid an iteration"))

@@ -40,4 +40,3 @@ def agree_on_classes(*betons: Beton) -> ClassList:
             f"{files} holds label {largest}, but only {len(names)} classes are named: convert again"
         )
     return ClassList(len(names), names)
-

@@ -8,8 +8,8 @@ import ctypes
 
 import engine.data.ffcv_import  # noqa: F401  (first: it undoes what importing ffcv changes)
 
+# isort: split
 import ffcv._libffcv
-
 import llvmlite.binding
 from numba import types
 
@@ -49,7 +49,8 @@ decompress = types.ExternalFunction(
         types.int32,
     ),
 )
-# void resize(unused, source, rows, columns, top, bottom, left, right, destination, rows, columns): cv::INTER_AREA
+# void resize(unused, source, rows, columns, top, bottom, left, right, destination, rows, columns), which is
+# cv::resize with INTER_AREA
 resize_crop = types.ExternalFunction(_resize_name, types.void(*([types.int64] * 11)))
 
 _library.tjInitDecompress.restype = ctypes.c_void_p

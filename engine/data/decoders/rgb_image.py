@@ -8,7 +8,6 @@ then cropped, area-resized (OpenCV's INTER_AREA, through ffcv's library) and fli
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from engine.data.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH
@@ -19,6 +18,7 @@ from engine.data.decoders.libffcv import (
     decompress_header,
     resize_crop,
 )
+from engine.data.kernel import kernel
 from engine.data.layout import MODE_JPEG, MODE_RAW
 
 OK = 0
@@ -33,7 +33,7 @@ REASONS = {
 }
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decode_slice(
     memory: NDArray[np.uint8],
     images: NDArray[Any],
@@ -69,7 +69,7 @@ def decode_slice(
             _resize_and_flip(data, height, width, boxes[row], out[row])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _decompress_whole(
     handle: int,
     data: int,
@@ -90,7 +90,7 @@ def _decompress_whole(
     return BAD_JPEG if failed != 0 else OK
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _resize_and_flip(
     data: int, height: int, width: int, box: NDArray[np.int32], out: NDArray[np.uint8]
 ) -> None:
