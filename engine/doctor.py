@@ -253,7 +253,7 @@ def check_disk(free: int | None = None, path: Path | None = None) -> Iterable[Fi
 
 
 def check_open_files(soft: int | None = None) -> Iterable[Finding]:
-    """The limit on open files, which loader processes and many ranks on one host run into."""
+    """The limit on open files, which many ranks and worker processes on one host run into."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if soft is None else soft
     if soft == resource.RLIM_INFINITY:
         yield Finding("ok", "open files unlimited")
@@ -263,19 +263,12 @@ def check_open_files(soft: int | None = None) -> Iterable[Finding]:
         yield Finding("ok", f"up to {soft} open files")
 
 
-CHECKS: list[Callable[[], Iterable[Finding]]] = [
-    check_python,
-    check_packages,
-    check_cuda,
-    check_ffcv,
-    check_cores,
-    check_shared_memory,
-    check_disk,
-    check_open_files,
-]
+Check = Callable[[], Iterable[Finding]]
+CHECKS: list[Check] = [check_python, check_packages, check_cuda, check_ffcv]
+CHECKS += [check_cores, check_shared_memory, check_disk, check_open_files]
 
 
-def _survive(check: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
+def _survive(check: Check) -> Iterable[Finding]:
     """A check's findings; one that lacks a package or library says so, and the others go on."""
     try:
         yield from check()
@@ -284,7 +277,7 @@ def _survive(check: Callable[[], Iterable[Finding]]) -> Iterable[Finding]:
         yield Finding("fail", f"{subject}: could not be checked ({_first_line(problem)})", _REINSTALL)
 
 
-def diagnose(checks: Iterable[Callable[[], Iterable[Finding]]] = CHECKS) -> int:
+def diagnose(checks: Iterable[Check] = CHECKS) -> int:
     """Print each finding as soon as it is known, then a summary. Returns 1 when something fails, else 0."""
     print(f"{platform.platform()}, {sys.executable}")
     levels = []

@@ -44,7 +44,7 @@ if [ "$have" != "$wanted" ]; then
     mkdir -p .tools
     if ! { "$python" -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check \
         --no-input --require-hashes --only-binary :all: -r requirements/uv.txt; } >.tools/uv.log 2>&1; then
-        grep -v '^$' .tools/uv.log | tail -n 3 >&2
+        { grep -v '^$' .tools/uv.log || true; } | tail -n 3 >&2
         echo "setup: could not install uv $wanted: is there a network? (details: .tools/uv.log)" >&2
         exit 1
     fi

@@ -103,7 +103,8 @@ wished_packages() {
 }
 
 as_root() {
-    if [ "$(id -u)" = 0 ]; then env DEBIAN_FRONTEND=noninteractive "$@"; else sudo env DEBIAN_FRONTEND=noninteractive "$@"; fi
+    local sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "$@"
 }
 
 can_be_root() {
@@ -133,7 +134,7 @@ install_system_packages() {
     apt_update || true # an unreachable extra source must not stop what the others have
     # shellcheck disable=SC2086
     apt_install $missing || {
-        grep -E '^E:|Err:' "$log" | tail -n 4 >&2
+        { grep -E '^E:|Err:' "$log" || true; } | tail -n 4 >&2
         die "apt-get could not install: $missing (no network, or not in this system's sources? details: $log)"
     }
     missing=$(missing_packages)
@@ -160,13 +161,17 @@ install_wished_packages() {
 
 # CUDA 13, which the newest torch is built for, left out GPUs before 7.5 and drivers before 580.
 gpu_too_old() {
-    local capability driver
+    local driver capability
+    # Asked for apart: a driver before 510 knows no compute_cap, and is too old whatever the GPU.
+    driver=$(ask_gpu driver_version) && capability=$(ask_gpu compute_cap) || return 1
+    case ${driver%%.*} in "" | *[!0-9]*) ;; *) [ "${driver%%.*}" -ge 580 ] || return 0 ;; esac
+    case ${capability/./} in "" | *[!0-9]*) return 1 ;; *) [ "${capability/./}" -lt 75 ] ;; esac
+}
+
+# The lowest value of a property among this machine's GPUs.
+ask_gpu() {
     command -v nvidia-smi >/dev/null || return 1
-    while IFS=', ' read -r capability driver; do
-        case $capability in [0-9]*.[0-9]*) ;; *) continue ;; esac
-        if [ "${capability/./}" -lt 75 ] || [ "${driver%%.*}" -lt 580 ]; then return 0; fi
-    done < <(nvidia-smi --query-gpu=compute_cap,driver_version --format=csv,noheader 2>/dev/null)
-    return 1
+    { nvidia-smi --query-gpu="$1" --format=csv,noheader 2>/dev/null || true; } | sort -V | sed -n 1p
 }
 
 choose_set() {
@@ -186,17 +191,17 @@ choose_set() {
     fi
 }
 
-# run_uv WHAT ARG...: shows uv's own progress on a terminal, keeps it in the log elsewhere.
+# run_uv WHAT ARG...: uv with its own progress on a terminal, into the log elsewhere; ends set-up when it fails.
 run_uv() {
-    local what=$1 status=0; shift
+    local what=$1; shift
     # As ffcv asks for every OpenCV library by name, --as-needed keeps the three it uses.
+    local -x LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}"
     if [ -t 2 ]; then
-        LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}" "$uv" "$@" 2> >(tee -a "$log" >&2) || status=$?
-    else
-        LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}" "$uv" "$@" >>"$log" 2>&1 || status=$?
+        "$uv" "$@" || die "could not $what: see above"
+        return 0
     fi
-    [ "$status" = 0 ] && return 0
-    [ -t 2 ] || tail -n 6 "$log" >&2
+    if "$uv" "$@" >>"$log" 2>&1; then return 0; fi
+    tail -n 6 "$log" >&2
     local last; last=$(tail -n 30 "$log")
     if grep -qi 'hash mismatch' <<<"$last"; then
         die "could not $what: what came is not what was locked, by its hash; see which package in $log"

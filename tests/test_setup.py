@@ -1,0 +1,174 @@
+"""scripts/setup.sh on made-up machines: what it says where something is missing, and what it picks.
+
+Each test runs a copy of the scripts with a PATH of its own that holds the plain tools and what the test
+adds; nothing is installed and no network is asked.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOOLS = [
+    *("awk", "bash", "cat", "cut", "dirname", "env", "flock", "grep", "id", "mkdir"),
+    *("rm", "sed", "sh", "sha256sum", "sort", "tail", "touch"),
+]
+
+
+class Machine:
+    """A copy of the scripts and requirements, and the commands its user has."""
+
+    def __init__(self, root: Path, repository: Path) -> None:
+        self.root, self.bin = root / "checkout", root / "bin"
+        self.bin.mkdir(parents=True)
+        for folder in ("scripts", "requirements"):
+            shutil.copytree(repository / folder, self.root / folder)
+        for tool in TOOLS:
+            path = shutil.which(tool)
+            assert path, tool
+            (self.bin / tool).symlink_to(path)
+
+    def command(self, name: str, script: str) -> None:
+        file = self.bin / name
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.root / "scripts/setup.sh"), *arguments],
+            env={"PATH": str(self.bin), "HOME": str(self.root)},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def function(self, call: str) -> str:
+        """What one of the script's functions prints; the rest of the script is not run."""
+        text = (self.root / "scripts/setup.sh").read_text(encoding="utf-8")
+        functions = text.partition('\nif [ "$purpose" = setup ]')[0].replace('cd "$(dirname "$0")/.."', "")
+        done = subprocess.run(
+            ["bash", "-c", f"{functions}\n{call}"],
+            cwd=self.root,
+            env={"PATH": str(self.bin)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def pretend_installed(self, name: str) -> None:
+        """Leave what an installation of that set leaves, as far as set-up looks."""
+        python = self.root / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(self.bin / "sh")
+        (self.root / ".venv/.engine-setup").write_text(f"{name} {self.function(f'hash_of {name}')}\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, repository: Path) -> Machine:
+    return Machine(tmp_path, repository)
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_system_without_apt_is_told_what_it_needs(machine: Machine) -> None:
+    done = machine.setup()
+    assert done.returncode == 1
+    assert "no apt-get" in last_line(done)
+    assert "g++ pkg-config libturbojpeg0-dev libopencv-dev" in last_line(done)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="as root, set-up calls apt-get itself")
+def test_an_apt_that_can_not_is_quoted(machine: Machine) -> None:
+    machine.command(
+        "apt-get", 'case "$*" in *install*) echo "E: Unable to locate package g++"; exit 100;; esac'
+    )
+    done = machine.setup("speedrun")
+    assert done.returncode == 1
+    assert "E: Unable to locate package g++" in done.stderr
+    assert "apt-get could not install: g++" in last_line(done)
+
+
+def test_without_root_and_sudo_the_command_to_run_is_given(machine: Machine) -> None:
+    machine.command("apt-get", "exit 0")
+    (machine.bin / "id").unlink()
+    machine.command("id", "echo 1000")
+    done = machine.setup()
+    assert done.returncode == 1
+    assert "root" in last_line(done) and "apt-get install g++ pkg-config" in last_line(done)
+
+
+@pytest.mark.parametrize("arguments", [("speedrunn",), ("test", "lowest")])
+def test_unknown_words_are_a_users_mistake(machine: Machine, arguments: tuple[str, ...]) -> None:
+    done = machine.setup(*arguments)
+    assert done.returncode == 2
+    assert f"'{arguments[-1]}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("installed", "arguments"),
+    [
+        ("default", ("bench",)),
+        ("dev", ("bench",)),
+        ("dev", ("lint",)),
+        ("dev", ("setup",)),
+        ("lower", ("gpu",)),
+        ("lower", ("setup", "lower")),
+    ],
+)
+def test_it_is_silent_when_nothing_is_to_do(
+    machine: Machine, installed: str, arguments: tuple[str, ...]
+) -> None:
+    machine.pretend_installed(installed)
+    done = machine.setup(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("installed", "arguments"),
+    [("default", ("lint",)), ("dev", ("setup", "lower")), ("lower", ("setup", "dev"))],
+)
+def test_it_acts_when_another_set_is_wanted(
+    machine: Machine, installed: str, arguments: tuple[str, ...]
+) -> None:
+    machine.pretend_installed(installed)
+    assert "no apt-get" in machine.setup(*arguments).stderr
+
+
+def test_it_acts_when_the_locked_set_has_changed(machine: Machine) -> None:
+    machine.pretend_installed("dev")
+    with (machine.root / "requirements/dev.txt").open("a") as lock:
+        lock.write("more==1\n")
+    assert "no apt-get" in machine.setup("lint").stderr
+
+
+@pytest.mark.parametrize(
+    ("driver", "capability", "expected"),
+    [
+        ("580.65.06", "9.0\n10.0", "dev"),
+        ("590.1\n590.1", "10.0\n7.0", "lower"),
+        ("535.1", "8.0", "lower"),
+        ("470.1", 'Field "compute_cap" is not a valid field to query.', "lower"),
+        ("NVIDIA-SMI has failed", "NVIDIA-SMI has failed", "dev"),
+    ],
+)
+def test_an_old_gpu_or_driver_gets_the_lower_set(
+    machine: Machine, driver: str, capability: str, expected: str
+) -> None:
+    machine.command("nvidia-smi", f"case \"$*\" in *driver*) echo '{driver}';; *) echo '{capability}';; esac")
+    assert machine.function("choose_set 2>/dev/null") == expected
+
+
+def test_without_a_gpu_the_newest_set_is_taken(machine: Machine) -> None:
+    assert machine.function("choose_set") == "dev"
+
+
+@pytest.mark.parametrize(("installed", "expected"), [("lower", "lower"), ("dev", "dev"), ("default", "dev")])
+def test_a_set_once_chosen_is_renewed_not_changed(machine: Machine, installed: str, expected: str) -> None:
+    machine.pretend_installed(installed)
+    assert machine.function("choose_set") == expected
