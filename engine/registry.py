@@ -11,8 +11,9 @@ T = TypeVar("T")
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint such as " (did you mean 'epochs'?)", or "" when nothing in `choices` is close to `name`."""
-    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[close[0]]!r}?)" if close else ""
 
 
 class Registry(Generic[T]):

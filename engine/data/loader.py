@@ -33,7 +33,7 @@ STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 @dataclass(frozen=True)
 class Batch:
-    """images: (n, 3, resolution, resolution), normalised, and labels: (n,) int64, on the device; ids: (n,)."""
+    """images (n, 3, resolution, resolution), normalised, and labels (n,) int64, on the device; ids (n,)."""
 
     images: torch.Tensor
     labels: torch.Tensor

@@ -1,0 +1,72 @@
+"""A user's mistake is one line and exit code 2, and no other end of the program can be taken for it."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from engine.errors import EXIT_BUG, UserError, describe_os_error, run_cli
+
+
+def _leave(main: Callable[[], int]) -> object:
+    with pytest.raises(SystemExit) as caught:
+        run_cli(main)
+    return caught.value.code
+
+
+def _raise(error: BaseException) -> Callable[[], int]:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("code", [0, 1, 75])
+def test_the_code_of_main_is_the_exit_code(code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert _leave(lambda: code) == code
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_user_error_is_one_line_on_stderr_and_code_2(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _leave(_raise(UserError("the file\nis  odd: repair it"))) == 2
+    assert capfd.readouterr() == ("", "error: the file is  odd: repair it\n")
+
+
+def test_an_interruption_is_told_apart(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _leave(_raise(KeyboardInterrupt())) == 130
+    assert capfd.readouterr().err == "interrupted\n"
+
+
+def test_a_bug_shows_its_traceback_and_is_no_missed_target(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _leave(_raise(ZeroDivisionError("oops"))) == EXIT_BUG
+    assert EXIT_BUG not in (0, 1, 2, 75, 130)
+    assert "Traceback" in (shown := capfd.readouterr().err) and "ZeroDivisionError: oops" in shown
+
+
+def test_help_keeps_its_own_exit_code() -> None:
+    assert _leave(_raise(SystemExit(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "quota"),
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOENT, "does not exist"),
+        (errno.ENOTDIR, "is a file, not a folder"),
+        (errno.EISDIR, "is a folder, not a file"),
+    ],
+)
+def test_a_system_error_says_what_where_and_what_to_do(code: int, advice: str) -> None:
+    message = str(describe_os_error(OSError(code, "whatever"), "/some/file", "write"))
+    assert message.startswith("cannot write /some/file: ") and advice in message
+    assert "\n" not in message
+
+
+def test_an_unforeseen_system_error_gives_the_systems_own_words() -> None:
+    assert str(describe_os_error(OSError(errno.ELOOP, "Too many links"), "a", "open")).endswith(
+        "Too many links"
+    )
+    assert str(describe_os_error(OSError("no number at all"), "a", "open")).endswith("no number at all")
