@@ -17,20 +17,20 @@ from engine.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 RECIPE = Path("rn50_configs") / "demo.yaml"
+FOLDER = ROOT / "data" / "fashion-mnist"
 
 
 def main(argv: Sequence[str]) -> int:
     """Convert, train, report; the exit code is the training run's. Raises UserError without the data."""
     parser = argparse.ArgumentParser(prog="python -m engine speedrun", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=ROOT / "data" / "fashion-mnist", help="where files are kept")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the data is kept")
     parser.add_argument("override", nargs="*", help="options for train_imagenet.py, after a --")
     arguments = parser.parse_args(argv)
     train, val = (arguments.folder / f"{split}.beton" for split in ("train", "val"))
     if not (_is_whole(train) and _is_whole(val)):
         source = DEBIAN_FOLDER if DEBIAN_FOLDER.is_dir() else _download(arguments.folder)
-        code = _run(
-            "write_dataset.py", f"--source.path={source}", f"--output.folder={arguments.folder}", "--output.overwrite=true"
-        )
+        output = [f"--output.folder={arguments.folder}", "--output.overwrite=true"]
+        code = _run("write_dataset.py", f"--source.path={source}", *output)
         if code:
             return code
     data = [f"--data.train_dataset={train}", f"--data.val_dataset={val}"]

@@ -14,7 +14,7 @@ and batch size may change with each call of `batches`, nothing is compiled anew.
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,9 @@ class Loader:
         self._closed = False
         self._read_ahead = ReadAhead(beton.path) if in_memory else None
 
-    def batches(self, ids: Sequence[NDArray[np.int64]], resolution: int, crop: CropLaw) -> Iterator[Batch]:
+    def batches(
+        self, ids: Sequence[NDArray[np.int64]] | NDArray[np.int64], resolution: int, crop: CropLaw
+    ) -> Generator[Batch, None, None]:
         """One Batch for each array of sample ids, in order. Raises UserError for a corrupt sample.
 
         One iteration at a time: starting a second one before the first has ended or was closed, and going on
@@ -169,7 +171,7 @@ class _Producer:
         self,
         pool: DecodePool,
         slots: list[_Slot],
-        ids: Sequence[NDArray[np.int64]],
+        ids: Sequence[NDArray[np.int64]] | NDArray[np.int64],
         resolution: int,
         crop: CropLaw,
     ) -> None:

@@ -1,5 +1,6 @@
 """Weights and training state on disk: whole or absent, read back without running pickled code."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,11 @@ from engine.files import atomic_write
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (tensors, numbers, text, nested) to `path` atomically. Raises UserError (full disk, ...)."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not straight into the file: torch would hide a full disk behind an error of its own.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with atomic_write(path) as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -48,5 +52,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             )
         if state[name].shape != own[name].shape:
             theirs, ours = tuple(state[name].shape), tuple(own[name].shape)
-            raise UserError(f"{path} does not fit this network: {name} is {theirs}, not {ours}")
+            raise UserError(
+                f"{path} does not fit this network: {name} is {theirs}, not {ours}; check model.arch"
+            )
     model.load_state_dict(state, strict=True)

@@ -11,7 +11,8 @@ _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Two parameter groups: weights, decayed; vectors (biases) and all that belongs to a norm, not decayed."""
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             spare = isinstance(module, _NORMS) or parameter.ndim <= 1

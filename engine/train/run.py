@@ -123,7 +123,7 @@ class Run:
         if self.config.model.weights:
             checkpoint.load_weights(model, Path(self.config.model.weights))
         layout = torch.channels_last if training.channels_last else torch.contiguous_format
-        return model.to(self.ranks.device).to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+        return model.to(self.ranks.device).to(memory_format=layout)
 
     def _build_trainer(self, train: Beton) -> Trainer:
         trainer = Trainer(self.config, self.ranks, self.precision, self._open_loader(train), self.model)

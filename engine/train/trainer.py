@@ -7,7 +7,7 @@ which is why going on after an interruption repeats the undisturbed run.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
@@ -94,7 +94,7 @@ class Trainer:
             **memory_entry(self.ranks.device),
         }
 
-    def _batches(self, epoch: int, resolution: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, resolution: int) -> Generator[Batch, None, None]:
         config, law = self.config, self.config.augmentation
         ids = train_batches(
             self.loader.beton.num_samples,

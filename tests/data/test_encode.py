@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 
-import engine.data.ffcv_import  # noqa: F401  (before ffcv)
-
-# isort: split
-
 import cv2
 import numpy as np
 import pytest

@@ -1,9 +1,5 @@
 """Our declaration of the file format is ffcv's."""
 
-import engine.data.ffcv_import  # noqa: F401  (before ffcv)
-
-# isort: split
-
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
 from ffcv.fields.rgb_image import IMAGE_MODES

@@ -17,7 +17,9 @@ def test_device_batch_times_accumulation_times_devices_is_the_global_batch(
     plan = plan_batches(TrainingConfig(batch_size=4096, device_batch_size=limit), world, 1_281_167)
     assert (plan.device_batch, plan.accumulation) == (device_batch, accumulation)
     assert plan.device_batch * plan.accumulation * world == 4096
-    assert str(plan).startswith(f"global batch 4096 = {device_batch} images x {accumulation} accumulation x {world}")
+    assert str(plan).startswith(
+        f"global batch 4096 = {device_batch} images x {accumulation} accumulation x {world}"
+    )
 
 
 def test_a_batch_that_does_not_divide_over_the_ranks_is_refused_with_the_nearest_that_do() -> None:

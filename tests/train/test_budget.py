@@ -16,7 +16,11 @@ def test_reaching_the_target_in_time_is_met() -> None:
 
 @pytest.mark.parametrize(
     ("top1", "seconds", "words"),
-    [(0.9150, 100, "0.50% short"), (0.93, 200, "20.0 s late"), (0.90, 300, "2.00% short and 2 min 00 s late")],
+    [
+        (0.9150, 100, "0.50% short"),
+        (0.93, 200, "20.0 s late"),
+        (0.90, 300, "2.00% short and 2 min 00 s late"),
+    ],
 )
 def test_a_missed_promise_says_by_how_much_and_exits_1(top1: float, seconds: float, words: str) -> None:
     verdict = judge(PROMISE, top1, seconds)

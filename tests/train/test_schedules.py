@@ -32,13 +32,17 @@ def test_cosine_rises_linearly_and_falls_as_torchs_cosine_does() -> None:
 
 def test_one_cycle_is_torchs_curve() -> None:
     steps, epochs, peak = 200, 20, 6
-    lr = LrConfig(lr=0.175, lr_schedule_type="one-cycle", lr_peak_epoch=peak, div_factor=25, final_div_factor=1e4)
+    lr = LrConfig(
+        lr=0.175, lr_schedule_type="one-cycle", lr_peak_epoch=peak, div_factor=25, final_div_factor=1e4
+    )
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=0.175, total_steps=steps + 1, pct_start=(peak / epochs * steps + 1) / (steps + 1)
     )
     for step in range(steps + 1):
-        assert lr_at(lr, step * epochs / steps, epochs) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        assert lr_at(lr, step * epochs / steps, epochs) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-6
+        )
         optimizer.step()
         if step < steps:
             scheduler.step()
@@ -61,9 +65,12 @@ def _ffcv_resolution(epoch: int, low: int, high: int, start: int, end: int) -> i
 
 
 @pytest.mark.parametrize(
-    ("epochs", "start", "end"), [(16, 11, 13), (24, 17, 20), (32, 23, 27), (40, 29, 34), (56, 41, 48), (88, 65, 76)]
+    ("epochs", "start", "end"),
+    [(16, 11, 13), (24, 17, 20), (32, 23, 27), (40, 29, 34), (56, 41, 48), (88, 65, 76)],
 )
-def test_ramps_as_shares_give_ffcv_imagenets_resolution_in_each_epoch(epochs: int, start: int, end: int) -> None:
+def test_ramps_as_shares_give_ffcv_imagenets_resolution_in_each_epoch(
+    epochs: int, start: int, end: int
+) -> None:
     ours = ResolutionConfig(min_res=160, max_res=192, start_ramp=start / epochs, end_ramp=end / epochs)
     for epoch in range(epochs):
         assert resolution_at(ours, epoch, epochs) == _ffcv_resolution(epoch, 160, 192, start, end)

@@ -1,23 +1,38 @@
 """The C functions that decoding calls, taken from ffcv's own library and the libjpeg-turbo it is linked with.
 
 They are made known to numba by name rather than by address: a kernel that calls a name can be cached on
-disk, so that a second start does not compile again, and a GIL-free kernel can call it.
+disk, so that a second start does not compile again, and a GIL-free kernel can call it. The library is opened
+without importing ffcv, which takes seconds and sets torch's and numba's thread counts to 1.
 """
 
 import ctypes
+import importlib.util
+from pathlib import Path
 
-import engine.data.ffcv_import  # noqa: F401  (first: it undoes what importing ffcv changes)
-
-# isort: split
-import ffcv._libffcv
 import llvmlite.binding
 from numba import types
+
+from engine.errors import UserError
 
 TJPF_RGB = 0
 TJFLAG_ACCURATEDCT = 4096
 
-_library = ctypes.CDLL(ffcv._libffcv.__file__)
 _SYMBOLS = ("tjDecompressHeader3", "tjDecompress2", "resize")
+
+
+def _library_path() -> Path:
+    """Where ffcv's compiled library lies. Raises UserError when ffcv is not installed as it should be."""
+    package = importlib.util.find_spec("ffcv")
+    folders = package.submodule_search_locations if package else None
+    found = [path for folder in folders or () for path in Path(folder).glob("_libffcv*.so")]
+    if not found:
+        raise UserError(
+            "ffcv's compiled library is missing: run `python -m engine doctor`, then `make setup`"
+        )
+    return found[0]
+
+
+_library = ctypes.CDLL(str(_library_path()))
 
 
 def _known_to_numba(name: str) -> str:

@@ -1,0 +1,131 @@
+"""Real ranks under torchrun on the CPU (gloo): exact counting, the same validation, errors end every rank."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from tests.train.conftest import ROOT, Launch, command, log_of, train_here
+
+Options = Callable[..., list[str]]
+
+
+@pytest.fixture
+def trained(options: Options) -> Path:
+    return train_here(options(training__epochs=4, logging__name="alone"))[1]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_validation_is_counted_exactly_and_alike_for_any_number_of_ranks(
+    options: Options, launch: Launch, trained: Path, ranks: int
+) -> None:
+    # 37 images divide neither by 2 nor by 3.
+    argv = options(training__eval_only=True, model__weights=trained / "weights.pt", logging__name=f"r{ranks}")
+    done = launch(argv, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    (alone,), (together,) = log_of(trained, "result"), log_of(trained.parent / f"r{ranks}", "result")
+    assert together["num_val"] == 37
+    for key in ("top1", "top5", "top1_no_tta", "top5_no_tta", "plain_top1", "plain_top5"):
+        assert together[key] == alone[key], key
+    assert together["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-5)
+
+
+def test_two_ranks_train_the_same_samples_and_agree_on_the_weights(options: Options, launch: Launch) -> None:
+    done = launch(options(training__epochs=3, logging__name="two"), ranks=2)
+    assert done.returncode == 0, done.stderr
+    folder = Path(next(word for word in done.args if "logging.folder" in word).split("=")[1]) / "two"
+    (start,) = log_of(folder, "start")
+    assert (start["world_size"], start["global_batch"], start["device_batch"]) == (2, 16, 8)
+    assert [entry["images"] for entry in log_of(folder, "epoch")] == [96, 96, 96]
+    assert log_of(folder, "epoch")[-1]["train_loss"] < log_of(folder, "epoch")[0]["train_loss"]
+    assert done.stdout.count("verdict") == 1, "rank 0 alone talks"
+
+
+def test_ranks_with_accumulation_follow_the_loss_curve_of_ranks_without(
+    options: Options, launch: Launch
+) -> None:
+    """Without batch norm's per-batch statistics 2 ranks x 2 accumulated batches equal 1 rank x 4, to rounding."""
+    argv = {"training__epochs": 2, "model__arch": "squeezenet1_1", "training__use_blurpool": False,
+            "resolution__min_res": 32, "resolution__max_res": 32, "validation__resolution": 32, "lr__lr": 0.001,
+            "training__device_batch_size": 4}  # fmt: skip
+    _, alone = train_here(options(**argv, logging__name="one"))
+    done = launch(options(**argv, logging__name="pair"), ranks=2)
+    assert done.returncode == 0, done.stderr
+    pair = alone.parent / "pair"
+    assert log_of(alone, "start")[0]["accumulation"] == 4
+    assert log_of(pair, "start")[0]["accumulation"] == 2
+    first, second = ([entry["train_loss"] for entry in log_of(run, "epoch")] for run in (alone, pair))
+    # Dropout draws differ between the two, which leaves the losses close, not equal.
+    assert first == pytest.approx(second, rel=0.1)
+
+
+def test_a_corrupt_sample_ends_every_rank_with_its_reason(
+    options: Options, betons: tuple[Path, Path], tmp_path: Path
+) -> None:
+    damaged = _damage(betons[0], tmp_path / "damaged.beton")
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command(options(data__train_dataset=damaged), ranks=2),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert "can't be used: its JPEG data is damaged" in errors
+    assert "damaged.beton: sample " in errors
+    assert time.monotonic() - started < 90
+
+
+def test_a_killed_rank_ends_the_others(options: Options) -> None:
+    process = subprocess.Popen(
+        command(options(training__epochs=500, logging__name="long", lr__lr=0.001), ranks=2),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = Path(next(word for word in process.args if "logging.folder" in word).split("=")[1])  # type: ignore[union-attr, operator, arg-type]
+    deadline = time.monotonic() + 90
+    while not (folder / "long" / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    ranks = [child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()]
+    assert len(ranks) == 2
+    os.kill(ranks[1].pid, signal.SIGKILL)
+    assert process.wait(timeout=30) != 0
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+
+
+def _damage(path: Path, copy: Path) -> Path:
+    """A copy with the JPEG data of every stored JPEG overwritten in its middle."""
+    from engine.data.beton import open_beton
+    from engine.data.layout import MODE_JPEG
+
+    beton = open_beton(path)
+    content = bytearray(path.read_bytes())
+    for record, size in zip(beton.images, beton.sizes, strict=True):
+        if record["mode"] == MODE_JPEG:
+            middle = int(record["data_ptr"]) + int(size) // 2
+            content[middle : middle + 20] = b"\xff\xd9" * 10
+    copy.write_bytes(content)
+    return copy
+
+
+def test_more_ranks_than_images_are_refused_by_all(options: Options, launch: Launch) -> None:
+    done = launch(options(training__batch_size=1), ranks=2)
+    assert done.returncode != 0
+    assert "training.batch_size 1 (global) does not divide over 2 processes: use 2" in done.stderr
+
+
+@pytest.mark.gpu
+def test_one_rank_under_torchrun_trains_on_the_gpu(options: Options, launch: Launch) -> None:
+    done = launch(options(training__device="cuda", training__precision="auto"), ranks=1)
+    assert done.returncode == 0, done.stderr
+    assert torch.cuda.is_available()

@@ -1,0 +1,110 @@
+"""Going on from the last finished epoch, to the bit, and refusing what would not be the same run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import UserError
+from tests.train.conftest import ROOT, command, log_of, train_here
+
+Options = Callable[..., list[str]]
+
+
+def _losses(folder: Path) -> list[float]:
+    return [entry["train_loss"] for entry in log_of(folder, "epoch")]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(options: Options) -> None:
+    _, whole = train_here(options(training__epochs=5, logging__name="whole"))
+    argv = options(training__epochs=5, logging__name="killed")
+    process = subprocess.Popen(command(argv), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = whole.parent / "killed"
+    _wait_for(killed / "checkpoints" / "last.pt", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(_losses(killed))
+    assert not (killed / "weights.pt").exists()
+    code, resumed = train_here(options(training__epochs=5, training__resume=killed))
+    assert (code, resumed) == (0, killed)
+    assert log_of(killed, "start")[-1]["resumed_at_epoch"] in (done, done - 1)
+    assert _losses(killed)[-1] == _losses(whole)[-1]
+    first, second = (torch.load(run / "weights.pt", weights_only=True) for run in (whole, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 90
+    while not path.exists():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, betons: tuple[Path, Path]) -> Path:
+    """A run of two epochs, to be copied."""
+    from tests.train.conftest import TINY
+
+    folder = tmp_path_factory.mktemp("finished")
+    data = {"data.train_dataset": betons[0], "data.val_dataset": betons[1], "logging.folder": folder}
+    merged = {**TINY, **data, "training.epochs": 2}
+    return train_here([f"--{key}={value}" for key, value in merged.items()])[1]
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_a_finished_run_has_nothing_left_to_do(options: Options, copy: Path) -> None:
+    with pytest.raises(UserError, match="all 2 epochs of that run are done"):
+        train_here(options(training__epochs=2, training__resume=copy))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"training__seed": 5}, r"training\.seed=0, not 5"), ({"lr__lr": 0.3}, r"lr\.lr=0\.05, not 0\.3")],
+)
+def test_another_recipe_is_refused(
+    options: Options, copy: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train_here(options(training__epochs=2, training__resume=copy, **change))
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(options: Options, copy: Path) -> None:
+    path = copy / "checkpoints" / "last.pt"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError, match=r"last\.pt is not a whole checkpoint") as caught:
+        train_here(options(training__epochs=2, training__resume=copy))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(options: Options, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no epoch of that run was finished"):
+        train_here(options(training__resume=tmp_path))
+
+
+def test_a_checkpoint_runs_no_code_when_it_is_read(options: Options, copy: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    torch.save({"model": Trap()}, copy / "checkpoints" / "last.pt")
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        train_here(options(training__epochs=2, training__resume=copy))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
+def test_weights_of_another_network_are_refused(options: Options, copy: Path, arch: str) -> None:
+    argv = options(training__eval_only=True, model__weights=copy / "weights.pt", model__arch=arch)
+    with pytest.raises(UserError, match=r"does not fit this network.*check model\.arch"):
+        train_here(argv)
