@@ -1,0 +1,72 @@
+"""Small .betons of given pixels, and ways to damage them as disks and cables do."""
+
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.data import layout
+from engine.data.beton import Beton, open_beton
+from engine.data.convert import convert
+from engine.data.crops import CropLaw
+
+CPU_PAGE_MB = 2
+
+
+def write_pixels(
+    folder: Path, pictures: list[NDArray[np.uint8]], mode: Literal["jpeg", "raw", "proportion"] = "raw"
+) -> Path:
+    """A .beton of these RGB pictures in this order, alternately of class "a" and "b"."""
+    for split in ("train", "val"):
+        for number, pixels in enumerate(pictures):
+            # Numbers decide the order within a class, and the classes come one after the other.
+            name = "a" if number < (len(pictures) + 1) // 2 else "b"
+            path = folder / "source" / split / name / f"{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    output = OutputConfig(folder=str(folder), format=mode, num_workers=1, page_size=CPU_PAGE_MB)
+    return convert(WriteConfig(source=SourceConfig(path=str(folder / "source")), output=output))["train"]
+
+
+def record(beton: Beton, sample: int) -> bytes:
+    """The stored bytes of one image."""
+    start = int(beton.images["data_ptr"][sample])
+    return beton.memory()[start : start + int(beton.sizes[sample])].tobytes()
+
+
+def overwrite(beton: Beton, sample: int, data: bytes, offset: int = 0) -> None:
+    """Put `data` into the stored bytes of one image, on disk."""
+    with open(beton.path, "r+b") as file:
+        file.seek(int(beton.images["data_ptr"][sample]) + offset)
+        file.write(data)
+
+
+def shorten(beton: Beton, sample: int, size: int) -> Beton:
+    """Let the file's table give one image only `size` bytes; returns the file opened anew."""
+    with open(beton.path, "r+b") as file:
+        header = np.frombuffer(file.read(layout.HEADER.itemsize), layout.HEADER)[0]
+        file.seek(int(header["alloc_table_ptr"]))
+        table = np.frombuffer(file.read(), layout.ALLOCATION).copy()
+        table["size"][table["ptr"] == beton.images["data_ptr"][sample]] = size
+        file.seek(int(header["alloc_table_ptr"]))
+        file.write(table.tobytes())
+    return open_beton(beton.path)
+
+
+class FixedBoxes:
+    """A crop law with one given box (top, left, height, width, flip) for each sample id."""
+
+    def __init__(self, boxes: list[tuple[int, int, int, int, int]]) -> None:
+        self._boxes = np.array(boxes, np.int32)
+
+    def boxes(self, ids: NDArray[np.int64], heights: object, widths: object) -> NDArray[np.int32]:
+        """The boxes of these samples."""
+        return self._boxes[ids]
+
+
+def fixed(*boxes: tuple[int, int, int, int, int]) -> CropLaw:
+    """A crop law with these boxes, by sample id."""
+    return cast(CropLaw, FixedBoxes(list(boxes)))
