@@ -1,0 +1,44 @@
+"""Reading ahead reaches the file's end, ends when asked to, and never stands in the way of the real reader."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.data import read_ahead
+from engine.data.read_ahead import ReadAhead
+
+
+def test_the_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "_CHUNK", 1000)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ahead = ReadAhead(pipe)
+    # A pipe holds 64 KiB: all of this is accepted only if all of it is read.
+    with open(pipe, "wb") as file:
+        assert file.write(bytes(1_000_001)) == 1_000_001
+    ahead.wait()
+    ahead.close()
+
+
+def test_closing_ends_the_thread_before_the_files_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "_CHUNK", 1)
+    path = tmp_path / "large"
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+    before = threading.active_count()
+    ahead = ReadAhead(path)
+    assert threading.active_count() == before + 1
+    ahead.close()
+    ahead.close()
+    assert threading.active_count() == before
+
+
+def test_a_file_that_cannot_be_read_is_left_to_the_real_reader(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        ahead = ReadAhead(path)
+        ahead.wait()
+        ahead.close()
