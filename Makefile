@@ -34,9 +34,9 @@ lint: ## style, format, types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: ## one benchmark on this machine (STAGE=loader, AGAINST=peer), recorded under benchmarks/results/
+bench: ## one benchmark on this machine (STAGE=loader, AGAINST=peer, DATA=images), recorded under benchmarks/results/
 	$(call setup_for,bench)
-	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) \
+	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data $(DATA)) \
 		--json $(call results,$(STAGE)_$(shell nproc)-cores)
 
 gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/results/
@@ -44,7 +44,7 @@ gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/re
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
 		"make gpu: torch sees no CUDA device here; `$(PYTHON) -m engine doctor` says why")'
 	$(PYTHON) -m pytest -m gpu || [ $$? -eq 5 ] # 5: no test is marked gpu
-	$(PYTHON) -m benchmarks loader --device cuda --json \
+	$(PYTHON) -m benchmarks loader --device cuda --scale 0.35 --seconds 1.5 $(if $(DATA),--data $(DATA)) --json \
 		$(call results,loader_$(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--'))
 
 lock: ## pin anew after a change of dependencies in pyproject.toml (UPGRADE=1: to the newest)

@@ -1,0 +1,39 @@
+"""`python -m benchmarks STAGE [ARGS]`: a table of stages, each imported only when it is asked for."""
+
+import importlib
+import sys
+
+from engine.errors import UserError, run_cli
+from engine.registry import nearest
+
+# stage: (module:function, what it measures). The function takes the remaining arguments, returns the exit code.
+STAGES: dict[str, tuple[str, str]] = {
+    "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
+}
+
+
+def usage() -> str:
+    """The stages with a line each."""
+    width = max(map(len, STAGES))
+    lines = [f"  {stage:<{width}}  {text}" for stage, (_, text) in STAGES.items()]
+    return "\n".join(["usage: python -m benchmarks STAGE [ARGS]", "", *lines, "", "STAGE --help tells more."])
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that the first argument names. Raises UserError when there is none of that name."""
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
+    stage, *rest = arguments
+    if stage in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if stage not in STAGES:
+        raise UserError(f"no stage {stage!r}{nearest(stage, STAGES)}; choices: {', '.join(sorted(STAGES))}")
+    module, _, function = STAGES[stage][0].partition(":")
+    code = getattr(importlib.import_module(module), function)(rest)
+    return int(code)
+
+
+if __name__ == "__main__":
+    run_cli(lambda: main(sys.argv[1:]))

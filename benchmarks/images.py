@@ -1,0 +1,177 @@
+"""The images that are measured: a user's folder or tar, or made-up photos, as a .beton in the user's cache.
+
+Made once through the engine's own conversion and kept under $XDG_CACHE_HOME (else ~/.cache), so that both
+sides, and every later run, read the very same file.
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import __version__
+from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.data.beton import open_beton
+from engine.data.convert import convert
+from engine.data.sources.image_folder import EXTENSIONS
+from engine.errors import UserError, describe_os_error
+
+T = TypeVar("T")
+
+_CLASSES = 8
+_SYNTHETIC_SIZE = (375, 500)
+# Raised with every change of `synthetic_photo`.
+_SYNTHETIC_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """A .beton ready to be measured with."""
+
+    beton: Path
+    num_samples: int
+    identity: str
+    """What a record says of it: origin, count, size, bytes per pixel, checksum."""
+
+
+def prepare(data: Path | None, storage: str, count: int) -> Images:
+    """At most `count` images of `data` (evenly spaced), or made-up ones without it, stored as `storage`.
+
+    Raises UserError when `data` holds no images, one can't be used, or the cache can't be written.
+    """
+    folder = cache_folder() / _key(data, storage, count)
+    beton = folder / "train.beton"
+    if not _is_whole(beton):
+        _build(data, storage, count, folder)
+    return _describe(data, beton)
+
+
+def cache_folder() -> Path:
+    """Where benchmark files are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "imagenet-engine" / "benchmarks"
+
+
+def synthetic_photo(seed: int) -> NDArray[np.uint8]:
+    """Made-up RGB content with the spectrum of photos: noise in octaves, weaker the finer, and hard edges."""
+    random = np.random.default_rng(seed)
+    height, width = _SYNTHETIC_SIZE
+    total = np.zeros((height, width, 3), np.float32)
+    for cells in (2, 4, 8, 16, 32, 64, 128):
+        grid = random.normal(0, 1, (cells, cells, 3)).astype(np.float32)
+        # Mostly gray: photos' colours vary less than their brightness.
+        grid = 0.8 * grid.mean(axis=2, keepdims=True) + 0.2 * grid
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * cells**-0.6
+    for _ in range(12):
+        corners = random.integers(0, (width, height), (3, 2)).astype(np.int32)
+        mask = cv2.fillPoly(np.zeros((height, width), np.uint8), [corners], 1)
+        total += mask[:, :, None] * random.normal(0, 0.5, 3).astype(np.float32)
+    return np.clip(128 + 70 * total, 0, 255).astype(np.uint8)
+
+
+def _key(data: Path | None, storage: str, count: int) -> str:
+    """A folder name that changes with whatever changes the file."""
+    if data is None:
+        origin: object = ["synthetic", _SYNTHETIC_VERSION]
+    else:
+        try:
+            files = [data] if data.is_file() else _image_files(data)
+            facts = [(str(file.resolve()), file.stat()) for file in files]
+        except OSError as error:
+            raise describe_os_error(error, data, "read") from None
+        origin = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in facts]
+    text = json.dumps([origin, storage, count, __version__])
+    return f"{data.stem if data else 'synthetic'}-{storage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _is_whole(beton: Path) -> bool:
+    if not beton.exists():
+        return False
+    try:
+        open_beton(beton)
+    except UserError as error:
+        print(f"writing it again: {error}", flush=True)
+        return False
+    return True
+
+
+def _build(data: Path | None, storage: str, count: int, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as source:
+            made = 0
+            for name, content in _contents(data, count):
+                # The first of each class are validation too: a conversion wants both, with the same classes.
+                for split in ("train", "val") if made < _CLASSES else ("train",):
+                    path = Path(source, split, f"class{made % _CLASSES}", f"{made:06d}_{name}")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                made += 1
+            if not made:
+                raise UserError(
+                    f"{data} holds no images ({', '.join(EXTENSIONS)}): give a folder or tar of some"
+                )
+            output = OutputConfig(folder=str(folder), format=storage, overwrite=True)
+            convert(WriteConfig(source=SourceConfig(path=source), output=output))
+    except OSError as error:
+        raise describe_os_error(error, folder, "write into") from None
+
+
+def _contents(data: Path | None, count: int) -> Iterator[tuple[str, bytes]]:
+    """File name and bytes of each image that is taken."""
+    if data is None:
+        for seed in range(count):
+            bgr = cv2.cvtColor(synthetic_photo(seed), cv2.COLOR_RGB2BGR)
+            _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            yield "synthetic.jpg", jpeg.tobytes()
+    elif data.is_dir():
+        for path in _evenly(_image_files(data), count):
+            yield path.name, path.read_bytes()
+    else:
+        yield from _from_tar(data, count)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
+def _from_tar(archive: Path, count: int) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(archive) as tar:
+            members = [m for m in tar if m.isfile() and m.name.lower().endswith(EXTENSIONS)]
+            for member in _evenly(sorted(members, key=lambda m: m.name), count):
+                content = tar.extractfile(member)
+                assert content is not None
+                yield Path(member.name).name, content.read()
+    except (tarfile.TarError, EOFError):
+        raise UserError(f"{archive} is no tar that can be read: give a folder or a tar of images") from None
+
+
+def _evenly(items: list[T], count: int) -> list[T]:
+    """At most `count` of them, evenly spaced."""
+    kept = min(count, len(items))
+    return [items[index * len(items) // kept] for index in range(kept)]
+
+
+def _describe(data: Path | None, path: Path) -> Images:
+    beton = open_beton(path)
+    widths, heights = (beton.images[side].astype(np.int64) for side in ("width", "height"))
+    bytes_per_pixel = float(beton.sizes.sum()) / float((widths * heights).sum())
+    with open(path, "rb") as file:
+        # Reads the file whole, so that it lies in the page cache from here on: "cache": "warm".
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    origin = data.name if data else "synthetic photo-like images, no real ones"
+    identity = (
+        f"{origin}: {beton.num_samples} images, {widths.mean():.0f} x {heights.mean():.0f} pixels on average, "
+        f"{bytes_per_pixel:.2f} bytes per pixel, sha256 of the .beton {checksum}"
+    )
+    return Images(beton=path, num_samples=beton.num_samples, identity=identity)

@@ -1,0 +1,139 @@
+"""How a comparison is made and written down: two processes in turns, paired ratios, their median and interval.
+
+Taking turns lets slow changes of the machine (heat, neighbours) hit both sides alike, and a ratio of two
+neighbouring rounds cancels most of them. The interval holds the median of such ratios with a confidence of at
+least 90%, whatever their distribution (the sign test's interval): with 5 rounds it runs from the least to the
+largest ratio, and fewer rounds can't give one.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.worker import Round, Worker
+
+LEAST_ROUNDS = 5
+_CONFIDENCE = 0.9
+_WARM_UP_BATCHES = 4
+_COMPARED_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A median and the bounds it lies within."""
+
+    median: float
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies within the bounds."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What the two sides did. Round i of ours was followed by round i of the peer's."""
+
+    ours: list[Round]
+    peer: list[Round]
+    ours_settings: str
+    peer_settings: str
+    pixel_difference: float
+    """Mean absolute difference between both sides' pixels on the same centre crops, in levels of 0..255."""
+    labels_equal: bool
+
+    @property
+    def ratio(self) -> Interval:
+        """Ours / peer's images per second, from neighbouring rounds."""
+        return median_interval([a.rate / b.rate for a, b in zip(self.ours, self.peer, strict=True)])
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """The median and its interval by order statistics. Raises ValueError for fewer than 5 values."""
+    if len(values) < LEAST_ROUNDS:
+        raise ValueError(f"{len(values)} values give no interval; {LEAST_ROUNDS} are needed")
+    ordered, dropped = sorted(values), _dropped_each_end(len(values))
+    return Interval(
+        median=statistics.median(ordered), low=ordered[dropped], high=ordered[len(ordered) - 1 - dropped]
+    )
+
+
+def _dropped_each_end(count: int) -> int:
+    """How many of the smallest, and of the largest, of `count` values the interval can do without."""
+    # The median lies below the k-th smallest value with the chance of fewer than k heads in `count` throws.
+    tail, dropped = 0.0, -1
+    while 1 - 2 * (tail + math.comb(count, dropped + 1) / 2**count) >= _CONFIDENCE:
+        dropped += 1
+        tail += math.comb(count, dropped) / 2**count
+    return dropped
+
+
+def compare(
+    ours: Worker,
+    peer: Worker,
+    *,
+    rounds: int,
+    seconds: float,
+    batch: int,
+    images: int,
+    tell: Callable[[str], None],
+) -> Comparison:
+    """Warm both up, let them take turns for `rounds` rounds of about `seconds`, and compare their pixels.
+
+    `batch` and `images` are the task's; `tell` gets a word after each pair of rounds.
+    """
+    settings = ours.settings(), peer.settings()
+    speed = ours.round(0, _WARM_UP_BATCHES).rate
+    batches = max(_WARM_UP_BATCHES, round(seconds * speed / batch))
+    peer.round(0, batches)
+    ours_rounds, peer_rounds = [], []
+    for number in range(1, rounds + 1):
+        ours_rounds.append(ours.round(number, batches))
+        peer_rounds.append(peer.round(number, batches))
+        tell(f"{ours_rounds[-1].rate / peer_rounds[-1].rate:.2f}")
+    (ours_pixels, ours_labels), (peer_pixels, peer_labels) = (
+        side.centre_crops(min(_COMPARED_IMAGES, images)) for side in (ours, peer)
+    )
+    return Comparison(
+        ours=ours_rounds,
+        peer=peer_rounds,
+        ours_settings=settings[0],
+        peer_settings=settings[1],
+        pixel_difference=float(np.abs(ours_pixels - peer_pixels).mean()),
+        labels_equal=bool((ours_labels == peer_labels).all()),
+    )
+
+
+def figures(comparison: Comparison) -> dict[str, Any]:
+    """The measured part of a record."""
+    ratio = comparison.ratio
+    return {
+        "ours_median": statistics.median(r.rate for r in comparison.ours),
+        "peer_median": statistics.median(r.rate for r in comparison.peer),
+        "ratio": {"median": ratio.median, "low": ratio.low, "high": ratio.high},
+        "n": len(comparison.ours),
+        "ours_rounds": [round(r.rate, 2) for r in comparison.ours],
+        "peer_rounds": [round(r.rate, 2) for r in comparison.peer],
+        "ours_cpu_ms_per_image": _cpu_ms_per_image(comparison.ours),
+        "peer_cpu_ms_per_image": _cpu_ms_per_image(comparison.peer),
+        "other_cores": round(max(r.other_cores for r in comparison.ours + comparison.peer), 3),
+        "pixel_difference": round(comparison.pixel_difference, 4),
+        "labels_equal": comparison.labels_equal,
+        "ours_settings": comparison.ours_settings,
+        "peer_settings": comparison.peer_settings,
+    }
+
+
+def failed(reason: str) -> dict[str, Any]:
+    """The measured part of a record of a comparison that could not be made."""
+    nothing = dict.fromkeys(("ours_median", "peer_median"))
+    return {**nothing, "ratio": dict.fromkeys(("median", "low", "high")), "n": 0, "error": reason}
+
+
+def _cpu_ms_per_image(rounds: list[Round]) -> float:
+    return round(1000 * statistics.median(r.cpu_seconds / r.images for r in rounds), 4)

@@ -1,0 +1,170 @@
+"""One contender in a fresh process: pinned to its cores, told what to do through a pipe, timed inside.
+
+Two contenders can't share a process: ffcv sets torch's and numba's thread counts for all of it and leaves
+threads behind. Between its turns a process sleeps on the pipe.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from benchmarks.peers import Contender, open_side
+from benchmarks.peers.base import Side, Task
+from engine.errors import UserError
+
+# Batches before the clock starts: more than either loader keeps in flight, whose memory is new to each epoch
+# of ffcv and would be paid for once in an epoch of a million images.
+UNTIMED_BATCHES = 6
+
+
+class ContenderError(Exception):
+    """A contender failed or its process died. The message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One timed stretch of steady work."""
+
+    images: int
+    seconds: float
+    cpu_seconds: float
+    """Of all threads of this process."""
+    other_cores: float
+    """Cores that the machine kept busy with something else meanwhile, on average."""
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / self.seconds
+
+
+class Worker:
+    """A contender's process, as the measuring process sees it. Use as a context manager."""
+
+    def __init__(self, name: str, contender: Contender, task: Task) -> None:
+        self._name = name
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, contender, task), daemon=True)
+        self._process.start()
+        # Only the child may hold its end, or its death would go unnoticed here.
+        theirs.close()
+
+    def settings(self) -> str:
+        """How the contender is set up; waits until it is ready."""
+        return str(self._ask("settings"))
+
+    def round(self, number: int, batches: int) -> Round:
+        """Time that many batches of one epoch."""
+        result: Round = self._ask("round", number, batches)
+        return result
+
+    def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images in levels of 0..255, shape (count, 3, resolution, resolution), and labels."""
+        images, labels = self._ask("centre_crops", count)
+        return images, labels
+
+    def _ask(self, what: str, *arguments: int) -> Any:
+        try:
+            self._pipe.send((what, *arguments))
+            kind, answer = self._pipe.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            self._process.join()
+            raise ContenderError(f"{self._name}'s process ended with code {self._process.exitcode}") from None
+        if kind == "user error":
+            raise UserError(answer)
+        if kind == "error":
+            raise ContenderError(f"{self._name}: {answer}")
+        return answer
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()
+        # ffcv's threads may keep a process from ending by itself.
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection, contender: Contender, task: Task) -> None:
+    """The child's main function: answer questions until the pipe closes."""
+    # Ctrl-C reaches the whole group; the parent ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Before torch and numba are imported, which count the cores then.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
+    if task.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    side: Side | None = None
+    while True:
+        try:
+            what, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            side = side or open_side(contender, task)
+            pipe.send(("answer", _ANSWERS[what](side, task, *arguments)))
+        except UserError as error:
+            pipe.send(("user error", str(error)))
+        except Exception as error:  # noqa: BLE001 - told to the parent, which says whose it is
+            traceback.print_exc()
+            pipe.send(("error", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+
+
+def _settings(side: Side, task: Task) -> str:
+    return side.settings
+
+
+def _round(side: Side, task: Task, number: int, batches: int) -> Round:
+    epoch = side.epoch(number, UNTIMED_BATCHES + batches)
+    for _ in range(UNTIMED_BATCHES):
+        next(epoch)
+    _finish(task)
+    busy, cpu, started = _busy_seconds(), time.process_time(), time.perf_counter()
+    images = 0
+    for batch, _labels in epoch:
+        images += len(batch)
+    _finish(task)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    if images != batches * task.batch:
+        raise RuntimeError(f"{images} images came, not {batches} batches of {task.batch}")
+    other = max(0.0, (_busy_seconds() - busy - cpu) / seconds)
+    return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
+
+
+def _finish(task: Task) -> None:
+    """Until the device has done all that it was given."""
+    if task.device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _busy_seconds() -> float:
+    """CPU seconds that the machine has worked, or its host has taken from it, since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.steal)
+
+
+def _centre_crops(side: Side, task: Task, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    from engine.data.loader import MEAN, STD
+
+    images, labels = side.centre_crops(count)
+    scale, shift = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (STD, MEAN))
+    levels: NDArray[np.float32] = images.float().cpu().numpy() * scale + shift
+    return levels, labels.cpu().numpy().astype(np.int64)
+
+
+_ANSWERS: dict[str, Any] = {"settings": _settings, "round": _round, "centre_crops": _centre_crops}
