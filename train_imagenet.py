@@ -7,12 +7,14 @@ import sys
 
 from engine.config.load import load_train_config
 from engine.errors import run_cli
+from engine.train.host import limit_spinning
 
 
 def main() -> int:
     """Parse, build, run, close; returns the exit code (0 done, 1 target missed, 2 bad input)."""
     config, recipe = load_train_config(sys.argv[1:])
-    # Torch takes seconds to import: --help and a mistyped option should not wait for it.
+    limit_spinning()
+    # Only now: it is the import of torch that this acts on; and --help should not wait for it.
     from engine.report.record import RunRecord
     from engine.train.distributed import process_group
     from engine.train.run import Run

@@ -21,7 +21,7 @@ from engine.train.budget import judge
 from engine.train.distributed import Ranks
 from engine.train.entries import accuracy_entry, facts_entry, result_entry
 from engine.train.evaluate import Accuracy
-from engine.train.host_memory import keep_freed_memory
+from engine.train.host import keep_freed_memory
 from engine.train.precision import choose_precision
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
