@@ -3,6 +3,13 @@
 from collections.abc import Iterator
 
 import numpy as np
+
+from engine.train.host import keep_freed_memory, limit_spinning
+
+# ruff: noqa: E402
+# As train_imagenet.py does: it has an effect only before torch is imported.
+limit_spinning()
+
 import torch
 
 from benchmarks.peers.base import Batch, Task
@@ -10,11 +17,10 @@ from engine.data.beton import open_beton
 from engine.data.crops import CenterCrop, RandomResizedCrop
 from engine.data.loader import Loader
 from engine.data.order import train_batches
-from engine.train.host_memory import keep_freed_memory
 
 
 class _Ours:
-    settings = "engine.data.loader.Loader as the trainer opens it (on the CPU with keep_freed_memory)"
+    settings = "engine.data.loader.Loader as the trainer opens it (on the CPU with engine.train.host)"
 
     def __init__(self, task: Task) -> None:
         self._task = task
