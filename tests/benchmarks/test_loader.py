@@ -124,3 +124,16 @@ def test_an_unknown_peer_leaves_with_2_and_one_line(loader_benchmark: Run) -> No
 def test_an_unknown_stage_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'loader'"):
         main(["lodar"])
+
+
+def test_committed_records_are_valid_and_their_tables_up_to_date(repository: Path) -> None:
+    files = sorted((repository / "benchmarks" / "results").glob("*.json"))
+    if not files:
+        pytest.skip("no record is committed yet")
+    for file in files:
+        found = records.read(file)
+        assert found
+        for record in found:
+            if not record.get("error"):
+                records.check(record)
+        assert file.with_suffix(".md").read_text(encoding="utf-8") == page(found), file
