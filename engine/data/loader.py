@@ -92,8 +92,8 @@ class Loader:
         self._dtype = dtype
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         # In float32 whatever `dtype` is: rounding comes last, and once.
-        self._mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)
-        self._inverse_std = (1 / torch.tensor(STD, device=device)).view(1, 3, 1, 1)
+        self._mean = torch.tensor(MEAN, device=device)
+        self._inverse_std = 1 / torch.tensor(STD, device=device)
         self._pool = DecodePool(beton, workers)
         self._slots = [_Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -144,9 +144,13 @@ class Loader:
         return Batch(self._normalise(images), labels, slot.ids)
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 NHWC -> normalised NCHW; the permuted view already lies in channels_last order."""
-        scaled = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._layout)
-        return scaled.sub_(self._mean).mul_(self._inverse_std).to(self._dtype)
+        """uint8 NHWC -> normalised NCHW, computed in float32 and rounded once; in channels_last order a view."""
+        count, height, width, _ = images.shape
+        # A whole row at a time: broadcasting three numbers over channels_last pixels is four times slower on a CPU.
+        rows = images.view(count, height, width * 3).to(torch.float32)
+        rows.sub_(self._mean.repeat(width)).mul_(self._inverse_std.repeat(width))
+        pixels = rows.to(self._dtype).view(count, height, width, 3).permute(0, 3, 1, 2)
+        return pixels.contiguous(memory_format=self._layout)
 
     def close(self) -> None:
         """End all threads, also amid an iteration, whose consumer gets a RuntimeError if it goes on."""
