@@ -1,7 +1,6 @@
 """A tiny real data set, and training runs on it: in this process, as a process, and under torchrun."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -100,20 +99,17 @@ def launch(tmp_path: Path) -> Launch:
     return run
 
 
-def command(argv: list[str], ranks: int = 1) -> list[str]:
-    """The command line that starts train_imagenet.py with so many ranks."""
-    script = [str(ROOT / "train_imagenet.py"), *argv]
+def command(argv: list[str], ranks: int = 1, script: str = "train_imagenet.py") -> list[str]:
+    """The command line that starts the script with so many ranks."""
+    words = [str(ROOT / script), *argv]
     if ranks == 1:
-        return [sys.executable, *script]
+        return [sys.executable, *words]
     torchrun = Path(sys.executable).with_name("torchrun")
     launcher = [str(torchrun)] if torchrun.exists() else [sys.executable, "-m", "torch.distributed.run"]
-    return [*launcher, f"--nproc-per-node={ranks}", f"--master-port={_free_port()}", *script]
+    return [*launcher, f"--nproc-per-node={ranks}", f"--master-port={_free_port()}", *words]
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
