@@ -113,7 +113,7 @@ class Loader:
             raise RuntimeError("the loader is closed")
         if self._producer is not None:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
-        producer = self._producer = _Producer(self._pool, self._slots, ids, resolution, crop)
+        producer = self._producer = _Producer(self._pool, self._slots, self.device, ids, resolution, crop)
         try:
             for _ in range(len(ids)):
                 started = time.perf_counter()
@@ -175,11 +175,12 @@ class _Producer:
         self,
         pool: DecodePool,
         slots: list[_Slot],
+        device: torch.device,
         ids: Sequence[NDArray[np.int64]] | NDArray[np.int64],
         resolution: int,
         crop: CropLaw,
     ) -> None:
-        self._work = (pool, ids, resolution, crop)
+        self._work = (pool, device, ids, resolution, crop)
         self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Slot | BaseException] = queue.SimpleQueue()
         for slot in slots:
@@ -189,8 +190,11 @@ class _Producer:
         self._thread.start()
 
     def _run(self) -> None:
-        pool, ids, resolution, crop = self._work
+        pool, device, ids, resolution, crop = self._work
         try:
+            if device.type == "cuda":
+                # A new thread starts on GPU 0, and pinning memory would open a context there in every process.
+                torch.cuda.set_device(device)
             for batch_ids in ids:
                 slot = self._free.get()
                 if slot is None or self._stopping:

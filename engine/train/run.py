@@ -73,7 +73,9 @@ class Run:
             accuracy, weights = self._fit(self.trainer, record), WEIGHTS
         plain = self.validator.plain_accuracy(self.model)
         if weights and self.ranks.main:
-            checkpoint.save(record.folder / weights, self.model.state_dict())
+            # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
+            state = {name: value.cpu().contiguous() for name, value in self.model.state_dict().items()}
+            checkpoint.save(record.folder / weights, state)
         # Without training there is no time to judge.
         budget = self.config.budget if self.trainer else replace(self.config.budget, minutes=0.0)
         verdict = judge(budget, accuracy.top1, self.elapsed)

@@ -70,6 +70,7 @@ def test_accumulation_follows_from_the_global_batch(options: Options) -> None:
 def test_weights_load_strictly_into_the_plain_network(options: Options) -> None:
     _, folder = train_here(options(training__epochs=2))
     state = torch.load(folder / "weights.pt", weights_only=True)
+    assert all(value.device.type == "cpu" and value.is_contiguous() for value in state.values())
     build_model("small_resnet", 6, use_blurpool=False).load_state_dict(state, strict=True)
 
 
