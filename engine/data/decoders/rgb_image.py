@@ -79,15 +79,18 @@ def _decompress_whole(
     header: NDArray[np.int32],
     scratch: NDArray[np.uint8],
 ) -> int:
+    # A header that ends before it names a size is a success to libjpeg-turbo and leaves these as they are.
+    header[:] = 0
     at = header.ctypes.data
     if decompress_header(handle, data, size, at, at + 4, at + 8, at + 12) != 0:
         return BAD_JPEG
-    if header[0] != width or header[1] != height:
+    sized = header[0] != 0
+    if sized and (header[0] != width or header[1] != height):
         return WRONG_SIZE
     failed = decompress(
         handle, data, size, scratch.ctypes.data, width, 3 * width, height, TJPF_RGB, TJFLAG_ACCURATEDCT
     )
-    return BAD_JPEG if failed != 0 else OK
+    return OK if sized and failed == 0 else BAD_JPEG
 
 
 @kernel
