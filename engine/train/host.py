@@ -1,8 +1,11 @@
 """Two defaults of the C libraries that make training on a CPU slow, put right. Imports no torch.
 
 Both were measured with a step of 256 images of 20 px on 2 cores. OpenMP's threads wait for each other by spinning:
-with any other process on the machine a thread is put aside while the rest spin for it, and 2,200 images/s became 90
-to 280; with a short spin they stay at 1,650 to 2,190, and a quiet machine is no slower. glibc returns every freed
+beside light other work a thread is put aside while the rest spin for it, and 2,200 images/s became 90 to 280; with
+a short spin they stayed at 1,650 to 2,190, and a quiet machine is no slower. Beside work that keeps a core busy
+it does not help: a run fell to 200 images/s all the same.
+
+glibc returns every freed
 large block to the system, so each step's activations are mapped and zeroed anew: 12,000 to 14,000 page faults a
 step, now about 100.
 """
