@@ -26,12 +26,15 @@ FIELD = np.dtype([("type_id", "<u1"), ("name", "<u1", (16,)), ("arguments", "<u1
 
 INT_FIELD = 1
 RGB_IMAGE_FIELD = 2
+# Any field that ffcv itself does not know; which one it is, its `arguments` say.
+CUSTOM_FIELD = 255
 
 IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
 LABEL = np.dtype("<i8")
 
 MODE_JPEG = 0
 MODE_RAW = 1
+MODE_YUV420 = 2
 
 ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 
