@@ -4,31 +4,108 @@ The global batch k of an epoch is the same set of samples for any number of rank
 one permutation is cut into global batches, and each of those into (accumulation, rank, position). The
 permutation sorts counter-based keys, as crops.py draws them: NumPy keeps its bit generators' streams from
 version to version, but promises nothing for what `Generator.permutation` makes of them (NEP 19).
+
+There are two such permutations. `epoch_permutation` is fully random, for a file that fits into memory.
+`page_windows` is for one that does not: the file's pages are shuffled, so many of them as fit into a window
+are taken at a time, and the samples are shuffled within the window. So the disk is read once an epoch, a page
+at a time, and only the windows that are in use need memory. Nothing here depends on the ranks or the machine.
 """
+
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+PAGE_BYTES = 2**20
+"""Bytes of a page in page-wise order. Finer than a file's own pages (8 MiB and more): in a file that lies in
+the order of its classes a page holds a single class, and a window should hold many; and still so much that
+reading it costs a disk or a server little more than reading it as a part of something longer."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-# Sets the order's keys apart from those that crops.py draws for the same seed and epoch.
+# Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
 _ORDER_STREAM = np.uint64(0x6F72646572)
+_PAGE_STREAM = np.uint64(0x7061676573)
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order of all samples in this epoch, shape (num_samples,)."""
-    # Arrays of one, since NumPy lets arrays wrap around in silence, as is meant here, but not scalars.
-    key = _mix(np.array([seed], np.uint64) + _GOLDEN)
-    key = _mix(key + np.array([epoch + 1], np.uint64) * _GOLDEN)
-    key = _mix(key ^ _ORDER_STREAM)
-    keys = _mix(np.arange(1, num_samples + 1, dtype=np.uint64) * _GOLDEN + key)
     # No two keys are equal (the mixing is one-to-one), so every way of sorting gives the same order.
-    return np.argsort(keys).astype(np.int64, copy=False)
+    return np.argsort(_keys(num_samples, seed, epoch, _ORDER_STREAM)).astype(np.int64, copy=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pages:
+    """A file's records, cut into pages of about PAGE_BYTES; a record belongs to the page it starts in."""
+
+    samples: NDArray[np.int64]
+    """(samples,): ids in the order in which the records lie in the file."""
+    starts: NDArray[np.int64]
+    """(pages + 1,): page p holds samples[starts[p] : starts[p + 1]], at least one."""
+    spans: NDArray[np.int64]
+    """(pages, 2): the page's first byte in the file and the one behind its last."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windows:
+    """An epoch in page-wise order: what is used, and what lies in memory together while it is."""
+
+    order: NDArray[np.int64]
+    """(samples,): the epoch's permutation of all samples."""
+    starts: NDArray[np.int64]
+    """(windows + 1,): window w holds order[starts[w] : starts[w + 1]]."""
+    spans: tuple[NDArray[np.int64], ...]
+    """For each window (pages, 2): the bytes of its pages as in Pages.spans, in file order."""
+
+
+def cut_pages(pointers: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Pages:
+    """The pages of a file whose records start at `pointers` and have `sizes` bytes, both of shape (samples,)."""
+    samples = np.argsort(pointers, kind="stable")
+    first = pointers[samples].astype(np.int64)
+    behind = first + sizes[samples].astype(np.int64)
+    page = first // PAGE_BYTES
+    starts = np.flatnonzero(np.concatenate([[True], page[1:] != page[:-1]]))
+    spans = np.stack([first[starts], np.maximum.reduceat(behind, starts)], axis=1)
+    return Pages(samples=samples, starts=np.append(starts, len(samples)), spans=spans)
+
+
+def page_windows(pages: Pages, *, window_bytes: int, seed: int, epoch: int) -> Windows:
+    """The epoch in page-wise order, in windows of equal size that hold at most `window_bytes`.
+
+    A window that can't hold two of the file's largest pages is made to: it is less than a shuffle otherwise.
+    """
+    shuffled = np.argsort(_keys(len(pages.spans), seed, epoch, _PAGE_STREAM))
+    size = pages.spans[shuffled, 1] - pages.spans[shuffled, 0]
+    total, largest = int(size.sum()), int(size.max())
+    # A window takes the pages that begin in its equal share, so it may exceed the share by one page.
+    count = -(-total // max(window_bytes - largest, largest))
+    window = (np.cumsum(size) - size) * count // total
+    first = np.flatnonzero(np.diff(window, prepend=-1))
+    bounds = np.append(first, len(shuffled))
+
+    held = np.diff(pages.starts)[shuffled]
+    behind = np.cumsum(held)
+    order = pages.samples[np.repeat(pages.starts[shuffled] - behind + held, held) + np.arange(behind[-1])]
+    starts = np.append(0, behind)[bounds]
+    keys = _keys(len(order), seed, epoch, _ORDER_STREAM)
+    for start, stop in pairwise(starts):
+        order[start:stop] = order[start:stop][np.argsort(keys[order[start:stop]])]
+    spans = tuple(pages.spans[np.sort(shuffled[begin:end])] for begin, end in pairwise(bounds))
+    return Windows(order=order, starts=starts, spans=spans)
 
 
 def train_batches(
     num_samples: int, *, seed: int, epoch: int, global_batch: int, accumulation: int, rank: int, world: int
 ) -> NDArray[np.int64]:
-    """This rank's sample ids, shape (steps, accumulation, global_batch / accumulation / world).
+    """This rank's sample ids in the fully random order, see `batches_of`."""
+    order = epoch_permutation(num_samples, seed, epoch)
+    return batches_of(order, global_batch=global_batch, accumulation=accumulation, rank=rank, world=world)
+
+
+def batches_of(
+    order: NDArray[np.int64], *, global_batch: int, accumulation: int, rank: int, world: int
+) -> NDArray[np.int64]:
+    """This rank's part of an epoch's `order`, shape (steps, accumulation, global_batch / accumulation / world).
 
     The rest that does not fill a global batch is left out of this epoch (another one in each epoch).
     Raises ValueError when the global batch can't be cut evenly or exceeds the data.
@@ -37,11 +114,10 @@ def train_batches(
     if accumulation < 1:
         raise ValueError(f"accumulation {accumulation}")
     device_batch, remainder = divmod(global_batch, accumulation * world)
-    if remainder or not 0 < global_batch <= num_samples:
-        raise ValueError(f"global batch {global_batch} of {num_samples} over {accumulation} x {world}")
-    steps = num_samples // global_batch
-    order = epoch_permutation(num_samples, seed, epoch)[: steps * global_batch]
-    return order.reshape(steps, accumulation, world, device_batch)[:, :, rank]
+    if remainder or not 0 < global_batch <= len(order):
+        raise ValueError(f"global batch {global_batch} of {len(order)} over {accumulation} x {world}")
+    steps = len(order) // global_batch
+    return order[: steps * global_batch].reshape(steps, accumulation, world, device_batch)[:, :, rank]
 
 
 def validation_batches(num_samples: int, *, batch: int, rank: int, world: int) -> list[NDArray[np.int64]]:
@@ -59,6 +135,15 @@ def validation_batches(num_samples: int, *, batch: int, rank: int, world: int) -
 def _check_rank(rank: int, world: int) -> None:
     if not 0 <= rank < world:
         raise ValueError(f"rank {rank} of {world}")
+
+
+def _keys(count: int, seed: int, epoch: int, stream: np.uint64) -> NDArray[np.uint64]:
+    """One key for each of `count` things, all different, shape (count,)."""
+    # Arrays of one, since NumPy lets arrays wrap around in silence, as is meant here, but not scalars.
+    key = _mix(np.array([seed], np.uint64) + _GOLDEN)
+    key = _mix(key + np.array([epoch + 1], np.uint64) * _GOLDEN)
+    key = _mix(key ^ stream)
+    return _mix(np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN + key)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
