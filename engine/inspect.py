@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.beton import Beton, open_beton
-from engine.data.layout import MODE_JPEG
+from engine.data.layout import describe_modes
 from engine.data.progress import human_bytes
 
 
@@ -23,19 +23,18 @@ def main(argv: Sequence[str]) -> int:
 
 def summary(beton: Beton) -> list[tuple[str, str]]:
     """Name and text of each line."""
-    jpeg = int((beton.images["mode"] == MODE_JPEG).sum())
     rows = [
         ("file", f"{beton.path}, {human_bytes(beton.path.stat().st_size)}"),
-        ("images", f"{beton.num_samples:,} ({jpeg:,} JPEG, {beton.num_samples - jpeg:,} raw)"),
+        ("images", f"{beton.num_samples:,} ({describe_modes(beton.images['mode'])})"),
     ]
-    if beton.num_samples:
-        per_class = np.bincount(beton.labels, minlength=beton.num_classes)
-        rows += [
-            ("width", _spread(beton.images["width"], "px")),
-            ("height", _spread(beton.images["height"], "px")),
-            ("record", _spread(beton.sizes, "bytes")),
-            ("classes", f"{beton.num_classes:,}; images in one: {_spread(per_class, '')}".rstrip()),
-        ]
+    per_class = np.bincount(beton.labels, minlength=beton.num_classes)
+    rows += [
+        ("width", _spread(beton.images["width"], "px")),
+        ("height", _spread(beton.images["height"], "px")),
+        ("record", _spread(beton.sizes, "bytes")),
+        ("checksums", "one for each image" if beton.checksums is not None else "none"),
+        ("classes", f"{beton.num_classes:,}; images in one: {_spread(per_class, '')}".rstrip()),
+    ]
     if beton.manifest is None:
         return [*rows, ("manifest", "none: written by stock ffcv, which stores no class names")]
     names = beton.manifest.classes

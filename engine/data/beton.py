@@ -2,20 +2,24 @@
 
 A decoder that follows a pointer out of the file ends the process without a word, so a file is refused here,
 in one line, when it is not a .beton, was cut short, or contradicts itself. The checks read the header, the
-metadata, the allocation table and the manifest, never the images: a file of 1.28 million opens in a second.
+metadata, the allocation table, the manifest and the list of checksums, never the images: a file of 1.28 million
+opens in a second.
 """
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import layout
+from engine.data.checksum import crc32
 from engine.data.manifest import Manifest
+from engine.data.record_checks import check_images, check_labels, check_records, sizes_of
 from engine.errors import UserError, describe_os_error
+
+Storage: TypeAlias = Literal["jpeg", "raw", "proportion", "yuv420"]
 
 _AGAIN = "write it again with write_dataset.py"
 
@@ -27,14 +31,26 @@ class Beton:
     path: Path
     num_samples: int
     page_size: int
-    """Bytes in a page; no record crosses a multiple of it in files of ours."""
+    """Bytes in a page, a power of two; no record crosses a multiple of it."""
     images: NDArray[np.void]
-    """Structured: mode (layout.MODE_JPEG or MODE_RAW), width, height (pixels), data_ptr (bytes)."""
+    """Structured: mode (layout.MODE_JPEG, MODE_RAW or MODE_YUV420), width, height (pixels), data_ptr (bytes)."""
     sizes: NDArray[np.uint64]
     """Bytes of each image's record, which starts at its data_ptr."""
     labels: NDArray[np.int64]
     manifest: Manifest | None
     """None for a file that stock ffcv wrote."""
+    checksums: NDArray[np.uint32] | None = None
+    """crc32 of each image's record; None for a file that has none: stock ffcv's, or an older one of ours."""
+
+    @property
+    def storage(self) -> Storage:
+        """How the images are stored; "proportion" where some are JPEG and some raw."""
+        modes = set(np.unique(self.images["mode"]).tolist())
+        if layout.MODE_YUV420 in modes:
+            return "yuv420"
+        if len(modes) == 2:
+            return "proportion"
+        return "raw" if layout.MODE_RAW in modes else "jpeg"
 
     @property
     def num_classes(self) -> int:
@@ -67,19 +83,26 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     num_samples, table_start = int(header["num_samples"]), int(header["alloc_table_ptr"])
     fields = _read_fields(path, file)
     types = [int(descriptor["type_id"]) for descriptor in fields]
+    label_place = types.index(layout.INT_FIELD)
+    image_place = 1 - label_place
     samples_start = layout.HEADER.itemsize + fields.nbytes
     sample = layout.sample_dtype(types)
     data_start = samples_start + num_samples * sample.itemsize
-    _check_ends(path, file_size, data_start, table_start)
+    _check_ends(path, file_size, num_samples, data_start, table_start)
 
-    samples = _read_array(file, samples_start, sample, num_samples)
-    table = _read_array(file, table_start, layout.ALLOCATION, -1)
-    images = samples[f"f{types.index(layout.RGB_IMAGE_FIELD)}"].copy()
-    labels = samples[f"f{types.index(layout.INT_FIELD)}"].astype(np.int64)
-    sizes = _sizes_of(path, images, table)
-    _check_records(path, images, sizes, data_start, table_start)
-    manifest = _read_manifest(path, file, fields[types.index(layout.INT_FIELD)], data_start, table_start)
-    _check_labels(path, labels, manifest)
+    samples = np.frombuffer(_read_bytes(path, file, samples_start, data_start - samples_start), sample)
+    table = np.frombuffer(_read_bytes(path, file, table_start, file_size - table_start), layout.ALLOCATION)
+    images, labels = samples[f"f{image_place}"].copy(), samples[f"f{label_place}"].astype(np.int64)
+    sizes = sizes_of(path, images, table)
+    check_records(path, images, sizes, int(header["page_size"]), data_start, table_start)
+    check_images(path, images, sizes, types[image_place])
+
+    parts = _Parts(path, file, fields[label_place], int(np.max(images["data_ptr"] + sizes)), table_start)
+    manifest = _read_manifest(parts, num_samples)
+    check_labels(path, labels, len(manifest.classes) if manifest else None)
+    checksums = _read_checksums(
+        parts, crc32(table.view(np.uint8), crc32(samples.view(np.uint8))), num_samples
+    )
     for array in (images, sizes, labels):
         array.setflags(write=False)
     return Beton(
@@ -90,16 +113,18 @@ def _read(path: Path, file: BinaryIO) -> Beton:
         sizes=sizes,
         labels=labels,
         manifest=manifest,
+        checksums=checksums,
     )
 
 
 def _read_header(path: Path, file: BinaryIO, file_size: int) -> np.void:
     if file_size < layout.HEADER.itemsize + 2 * layout.FIELD.itemsize:
         raise UserError(f"{path} is not a .beton file, or was cut short: it has only {file_size} bytes")
-    header: np.void = _read_array(file, 0, layout.HEADER, 1)[0]
+    data = _read_bytes(path, file, 0, layout.HEADER.itemsize)
+    header: np.void = np.frombuffer(data, layout.HEADER)[0]
     page_size, num_fields = int(header["page_size"]), int(header["num_fields"])
-    power_of_two = page_size > 0 and page_size & (page_size - 1) == 0
-    if header["version"] != layout.VERSION or not power_of_two or num_fields == 0:
+    is_page = page_size & (page_size - 1) == 0 and layout.MIN_PAGE_SIZE <= page_size <= layout.MAX_PAGE_SIZE
+    if header["version"] != layout.VERSION or not is_page or num_fields == 0:
         raise UserError(
             f"{path} is not a .beton file of version {layout.VERSION}: give a file that write_dataset.py or "
             f"ffcv's writer made"
@@ -112,21 +137,40 @@ def _read_header(path: Path, file: BinaryIO, file_size: int) -> np.void:
 
 
 def _read_fields(path: Path, file: BinaryIO) -> NDArray[np.void]:
-    fields = _read_array(file, layout.HEADER.itemsize, layout.FIELD, 2)
-    found = {
-        bytes(descriptor["name"]).split(b"\0")[0].decode("ascii", "replace"): int(descriptor["type_id"])
-        for descriptor in fields
-    }
-    if found != {"image": layout.RGB_IMAGE_FIELD, "label": layout.INT_FIELD}:
-        kinds = ", ".join(f"{name!r} (type {type_id})" for name, type_id in found.items())
-        raise UserError(
-            f"{path} has the fields {kinds}, not 'image' (type {layout.RGB_IMAGE_FIELD}: RGB image) and "
-            f"'label' (type {layout.INT_FIELD}: integer); {_AGAIN}"
+    data = _read_bytes(path, file, layout.HEADER.itemsize, 2 * layout.FIELD.itemsize)
+    fields = np.frombuffer(data, layout.FIELD)
+    names = [bytes(one["name"]).split(b"\0")[0].decode("ascii", "replace") for one in fields]
+    found = dict(zip(names, fields, strict=True))
+    image_types = (layout.RGB_IMAGE_FIELD, layout.CUSTOM_FIELD)
+    if (
+        found.keys() != {"image", "label"}
+        or found["image"]["type_id"] not in image_types
+        or found["label"]["type_id"] != layout.INT_FIELD
+    ):
+        kinds = ", ".join(
+            f"{name!r} (type {one['type_id']})" for name, one in zip(names, fields, strict=True)
         )
+        raise UserError(
+            f"{path} has the fields {kinds}, not 'image' (type {layout.RGB_IMAGE_FIELD}: RGB image, or "
+            f"{layout.CUSTOM_FIELD}: YUV 4:2:0) and 'label' (type {layout.INT_FIELD}: integer); {_AGAIN}"
+        )
+    if found["image"]["type_id"] == layout.CUSTOM_FIELD:
+        _check_yuv420(path, found["image"])
     return fields
 
 
-def _check_ends(path: Path, file_size: int, data_start: int, table_start: int) -> None:
+def _check_yuv420(path: Path, field: np.void) -> None:
+    record = np.frombuffer(field["arguments"].tobytes(), layout.YUV420_RECORD, count=1)[0]
+    if record["magic"] != layout.YUV420_MAGIC:
+        raise UserError(f"{path} stores its images in a custom field of another program; {_AGAIN}")
+    if record["version"] != layout.YUV420_VERSION:
+        raise UserError(
+            f"{path} stores YUV 4:2:0 images of version {record['version']}, this engine reads version "
+            f"{layout.YUV420_VERSION}: update the engine or {_AGAIN}"
+        )
+
+
+def _check_ends(path: Path, file_size: int, num_samples: int, data_start: int, table_start: int) -> None:
     if table_start == 0:
         raise UserError(f"{path} is unfinished: its conversion was interrupted; {_AGAIN}")
     if data_start > file_size or table_start > file_size:
@@ -136,89 +180,85 @@ def _check_ends(path: Path, file_size: int, data_start: int, table_start: int) -
         )
     if table_start < data_start:
         raise UserError(f"{path} is damaged: its allocation table lies over its header; {_AGAIN}")
-    if (file_size - table_start) % layout.ALLOCATION.itemsize:
-        raise UserError(
-            f"{path} was cut short or has bytes too many: its allocation table ends amid an entry; copy or "
-            f"write it again"
-        )
-
-
-def _sizes_of(path: Path, images: NDArray[np.void], table: NDArray[np.void]) -> NDArray[np.uint64]:
-    """Bytes of each image's record: the allocation table, looked up by pointer as ffcv does."""
-    if not len(images):
+    if num_samples == 0:
         raise UserError(f"{path} holds no images; {_AGAIN}")
-    if len(table) < len(images):
+    # Before the table is read: a damaged pointer could make the whole file of it.
+    if file_size - table_start != num_samples * layout.ALLOCATION.itemsize:
         raise UserError(
-            f"{path} was cut short: its allocation table has {len(table)} entries for {len(images)} images; "
-            f"copy or write it again"
-        )
-    table = table[np.argsort(table["ptr"], kind="stable")]
-    place = np.minimum(np.searchsorted(table["ptr"], images["data_ptr"]), len(table) - 1)
-    _refuse_first(path, table["ptr"][place] != images["data_ptr"], "is not in the allocation table")
-    return table["size"][place].astype(np.uint64)
-
-
-def _check_records(
-    path: Path, images: NDArray[np.void], sizes: NDArray[np.uint64], data_start: int, table_start: int
-) -> None:
-    pointers = images["data_ptr"]
-    # Compared without adding pointer and size, since the sum of two damaged numbers may wrap around.
-    outside = (pointers < data_start) | (pointers > table_start)
-    outside |= sizes > np.uint64(table_start) - np.minimum(pointers, np.uint64(table_start))
-    _refuse_first(path, outside, "lies outside the file's data")
-    _refuse_first(path, images["mode"] > layout.MODE_RAW, "is stored in a mode unknown here")
-    empty = (images["width"] == 0) | (images["height"] == 0) | (sizes == 0)
-    _refuse_first(path, empty, "has no pixels")
-    pixels = images["width"].astype(np.uint64) * images["height"].astype(np.uint64)
-    wrong = (images["mode"] == layout.MODE_RAW) & (sizes != pixels * np.uint64(3))
-    _refuse_first(path, wrong, "is raw, but its bytes are not width x height x 3")
-
-
-def _check_labels(path: Path, labels: NDArray[np.int64], manifest: Manifest | None) -> None:
-    _refuse_first(path, labels < 0, "has a negative label")
-    if manifest is None:
-        return
-    _refuse_first(path, labels >= len(manifest.classes), "has a label without a class name")
-    if len(manifest.ids) != len(labels):
-        raise UserError(
-            f"{path} is damaged: its manifest lists {len(manifest.ids)} images and it holds "
-            f"{len(labels)}; {_AGAIN}"
+            f"{path} was cut short or has bytes too many: its allocation table has {file_size - table_start} "
+            f"bytes, not {layout.ALLOCATION.itemsize} for each of {num_samples} images; copy or write it again"
         )
 
 
-def _read_manifest(
-    path: Path, file: BinaryIO, label_field: np.void, data_start: int, table_start: int
-) -> Manifest | None:
-    area = label_field["arguments"].tobytes()[: layout.MANIFEST_RECORD.itemsize]
-    record = np.frombuffer(area, layout.MANIFEST_RECORD)[0]
-    if record["magic"] != layout.MANIFEST_MAGIC:
+@dataclass(frozen=True)
+class _Parts:
+    """Reads the parts that only files of ours have."""
+
+    path: Path
+    file: BinaryIO
+    label_field: np.void
+    start: int
+    """Where the last record ends; no part begins before."""
+    end: int
+    """Where the allocation table begins; no part ends after."""
+
+    def read(self, place: int, magic: bytes, version: int, what: str, before: int = 0) -> bytes | None:
+        """The part whose layout.PART is at `place`, None where there is none.
+
+        Raises UserError, saying `what` is damaged, unless the part's crc32 (after `before`) is right.
+        """
+        area = self.label_field["arguments"][place : place + layout.PART.itemsize].tobytes()
+        if not any(area):
+            return None
+        damaged = UserError(f"{self.path} is damaged: {what}; copy or write it again")
+        record = np.frombuffer(area, layout.PART)[0]
+        if record["magic"] != magic:
+            raise damaged
+        if record["version"] > version:
+            raise UserError(f"{self.path} was written by a later version of this engine: update the engine")
+        offset, size = int(record["offset"]), int(record["size"])
+        if offset < self.start or offset + size > self.end:
+            raise damaged
+        data = _read_bytes(self.path, self.file, offset, size)
+        if crc32(data, before) != record["crc32"]:
+            raise damaged
+        return data
+
+
+def _read_manifest(parts: _Parts, num_samples: int) -> Manifest | None:
+    what = "its manifest (class names, settings) cannot be read"
+    data = parts.read(layout.MANIFEST_PLACE, layout.MANIFEST_MAGIC, layout.MANIFEST_VERSION, what)
+    if data is None:
         return None
-    if record["version"] > layout.MANIFEST_VERSION:
-        raise UserError(f"{path} was written by a later version of this engine: update the engine")
-    offset, size = int(record["offset"]), int(record["size"])
-    damaged = UserError(f"{path} is damaged: its manifest (class names, settings) cannot be read; {_AGAIN}")
-    if offset < data_start or offset + size > table_start:
-        raise damaged
+    try:
+        manifest = Manifest.from_bytes(data)
+    except ValueError:
+        raise UserError(f"{parts.path} is damaged: {what}; {_AGAIN}") from None
+    if len(manifest.ids) != num_samples:
+        raise UserError(
+            f"{parts.path} is damaged: its manifest lists {len(manifest.ids)} images and it holds "
+            f"{num_samples}; {_AGAIN}"
+        )
+    return manifest
+
+
+def _read_checksums(parts: _Parts, tables: int, num_samples: int) -> NDArray[np.uint32] | None:
+    """`tables` is the crc32 of the metadata and the allocation table, which the part's own goes on from."""
+    what = "its labels, sizes or checksums have changed since it was written"
+    data = parts.read(layout.CHECKSUMS_PLACE, layout.CHECKSUMS_MAGIC, layout.CHECKSUMS_VERSION, what, tables)
+    if data is None:
+        return None
+    if len(data) != num_samples * layout.CHECKSUM.itemsize:
+        raise UserError(
+            f"{parts.path} is damaged: it has {len(data)} bytes of checksums for {num_samples} images; {_AGAIN}"
+        )
+    return np.frombuffer(data, layout.CHECKSUM)
+
+
+def _read_bytes(path: Path, file: BinaryIO, offset: int, size: int) -> bytes:
+    """The bytes, all of them: the file was long enough when it was opened."""
     file.seek(offset)
     data = file.read(size)
-    if zlib.crc32(data) != record["crc32"]:
-        raise damaged
-    try:
-        return Manifest.from_bytes(data)
-    except ValueError:
-        raise damaged from None
-
-
-def _read_array(file: BinaryIO, offset: int, dtype: np.dtype[np.void], count: int) -> NDArray[np.void]:
-    """`count` entries at `offset`, or all to the end of the file where count is -1."""
-    file.seek(offset)
-    return np.frombuffer(file.read(count * dtype.itemsize if count >= 0 else -1), dtype)
-
-
-def _refuse_first(path: Path, bad: NDArray[np.bool_], what: str) -> None:
-    """Raise UserError for the first sample marked in `bad`, if any."""
-    if not bad.any():
-        return
-    index, more = int(np.argmax(bad)), int(bad.sum()) - 1
-    others = f" (and {more} more like it)" if more else ""
-    raise UserError(f"{path} is damaged: sample {index} {what}{others}; copy or write it again")
+    if len(data) != size:
+        raise UserError(f"{path} became shorter while it was read: is it still being copied?")
+    return data

@@ -92,7 +92,7 @@ def _runs(pid: int) -> bool:
 def _summary(path: Path, written: Written) -> str:
     rate = written.samples / max(written.seconds, 1e-9)
     return (
-        f"wrote {path}: {written.samples:,} images ({written.jpeg:,} JPEG, {written.raw:,} raw), "
+        f"wrote {path}: {written.samples:,} images ({written.modes}), "
         f"{written.classes:,} classes, {human_bytes(written.bytes)}, {written.seconds:.1f} s, "
         f"{rate:,.0f} images/s"
     )

@@ -1,8 +1,8 @@
-"""Pixels to a record's bytes: shrink, then JPEG or raw. What a worker process does, as pure functions.
+"""Pixels to a record's bytes: shrink, then JPEG, raw or YUV 4:2:0. What a worker process does, as pure functions.
 
-Records are the same, byte for byte, as those of ffcv's RGBImageField with the same settings (a test compares
-them), except where ffcv's rounding makes the longer side one pixel too short or a very thin image's shorter
-side zero.
+JPEG and raw records are the same, byte for byte, as those of ffcv's RGBImageField with the same settings (a
+test compares them), except where ffcv's rounding makes the longer side one pixel too short or a very thin
+image's shorter side zero.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import layout
+from engine.data.checksum import crc32
 from engine.data.sources.base import Reader
+from engine.data.yuv420 import encode_yuv420, fit
 from engine.errors import UserError
+
+_REMEDY = {
+    layout.MODE_JPEG: "lower --output.max_resolution",
+    layout.MODE_RAW: "lower --output.max_resolution",
+    layout.MODE_YUV420: "limit its longer side with --output.short_side=0 --output.max_resolution",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,8 @@ class EncodeSettings:
 
     max_resolution: int
     """Longer side after shrinking, in pixels; 0: never shrink."""
+    short_side: int
+    """YUV 4:2:0: shorter side after shrinking, in pixels; 0: see max_resolution."""
     jpeg_quality: int
     """1 to 100."""
     max_bytes: int
@@ -38,17 +48,18 @@ class Task:
     """The first image's number in the file."""
     ids: Sequence[str]
     modes: NDArray[np.uint8]
-    """layout.MODE_JPEG or MODE_RAW for each image."""
+    """layout.MODE_JPEG, MODE_RAW or MODE_YUV420 for each image."""
     reader: Reader
     settings: EncodeSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """A chunk's result: the images' metadata (data_ptr still 0), each record's bytes, and the records."""
+    """A chunk's result: the images' metadata (data_ptr still 0), each record's bytes and crc32, the records."""
 
     images: NDArray[np.void]
     sizes: list[int]
+    checksums: list[int]
     payload: bytes
 
 
@@ -58,17 +69,28 @@ def encode_chunk(task: Task) -> Records:
     parts: list[bytes] = []
     for place, sample_id in enumerate(task.ids):
         where = f"image {task.first + place} ({task.reader.where(sample_id)})"
-        pixels = shrink(task.reader.read(sample_id), task.settings.max_resolution)
         mode = int(task.modes[place])
+        pixels = _sized(task.reader.read(sample_id), mode, task.settings)
         record = encode_image(pixels, mode, task.settings.jpeg_quality, where)
         if len(record) > task.settings.max_bytes:
             raise UserError(
-                f"{where} takes {len(record)} bytes, more than a page of {task.settings.max_bytes}: lower "
-                f"--output.max_resolution or raise --output.page_size"
+                f"{where} takes {len(record)} bytes, more than a page of {task.settings.max_bytes}: "
+                f"{_REMEDY[mode]} or raise --output.page_size"
             )
         images[place] = (mode, pixels.shape[1], pixels.shape[0], 0)
         parts.append(record)
-    return Records(images=images, sizes=[len(part) for part in parts], payload=b"".join(parts))
+    return Records(
+        images=images,
+        sizes=[len(part) for part in parts],
+        checksums=[crc32(part) for part in parts],
+        payload=b"".join(parts),
+    )
+
+
+def _sized(pixels: NDArray[np.uint8], mode: int, settings: EncodeSettings) -> NDArray[np.uint8]:
+    if mode == layout.MODE_YUV420:
+        return fit(pixels, settings.short_side, settings.max_resolution)
+    return shrink(pixels, settings.max_resolution)
 
 
 def shrink(pixels: NDArray[np.uint8], max_resolution: int) -> NDArray[np.uint8]:
@@ -90,9 +112,10 @@ def encode_image(pixels: NDArray[np.uint8], mode: int, jpeg_quality: int, where:
     limit = layout.MAX_JPEG_SIDE if mode == layout.MODE_JPEG else layout.MAX_SIDE
     if max(height, width) > limit:
         raise UserError(
-            f"{where} has {width} x {height} pixels, more than the format's {limit} a side: lower "
-            f"--output.max_resolution"
+            f"{where} has {width} x {height} pixels, more than the format's {limit} a side: {_REMEDY[mode]}"
         )
+    if mode == layout.MODE_YUV420:
+        return encode_yuv420(pixels)
     if mode == layout.MODE_RAW:
         return pixels.tobytes()
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

@@ -32,7 +32,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     """Tool -> version."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Samples by storage mode: "samples", "jpeg", "raw"."""
+    """How many: "samples" in all, and by storage mode "jpeg", "raw", "yuv420"."""
     created_by: str = ""
     """The program that wrote the file."""
 

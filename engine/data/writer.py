@@ -6,7 +6,6 @@ used: it waits for ever once a worker has died, and its file's order depends on 
 """
 
 import importlib.metadata
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 import engine
 from engine.config.schema import OutputConfig
 from engine.data import layout
+from engine.data.checksum import crc32
 from engine.data.encode import EncodeSettings, Task
 from engine.data.manifest import Manifest
 from engine.data.progress import Progress
@@ -27,14 +27,13 @@ from engine.data.sources import Source, Split
 from engine.data.workers import default_workers, encode_in_order
 
 _CHUNK = 16
-_FIELD_TYPES = [layout.RGB_IMAGE_FIELD, layout.INT_FIELD]
-_FIELD_NAMES = ["image", "label"]
 
 # The options that decide the file's content. The others (workers, folder, overwrite) stay out of the
 # manifest, so that the file does not depend on them.
 _SETTINGS = (
     "format",
     "max_resolution",
+    "short_side",
     "jpeg_quality",
     "compress_probability",
     "subset",
@@ -52,8 +51,8 @@ class Written:
 
     samples: int
     classes: int
-    jpeg: int
-    raw: int
+    modes: str
+    """How many images are stored how, in words."""
     bytes: int
     seconds: float
 
@@ -85,7 +84,9 @@ def choose_subset(source: Source, output: OutputConfig) -> Source:
 
 
 def choose_modes(count: int, output: OutputConfig) -> NDArray[np.uint8]:
-    """layout.MODE_JPEG or MODE_RAW for each sample: a function of format, seed and the sample's number."""
+    """The layout.MODE_... of each sample: a function of format, seed and the sample's number."""
+    if output.format == "yuv420":
+        return np.full(count, layout.MODE_YUV420, np.uint8)
     if output.format == "proportion":
         random = np.random.default_rng([output.seed, _MODE_STREAM])
         as_jpeg = random.random(count) < output.compress_probability
@@ -101,17 +102,21 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
     """
     source = choose_subset(source, output)
     modes = choose_modes(len(source), output)
-    sample = layout.sample_dtype(_FIELD_TYPES)
-    samples = np.zeros(len(source), sample)
+    fields = _fields(output)
+    samples = np.zeros(len(source), layout.sample_dtype(fields["type_id"].tolist()))
     samples["f1"] = source.labels
     table = np.zeros(len(source), layout.ALLOCATION)
     table["sample_id"] = np.arange(len(source))
+    checksums = np.zeros(len(source), layout.CHECKSUM)
 
     page_size = output.page_size * 2**20
-    header_bytes = layout.HEADER.itemsize + len(_FIELD_TYPES) * layout.FIELD.itemsize
-    cursor = PageCursor(layout.align_up(header_bytes + samples.nbytes, page_size), page_size)
+    data_start = layout.HEADER.itemsize + fields.nbytes + samples.nbytes
+    cursor = PageCursor(layout.align_up(data_start, page_size), page_size)
     settings = EncodeSettings(
-        max_resolution=output.max_resolution, jpeg_quality=output.jpeg_quality, max_bytes=page_size
+        max_resolution=output.max_resolution,
+        short_side=output.short_side,
+        jpeg_quality=output.jpeg_quality,
+        max_bytes=page_size,
     )
     chunks = encode_in_order(_tasks(source, modes, settings), output.num_workers or default_workers())
     # Closed at once on an error here, a full disk for example, so that no worker outlives it.
@@ -122,16 +127,19 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
             records.images["data_ptr"] = _write_records(file, cursor, records.payload, records.sizes)
             samples["f0"][here] = records.images
             table["ptr"][here], table["size"][here] = records.images["data_ptr"], records.sizes
+            checksums[here] = records.checksums
             first = here.stop
             progress.update(len(records.sizes), cursor.offset)
 
     manifest = _manifest(source, split, modes, output)
-    total = _write_ends(file, cursor.offset, page_size, samples, table, manifest)
+    file.seek(cursor.offset)
+    _write_manifest(file, fields, manifest)
+    _write_checksums(file, fields, checksums, samples, table)
+    total = _write_ends(file, page_size, fields, samples, table)
     return Written(
         samples=len(source),
         classes=len(source.classes),
-        jpeg=manifest.counts["jpeg"],
-        raw=manifest.counts["raw"],
+        modes=layout.describe_modes(modes),
         bytes=total,
         seconds=progress.seconds,
     )
@@ -158,40 +166,68 @@ def _write_records(file: BinaryIO, cursor: PageCursor, payload: bytes, sizes: Se
     return pointers
 
 
-def _write_ends(
+def _fields(output: OutputConfig) -> NDArray[np.void]:
+    """The descriptors of the file's two fields, in file order; the parts of ours are still to be entered."""
+    image_type = layout.CUSTOM_FIELD if output.format == "yuv420" else layout.RGB_IMAGE_FIELD
+    fields = np.zeros(2, layout.FIELD)
+    for field, name, type_id in zip(fields, ("image", "label"), (image_type, layout.INT_FIELD), strict=True):
+        field["type_id"] = type_id
+        field["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
+    if image_type == layout.CUSTOM_FIELD:
+        layout.put_yuv420(fields[0]["arguments"], output.short_side, output.max_resolution)
+    return fields
+
+
+def _write_manifest(file: BinaryIO, fields: NDArray[np.void], manifest: Manifest) -> None:
+    data = manifest.to_bytes()
+    part = (layout.MANIFEST_MAGIC, layout.MANIFEST_VERSION, crc32(data), file.tell(), len(data))
+    _enter(fields, layout.MANIFEST_PLACE, part)
+    file.write(data)
+
+
+def _write_checksums(
     file: BinaryIO,
-    offset: int,
-    page_size: int,
+    fields: NDArray[np.void],
+    checksums: NDArray[np.uint32],
     samples: NDArray[np.void],
     table: NDArray[np.void],
-    manifest: Manifest,
+) -> None:
+    """Write the records' checksums, and enter one over all that precedes and follows the records."""
+    crc = 0
+    for array in (samples, table, checksums):
+        crc = crc32(array.view(np.uint8), crc)
+    part = (layout.CHECKSUMS_MAGIC, layout.CHECKSUMS_VERSION, crc, file.tell(), checksums.nbytes)
+    _enter(fields, layout.CHECKSUMS_PLACE, part)
+    file.write(checksums.tobytes())
+
+
+def _enter(fields: NDArray[np.void], place: int, part: tuple[bytes, int, int, int, int]) -> None:
+    """Say in the label's descriptor where a part lies."""
+    record = np.array(part, layout.PART)
+    fields[1]["arguments"][place : place + record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
+
+
+def _write_ends(
+    file: BinaryIO,
+    page_size: int,
+    fields: NDArray[np.void],
+    samples: NDArray[np.void],
+    table: NDArray[np.void],
 ) -> int:
-    """Write what follows the records, from `offset` on, and what precedes them; returns the file's size."""
-    packed = manifest.to_bytes()
-    record = np.zeros(1, layout.MANIFEST_RECORD)
-    record[0] = (layout.MANIFEST_MAGIC, layout.MANIFEST_VERSION, zlib.crc32(packed), offset, len(packed))
-    file.seek(offset)
-    file.write(packed)
+    """Write the allocation table here, then what precedes the records; returns the file's size."""
+    header = np.array(
+        (layout.VERSION, len(fields), page_size, len(samples), file.tell()),
+        layout.HEADER,
+    )
     file.write(table.tobytes())
     total = file.tell()
-
-    fields = np.zeros(len(_FIELD_TYPES), layout.FIELD)
-    for place, (name, type_id) in enumerate(zip(_FIELD_NAMES, _FIELD_TYPES, strict=True)):
-        fields[place]["type_id"] = type_id
-        fields[place]["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
-    label = fields[_FIELD_NAMES.index("label")]
-    label["arguments"][: record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
-
-    header = np.zeros(1, layout.HEADER)
-    header[0] = (layout.VERSION, len(fields), page_size, len(samples), offset + len(packed))
     file.seek(0)
-    for part in (header, fields, samples):
-        file.write(part.tobytes())
+    for array in (header, fields, samples):
+        file.write(array.tobytes())
     return total
 
 
 def _manifest(source: Source, split: Split, modes: NDArray[np.uint8], output: OutputConfig) -> Manifest:
-    jpeg = int((modes == layout.MODE_JPEG).sum())
     return Manifest(
         split=split,
         classes=tuple(source.classes),
@@ -205,6 +241,6 @@ def _manifest(source: Source, split: Split, modes: NDArray[np.uint8], output: Ou
             "opencv": cv2.__version__,
             "pillow": PIL.__version__,
         },
-        counts={"samples": len(source), "jpeg": jpeg, "raw": len(source) - jpeg},
+        counts={"samples": len(source), **layout.count_modes(modes)},
         created_by="write_dataset.py",
     )

@@ -1,7 +1,7 @@
 """Small .betons of given pixels, and ways to damage them as disks and cables do."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from PIL import Image
 
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
-from engine.data.beton import Beton, open_beton
+from engine.data.beton import Beton, Storage, open_beton
 from engine.data.convert import convert
 from engine.data.crops import CropLaw
 
@@ -17,9 +17,9 @@ CPU_PAGE_MB = 2
 
 
 def write_pixels(
-    folder: Path, pictures: list[NDArray[np.uint8]], mode: Literal["jpeg", "raw", "proportion"] = "raw"
+    folder: Path, pictures: list[NDArray[np.uint8]], mode: Storage = "raw", short_side: int = 256
 ) -> Path:
-    """A .beton of these RGB pictures in this order, alternately of class "a" and "b"."""
+    """A .beton of these RGB pictures in this order, the first half of class "a", the others of "b"."""
     for split in ("train", "val"):
         for number, pixels in enumerate(pictures):
             # Numbers decide the order within a class, and the classes come one after the other.
@@ -27,7 +27,9 @@ def write_pixels(
             path = folder / "source" / split / name / f"{number:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
-    output = OutputConfig(folder=str(folder), format=mode, num_workers=1, page_size=CPU_PAGE_MB)
+    output = OutputConfig(
+        folder=str(folder), format=mode, short_side=short_side, num_workers=1, page_size=CPU_PAGE_MB
+    )
     return convert(WriteConfig(source=SourceConfig(path=str(folder / "source")), output=output))["train"]
 
 
@@ -45,7 +47,8 @@ def overwrite(beton: Beton, sample: int, data: bytes, offset: int = 0) -> None:
 
 
 def shorten(beton: Beton, sample: int, size: int) -> Beton:
-    """Let the file's table give one image only `size` bytes; returns the file opened anew."""
+    """Let the file's table give one image only `size` bytes, unnoticed; returns the file opened anew."""
+    drop_checksums(beton.path)
     with open(beton.path, "r+b") as file:
         header = np.frombuffer(file.read(layout.HEADER.itemsize), layout.HEADER)[0]
         file.seek(int(header["alloc_table_ptr"]))
@@ -54,6 +57,16 @@ def shorten(beton: Beton, sample: int, size: int) -> Beton:
         file.seek(int(header["alloc_table_ptr"]))
         file.write(table.tobytes())
     return open_beton(beton.path)
+
+
+def drop_checksums(path: Path) -> None:
+    """Make the file one without checksums, as stock ffcv's are, so that damage to its tables goes unnoticed."""
+    inside = layout.FIELD.fields
+    assert inside is not None
+    label_field = layout.HEADER.itemsize + layout.FIELD.itemsize
+    with open(path, "r+b") as file:
+        file.seek(label_field + inside["arguments"][1] + layout.CHECKSUMS_PLACE)
+        file.write(bytes(layout.PART.itemsize))
 
 
 class FixedBoxes:

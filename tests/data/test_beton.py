@@ -1,5 +1,6 @@
 """A .beton that was cut short, damaged or is none at all is one line, never a crash in a decoder."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from engine.data import layout
 from engine.data.beton import Beton, open_beton
 from engine.data.convert import convert
 from engine.errors import UserError
+from tests.data.betons import drop_checksums
 
 _FIELDS_START = layout.HEADER.itemsize
 _SAMPLES_START = _FIELDS_START + 2 * layout.FIELD.itemsize
@@ -57,11 +59,11 @@ def _table(path: Path) -> NDArray[np.void]:
     return _map(path, layout.ALLOCATION, int(_header(path)["alloc_table_ptr"][0]), 40)
 
 
-def _manifest_record(path: Path) -> NDArray[np.void]:
+def _part(path: Path, place: int) -> NDArray[np.void]:
     inside = layout.FIELD.fields
     assert inside is not None
-    offset = _FIELDS_START + layout.FIELD.itemsize + inside["arguments"][1]
-    return _map(path, layout.MANIFEST_RECORD, offset)
+    offset = _FIELDS_START + layout.FIELD.itemsize + inside["arguments"][1] + place
+    return _map(path, layout.PART, offset)
 
 
 def test_a_good_file_opens(beton: Path) -> None:
@@ -209,7 +211,7 @@ def test_labels_without_a_class(beton: Path) -> None:
 
 
 def test_a_damaged_manifest(beton: Path) -> None:
-    record = _manifest_record(beton)
+    record = _part(beton, layout.MANIFEST_PLACE)
     assert record["magic"][0] == layout.MANIFEST_MAGIC
     good = record.copy()
     text = np.memmap(beton, np.uint8, "r+")
@@ -226,9 +228,80 @@ def test_a_damaged_manifest(beton: Path) -> None:
     _refused(beton, "later version of this engine")
 
 
+def test_every_flipped_bit_of_the_tables_is_noticed(beton: Path) -> None:
+    # A label that became another class's is a wrong label: nothing but a checksum can tell.
+    head, tail = _SAMPLES_START, int(_header(beton)["alloc_table_ptr"][0])
+    content = np.memmap(beton, np.uint8, "r+")
+    opened = open_beton(beton)
+    assert opened.checksums is not None
+    list_start = int(_part(beton, layout.CHECKSUMS_PLACE)["offset"][0])
+    for start, size in ((head, opened.images.size * _SAMPLE.itemsize), (tail, 40 * 24), (list_start, 160)):
+        for place in range(start, start + size, 7):
+            content[place] ^= 1 << place % 8
+            _refused(beton, "is damaged")
+            content[place] ^= 1 << place % 8
+    open_beton(beton)
+
+
+def test_damaged_checksums(beton: Path) -> None:
+    part = _part(beton, layout.CHECKSUMS_PLACE)
+    good = part.copy()
+    for key, value in (("magic", b"ENGCRC3"), ("crc32", 1), ("offset", 8), ("offset", 2**63), ("size", 156)):
+        part[key] = value
+        _refused(beton, "its labels, sizes or checksums have changed")
+        part[:] = good
+    part["version"] = layout.CHECKSUMS_VERSION + 1
+    _refused(beton, "later version of this engine")
+    drop_checksums(beton)
+    assert open_beton(beton).checksums is None
+
+
+def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
+    drop_checksums(beton)
+    samples, table = _samples(beton), _table(beton)
+    good = table.copy()
+    table["sample_id"][[3, 4]] = table["sample_id"][[4, 3]]
+    _refused(beton, "sample 3 has the record of another one (and 1 more like it)")
+    table[:] = good
+    jpeg = int(np.argmax(samples["f0"]["mode"] == layout.MODE_JPEG))
+    table["size"][jpeg] += 1
+    _refused(beton, f"sample {jpeg} reaches into the record of another one")
+    table["size"][jpeg] = 2**21
+    _refused(beton, f"sample {jpeg} ")
+    table[:] = good
+    samples["f0"]["data_ptr"][jpeg] = samples["f0"]["data_ptr"][jpeg + 1]
+    _refused(beton, f"sample {jpeg} has the record of another one")
+
+
+def test_a_record_that_crosses_the_end_of_a_page(beton: Path) -> None:
+    drop_checksums(beton)
+    samples, table = _samples(beton), _table(beton)
+    jpeg = int(np.flatnonzero(samples["f0"]["mode"] == layout.MODE_JPEG)[-1])
+    # Only the manifest and the table lie beyond the last record's page, where a file has them in another one.
+    samples["f0"]["data_ptr"][jpeg] = table["ptr"][jpeg] = 2**21 - 100
+    table["size"][jpeg] = 200
+    _refused(beton, f"sample {jpeg} crosses the end of a page")
+
+
+@pytest.mark.parametrize("page_size", [0, 1, 2**20, 3 * 2**20])
+def test_a_page_size_that_no_writer_takes(beton: Path, page_size: int) -> None:
+    _header(beton)["page_size"] = page_size
+    _refused(beton, "not a .beton file of version 2")
+
+
+def test_a_label_beyond_any_class_list(beton: Path) -> None:
+    # Without a manifest the largest label says how many classes there are.
+    drop_checksums(beton)
+    _part(beton, layout.MANIFEST_PLACE).view(np.uint8)[:] = 0
+    _samples(beton)["f1"][9] = 2**62
+    _refused(beton, "sample 9 has a label beyond any class list")
+
+
 def test_a_manifest_of_another_file(beton: Path, pets: Path, tmp_path: Path) -> None:
-    # A file with fewer samples than its manifest lists: dropped by hand from the metadata's end.
+    # A file with fewer samples than its manifest lists: dropped by hand from both tables' ends.
     _header(beton)["num_samples"] = 39
+    _refused(beton, "its allocation table has 960 bytes, not 24 for each of 39 images")
+    os.truncate(beton, beton.stat().st_size - layout.ALLOCATION.itemsize)
     _refused(beton, "its manifest lists 40 images and it holds 39")
 
 
@@ -237,6 +310,8 @@ def test_the_pages_may_be_in_any_order(beton: Path) -> None:
     before = open_beton(beton)
     table = _table(beton)
     table[:] = table[np.random.default_rng(0).permutation(40)]
+    _refused(beton, "its labels, sizes or checksums have changed since it was written")
+    drop_checksums(beton)
     np.testing.assert_array_equal(open_beton(beton).sizes, before.sizes)
 
 

@@ -30,7 +30,9 @@ class Pixels:
 
 
 def _task(*ids: str, max_resolution: int = 0, max_bytes: int = 2**21) -> Task:
-    settings = EncodeSettings(max_resolution=max_resolution, jpeg_quality=90, max_bytes=max_bytes)
+    settings = EncodeSettings(
+        max_resolution=max_resolution, short_side=0, jpeg_quality=90, max_bytes=max_bytes
+    )
     modes = np.full(len(ids), layout.MODE_RAW, np.uint8)
     return Task(first=7, ids=ids, modes=modes, reader=Pixels(), settings=settings)
 

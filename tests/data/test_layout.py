@@ -1,5 +1,7 @@
 """Our declaration of the file format is ffcv's."""
 
+from itertools import pairwise
+
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
 from ffcv.fields.rgb_image import IMAGE_MODES
@@ -11,6 +13,7 @@ from ffcv.types import (
     HeaderType,
     get_metadata_type,
 )
+from ffcv.writer import MAX_PAGE_SIZE, MIN_PAGE_SIZE
 
 from engine.data import layout
 
@@ -45,9 +48,29 @@ def test_metadata_of_a_sample_is_that_of_ffcv_in_either_field_order() -> None:
         assert _places(ours) == _places(theirs)
 
 
-def test_the_manifest_record_fits_where_ffcv_looks_away() -> None:
-    assert layout.MANIFEST_RECORD.itemsize <= layout.FIELD["arguments"].itemsize
-    assert np.dtype(layout.MANIFEST_RECORD["magic"]).itemsize == len(layout.MANIFEST_MAGIC)
+def test_what_is_ours_fits_where_ffcv_looks_away() -> None:
+    places = [layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE, layout.FIELD["arguments"].itemsize]
+    assert all(end - start >= layout.PART.itemsize for start, end in pairwise(places))
+    for dtype, magic in (
+        (layout.PART, layout.MANIFEST_MAGIC),
+        (layout.PART, layout.CHECKSUMS_MAGIC),
+        (layout.YUV420_RECORD, layout.YUV420_MAGIC),
+    ):
+        assert np.dtype(dtype["magic"]).itemsize == len(magic)
+
+
+def test_a_custom_field_is_one_that_ffcv_does_not_know() -> None:
+    assert TYPE_ID_HANDLER[layout.CUSTOM_FIELD] is None
+    assert layout.MODE_YUV420 not in IMAGE_MODES.values()
+    assert layout.MIN_PAGE_SIZE == MIN_PAGE_SIZE
+    assert layout.MAX_PAGE_SIZE * 2 == MAX_PAGE_SIZE, "ffcv's limit is itself refused"
+
+
+def test_modes_are_counted() -> None:
+    modes = np.array([0, 1, 0, 0], np.uint8)
+    assert layout.count_modes(modes) == {"jpeg": 3, "raw": 1, "yuv420": 0}
+    assert layout.describe_modes(modes) == "3 JPEG, 1 raw"
+    assert layout.describe_modes(np.full(1234, 2, np.uint8)) == "1,234 YUV 4:2:0"
 
 
 def test_align_up() -> None:

@@ -68,7 +68,8 @@ def test_the_format_decides_the_storage_modes(
     assert set(beton.images["mode"].tolist()) == expected
     assert beton.manifest is not None
     raw = int((beton.images["mode"] == layout.MODE_RAW).sum())
-    assert beton.manifest.counts == {"samples": 40, "jpeg": 40 - raw, "raw": raw}
+    assert beton.manifest.counts == {"samples": 40, "jpeg": 40 - raw, "raw": raw, "yuv420": 0}
+    assert beton.storage == mode
 
 
 def test_the_file_says_what_it_is(pets: Path, tmp_path: Path) -> None:
