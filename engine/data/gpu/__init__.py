@@ -1,0 +1,1 @@
+"""Packed crops -> a normalised batch, on the device: one Triton kernel, or plain PyTorch where that can't run."""
