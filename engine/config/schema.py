@@ -44,7 +44,25 @@ class DataConfig:
     num_workers: int = option(
         0, "decoding threads per process; 0: this process's share of the cores", low=0, high=1024
     )
-    in_memory: bool = option(True, "ask the system to read the whole file into its page cache at the start")
+    in_memory: bool = option(
+        True, "read each file into the system's page cache at the start, where it fits into memory"
+    )
+    order: str = option(
+        "random",
+        "order of training; random: shuffled as a whole; pages: for a file larger than memory, shuffled pages "
+        "of it are read a window at a time and their images shuffled in it, each image once an epoch as well",
+        choices=("random", "pages"),
+    )
+    window_mb: int = option(
+        2048,
+        "order pages: MiB of the file that are shuffled together; twice as much is held in memory on each host",
+        low=8,
+        high=2**20,
+    )
+    pin_cores: bool = option(
+        True,
+        "several processes on a host keep to cores of their own, near their GPU; false: the system decides",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +222,10 @@ class OutputConfig:
         choices=("jpeg", "raw", "proportion", "yuv420"),
     )
     max_resolution: int = option(
-        500, "shrink images whose longer side exceeds this, in pixels; 0: never", low=0, high=65535
+        500,
+        "shrink images whose longer side exceeds this, in pixels; 0: never (yuv420: see short_side)",
+        low=0,
+        high=65535,
     )
     short_side: int = option(
         256,
@@ -242,6 +263,7 @@ class WriteConfig:
             raise UserError(
                 f"output.page_size: {self.output.page_size} is not a power of two (2, 4, 8, 16, ...)"
             )
+        _check_sides(self.output)
 
 
 def check_config(config: Any) -> None:
@@ -263,6 +285,22 @@ def _check_paths(config: TrainConfig) -> None:
         raise UserError("training.eval_only and training.resume exclude each other: drop one of them")
     if config.training.resume and config.model.weights:
         raise UserError("training.resume brings its own weights: drop model.weights")
+
+
+def _check_sides(output: OutputConfig) -> None:
+    """Refuse a limit that the format would not heed."""
+    if output.format != "yuv420" and output.short_side != OutputConfig.short_side:
+        raise UserError(
+            f"output.short_side is for format yuv420: with {output.format}, set output.max_resolution"
+        )
+    if (
+        output.format == "yuv420"
+        and output.short_side
+        and output.max_resolution != OutputConfig.max_resolution
+    ):
+        raise UserError(
+            "output.max_resolution counts for format yuv420 only with --output.short_side=0: set one of the two"
+        )
 
 
 def _check_resolution(resolution: ResolutionConfig) -> None:

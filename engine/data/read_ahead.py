@@ -1,12 +1,25 @@
 """A file read once from start to end in the background, so that the system holds it in its page cache.
 
 posix_fadvise(WILLNEED) would be shorter, but Linux caps it at a few MiB a call whatever length it is given.
+A file that does not fit into memory is better left alone: its end would only drive out its beginning.
 """
 
 import threading
 from pathlib import Path
 
+from engine.data.memory import free_memory
+
 _CHUNK = 4 * 2**20
+# The run itself, its pinned batches and other programs need some, too.
+_SHARE_FOR_A_FILE = 0.9
+
+
+def shortage(path: Path) -> str:
+    """Why the file would not stay in memory, in one line; empty where it would."""
+    size, free = path.stat().st_size, free_memory()
+    if size <= _SHARE_FOR_A_FILE * free:
+        return ""
+    return f"{path} ({size / 1e9:.1f} GB) does not fit into memory ({free / 1e9:.1f} GB can be used)"
 
 
 class ReadAhead:

@@ -22,6 +22,7 @@ LAST = Path("checkpoints") / "last.pt"
 _MAY_DIFFER = {
     "data.num_workers",
     "data.in_memory",
+    "data.pin_cores",
     "data.train_dataset",
     "data.val_dataset",
     "training.resume",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.data import read_ahead
-from engine.data.read_ahead import ReadAhead
+from engine.data.memory import free_memory
+from engine.data.read_ahead import ReadAhead, shortage
 
 
 def test_the_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +43,18 @@ def test_a_file_that_cannot_be_read_is_left_to_the_real_reader(tmp_path: Path) -
         ahead = ReadAhead(path)
         ahead.wait()
         ahead.close()
+
+
+def test_a_file_larger_than_memory_is_named_with_both_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with open(path, "wb") as file:
+        file.truncate(2**42)
+    message = shortage(path)
+    assert f"{path} (4398.0 GB) does not fit into memory (" in message and "\n" not in message
+
+
+def test_a_file_that_fits_has_no_shortage(tmp_path: Path) -> None:
+    path = tmp_path / "fits"
+    with open(path, "wb") as file:
+        file.truncate(free_memory() // 2)
+    assert shortage(path) == ""
