@@ -1,7 +1,8 @@
 """RGB pixels to a record of YUV 4:2:0: half the bytes of raw RGB, and nothing to decompress.
 
-Full-range BT.601 (the colours of JFIF, so of JPEG files), as layout.py declares it. The conversion is OpenCV's
-RGB2YCrCb in integers, the same on every machine; not its RGB2YUV_I420, which has limited range.
+Full-range BT.601 (the colours of JFIF, so of JPEG files), as layout.py declares it, all in integers, so the same on
+every machine. OpenCV's RGB2YCrCb gives the Y; not its RGB2YUV_I420, which has limited range, and not its chroma,
+which is that of the rounded Y and would be rounded again by the mean over 2 x 2 pixels.
 """
 
 from typing import cast
@@ -44,15 +45,23 @@ def fit(pixels: NDArray[np.uint8], short_side: int, max_resolution: int) -> NDAr
 def encode_yuv420(pixels: NDArray[np.uint8]) -> bytes:
     """The record of an RGB image, uint8 of shape (height, width, 3), both sides even.
 
-    Each value is within 1 level of the exact one: it is rounded once for Y, and twice for Cb and Cr.
+    Each value is its exact one, rounded once. Source of the formula: JFIF 1.02, section "Conversion to and from RGB".
     """
-    height, width = pixels.shape[:2]
-    y_cr_cb = cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb))
-    cr_cb = _halve(y_cr_cb[:, :, 1:].reshape(height // 2, 2, width // 2, 2, 2))
-    return b"".join(plane.tobytes() for plane in (y_cr_cb[:, :, 0], cr_cb[:, :, 1], cr_cb[:, :, 0]))
+    y = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)[:, :, 0]
+    corners = [pixels[row::2, column::2].astype(np.int32) for row in (0, 1) for column in (0, 1)]
+    red, green, blue = np.moveaxis(corners[0] + corners[1] + corners[2] + corners[3], 2, 0)
+    cb = _scaled(_HALF * blue - _CB_RED * red - _CB_GREEN * green)
+    cr = _scaled(_HALF * red - _CR_GREEN * green - _CR_BLUE * blue)
+    return b"".join(plane.tobytes() for plane in (y, cb, cr))
 
 
-def _halve(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean of each 2 x 2 block, axes 1 and 3; halves go to the even neighbour, which favours no direction."""
-    total = blocks.sum(axis=(1, 3), dtype=np.uint16)
-    return ((total + 1 + (total >> 2 & 1)) >> 2).astype(np.uint8)
+# Weights of chroma in 1 / 65536. Those of Cb are 0.299 / 1.772 and 0.587 / 1.772, those of Cr 0.587 / 1.402 and
+# 0.114 / 1.402; either pair makes up the half, so that grey has no colour.
+_HALF = 32768
+_CB_RED, _CB_GREEN = 11058, 21710
+_CR_GREEN, _CR_BLUE = 27439, 5329
+
+
+def _scaled(sums: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Sums over 4 pixels in 1 / 65536 to levels about 128, rounded."""
+    return np.minimum((sums + (128 << 18) + (1 << 17)) >> 18, 255).astype(np.uint8)
