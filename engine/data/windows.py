@@ -30,7 +30,7 @@ from engine.errors import UserError, describe_os_error
 # From Linux's mman.h; Python's mmap.madvise has some of these, but keeps the GIL while the disk is read.
 _MADV_NORMAL, _MADV_RANDOM, _MADV_DONTNEED, _MADV_POPULATE_READ = 0, 1, 4, 22
 
-# Pages of the file asked for ahead of the one that is waited for.
+# Pages of the file asked for at a time, the one that is waited for among them.
 _PAGES_AHEAD = 8
 # The system may cut a larger request down to this, its default read-ahead, without a word.
 _REQUEST = 128 * 2**10
@@ -110,14 +110,15 @@ class WindowReader:
             return not self._stopping
 
     def _read(self, window: int) -> None:
-        spans = self._spans[window].tolist()
-        for start, stop in spans[:_PAGES_AHEAD]:
-            self._file.request(start, stop)
+        spans, asked = self._spans[window].tolist(), 0
         for place, (start, stop) in enumerate(spans):
-            if self._stopping or window < self._first:
+            if not self._stopping and window >= self._first:
+                for ahead in spans[asked : place + _PAGES_AHEAD]:
+                    self._file.request(*ahead)
+                asked = place + _PAGES_AHEAD
+            # What was asked for is waited for, needed or not: before it has come it can't be released.
+            if place >= asked:
                 return
-            for ahead in spans[place + _PAGES_AHEAD : place + _PAGES_AHEAD + 1]:
-                self._file.request(*ahead)
             self._file.load(start, stop)
 
     def _release(self, window: int) -> None:
