@@ -160,7 +160,7 @@ def _read_fields(path: Path, file: BinaryIO) -> NDArray[np.void]:
 
 
 def _check_yuv420(path: Path, field: np.void) -> None:
-    record = np.frombuffer(field["arguments"].tobytes(), layout.YUV420_RECORD, count=1)[0]
+    record = layout.read_yuv420(field["arguments"])
     if record["magic"] != layout.YUV420_MAGIC:
         raise UserError(f"{path} stores its images in a custom field of another program; {_AGAIN}")
     if record["version"] != layout.YUV420_VERSION:

@@ -86,6 +86,12 @@ def put_yuv420(arguments: NDArray[np.uint8], short_side: int, max_resolution: in
     arguments[: record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
 
 
+def read_yuv420(arguments: NDArray[np.uint8]) -> np.void:
+    """The YUV420_RECORD in the `arguments` of an image field, whatever it says."""
+    record: np.void = np.frombuffer(arguments.tobytes(), YUV420_RECORD, count=1)[0]
+    return record
+
+
 def count_modes(modes: NDArray[np.uint8]) -> dict[str, int]:
     """How many of these are MODE_JPEG, MODE_RAW and MODE_YUV420: keys "jpeg", "raw", "yuv420"."""
     codes = {"jpeg": MODE_JPEG, "raw": MODE_RAW, "yuv420": MODE_YUV420}
