@@ -14,12 +14,12 @@ _CHUNK = 4 * 2**20
 _SHARE_FOR_A_FILE = 0.9
 
 
-def shortage(path: Path) -> str:
-    """Why the file would not stay in memory, in one line; empty where it would."""
-    size, free = path.stat().st_size, free_memory()
+def shortage(what: Path | str, size: int) -> str:
+    """Why so many bytes of a file would not stay in memory, in one line; empty where they would."""
+    free = free_memory()
     if size <= _SHARE_FOR_A_FILE * free:
         return ""
-    return f"{path} ({size / 1e9:.1f} GB) does not fit into memory ({free / 1e9:.1f} GB can be used)"
+    return f"{what} ({size / 1e9:.1f} GB) does not fit into memory ({free / 1e9:.1f} GB can be used)"
 
 
 class ReadAhead:

@@ -14,6 +14,7 @@ from engine.config.schema import TrainConfig
 from engine.data.beton import Beton, open_beton
 from engine.data.loader import Loader
 from engine.data.pair import agree_on_classes
+from engine.data.read_ahead import shortage
 from engine.errors import UserError
 from engine.models.build import build_model, weights_note
 from engine.train import checkpoint, resume
@@ -56,7 +57,9 @@ class Run:
         self.classes = agree_on_classes(*(beton for beton in (train, val) if beton is not None))
         self.model = self._build_model()
         self.trainer = self._build_trainer(train) if train is not None else None
-        self.validator = Validator(config.validation, ranks, self.precision, self._open_loader(val))
+        self.validator = Validator(
+            config.validation, ranks, self.precision, self._open_loader(val, training=False)
+        )
 
     def execute(self, record: Record) -> int:
         """Train (or only validate), write it all down, and return the exit code that the verdict asks for."""
@@ -128,7 +131,9 @@ class Run:
         return model.to(self.ranks.device).to(memory_format=layout)
 
     def _build_trainer(self, train: Beton) -> Trainer:
-        trainer = Trainer(self.config, self.ranks, self.precision, self._open_loader(train), self.model)
+        trainer = Trainer(
+            self.config, self.ranks, self.precision, self._open_loader(train, training=True), self.model
+        )
         if self.config.training.resume:
             progress = resume.restore(self.config, trainer, self.model)
             self.first_epoch, self.elapsed = progress.epoch, progress.elapsed
@@ -136,16 +141,33 @@ class Run:
             print(trainer.plan, flush=True)
         return trainer
 
-    def _open_loader(self, beton: Beton) -> Loader:
+    def _open_loader(self, beton: Beton, *, training: bool) -> Loader:
         loader = Loader(
             beton,
             device=self.ranks.device,
             dtype=self.precision.input_dtype,
             channels_last=self.config.training.channels_last,
             workers=self.config.data.num_workers or self.ranks.cores(),
-            in_memory=self.config.data.in_memory,
+            in_memory=self._reads_ahead(beton, training=training),
         )
         return self._owned.enter_context(loader)
+
+    def _reads_ahead(self, beton: Beton, *, training: bool) -> bool:
+        """Whether this rank is to bring the whole file into memory; says so where memory is too small."""
+        data, size = self.config.data, beton.path.stat().st_size
+        if self.ranks.local_rank != 0:
+            return False
+        if training and data.order == "pages":
+            held = min(size, 2 * data.window_mb * 2**20)
+            if lack := shortage("what two windows hold", held):
+                print(f"note: {lack}: lower data.window_mb (it is {data.window_mb})", flush=True)
+            return False
+        lack = shortage(beton.path, size)
+        if lack and training:
+            print(f"note: {lack}: pass --data.order=pages, or it is read many times an epoch", flush=True)
+        elif lack and data.in_memory:
+            print(f"note: {lack}: it is read from the disk each time", flush=True)
+        return data.in_memory and not lack
 
     def close(self) -> None:
         """End the loaders' threads."""

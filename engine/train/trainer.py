@@ -19,7 +19,7 @@ from tqdm import tqdm
 from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
 from engine.data.loader import Batch, Loader
-from engine.data.order import train_batches
+from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
 from engine.errors import UserError
 from engine.train.batching import plan_batches
 from engine.train.distributed import Ranks
@@ -41,6 +41,10 @@ class Trainer:
         self.config, self.ranks, self.precision, self.loader = config, ranks, precision, loader
         self.plan = plan_batches(config.training, ranks.world, loader.beton.num_samples)
         self.steps_per_epoch = loader.beton.num_samples // self.plan.global_batch
+        beton = loader.beton
+        self._pages = (
+            cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
+        )
         self.optimizer = build_optimizer(model, config.training)
         self.scaler = precision.scaler()
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
@@ -96,10 +100,14 @@ class Trainer:
 
     def _batches(self, epoch: int, resolution: int) -> Generator[Batch, None, None]:
         config, law = self.config, self.config.augmentation
-        ids = train_batches(
-            self.loader.beton.num_samples,
-            seed=config.training.seed,
-            epoch=epoch,
+        windows = self._windows(epoch)
+        order = (
+            epoch_permutation(self.loader.beton.num_samples, config.training.seed, epoch)
+            if windows is None
+            else windows.order
+        )
+        ids = batches_of(
+            order,
             global_batch=self.plan.global_batch,
             accumulation=self.plan.accumulation,
             rank=self.ranks.rank,
@@ -114,6 +122,15 @@ class Trainer:
             flip=law.flip,
         )
         return self.loader.batches(ids.reshape(-1, self.plan.device_batch), resolution, crop)
+
+    def _windows(self, epoch: int) -> Windows | None:
+        """The epoch in page-wise order; None where the order is random."""
+        if self._pages is None:
+            return None
+        window_bytes = self.config.data.window_mb * 2**20
+        return page_windows(
+            self._pages, window_bytes=window_bytes, seed=self.config.training.seed, epoch=epoch
+        )
 
     def _step(self, batches: Iterator[Batch], lr: float) -> torch.Tensor:
         """One optimizer step over `accumulation` batches; returns the sum of their losses, on the device."""

@@ -1,0 +1,74 @@
+"""Training in page-wise order, and what a run says when the data or its windows do not fit into memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.config.load import load_train_config
+from engine.data import read_ahead
+from engine.errors import UserError
+from engine.train.distributed import process_group
+from engine.train.run import Run
+from tests.train.conftest import log_of, train_here
+
+Options = Callable[..., list[str]]
+
+
+def _losses(folder: Path) -> list[float]:
+    return [entry["train_loss"] for entry in log_of(folder, "epoch")]
+
+
+def _open(argv: list[str]) -> None:
+    """A run's construction alone."""
+    config, _ = load_train_config(argv)
+    with process_group(config.training.device) as ranks, Run(config, ranks):
+        pass
+
+
+def test_a_run_in_page_order_learns_and_repeats_to_the_bit(options: Options) -> None:
+    pages = {"data__order": "pages", "data__window_mb": 8, "training__epochs": 3}
+    (code, first), (_, second) = (
+        train_here(options(logging__name=name, **settings))
+        for name, settings in (("first", pages), ("second", pages))
+    )
+    assert code == 0 and _losses(first)[-1] < _losses(first)[0]
+    assert [entry["images"] for entry in log_of(first, "epoch")] == [96, 96, 96]
+    assert _losses(first) == _losses(second)
+
+
+def test_the_order_is_part_of_the_recipe_when_a_run_goes_on(options: Options) -> None:
+    _, folder = train_here(options(training__epochs=2, data__pin_cores=False))
+    argv = options(training__epochs=2, training__resume=folder, data__order="pages")
+    with pytest.raises(UserError, match=r"was started with data\.order=random, not pages"):
+        train_here(argv)
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        ({}, ["train.beton (0.0 GB) does not fit", "--data.order=pages", "val.beton (0.0 GB) does not fit"]),
+        ({"data__in_memory": False}, ["train.beton (0.0 GB) does not fit", "--data.order=pages"]),
+        (
+            {"data__order": "pages", "data__in_memory": False},
+            ["what two windows hold", "lower data.window_mb"],
+        ),
+    ],
+)
+def test_a_machine_with_too_little_memory_gets_advice(
+    options: Options,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, object],
+    notes: list[str],
+) -> None:
+    monkeypatch.setattr(read_ahead, "free_memory", lambda: 10_000)
+    _open(options(**settings))
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(printed) == sum("fit" in note or "hold" in note for note in notes)
+    assert all(note in "\n".join(printed) for note in notes)
+
+
+def test_enough_memory_needs_no_advice(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+    _open(options())
+    assert "note: " not in capsys.readouterr().out
