@@ -1,21 +1,20 @@
-"""The trainer's only view of data: order -> decode -> device, as an iterator of ready batches.
+"""The trainer's only view of data: order -> decode or pack -> device, as an iterator of ready batches.
 
-    order.py ids --> [producer thread: crops, DecodePool] --> ring of slots --> consumer: device batch
-                          ^ a free slot                                             |
-                          +---------------------------------------------------------+
+    sample ids --> [producer thread: window, crops, DecodePool] --> ring of slots --> consumer: device batch
+                          ^ a free slot                                                 |
+                          +-------------------------------------------------------------+
 
-One producer thread fills slots ahead of the consumer. A slot (pinned host memory where there is a GPU) goes
-back to the producer only after its copy to the device has finished. Whatever goes wrong in the producer
-is raised in the consumer at its next batch. Leaving the loop early ends the producer when the iterator is
-closed or dropped; until then no second iteration can start, since both would fill the same slots. Resolution
-and batch size may change with each call of `batches`, nothing is compiled anew.
+One producer thread fills slots ahead of the consumer (slots.py), by one of two ways (delivery.py). Whatever goes
+wrong in the producer is raised in the consumer at its next batch. Leaving the loop early ends the producer when the
+iterator is closed or dropped; until then no second iteration can start, since both would fill the same slots.
+Resolution and batch size may change with each call of `batches`, nothing is compiled anew.
 """
 
-import queue
-import threading
 import time
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,12 +22,17 @@ from numpy.typing import NDArray
 
 from engine.data.beton import Beton
 from engine.data.crops import CropLaw
-from engine.data.decoders.pool import DecodePool
+from engine.data.decoders.pool import Bad, DecodePool, Verify
+from engine.data.delivery import MEAN, STD, choose_delivery
+from engine.data.order import Windows
 from engine.data.read_ahead import ReadAhead
+from engine.data.slots import Producer, Slot
+from engine.data.windows import WindowReader
+from engine.errors import UserError
 
-# ImageNet's channel means and standard deviations (torchvision's), in levels of 0..255.
-MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+__all__ = ["MEAN", "STD", "Batch", "HostBatch", "Loader"]
+
+Batches = Sequence[NDArray[np.int64]] | NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,37 +44,27 @@ class Batch:
     ids: NDArray[np.int64]
 
 
-class _Slot:
-    """One batch's host memory, owned in turn by the producer (filling) and the consumer (copying)."""
+@dataclass(frozen=True)
+class HostBatch:
+    """What is copied to the device: uint8 images (n, resolution, resolution, 3), or packed crops with geometry.
 
-    def __init__(self, pinned: bool) -> None:
-        self.pinned = pinned
-        self.storage = torch.empty(0, dtype=torch.uint8)
-        self.images = self.storage
-        self.labels = torch.empty(0, dtype=torch.int64)
-        self.ids: NDArray[np.int64] = np.empty(0, np.int64)
-        self.copied: torch.cuda.Event | None = None
+    It is the loader's memory: valid until the next batch is asked for.
+    """
 
-    def shape_for(self, count: int, resolution: int) -> None:
-        """Make `images` (count, resolution, resolution, 3), in the memory at hand where that is enough."""
-        if self.copied is not None:
-            self.copied.synchronize()
-        needed = count * resolution * resolution * 3
-        if self.storage.numel() < needed:
-            self.storage = torch.empty(needed, dtype=torch.uint8, pin_memory=self.pinned)
-        self.images = self.storage[:needed].view(count, resolution, resolution, 3)
-
-    def take_labels(self, labels: NDArray[np.int64]) -> None:
-        """Keep `labels`; pinned like the images, or the copy to the device would wait for theirs to end."""
-        tensor = torch.from_numpy(labels)
-        self.labels = tensor.pin_memory() if self.pinned else tensor
+    pixels: torch.Tensor
+    geometry: torch.Tensor | None
+    labels: torch.Tensor
+    ids: NDArray[np.int64]
 
 
 class Loader:
-    """Batches of one `.beton`, decoded by `workers` threads and normalised on `device` as `dtype`.
+    """Batches of one `.beton`, made by `workers` threads and finished on `device` as `dtype`.
 
-    `wait_seconds` adds up the time the consumer stood still for data. Use it as a context manager, or call
-    `close()`: it owns threads.
+    `decoder` is auto, cpu or packed (delivery.py); `verify` says when checksums are compared (pool.py). A sample that
+    can't be used ends the iteration with a UserError (`corrupt="stop"`), or is left out of its batch
+    (`corrupt="skip"`): `skipped` says which and why, `skips` counts each time. `wait_seconds` adds up the time the
+    consumer stood still for data. With `in_memory` the whole file is read into the system's page cache in the
+    background. Use it as a context manager, or call `close()`: it owns threads.
     """
 
     def __init__(
@@ -83,143 +77,158 @@ class Loader:
         workers: int = 1,
         in_memory: bool = True,
         batches_ahead: int = 3,
+        decoder: str = "auto",
+        verify: Verify = "first-epoch",
+        corrupt: Literal["stop", "skip"] = "stop",
     ) -> None:
         if batches_ahead < 0:
             raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
         self.device = device
         self.wait_seconds = 0.0
-        self._dtype = dtype
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        # In float32 whatever `dtype` is: rounding comes last, and once.
-        self._mean = torch.tensor(MEAN, device=device)
-        self._inverse_std = 1 / torch.tensor(STD, device=device)
-        self._pool = DecodePool(beton, workers)
-        self._slots = [_Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
+        self.skipped: dict[int, str] = {}
+        self.skips = 0
+        self._corrupt = corrupt
+        self._owned = ExitStack()
+        self._pool = DecodePool(beton, workers, verify)
+        self._owned.callback(self._pool.close)
+        try:
+            self._delivery = choose_delivery(self._pool, decoder, device, dtype, channels_last)
+        except UserError:
+            self._owned.close()
+            raise
+        self._slots = [Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._producer: _Producer | None = None
+        self._producer: Producer | None = None
         self._closed = False
-        self._read_ahead = ReadAhead(beton.path) if in_memory else None
+        self._delivered = self._start = 0
+        if in_memory:
+            self._owned.callback(ReadAhead(beton.path).close)
+
+    @property
+    def decoder(self) -> tuple[str, str]:
+        """The decoder's name, as benchmark records have it, and who does the work, in words."""
+        return self._delivery.name, self._delivery.detail
 
     def batches(
-        self, ids: Sequence[NDArray[np.int64]] | NDArray[np.int64], resolution: int, crop: CropLaw
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
     ) -> Generator[Batch, None, None]:
         """One Batch for each array of sample ids, in order. Raises UserError for a corrupt sample.
 
-        One iteration at a time: starting a second one before the first has ended or was closed, and going on
-        after `close()`, raises RuntimeError.
+        `windows` is the epoch that the ids come from, where it is in page-wise order. One iteration at a time:
+        starting a second one before the first has ended or was closed, and going on after `close()`, raises
+        RuntimeError.
         """
+        with self._producing(ids, resolution, crop, windows) as producer:
+            for _ in range(self._start, len(ids)):
+                slot = self._next_slot(producer)
+                batch = self._to_device(slot)
+                producer.give_back(slot)
+                yield batch
+
+    def host_batches(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
+    ) -> Generator[HostBatch, None, None]:
+        """As `batches`, but each as it lies in host memory before it is copied to the device."""
+        with self._producing(ids, resolution, crop, windows) as producer:
+            for _ in range(self._start, len(ids)):
+                slot = self._next_slot(producer)
+                yield HostBatch(slot.pixels, slot.geometry, slot.labels, slot.ids)
+                producer.give_back(slot)
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the present iteration, or the last one, has come."""
+        return {"batches": self._delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration, given the same ids and crops, begin where `state` was taken. Decodes nothing."""
+        self._start = state["batches"]
+
+    @contextmanager
+    def _producing(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None
+    ) -> Generator[Producer, None, None]:
+        """One iteration: its threads begin and end here."""
         if self._closed:
             raise RuntimeError("the loader is closed")
         if self._producer is not None:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
-        producer = self._producer = _Producer(self._pool, self._slots, self.device, ids, resolution, crop)
-        try:
-            for _ in range(len(ids)):
-                started = time.perf_counter()
-                slot = producer.next_ready()
-                self.wait_seconds += time.perf_counter() - started
-                batch = self._to_device(slot)
-                producer.give_back(slot)
-                yield batch
-        finally:
-            producer.close()
-            self._producer = None
+        if not 0 <= self._start <= len(ids):
+            raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
+        with ExitStack() as iteration:
+            reader = windows and iteration.enter_context(
+                WindowReader(self.beton.path, self._pool.memory, windows)
+            )
 
-    def _to_device(self, slot: _Slot) -> Batch:
+            def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
+                if reader:
+                    reader.advance(batch_ids)
+                bad = self._delivery.fill(slot, batch_ids, resolution, crop)
+                slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
+                slot.labels = slot.hold(self.beton.labels[slot.ids])
+                slot.resolution = resolution
+
+            self._delivered = self._start
+            self._producer = Producer(self._slots, self.device, ids[self._start :], fill)
+            try:
+                yield self._producer
+            finally:
+                # The reader first: a producer that waits for it must not be waited for.
+                if reader:
+                    reader.close()
+                self._producer.close()
+                self._producer, self._start = None, 0
+
+    def _next_slot(self, producer: Producer) -> Slot:
+        started = time.perf_counter()
+        slot = producer.next_ready()
+        self.wait_seconds += time.perf_counter() - started
+        self._delivered += 1
+        return slot
+
+    def _without(self, slot: Slot, ids: NDArray[np.int64], bad: list[Bad]) -> NDArray[np.int64]:
+        """The ids that are left of a batch without its bad samples, or the end of the run."""
+        more = f" (and {len(bad) - 1} more in its batch)" if len(bad) > 1 else ""
+        if self._corrupt == "stop":
+            raise UserError(bad[0].message + more)
+        rows = np.setdiff1d(np.arange(len(ids)), [sample.row for sample in bad])
+        if not len(rows):
+            raise UserError(f"{bad[0].message}; no sample of its batch of {len(ids)} can be used")
+        self._delivery.keep(slot, rows)
+        self.skipped.update({int(ids[sample.row]): sample.message for sample in bad})
+        self.skips += len(bad)
+        return ids[rows]
+
+    def _to_device(self, slot: Slot) -> Batch:
         if self._copy_stream is None:
-            # The normalised tensor is a copy, so the slot is free as soon as it exists.
-            return Batch(self._normalise(slot.images), slot.labels, slot.ids)
+            # What `finish` makes is a copy, so the slot is free as soon as it exists.
+            images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
+            return Batch(images, slot.labels, slot.ids)
+        held = [tensor for tensor in (slot.labels, slot.pixels, slot.geometry) if tensor is not None]
         with torch.cuda.stream(self._copy_stream):
-            images = slot.images.to(self.device, non_blocking=True)
-            labels = slot.labels.to(self.device, non_blocking=True)
+            labels, *content = (tensor.to(self.device, non_blocking=True) for tensor in held)
             # blocking: the producer sleeps on it rather than spin on a core that could decode.
             slot.copied = torch.cuda.Event(blocking=True)
             slot.copied.record(self._copy_stream)
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._copy_stream)
-        # Both were allocated on the copy stream but are read on this one.
-        images.record_stream(current)
-        labels.record_stream(current)
-        return Batch(self._normalise(images), labels, slot.ids)
-
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 NHWC -> normalised NCHW, computed in float32 and rounded once; in channels_last order a view."""
-        count, height, width, _ = images.shape
-        # A whole row at a time: broadcasting three numbers over channels_last pixels is four times slower on a CPU.
-        rows = images.view(count, height, width * 3).to(torch.float32)
-        rows.sub_(self._mean.repeat(width)).mul_(self._inverse_std.repeat(width))
-        pixels = rows.to(self._dtype).view(count, height, width, 3).permute(0, 3, 1, 2)
-        return pixels.contiguous(memory_format=self._layout)
+        # They were allocated on the copy stream but are read on this one.
+        for tensor in (labels, *content):
+            tensor.record_stream(current)
+        pixels, geometry = (*content, None)[:2]
+        return Batch(self._delivery.finish(pixels, geometry, slot.resolution), labels, slot.ids)
 
     def close(self) -> None:
         """End all threads, also amid an iteration, whose consumer gets a RuntimeError if it goes on."""
+        if self._closed:
+            return
         self._closed = True
         if self._producer is not None:
             self._producer.close()
-        if self._read_ahead is not None:
-            self._read_ahead.close()
-        self._pool.close()
+        self._owned.close()
 
     def __enter__(self) -> "Loader":
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class _Producer:
-    """The thread that decodes ahead, with its two queues; `close()` ends it at once, early or not."""
-
-    def __init__(
-        self,
-        pool: DecodePool,
-        slots: list[_Slot],
-        device: torch.device,
-        ids: Sequence[NDArray[np.int64]] | NDArray[np.int64],
-        resolution: int,
-        crop: CropLaw,
-    ) -> None:
-        self._work = (pool, device, ids, resolution, crop)
-        self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[_Slot | BaseException] = queue.SimpleQueue()
-        for slot in slots:
-            self._free.put(slot)
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        pool, device, ids, resolution, crop = self._work
-        try:
-            if device.type == "cuda":
-                # A new thread starts on GPU 0, and pinning memory would open a context there in every process.
-                torch.cuda.set_device(device)
-            for batch_ids in ids:
-                slot = self._free.get()
-                if slot is None or self._stopping:
-                    return
-                slot.shape_for(len(batch_ids), resolution)
-                pool.decode(batch_ids, crop, slot.images.numpy())
-                slot.take_labels(pool.beton.labels[batch_ids])
-                slot.ids = batch_ids
-                self._ready.put(slot)
-        except BaseException as error:  # noqa: BLE001 - raised again in the consumer by next_ready
-            self._ready.put(error)
-
-    def next_ready(self) -> _Slot:
-        """The next filled slot; an error of the producer thread is raised here."""
-        item = self._ready.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def give_back(self, slot: _Slot) -> None:
-        self._free.put(slot)
-
-    def close(self) -> None:
-        self._stopping = True
-        self._free.put(None)
-        self._thread.join()
-        # For a consumer that goes on all the same: it must not wait for a batch that never comes.
-        self._ready.put(RuntimeError("the loader was closed amid an iteration"))

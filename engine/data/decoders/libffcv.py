@@ -1,4 +1,4 @@
-"""The C functions that decoding calls, taken from ffcv's own library and the libjpeg-turbo it is linked with.
+"""libjpeg-turbo's functions for where our own C decoders could not be built, by way of ffcv's library.
 
 They are made known to numba by name rather than by address: a kernel that calls a name can be cached on
 disk, so that a second start does not compile again, and a GIL-free kernel can call it. The library is opened
@@ -17,7 +17,7 @@ from engine.errors import UserError
 TJPF_RGB = 0
 TJFLAG_ACCURATEDCT = 4096
 
-_SYMBOLS = ("tjDecompressHeader3", "tjDecompress2", "resize")
+_SYMBOLS = ("tjDecompressHeader3", "tjDecompress2")
 
 
 def _library_path() -> Path:
@@ -42,7 +42,7 @@ def _known_to_numba(name: str) -> str:
     return ours
 
 
-_header_name, _decompress_name, _resize_name = (_known_to_numba(name) for name in _SYMBOLS)
+_header_name, _decompress_name = (_known_to_numba(name) for name in _SYMBOLS)
 
 # int tjDecompressHeader3(handle, jpeg, jpeg_size, *width, *height, *subsampling, *colorspace)
 decompress_header = types.ExternalFunction(
@@ -64,9 +64,6 @@ decompress = types.ExternalFunction(
         types.int32,
     ),
 )
-# void resize(unused, source, rows, columns, top, bottom, left, right, destination, rows, columns), which is
-# cv::resize with INTER_AREA
-resize_crop = types.ExternalFunction(_resize_name, types.void(*([types.int64] * 11)))
 
 _library.tjInitDecompress.restype = ctypes.c_void_p
 _library.tjDestroy.argtypes = [ctypes.c_void_p]

@@ -1,138 +1,210 @@
-"""A pool of threads that decode a batch in slices, without the GIL, and name a sample that can't be decoded.
+"""Threads that decode or pack a batch in slices, without the GIL, and say which of its samples can't be used.
 
-Slices are handed out as threads become free; because crops and order are pure functions, neither their
-number nor their timing shows in the result.
+Slices are handed out as threads become free; because crops and order are pure functions, neither their number nor
+their timing shows in the result.
 """
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.beton import Beton
+from engine.data.checksum import crc32
 from engine.data.crops import HEIGHT, LEFT, TOP, WIDTH, CropLaw
-from engine.data.decoders.libffcv import JpegHandle
-from engine.data.decoders.rgb_image import BAD_JPEG, OK, REASONS, decode_slice
-from engine.data.layout import MODE_JPEG
-from engine.errors import UserError
+from engine.data.decoders.batch import BAD_CHECKSUM, BAD_JPEG, OK, REASONS, UNKNOWN_MODE, DecodeBatch
+from engine.data.decoders.formats import DECODERS
+from engine.data.decoders.native.library import library
+from engine.data.decoders.packing import copy_crops, plan_crops
+from engine.data.decoders.workspace import Workspace
+from engine.data.mapping import Mapping
 
 # Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long.
 _SLICES_PER_THREAD = 4
 
+Verify = Literal["first-epoch", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A sample that can't be used: its row in the batch, and a line that says which it is, why, and what to do."""
+
+    row: int
+    message: str
+
 
 class DecodePool:
-    """Decodes batches of one `.beton`. `close()` (or leaving the `with` block) ends its threads."""
+    """Decodes batches of one `.beton`. `close()` ends its threads.
 
-    def __init__(self, beton: Beton, workers: int) -> None:
-        self.beton = beton
-        self.workers = workers
-        self._memory = beton.memory()
-        self._heights = np.ascontiguousarray(beton.images["height"]).astype(np.int64)
-        self._widths = np.ascontiguousarray(beton.images["width"]).astype(np.int64)
-        jpegs = beton.images["mode"] == MODE_JPEG
-        pixels = self._heights[jpegs] * self._widths[jpegs]
-        self._scratch_bytes = int(pixels.max()) * 3 if len(pixels) else 1
+    `verify` says when a record's checksum is compared, where the file has checksums: the first time that this pool
+    uses the record (first-epoch), each time, or never. `portable` does without the C library where there is one.
+    """
+
+    def __init__(
+        self, beton: Beton, workers: int, verify: Verify = "first-epoch", portable: bool = False
+    ) -> None:
+        self.beton, self.workers = beton, workers
+        self._native = None if portable else library()
+        self._mapping = Mapping(beton, self._native)
+        self._columns = {
+            "offsets": beton.images["data_ptr"].astype(np.int64),
+            "sizes": beton.sizes.astype(np.int64),
+            "heights": beton.images["height"].astype(np.int64),
+            "widths": beton.images["width"].astype(np.int64),
+        }
+        self._modes = np.ascontiguousarray(beton.images["mode"])
+        self._verify = verify if beton.checksums is not None else "never"
+        self._verified = np.full(beton.num_samples, self._verify == "never")
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
-    def decode(self, ids: NDArray[np.int64], crop: CropLaw, out: NDArray[np.uint8]) -> None:
-        """Fill out, uint8 of shape (len(ids), resolution, resolution, 3), in C order.
+    @property
+    def memory(self) -> NDArray[np.uint8]:
+        """The file's bytes, mapped."""
+        return self._mapping.memory
 
-        Raises UserError for a corrupt sample and IndexError for an id that the file does not have.
+    def decode(self, ids: NDArray[np.int64], crop: CropLaw, out: NDArray[np.uint8]) -> list[Bad]:
+        """Fill out, uint8 of shape (len(ids), resolution, resolution, 3) in C order; returns what can't be used.
+
+        Rows of such samples hold anything. Raises UserError when the file itself fails, IndexError for an id
+        that it does not have.
         """
-        # One type and layout, whatever the caller's: for another the kernels would be compiled anew.
-        ids = np.ascontiguousarray(ids, np.int64)
-        self._check(ids, out)
-        boxes = self._boxes(ids, crop)
-        status = np.empty(len(ids), np.uint8)
-        step = max(1, -(-len(ids) // (self.workers * _SLICES_PER_THREAD)))
-        slices = [
-            self._threads.submit(
-                self._decode_slice, ids, boxes, start, min(start + step, len(ids)), out, status
-            )
-            for start in range(0, len(ids), step)
-        ]
-        # All of them, also when one fails: none may still write to `out` when this returns.
-        wait(slices)
-        for part in slices:
-            part.result()
-        if (status != OK).any():
-            row = int(np.flatnonzero(status != OK)[0])
-            self._refuse(int(ids[row]), int(status[row]))
+        ids = self._checked(ids)
+        if out.shape != (len(ids), *out.shape[1:3], 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
+        batch = DecodeBatch(
+            memory=self.memory,
+            **{name: column[ids] for name, column in self._columns.items()},
+            boxes=self._boxes(ids, crop),
+            out=out,
+            status=np.full(len(ids), UNKNOWN_MODE, np.uint8),
+        )
+        modes = self._modes[ids]
+        self._mapping.check()
+        work = []
+        for mode, decode in DECODERS.items():
+            rows = np.flatnonzero(modes == mode)
 
-    def _check(self, ids: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """The kernel writes and reads where it is told to; what it is told is checked here."""
+            def task(part: NDArray[np.int64], decode: Callable[..., None] = decode) -> None:
+                decode(batch, self._sound(ids, part, batch.status), self._workspace())
+
+            work += self._submit(task, rows)
+        self._finish(work)
+        return self._bad(ids, batch.status)
+
+    def pack(
+        self, ids: NDArray[np.int64], crop: CropLaw, take: Callable[[int], NDArray[np.uint8]]
+    ) -> tuple[NDArray[np.int64], list[Bad]]:
+        """Copy the crops' bytes into the buffer that `take` gives for a number of bytes.
+
+        Returns the geometry (engine.data.decoders.packing) and what can't be used. Every sample of the file must be
+        stored in one mode, raw or yuv420. Raises as `decode` does.
+        """
+        ids = self._checked(ids)
+        boxes = self._boxes(ids, crop)
+        geometry, size = plan_crops(boxes, int(self._modes[ids[0]]))
+        buffer = take(size)
+        status = np.full(len(ids), OK, np.uint8)
+        self._mapping.check()
+
+        def task(part: NDArray[np.int64]) -> None:
+            self._sound(ids, part, status)
+            first, behind = int(part[0]), int(part[-1]) + 1
+            copy_crops(self.memory, self.beton.images, ids, boxes, geometry, first, behind, buffer)
+
+        self._finish(self._submit(task, np.arange(len(ids))))
+        return geometry, self._bad(ids, status)
+
+    def _checked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The kernels read where they are told to; what they are told is checked here, and given one layout."""
+        ids = np.ascontiguousarray(ids, np.int64)
         if len(ids) and not (ids.min() >= 0 and ids.max() < self.beton.num_samples):
             raise IndexError(
                 f"{self.beton.path} has samples 0 to {self.beton.num_samples - 1}; asked for "
                 f"{ids.min()} to {ids.max()}"
             )
-        if out.shape != (len(ids), *out.shape[1:3], 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
+        return ids
 
     def _boxes(self, ids: NDArray[np.int64], crop: CropLaw) -> NDArray[np.int32]:
-        heights, widths = self._heights[ids], self._widths[ids]
+        heights, widths = self._columns["heights"][ids], self._columns["widths"][ids]
         boxes = np.ascontiguousarray(crop.boxes(ids, heights, widths), np.int32)
         top, left, height, width = (boxes[:, column] for column in (TOP, LEFT, HEIGHT, WIDTH))
         outside = (top < 0) | (left < 0) | (top + height > heights) | (left + width > widths)
         if (outside | (height < 1) | (width < 1)).any():
-            # OpenCV would end the process.
             raise ValueError(f"{crop} cuts outside the image")
         return boxes
 
-    def _decode_slice(
-        self,
-        ids: NDArray[np.int64],
-        boxes: NDArray[np.int32],
-        start: int,
-        stop: int,
-        out: NDArray[np.uint8],
-        status: NDArray[np.uint8],
-    ) -> None:
-        handle, scratch = self._of_this_thread()
-        decode_slice(
-            self._memory,
-            self.beton.images,
-            self.beton.sizes,
-            ids,
-            boxes,
-            start,
-            stop,
-            handle.address,
-            scratch,
-            out,
-            status,
-        )
+    def _submit(
+        self, task: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64]
+    ) -> list[Future[None]]:
+        step = max(1, -(-len(rows) // (self.workers * _SLICES_PER_THREAD)))
+        return [self._threads.submit(task, rows[start : start + step]) for start in range(0, len(rows), step)]
 
-    def _of_this_thread(self) -> tuple[JpegHandle, NDArray[np.uint8]]:
-        if not hasattr(self._local, "handle"):
-            self._local.handle = JpegHandle()
-            self._local.scratch = np.empty(self._scratch_bytes, np.uint8)
-        return self._local.handle, self._local.scratch
+    def _finish(self, work: list[Future[None]]) -> None:
+        # All of it, also when one part fails: none may still write to the batch when this returns.
+        wait(work)
+        for part in work:
+            part.result()
+        self._mapping.check()
 
-    def _refuse(self, sample: int, status: int) -> None:
+    def _sound(
+        self, ids: NDArray[np.int64], rows: NDArray[np.int64], status: NDArray[np.uint8]
+    ) -> NDArray[np.int64]:
+        """Those of the rows whose records are what was written, as far as that is to be verified now."""
+        checksums = self.beton.checksums
+        if checksums is None or self._verify == "never":
+            return rows
+        unknown = rows if self._verify == "always" else rows[~self._verified[ids[rows]]]
+        for row in unknown:
+            start, size = int(self._columns["offsets"][ids[row]]), int(self._columns["sizes"][ids[row]])
+            same = crc32(self.memory[start : start + size]) == checksums[ids[row]]
+            self._verified[ids[row]] = same
+            if not same:
+                status[row] = BAD_CHECKSUM
+        return rows[status[rows] != BAD_CHECKSUM] if len(unknown) else rows
+
+    def _workspace(self) -> Workspace:
+        if not hasattr(self._local, "workspace"):
+            self._local.workspace = Workspace(self._native)
+        workspace: Workspace = self._local.workspace
+        return workspace
+
+    def _bad(self, ids: NDArray[np.int64], status: NDArray[np.uint8]) -> list[Bad]:
+        return [
+            Bad(int(row), self._message(int(ids[row]), int(status[row])))
+            for row in np.flatnonzero(status != OK)
+        ]
+
+    def _message(self, sample: int, status: int) -> str:
         reason = REASONS[status]
         if status == BAD_JPEG:
-            reason += f" ({self._decoder_message(sample)})"
+            reason += f" ({self._jpeg_message(sample)})"
         manifest = self.beton.manifest
         name = f" ({manifest.ids[sample]})" if manifest else ""
-        raise UserError(
-            f"{self.beton.path}: sample {sample}{name} can't be used: {reason}; write the file again from "
-            "its source"
+        return (
+            f"{self.beton.path}: sample {sample}{name} can't be used: {reason}; write the file again from its "
+            "source, or leave such samples out with --data.corrupt=skip"
         )
 
-    def _decoder_message(self, sample: int) -> str:
+    def _jpeg_message(self, sample: int) -> str:
         """Decode the sample once more, alone and in this thread, for libjpeg-turbo's own words on it."""
-        handle, scratch = JpegHandle(), np.empty(self._scratch_bytes, np.uint8)
-        # One pixel is asked for, since OpenCV ends the process over a crop of none.
-        ids, boxes = np.array([sample], np.int64), np.array([[0, 0, 1, 1, 0]], np.int32)
-        out, status = np.empty((1, 1, 1, 3), np.uint8), np.empty(1, np.uint8)
-        arguments: tuple[Any, ...] = (self._memory, self.beton.images, self.beton.sizes, ids, boxes, 0, 1)
-        decode_slice(*arguments, handle.address, scratch, out, status)
-        return handle.last_error()
+        workspace = Workspace(self._native)
+        height, width = (int(self._columns[name][sample]) for name in ("heights", "widths"))
+        batch = DecodeBatch(
+            memory=self.memory,
+            **{name: column[sample : sample + 1] for name, column in self._columns.items()},
+            boxes=np.array([[0, 0, height, width, 0]], np.int32),
+            out=np.empty((1, 8, 8, 3), np.uint8),
+            status=np.empty(1, np.uint8),
+        )
+        DECODERS[int(self._modes[sample])](batch, np.zeros(1, np.int64), workspace)
+        return workspace.jpeg_message()
 
     def close(self) -> None:
         """End the threads; work in progress is finished first."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._mapping.close()

@@ -13,7 +13,7 @@ on the half-size axes of chroma planes and after a JPEG's DCT-scaled decode):
     support = max(1, step)
     centre  = start + (x + 0.5) * step
     first   = max(low, floor(centre - support + 0.5)),  last = min(high, floor(centre + support + 0.5))
-    weight of pixel p in first..last-1 = max(0, 1 - |p + 0.5 - centre| / support), divided by their sum
+    weight of pixel p in first..last-1 = max(0, 1 - |p + 0.5 - centre| * (1 / support)), times 1 / (their sum)
 """
 
 import numpy as np
@@ -42,13 +42,15 @@ def fill_taps(
     resolution = len(firsts)
     step = extent / resolution
     support = max(1.0, step)
+    per_pixel = 1.0 / support
     for x in range(resolution):
         centre = start + (x + 0.5) * step
         first = max(low, int(np.floor(centre - support + 0.5)))
         count = min(high, int(np.floor(centre + support + 0.5))) - first
         total = 0.0
         for k in range(count):
-            total += max(0.0, 1.0 - abs(first + k + 0.5 - centre) / support)
+            total += max(0.0, 1.0 - abs(first + k + 0.5 - centre) * per_pixel)
+        share = 1.0 / total
         for k in range(count):
-            weights[x, k] = max(0.0, 1.0 - abs(first + k + 0.5 - centre) / support) / total
+            weights[x, k] = max(0.0, 1.0 - abs(first + k + 0.5 - centre) * per_pixel) * share
         firsts[x], counts[x] = first, count

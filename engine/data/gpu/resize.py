@@ -33,7 +33,7 @@ def finish_packed(
     checked. Raises ValueError for wrong ones.
     """
     device = buffer.device
-    _check(buffer, geometry, mode, mean, inverse_std)
+    _check(buffer, geometry, mode, resolution, mean, inverse_std)
     out = torch.empty(
         (len(geometry), 3, resolution, resolution), dtype=dtype, device=device, memory_format=memory_format
     )
@@ -71,10 +71,17 @@ def _why_not_triton(device: torch.device) -> str:
 
 
 def _check(
-    buffer: torch.Tensor, geometry: torch.Tensor, mode: int, mean: torch.Tensor, inverse_std: torch.Tensor
+    buffer: torch.Tensor,
+    geometry: torch.Tensor,
+    mode: int,
+    resolution: int,
+    mean: torch.Tensor,
+    inverse_std: torch.Tensor,
 ) -> None:
     if mode not in (MODE_YUV420, MODE_RAW):
         raise ValueError(f"crops of storage mode {mode} can't be finished")
+    if resolution < 1:
+        raise ValueError(f"resolution {resolution}")
     wanted = {
         "buffer": (buffer, torch.uint8, (buffer.numel(),)),
         "geometry": (geometry, torch.int64, (len(geometry), GEOMETRY_COLUMNS)),

@@ -150,50 +150,59 @@ def _plane_mean(
 ) -> tl.tensor:
     """The law for a tile of a plane of full (SCALE 1) or half (2) size: weighted mean over rows, then columns."""
     unit = SCALE * resolution
-    first_row, row_count, row_distance = _axis(y, top, height, resolution, SCALE)
-    first_column, column_count, column_distance = _axis(x, left, width, resolution, SCALE)
+    first_row, row_count, row_distance, row_total = _axis(y, top, height, resolution, SCALE)
+    first_column, column_count, column_distance, column_total = _axis(x, left, width, resolution, SCALE)
     row_reach, column_reach = 2 * tl.maximum(unit, height), 2 * tl.maximum(unit, width)
+    first = first_row * pitch + first_column * step
     total = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
-    weights = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
+    # The pointer that moves from tap to tap is a scalar, and each pixel's place after it stays.
     for across in range((column_reach + unit - 1) // unit):
-        in_columns = across < column_count
-        column_weight = _weight(column_distance, across, unit, column_reach, in_columns)
-        column_total = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
-        row_weights = tl.zeros([y.shape[0], 1], tl.float32)
+        column_weight = _weight(column_distance, across, column_count, unit, column_reach)
+        combined = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
+        tap = plane
         for down in range((row_reach + unit - 1) // unit):
-            in_rows = down < row_count
-            row_weight = _weight(row_distance, down, unit, row_reach, in_rows)
-            at = (first_row + down) * pitch + (first_column + across) * step
-            value = tl.load(plane + at, mask=in_rows & in_columns, other=0)
-            column_total += row_weight * value.to(tl.float32)
-            row_weights += row_weight
-        total += column_weight * column_total
-        weights += column_weight * row_weights
-    return tl.div_rn(total, weights)
+            row_weight = _weight(row_distance, down, row_count, unit, row_reach)
+            # Where the mask leaves the value open, a weight is 0.
+            value = tl.load(tap + first, mask=(down < row_count) & (across < column_count))
+            # Whole numbers below 2^24: fused or not, nothing is rounded.
+            combined = tl.fma(row_weight, value.to(tl.float32), combined)
+            tap += pitch
+        total += column_weight * combined
+        plane += step
+    return tl.div_rn(total, row_total * column_total)
 
 
 @triton.jit
 def _axis(
     output: tl.tensor, start: tl.tensor, extent: tl.tensor, resolution: tl.tensor, SCALE: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor]:
-    """For each output pixel: the first tap, how many follow with it, the first's distance from the centre."""
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """For each output pixel: first tap, how many taps, the first's distance from the centre, sum of weights."""
     unit = SCALE * resolution
     low, high = start // SCALE, (start + extent + SCALE - 1) // SCALE
     centre = 2 * resolution * start + (2 * output + 1) * extent
     reach = 2 * tl.maximum(unit, extent)
     # Division here rounds towards zero; where that is not downwards, `low` is the greater anyway.
     first = tl.maximum((centre - reach + unit) // (2 * unit), low)
-    last = tl.minimum((centre + reach + unit) // (2 * unit), high)
-    return first, last - first, ((2 * first + 1) * unit - centre).to(tl.float32)
+    distance = ((2 * first + 1) * unit - centre).to(tl.float32)
+    # From here in float32, which is quicker: a quotient rounded to the wrong side of a whole number adds or drops
+    # a tap of weight 0, or takes one at the centre for one before it, and neither shows in the sum.
+    inverse = 1.0 / (2 * unit).to(tl.float32)
+    count = tl.minimum(tl.floor((reach - distance) * inverse) + 1.0, (high - first).to(tl.float32))
+    # The sum of reach - |distance| over all taps, of which `before` lie before the centre.
+    before = tl.minimum(tl.maximum(tl.ceil(-distance * inverse), 0.0), count)
+    sum_before = before * (distance + unit * (before - 1.0))
+    sum_all = count * (distance + unit * (count - 1.0))
+    total = count * reach + 2.0 * sum_before - sum_all
+    return first, count.to(tl.int32), distance, total
 
 
 @triton.jit
 def _weight(
-    distance: tl.tensor, tap: tl.tensor, unit: tl.tensor, reach: tl.tensor, inside: tl.tensor
+    distance: tl.tensor, tap: tl.tensor, count: tl.tensor, unit: tl.tensor, reach: tl.tensor
 ) -> tl.tensor:
-    """The triangle's height over a tap, times 2 x unit: a whole number."""
+    """The triangle's height over a tap, times 2 x unit: a whole number. 0 from tap `count` on."""
     height = reach.to(tl.float32) - tl.abs(distance + (2 * unit * tap).to(tl.float32))
-    return tl.where(inside, tl.maximum(height, 0.0), 0.0)
+    return tl.where(tap < count, height, 0.0)
 
 
 @triton.jit

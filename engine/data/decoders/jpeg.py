@@ -1,0 +1,26 @@
+"""JPEG -> crop -> resized RGB: ffcv's RGBImageField in its JPEG mode.
+
+In C (native/jpeg.c) only the crop's rows and columns are decoded. Without that library the whole image is, by
+libjpeg-turbo's own interface, at the same DCT scale and to the same pixels.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.decoders.batch import DecodeBatch
+from engine.data.decoders.workspace import Workspace
+
+
+def decode(batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
+    """Fill batch.out and batch.status for these rows."""
+    if workspace.library and workspace.library.has_jpeg:
+        workspace.library.decode("jpeg", batch, rows, workspace.address)
+        return
+    # Imported late: it opens ffcv's library.
+    from engine.data.decoders.jpeg_whole import decode_whole
+
+    pixels = int((batch.heights[rows] * batch.widths[rows]).max(initial=1))
+    decode_whole(
+        *(batch.memory, batch.offsets, batch.sizes, batch.heights, batch.widths, batch.boxes),
+        *(batch.out, batch.status, rows, workspace.turbojpeg(), workspace.scratch(3 * pixels)),
+    )
