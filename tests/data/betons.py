@@ -61,11 +61,20 @@ def shorten(beton: Beton, sample: int, size: int) -> Beton:
 
 def drop_checksums(path: Path) -> None:
     """Make the file one without checksums, as stock ffcv's are, so that damage to its tables goes unnoticed."""
+    _drop_part(path, layout.CHECKSUMS_PLACE)
+
+
+def drop_manifest(path: Path) -> None:
+    """Make the file one without class names and settings, as stock ffcv's are."""
+    _drop_part(path, layout.MANIFEST_PLACE)
+
+
+def _drop_part(path: Path, place: int) -> None:
     inside = layout.FIELD.fields
     assert inside is not None
     label_field = layout.HEADER.itemsize + layout.FIELD.itemsize
     with open(path, "r+b") as file:
-        file.seek(label_field + inside["arguments"][1] + layout.CHECKSUMS_PLACE)
+        file.seek(label_field + inside["arguments"][1] + place)
         file.write(bytes(layout.PART.itemsize))
 
 

@@ -14,7 +14,7 @@ from engine.data import layout
 from engine.data.beton import Beton, open_beton
 from engine.data.convert import convert
 from engine.errors import UserError
-from tests.data.betons import drop_checksums
+from tests.data.betons import drop_checksums, drop_manifest
 
 _FIELDS_START = layout.HEADER.itemsize
 _SAMPLES_START = _FIELDS_START + 2 * layout.FIELD.itemsize
@@ -292,7 +292,7 @@ def test_a_page_size_that_no_writer_takes(beton: Path, page_size: int) -> None:
 def test_a_label_beyond_any_class_list(beton: Path) -> None:
     # Without a manifest the largest label says how many classes there are.
     drop_checksums(beton)
-    _part(beton, layout.MANIFEST_PLACE).view(np.uint8)[:] = 0
+    drop_manifest(beton)
     _samples(beton)["f1"][9] = 2**62
     _refused(beton, "sample 9 has a label beyond any class list")
 
