@@ -37,6 +37,8 @@ def finish_packed(
     out = torch.empty(
         (len(geometry), 3, resolution, resolution), dtype=dtype, device=device, memory_format=memory_format
     )
+    if len(geometry) == 0:
+        return out
     if _why_not_triton(device):
         torch_resize.resize(buffer, geometry, mode, mean, inverse_std, out)
         return out

@@ -47,8 +47,6 @@ def resize(
     """Fill `out` (n, 3, resolution, resolution); the arguments are those of gpu.resize.finish_packed."""
     count, _, resolution, _ = out.shape
     tiles_down, tiles_across = -(-resolution // _BLOCK_ROWS), -(-resolution // _BLOCK_COLUMNS)
-    if count == 0:
-        return
     _resize_tile[(count * tiles_down * tiles_across,)](
         buffer,
         geometry,
