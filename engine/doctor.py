@@ -139,6 +139,21 @@ def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterab
         yield Finding("ok", "ffcv's C library loads and decodes a JPEG")
 
 
+def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
+    """The C decoders are built and load; without them decoding is done in numba, several times slower."""
+    from engine.data.decoders.native.build import library_path
+    from engine.data.decoders.native.library import describe
+
+    what = (find or describe)()
+    advice = "run `python -m engine build` (needs gcc and libjpeg-turbo's headers, Debian's libjpeg-dev)"
+    if what:
+        complete = "without JPEG" not in what
+        yield Finding("ok" if complete else "warn", f"C decoders: {what}", "" if complete else advice)
+    else:
+        state = "do not load" if library_path().exists() else "are not built"
+        yield Finding("warn", f"the C decoders {state}: decoding is done in numba, slower", advice)
+
+
 def _first_computation(index: int) -> str:
     """What goes wrong in a first small computation on a device, or ""."""
     import torch
@@ -264,7 +279,7 @@ def check_open_files(soft: int | None = None) -> Iterable[Finding]:
 
 
 Check = Callable[[], Iterable[Finding]]
-CHECKS: list[Check] = [check_python, check_packages, check_cuda, check_ffcv]
+CHECKS: list[Check] = [check_python, check_packages, check_cuda, check_ffcv, check_decoders]
 CHECKS += [check_cores, check_shared_memory, check_disk, check_open_files]
 
 

@@ -77,8 +77,9 @@ missing_packages() {
     if command -v pkg-config >/dev/null; then
         pkg-config --exists libturbojpeg || packages+=(libturbojpeg0-dev)
         pkg-config --exists opencv4 || packages+=(libopencv-dev)
+        pkg-config --exists libjpeg || packages+=(libjpeg-dev)
     else
-        packages+=(pkg-config libturbojpeg0-dev libopencv-dev)
+        packages+=(pkg-config libturbojpeg0-dev libopencv-dev libjpeg-dev)
     fi
     # A private uv needs a Python that can make a venv; building ffcv needs the headers of the Python it is built for.
     # A system's Python outside 3.11 to 3.13 is no use for the latter: uv will fetch one, headers included.
@@ -246,9 +247,24 @@ install_environment() {
     say "ready: $("$venv/bin/python" -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)')"
 }
 
+# ---- the C decoders -------------------------------------------------------------------------------------------------
+
+# Named by a fingerprint of their sources, as engine/data/decoders/native/build.py names them.
+decoders_built() {
+    local native=engine/data/decoders/native
+    [ -e "$native/libengine-$(uname -m)-$(cat $native/*.[ch] | sha256sum | cut -c1-12).so" ]
+}
+
+build_decoders() {
+    decoders_built && return 0
+    say "building the C decoders"
+    "$venv/bin/python" -m engine build >>"$log" 2>&1 || say "could not build them: decoding goes on in numba, slower
+setup: ($(tail -n 1 "$log"))"
+}
+
 if [ "$purpose" = setup ]; then rm -f .tools/tried-*; fi
 wished=$(wished_packages)
-if satisfied && [ -z "$wished" ]; then exit 0; fi
+if satisfied && decoders_built && [ -z "$wished" ]; then exit 0; fi
 
 mkdir -p .tools
 exec 9>.tools/lock
@@ -257,6 +273,7 @@ if command -v flock >/dev/null && ! flock -n 9; then
     flock 9
 fi
 : >"$log"
-if ! satisfied; then install_system_packages; fi
+if ! satisfied || ! decoders_built; then install_system_packages; fi
 if [ -n "$wished" ]; then install_wished_packages "$wished"; fi
 if ! satisfied; then install_environment; fi
+build_decoders

@@ -59,6 +59,22 @@ class DataConfig:
         low=8,
         high=2**20,
     )
+    decoder: str = option(
+        "auto",
+        "cpu: images are decoded and resized on the CPU; packed: just the crops' bytes are copied to the device, "
+        "which does the rest (raw and yuv420 files); auto: packed where a GPU can, else cpu",
+        choices=("auto", "cpu", "packed"),
+    )
+    verify: str = option(
+        "first-epoch",
+        "when an image's checksum is compared, in files that have them; first-epoch: when a process first uses it",
+        choices=("first-epoch", "always", "never"),
+    )
+    corrupt: str = option(
+        "stop",
+        "a corrupt image ends the run (stop), or is left out of its batch, named and counted (skip)",
+        choices=("stop", "skip"),
+    )
     pin_cores: bool = option(
         True,
         "several processes on a host keep to cores of their own, near their GPU; false: the system decides",

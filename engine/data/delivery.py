@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data.beton import Beton
 from engine.data.crops import CropLaw
 from engine.data.decoders.native.library import library
 from engine.data.decoders.pool import Bad, DecodePool
@@ -141,10 +140,3 @@ def choose_delivery(
     if wanted == "packed" or (wanted == "auto" and device.type == "cuda" and storage in _PACKABLE):
         return Packed(pool, normalisation, device)
     return Decoded(pool, normalisation)
-
-
-def storage_advice(beton: Beton, device: torch.device) -> str:
-    """What would make loading faster on this device, in one line; empty where nothing would."""
-    if device.type != "cuda" or beton.storage in _PACKABLE:
-        return ""
-    return "a GPU can finish yuv420 images itself, which takes far fewer cores: --output.format=yuv420"

@@ -14,7 +14,6 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton import Beton
 from engine.data.crops import CropLaw
-from engine.data.decoders.pool import Bad, DecodePool, Verify
+from engine.data.decoders.pool import Bad, DecodePool
 from engine.data.delivery import MEAN, STD, choose_delivery
 from engine.data.order import Windows
 from engine.data.read_ahead import ReadAhead
@@ -62,7 +61,7 @@ class Loader:
 
     `decoder` is auto, cpu or packed (delivery.py); `verify` says when checksums are compared (pool.py). A sample that
     can't be used ends the iteration with a UserError (`corrupt="stop"`), or is left out of its batch
-    (`corrupt="skip"`): `skipped` says which and why, `skips` counts each time. `wait_seconds` adds up the time the
+    (`corrupt="skip"`): `skips` counts each time, `new_skips` says which and why. `wait_seconds` adds up the time the
     consumer stood still for data. With `in_memory` the whole file is read into the system's page cache in the
     background. Use it as a context manager, or call `close()`: it owns threads.
     """
@@ -78,16 +77,17 @@ class Loader:
         in_memory: bool = True,
         batches_ahead: int = 3,
         decoder: str = "auto",
-        verify: Verify = "first-epoch",
-        corrupt: Literal["stop", "skip"] = "stop",
+        verify: str = "first-epoch",
+        corrupt: str = "stop",
     ) -> None:
         if batches_ahead < 0:
             raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
         self.device = device
         self.wait_seconds = 0.0
-        self.skipped: dict[int, str] = {}
         self.skips = 0
+        self._skipped: dict[int, str] = {}
+        self._told = 0
         self._corrupt = corrupt
         self._owned = ExitStack()
         self._pool = DecodePool(beton, workers, verify)
@@ -135,6 +135,12 @@ class Loader:
                 slot = self._next_slot(producer)
                 yield HostBatch(slot.pixels, slot.geometry, slot.labels, slot.ids)
                 producer.give_back(slot)
+
+    def new_skips(self) -> list[str]:
+        """A line for each sample left out for the first time since this was last asked."""
+        lines = list(self._skipped.values())[self._told :]
+        self._told += len(lines)
+        return lines
 
     def state_dict(self) -> dict[str, int]:
         """How far the present iteration, or the last one, has come."""
@@ -195,7 +201,8 @@ class Loader:
         if not len(rows):
             raise UserError(f"{bad[0].message}; no sample of its batch of {len(ids)} can be used")
         self._delivery.keep(slot, rows)
-        self.skipped.update({int(ids[sample.row]): sample.message for sample in bad})
+        for sample in bad:
+            self._skipped.setdefault(int(ids[sample.row]), sample.message)
         self.skips += len(bad)
         return ids[rows]
 

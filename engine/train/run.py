@@ -104,6 +104,8 @@ class Run:
                 entry["val_seconds"] = time.perf_counter() - begin
                 entry["val_resolution"] = self.config.validation.resolution
                 self.elapsed = time.perf_counter() - started
+                for line in [*trainer.loader.new_skips(), *self.validator.loader.new_skips()]:
+                    print(f"note: left out: {line}", flush=True)
                 record.epoch({**entry, **accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
                 if self.ranks.main:
                     resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
@@ -149,8 +151,17 @@ class Run:
             channels_last=self.config.training.channels_last,
             workers=self.config.data.num_workers or self.ranks.cores(),
             in_memory=self._reads_ahead(beton, training=training),
+            decoder=self.config.data.decoder,
+            verify=self.config.data.verify,
+            corrupt=self.config.data.corrupt,
         )
-        return self._owned.enter_context(loader)
+        self._owned.enter_context(loader)
+        if self.ranks.main:
+            name, detail = loader.decoder
+            print(f"{beton.path}: {name}: {detail}", flush=True)
+            if beton.checksums is None and self.config.data.verify != "never":
+                print(f"note: {beton.path} has no checksums: only damage that decoding notices is found")
+        return loader
 
     def _reads_ahead(self, beton: Beton, *, training: bool) -> bool:
         """Whether this rank is to bring the whole file into memory; says so where memory is too small."""

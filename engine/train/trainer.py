@@ -66,7 +66,7 @@ class Trainer:
         epochs = self.config.training.epochs
         resolution = resolution_at(self.config.resolution, epoch, epochs)
         bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
-        waited, started = self.loader.wait_seconds, time.perf_counter()
+        waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
         loss_sum = torch.zeros((), device=self.ranks.device)
         lr_peak = 0.0
         self.model.train()
@@ -77,12 +77,14 @@ class Trainer:
                 loss_sum += self._step(batches, lr)
                 bar.update(self.plan.global_batch)
         batches_done = self.steps_per_epoch * self.plan.accumulation * self.ranks.world
-        train_loss = float(self.ranks.sum(loss_sum)) / batches_done
+        skipped = torch.tensor(float(self.loader.skips - skips), device=self.ranks.device)
+        sums = self.ranks.sum(torch.stack([loss_sum, skipped])).tolist()
+        train_loss, left_out = sums[0] / batches_done, int(sums[1])
         seconds, waited = time.perf_counter() - started, self.loader.wait_seconds - waited
         if not math.isfinite(train_loss):
             advice = f"lower lr.lr (it is {self.config.lr.lr:g})"
             raise UserError(f"epoch {epoch + 1}: the training loss became {train_loss}: {advice}")
-        images = self.steps_per_epoch * self.plan.global_batch
+        images = self.steps_per_epoch * self.plan.global_batch - left_out
         return {
             "epoch": epoch + 1,
             "epochs": epochs,
@@ -91,6 +93,7 @@ class Trainer:
             "lr_peak": lr_peak,
             "resolution": resolution,
             "images": images,
+            "skipped": left_out,
             "images_per_second": images / seconds,
             "data_wait_seconds": waited,
             "compute_seconds": seconds - waited,

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ from engine.data.mapping import Mapping
 
 # Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long.
 _SLICES_PER_THREAD = 4
-
-Verify = Literal["first-epoch", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class DecodePool:
     """
 
     def __init__(
-        self, beton: Beton, workers: int, verify: Verify = "first-epoch", portable: bool = False
+        self, beton: Beton, workers: int, verify: str = "first-epoch", portable: bool = False
     ) -> None:
         self.beton, self.workers = beton, workers
         self._native = None if portable else library()

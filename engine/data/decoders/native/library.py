@@ -90,3 +90,12 @@ def library() -> Library | None:
     except OSError:
         # Built against a libjpeg-turbo that is gone. The doctor says so; decoding goes on in numba.
         return None
+
+
+def describe() -> str:
+    """The library in words; empty where there is none."""
+    found = library()
+    if found is None:
+        return ""
+    parts = ["AVX2" if found.use_avx2(True) else "no AVX2", "JPEG" if found.has_jpeg else "without JPEG"]
+    return ", ".join(parts)
