@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,15 +202,29 @@ def test_no_size_is_compiled_into_the_triton_kernel() -> None:
     assert baked == ["buffer", "geometry", "mean", "inverse_std", "out"]
 
 
+def finished(
+    crops: PackedCrops, resolution: int, device: str, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """The normalised batch, made on `device`."""
+    return finish_packed(
+        crops.buffer.to(device),
+        crops.geometry.to(device),
+        crops.mode,
+        resolution,
+        MEAN.to(device),
+        INVERSE_STD.to(device),
+        dtype,
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("resolution", "longest"), [(1, 8), (33, 90), (128, 400), (224, 300)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_gpu_gives_what_the_cpu_gives(mode: int, resolution: int, longest: int, dtype: torch.dtype) -> None:
     crops = random_crops(mode, 40, longest)
-    arguments = (crops.buffer, crops.geometry, mode, resolution, MEAN, INVERSE_STD, dtype)
-    here = finish_packed(*arguments)
-    there = finish_packed(*(a.cuda() if isinstance(a, torch.Tensor) else a for a in arguments))
+    here = finished(crops, resolution, "cpu", dtype)
+    there = finished(crops, resolution, "cuda", dtype)
     assert there.dtype == dtype
     assert there.is_contiguous(memory_format=torch.channels_last)
     difference = (here.float() - there.cpu().float()).abs() / INVERSE_STD.view(3, 1, 1)
@@ -239,7 +254,6 @@ def test_a_new_resolution_or_batch_size_compiles_nothing(
     crops = random_crops(layout.MODE_YUV420, 40, 100)
     compiled = []
     for count, resolution in ((40, 128), (40, 224), (1, 1), (17, 161), (16, 16)):
-        moved = (t.cuda() for t in (crops.buffer, crops.geometry[:count]))
-        finish_packed(*moved, crops.mode, resolution, MEAN.cuda(), INVERSE_STD.cuda())
+        finished(replace(crops, geometry=crops.geometry[:count]), resolution, "cuda")
         compiled.append(len(list(tmp_path.rglob("*.cubin"))))
     assert compiled == [compiled[0]] * 5
