@@ -20,7 +20,7 @@ def main() -> int:
     from engine.train.run import Run
 
     with (
-        process_group(config.training.device) as ranks,
+        process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
         Run(config, ranks) as run,
         RunRecord.open(config, recipe, writes=ranks.main) as record,
     ):

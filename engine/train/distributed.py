@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from engine.errors import UserError
+from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
 
 # A rank that waits this long for the others gives up; torchrun ends a job whose rank died long before.
 _TIMEOUT = timedelta(minutes=10)
@@ -24,6 +25,8 @@ class Ranks:
     local_rank: int
     local_world: int
     device: torch.device
+    share: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
+    """The cores that are this process's own among the run's processes on this host."""
 
     @property
     def main(self) -> bool:
@@ -31,8 +34,8 @@ class Ranks:
         return self.rank == 0
 
     def cores(self) -> int:
-        """This process's share of the cores it may run on, at least 1."""
-        return max(1, len(os.sched_getaffinity(0)) // self.local_world)
+        """How many cores are this process's own, at least 1."""
+        return len(self.share)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of `values` over all ranks, on every rank."""
@@ -47,21 +50,26 @@ class Ranks:
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[Ranks]:
+def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     """This process's place; joins the others on entry and leaves them on exit. `device` is auto, cpu or cuda.
 
-    When another rank fails, this one ends with a single line that says so.
+    With `pin_cores` the processes of a host keep to their shares of its cores; torch's threads are as many as
+    the share has cores either way. When another rank fails, this one ends with a single line that says so.
     """
     ranks = _place(device)
-    # numba and torch would each take all cores in every process.
-    torch.set_num_threads(ranks.cores())
     if ranks.world == 1:
+        torch.set_num_threads(ranks.cores())
         yield ranks
         return
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
     device_id = ranks.device if backend == "nccl" else None
     dist.init_process_group(backend, timeout=_TIMEOUT, device_id=device_id)
     try:
+        ranks = replace(ranks, share=_take_share(ranks))
+        if pin_cores:
+            pin(ranks.share)
+        # Each process would take all cores.
+        torch.set_num_threads(ranks.cores())
         yield ranks
     except RuntimeError as error:
         if _peer_is_gone(error):
@@ -70,6 +78,13 @@ def process_group(device: str) -> Iterator[Ranks]:
     else:
         # After an error the others may be gone, and waiting for them would hang.
         dist.destroy_process_group()
+
+
+def _take_share(ranks: Ranks) -> frozenset[int]:
+    """This process's part of the host's cores, which all ranks agree on."""
+    seats: list[Seat] = [seat_of(ranks.device)] * ranks.world
+    dist.all_gather_object(seats, seats[ranks.rank])
+    return share_of_cores(ranks.rank, seats, read_nodes())
 
 
 def _place(device: str) -> Ranks:

@@ -1,0 +1,108 @@
+"""The cores of a host, shared out among the processes of a run on it.
+
+Left to itself, every process would take all cores for its threads, and the system would move them between
+sockets. Each keeps to a share of its own instead: equal, disjoint, next to each other and near its GPU. What
+the user or the scheduler has allowed a process (taskset, SLURM's binding, a container's cpuset) is all that is
+shared out, and only among the processes with the very same cores: those that were bound apart stay so.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from engine.errors import UserError
+
+_SYSTEM, _PCI = Path("/sys/devices/system"), Path("/sys/bus/pci/devices")
+
+
+class Seat(NamedTuple):
+    """Where a process runs, as it tells the others."""
+
+    host: str
+    cores: frozenset[int]
+    gpu_node: int | None
+    """NUMA node of its GPU; None without a GPU, and where the system does not say."""
+
+
+def seat_of(device: torch.device, pci: Path = _PCI) -> Seat:
+    """This process's seat, as it is now, with `device` as its GPU."""
+    cores = frozenset(os.sched_getaffinity(0))
+    return Seat(os.uname().nodename, cores, _gpu_node(device, pci) if device.type == "cuda" else None)
+
+
+def share_of_cores(rank: int, seats: Sequence[Seat], nodes: Mapping[int, Sequence[int]]) -> frozenset[int]:
+    """The cores for the process of this rank, at least one; `seats` are all ranks', `nodes` those of its host.
+
+    The processes that have the same cores take equal parts, in the order of their GPUs' nodes and the nodes'
+    cores. So a part crosses nodes only where they can't be divided evenly, and no core is left unused.
+    """
+    own = seats[rank]
+    sharers = [other for other, seat in enumerate(seats) if (seat.host, seat.cores) == (own.host, own.cores)]
+    near = {other: node for other in sharers if (node := seats[other].gpu_node) is not None}
+    if len(near) == len(sharers):
+        sharers.sort(key=near.__getitem__)
+    cores = [core for node in sorted(nodes) for core in nodes[node] if core in own.cores]
+    cores += sorted(own.cores.difference(cores))
+    part = sharers.index(rank)
+    start, stop = (len(cores) * edge // len(sharers) for edge in (part, part + 1))
+    # Fewer cores than processes: some share one.
+    return frozenset(cores[start : max(stop, start + 1)])
+
+
+def read_nodes(system: Path = _SYSTEM) -> dict[int, list[int]]:
+    """The cores of each NUMA node of this host, both halves of a hyper-threaded core next to each other.
+
+    Empty where the system does not say.
+    """
+    nodes = {}
+    for folder in (system / "node").glob("node[0-9]*"):
+        cores = _parse_list((folder / "cpulist").read_text())
+        nodes[int(folder.name.removeprefix("node"))] = sorted(
+            cores, key=lambda core: (_first_sibling(system, core), core)
+        )
+    return nodes
+
+
+def pin(cores: frozenset[int]) -> None:
+    """Keep this process's threads, those it has and those it will start, to these cores."""
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            # One may have ended meanwhile.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep to cores {sorted(cores)}: {error}; pass --data.pin_cores=false"
+        ) from None
+
+
+def _first_sibling(system: Path, core: int) -> int:
+    path = system / "cpu" / f"cpu{core}" / "topology" / "thread_siblings_list"
+    return min(_parse_list(path.read_text())) if path.is_file() else core
+
+
+def _parse_list(text: str) -> list[int]:
+    """Linux's list format: "0-3,8" is 0, 1, 2, 3, 8."""
+    ranges = (part.split("-") for part in re.findall(r"[\d-]+", text))
+    return [core for ends in ranges for core in range(int(ends[0]), int(ends[-1]) + 1)]
+
+
+def _gpu_node(device: torch.device, pci: Path) -> int | None:
+    properties = torch.cuda.get_device_properties(device)
+    # torch 2.7 has no PCI address yet.
+    if not hasattr(properties, "pci_domain_id"):
+        return None
+    return node_of_pci(properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id, pci)
+
+
+def node_of_pci(domain: int, bus: int, device: int, pci: Path = _PCI) -> int | None:
+    """The NUMA node of a PCI device; None where the system does not say."""
+    path = pci / f"{domain:04x}:{bus:02x}:{device:02x}.0" / "numa_node"
+    node = int(path.read_text()) if path.is_file() else -1
+    # The kernel's own word for "none" is -1.
+    return node if node >= 0 else None
