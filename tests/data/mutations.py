@@ -11,7 +11,13 @@ from engine.data import layout
 _MOST_DAMAGES = 3
 _NO_END = 2**62
 _FIELDS_START = layout.HEADER.itemsize
-_SAMPLES_START = _FIELDS_START + 2 * layout.FIELD.itemsize
+_SECOND_FIELD = _FIELDS_START + layout.FIELD.itemsize
+_SAMPLES_START = _SECOND_FIELD + layout.FIELD.itemsize
+_ENTRY = layout.ALLOCATION.itemsize
+
+
+Number = tuple[int, int]
+"""Offset in the file and bytes of a number."""
 
 
 class Anatomy:
@@ -26,14 +32,18 @@ class Anatomy:
         self.head = range(_SAMPLES_START + samples * sample.itemsize)
         self.records = range(int(table["ptr"].min()), int((table["ptr"] + table["size"]).max()))
         self.tail = range(self.records.stop, len(good))
-        self.numbers = [
-            *_numbers(layout.HEADER, 0),
-            *_numbers(_ARGUMENTS, _FIELDS_START),
-            *_numbers(_ARGUMENTS, _FIELDS_START + layout.FIELD.itemsize),
-            *(n for i in range(samples) for n in _numbers(sample, _SAMPLES_START + i * sample.itemsize)),
-            *(n for i in range(samples) for n in _numbers(layout.ALLOCATION, table_start + i * 24)),
-        ]
-        """Offset and bytes of every number in the header, the descriptors and both tables."""
+
+        entries = [list(_numbers(sample, _SAMPLES_START + i * sample.itemsize)) for i in range(samples)]
+        places = [list(_numbers(layout.ALLOCATION, table_start + i * _ENTRY)) for i in range(samples)]
+        self.numbers: dict[str, list[Number]] = {
+            "header": list(_numbers(layout.HEADER, 0)),
+            "fields": [*_numbers(_ARGUMENTS, _FIELDS_START), *_numbers(_ARGUMENTS, _SECOND_FIELD)],
+            "images": [number for entry in entries for number in entry[:-1]],
+            "labels": [entry[-1] for entry in entries],
+            "table": [number for place in places for number in place],
+        }
+        self.pointers = [(entry[-2], place[1]) for entry, place in zip(entries, places, strict=True)]
+        """Where a record begins, as its image's metadata and as the allocation table say."""
 
 
 # What a descriptor's bytes may mean: its type, then either the record of a YUV 4:2:0 field or two parts.
@@ -46,7 +56,7 @@ _ARGUMENTS = np.dtype(
 )
 
 
-def _numbers(dtype: np.dtype[np.void], offset: int) -> Iterator[tuple[int, int]]:
+def _numbers(dtype: np.dtype[np.void], offset: int) -> Iterator[Number]:
     assert dtype.fields is not None
     for inner, place, *_ in dtype.fields.values():
         if inner.fields is None:
@@ -67,26 +77,31 @@ def write_pieces(path: Path, pieces: Pieces) -> int:
 
 
 def damaged(good: bytes) -> st.SearchStrategy[Pieces]:
-    """Copies of the file with one to three damages, each of any kind."""
+    """Copies of the file with one to three damages; one in five has another length besides."""
     anatomy = Anatomy(good)
     places = st.one_of(*(st.sampled_from(part) for part in (anatomy.head, anatomy.records, anatomy.tail)))
+    number = st.one_of(*(st.sampled_from(group) for group in anatomy.numbers.values()))
+    value = _values([len(good), anatomy.head.stop, anatomy.records.start, anatomy.tail.start])
     damage = st.one_of(
         _flipped(places),
         _overrun(places),
-        _renumbered(anatomy, len(good)),
-        _swapped(anatomy),
-        _resized(places),
+        _renumbered(number, value),
+        _copied(number),
+        _moved(anatomy, value),
     )
-    return st.lists(damage, min_size=1, max_size=_MOST_DAMAGES).map(lambda all_of: _apply(good, all_of))
+    damages = st.lists(damage, min_size=1, max_size=_MOST_DAMAGES)
+    resized = st.tuples(damages, _resized(places)).map(lambda both: [*both[0], both[1]])
+    return st.one_of(damages, damages, damages, damages, resized).map(lambda all_of: _apply(good, all_of))
 
 
-# A damage is what takes the place of the bytes from `start` to `stop`; a range is bytes of the good file.
-Damage = tuple[int, int, bytes | range]
+# What takes the place of the bytes from `start` to `stop`; a range is bytes of the good file.
+Change = tuple[int, int, bytes | range]
+Damage = list[Change]
 
 
 def _apply(good: bytes, damages: list[Damage]) -> Pieces:
     pieces = [memoryview(good)]
-    for start, stop, new in damages:
+    for start, stop, new in (change for damage in damages for change in damage):
         inserted = memoryview(good)[new.start : new.stop] if isinstance(new, range) else memoryview(new)
         pieces = [*_cut(pieces, 0, start), inserted, *_cut(pieces, stop, _NO_END)]
     return pieces
@@ -101,43 +116,51 @@ def _cut(pieces: Pieces, start: int, stop: int) -> Iterator[memoryview]:
 
 def _flipped(places: st.SearchStrategy[int]) -> st.SearchStrategy[Damage]:
     """One byte is another."""
-    return st.builds(lambda place, byte: (place, place + 1, bytes([byte])), places, st.integers(0, 255))
+    return st.builds(lambda place, byte: [(place, place + 1, bytes([byte]))], places, st.integers(0, 255))
 
 
 def _overrun(places: st.SearchStrategy[int]) -> st.SearchStrategy[Damage]:
-    """A run of bytes, up to a disk's block, is zeros, ones, text or noise."""
-    short = st.binary(min_size=1, max_size=64)
-    block = st.builds(
-        lambda byte, size: bytes([byte]) * size, st.sampled_from([0, 255, 32]), st.integers(1, 4096)
-    )
-    return st.builds(lambda place, new: (place, place + len(new), new), places, short | block)
+    """A run of bytes, up to a disk's block, is zeros, ones, spaces or noise."""
+    noise = st.binary(min_size=1, max_size=64)
+    byte = st.sampled_from([b"\0", b"\xff", b" "])
+    block = st.builds(lambda byte, size: byte * size, byte, st.integers(1, 4096))
+    return st.builds(lambda place, new: [(place, place + len(new), new)], places, noise | block)
 
 
-def _renumbered(anatomy: Anatomy, size: int) -> st.SearchStrategy[Damage]:
-    """A number is an extreme one, one near the file's size, or any."""
-    powers = [
-        2**bits + extra for bits in (0, 1, 8, 15, 16, 21, 31, 32, 40, 62, 63, 64) for extra in (-1, 0, 1)
-    ]
-    ends = [end + extra for end in (size, anatomy.tail.start, anatomy.head.stop) for extra in (-1, 0, 1)]
-    values = st.sampled_from(powers + ends) | st.integers(0, 100) | st.integers(0, 2**64 - 1)
-
-    def write(number: tuple[int, int], value: int) -> Damage:
-        offset, width = number
-        return offset, offset + width, (value % 2 ** (8 * width)).to_bytes(width, "little")
-
-    return st.builds(write, st.sampled_from(anatomy.numbers), values)
+def _values(places: list[int]) -> st.SearchStrategy[int]:
+    """Extreme numbers, those about these places in the file, small ones and any."""
+    powers = [2**bits for bits in (0, 8, 15, 16, 20, 21, 31, 32, 40, 62, 63, 64)]
+    edges = st.sampled_from([edge + extra for edge in powers + places for extra in (-1, 0, 1)])
+    return edges | st.integers(0, 100) | st.integers(0, 2**64 - 1)
 
 
-def _swapped(anatomy: Anatomy) -> st.SearchStrategy[Damage]:
+def _write(number: Number, value: int) -> Change:
+    offset, width = number
+    return offset, offset + width, (value % 2 ** (8 * width)).to_bytes(width, "little")
+
+
+def _renumbered(
+    number: st.SearchStrategy[Number], value: st.SearchStrategy[int]
+) -> st.SearchStrategy[Damage]:
+    """A number is another one."""
+    return st.builds(lambda number, value: [_write(number, value)], number, value)
+
+
+def _copied(number: st.SearchStrategy[Number]) -> st.SearchStrategy[Damage]:
     """A number has the bytes of another one of the file."""
-    number = st.sampled_from(anatomy.numbers)
-    return st.builds(lambda to, of: (to[0], to[0] + to[1], range(of[0], of[0] + to[1])), number, number)
+    return st.builds(lambda to, of: [(to[0], to[0] + to[1], range(of[0], of[0] + to[1]))], number, number)
+
+
+def _moved(anatomy: Anatomy, value: st.SearchStrategy[int]) -> st.SearchStrategy[Damage]:
+    """Both tables agree that a record lies elsewhere."""
+    pointers = st.sampled_from(anatomy.pointers)
+    return st.builds(lambda both, value: [_write(number, value) for number in both], pointers, value)
 
 
 def _resized(places: st.SearchStrategy[int]) -> st.SearchStrategy[Damage]:
     """Cut short, or bytes are lost or added amid it or at its end."""
-    cut = st.builds(lambda place: (place, _NO_END, b""), places)
-    lost = st.builds(lambda place, count: (place, place + count, b""), places, st.integers(1, 5000))
-    added = st.builds(lambda place, new: (place, place, new), places, st.binary(min_size=1, max_size=64))
-    extended = st.builds(lambda count: (2**62, _NO_END, bytes(count)), st.integers(1, 5000))
-    return cut | lost | added | extended
+    cut = st.builds(lambda place: [(place, _NO_END, b"")], places)
+    lost = st.builds(lambda place, count: [(place, place + count, b"")], places, st.integers(1, 5000))
+    added = st.builds(lambda place, new: [(place, place, new)], places, st.binary(min_size=1, max_size=64))
+    extended = st.builds(lambda count: [(_NO_END, _NO_END, bytes(count))], st.integers(1, 5000))
+    return st.one_of(cut, lost, added, extended)

@@ -16,7 +16,7 @@ from tests.data.betons import drop_checksums, drop_manifest, write_pixels
 from tests.data.conftest import photo
 from tests.data.mutations import Anatomy, Pieces, damaged, write_pieces
 
-_EXAMPLES = 1000
+_EXAMPLES = 750
 
 
 @contextmanager
@@ -93,12 +93,16 @@ def test_a_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, ba
 def test_the_damages_know_the_file(tmp_path: Path) -> None:
     path = write_pixels(tmp_path, [photo(12, 20)] * 2, "yuv420")
     anatomy, beton = Anatomy(path.read_bytes()), open_beton(path)
-    numbers = dict(anatomy.numbers)
+    numbers = dict(number for group in anatomy.numbers.values() for number in group)
     assert anatomy.head.stop <= anatomy.records.start == beton.images["data_ptr"][0]
     assert len(anatomy.records) == beton.sizes.sum()
     assert anatomy.tail.stop == path.stat().st_size
     good = path.read_bytes()
     places = {int.from_bytes(good[at : at + width], "little"): width for at, width in numbers.items()}
     assert places[int(beton.images["data_ptr"][1])] == 8
+    starts = [
+        [int.from_bytes(good[at : at + size], "little") for at, size in both] for both in anatomy.pointers
+    ]
+    assert starts == [[pointer, pointer] for pointer in beton.images["data_ptr"].tolist()]
     assert places[int.from_bytes(layout.CHECKSUMS_MAGIC, "little")] == 8
     assert places[int.from_bytes(layout.YUV420_MAGIC, "little")] == 8
