@@ -66,7 +66,7 @@ class Decoded:
 
     def __init__(self, pool: DecodePool, normalisation: _Normalisation) -> None:
         self._pool, self._normalisation = pool, normalisation
-        self.name = pool.beton.storage
+        self.name: str = pool.beton.storage
         native = library()
         in_c = native is not None and (native.has_jpeg or "jpeg" not in self.name)
         self.detail = "decoded on the CPU in " + (

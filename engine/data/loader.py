@@ -211,18 +211,19 @@ class Loader:
             # What `finish` makes is a copy, so the slot is free as soon as it exists.
             images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
             return Batch(images, slot.labels, slot.ids)
-        held = [tensor for tensor in (slot.labels, slot.pixels, slot.geometry) if tensor is not None]
         with torch.cuda.stream(self._copy_stream):
-            labels, *content = (tensor.to(self.device, non_blocking=True) for tensor in held)
+            pixels = slot.pixels.to(self.device, non_blocking=True)
+            labels = slot.labels.to(self.device, non_blocking=True)
+            geometry = None if slot.geometry is None else slot.geometry.to(self.device, non_blocking=True)
             # blocking: the producer sleeps on it rather than spin on a core that could decode.
             slot.copied = torch.cuda.Event(blocking=True)
             slot.copied.record(self._copy_stream)
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._copy_stream)
         # They were allocated on the copy stream but are read on this one.
-        for tensor in (labels, *content):
-            tensor.record_stream(current)
-        pixels, geometry = (*content, None)[:2]
+        for tensor in (pixels, labels, geometry):
+            if tensor is not None:
+                tensor.record_stream(current)
         return Batch(self._delivery.finish(pixels, geometry, slot.resolution), labels, slot.ids)
 
     def close(self) -> None:
