@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.errors import UserError
 from engine.inspect import main
+from tests.data.betons import drop_checksums, write_pixels
 from tests.shapes import CLASSES, write_betons
 
 
@@ -30,3 +32,15 @@ def test_a_file_that_was_cut_short_is_refused(train: Path, tmp_path: Path) -> No
     os.truncate(cut, cut.stat().st_size - 100)
     with pytest.raises(UserError, match=r"cut\.beton"):
         main([str(cut)])
+
+
+def test_storage_and_checksums_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pixels(tmp_path, [np.zeros((20, 30, 3), np.uint8)] * 4, "yuv420")
+    for checksums in ("one for each image", "none"):
+        capsys.readouterr()
+        assert main([str(path)]) == 0
+        said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        assert said["images"] == "4 (4 YUV 4:2:0)"
+        assert said["record"] == "900 to 900 bytes, median 900"
+        assert said["checksums"] == checksums
+        drop_checksums(path)
