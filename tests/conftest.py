@@ -1,5 +1,6 @@
-"""What all tests share: the `gpu` marker's rule, and the real images that lie beside a checkout."""
+"""What all tests share: the `gpu` marker's rule, and the real images that lie beside a checkout, unpacked once."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,43 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real images here: {folder} does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def photos(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """488 ImageNet photos as an image folder of four made-up classes: 391 in train/, each fifth in val/."""
+    folder = tmp_path_factory.mktemp("photos")
+    with _archive(shared_data / "imagenet-photos.tar") as tar:
+        for index, member in enumerate(member for member in tar if member.isfile()):
+            split = "val" if index % 5 == 4 else "train"
+            _unpack(tar, member, folder / split / f"class{index % 4}" / Path(member.name).name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar10(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-10's first 60 images of each class in train/<class>/ and 20 in test/<class>/, JPEGs of 32 x 32."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    left: dict[str, int] = {}
+    with _archive(shared_data / "cifar10-jpeg.tgz") as tar:
+        for member in tar:
+            group = str(Path(member.name).parent)
+            if member.isfile() and left.setdefault(group, 60 if group.startswith("train") else 20):
+                left[group] -= 1
+                _unpack(tar, member, folder / member.name)
+            if len(left) == 20 and not any(left.values()):
+                break
+    return folder
+
+
+def _archive(path: Path) -> tarfile.TarFile:
+    if not path.is_file():
+        pytest.skip(f"no real images here: {path} does not exist")
+    return tarfile.open(path)
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:
+    content = tar.extractfile(member)
+    assert content is not None
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(content.read())

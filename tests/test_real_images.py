@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,6 @@ def _run(script: str, *options: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module")
-def cifar10(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 training and 20 test images of each of CIFAR-10's classes, as train/<class>/ and test/<class>/."""
-    folder = tmp_path_factory.mktemp("cifar10")
-    wanted = {"train": 60, "test": 20}
-    with tarfile.open(shared_data / "cifar10-jpeg.tgz") as tar:
-        taken: dict[str, int] = {}
-        for member in tar:
-            parts = Path(member.name).parts
-            if not member.isfile() or len(parts) != 3:
-                continue
-            group = str(Path(*parts[:2]))
-            taken[group] = taken.get(group, 0) + 1
-            if taken[group] <= wanted[parts[0]]:
-                tar.extract(member, folder, filter="data")
-    return folder
-
-
 @pytest.mark.slow
 def test_cifar10_converts_and_trains_through_the_two_scripts(cifar10: Path, tmp_path: Path) -> None:
     source = [f"--source.path={cifar10}", "--source.val_folder=test", f"--output.folder={tmp_path}"]
@@ -48,21 +29,6 @@ def test_cifar10_converts_and_trains_through_the_two_scripts(cifar10: Path, tmp_
     (start,), (result,) = log_of(folder, "start"), log_of(folder, "result")
     assert (start["num_train"], start["num_val"], start["num_classes"]) == (600, 200, 10)
     assert result["top1"] > 0.15, "ten classes, 600 images, 4 epochs: above chance is all to expect"
-
-
-@pytest.fixture(scope="module")
-def photos(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 488 photos, four classes of 122 by their place in the list; a fifth of each is for validation."""
-    folder = tmp_path_factory.mktemp("photos")
-    with tarfile.open(shared_data / "imagenet-photos.tar") as tar:
-        for index, member in enumerate(member for member in tar if member.isfile()):
-            data = tar.extractfile(member)
-            assert data is not None
-            split = "val" if index % 5 == 4 else "train"
-            path = folder / split / f"class{index % 4}" / Path(member.name).name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data.read())
-    return folder
 
 
 @pytest.mark.slow
