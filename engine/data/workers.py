@@ -68,11 +68,20 @@ def _run(pool: ProcessPoolExecutor, tasks: Iterator[Task], most: int) -> Iterato
 @contextlib.contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
     """Processes and threads started here never see Ctrl-C: this thread alone answers it, after the block."""
+    # What is started inherits the mask. Here the mask is not enough: a thread of NumPy's may take the signal,
+    # and Python would still answer it in this thread, amid the start.
+    held: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    in_main = threading.current_thread() is threading.main_thread()
+    answer = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if in_main else None
     try:
         yield
     finally:
+        if in_main:
+            signal.signal(signal.SIGINT, answer)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _start_worker() -> None:
