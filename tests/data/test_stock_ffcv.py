@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.data import layout
 from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.data.yuv420 import encode_yuv420, fit
@@ -62,6 +63,12 @@ for number, order in enumerate(([0, 1], [1, 0])):
         folder / f"stock-{number}.beton", dict(fields[k] for k in order), num_workers=2, page_size=2**21
     )
     writer.from_indexed_dataset(Images(order), chunksize=5)
+
+# As ffcv-imagenet's write_imagenet.py calls it, in its two ways.
+for mode in ("smart", "proportion"):
+    image = RGBImageField(write_mode=mode, max_resolution=20, compress_probability=0.5, jpeg_quality=90)
+    writer = DatasetWriter(folder / f"imagenet-{mode}.beton", {"image": image, "label": IntField()}, num_workers=2)
+    writer.from_indexed_dataset(Images([0, 1]), chunksize=5)
 """
 
 # Stock ffcv with our field: loads FOLDER/ours-yuv420.beton in three ways, writes FOLDER/stock-yuv420.beton.
@@ -211,6 +218,18 @@ def test_files_of_stock_ffcv_open(stock: Path, number: int) -> None:
         record = memory[start : start + int(beton.sizes[index])]
         assert len(record) == (index + 1) * 7 * 3
         assert (record == index).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "storage"), [("smart", "raw"), ("proportion", "proportion")])
+def test_files_of_ffcv_imagenet_open(stock: Path, mode: str, storage: str) -> None:
+    beton = open_beton(stock / f"imagenet-{mode}.beton")
+    assert (beton.storage, beton.manifest, beton.checksums) == (storage, None, None)
+    assert beton.labels.tolist() == [i % 4 for i in range(30)]
+    assert beton.images["height"].tolist() == [min(i + 1, 20) for i in range(30)]
+    assert beton.page_size == 2**23
+    is_jpeg = [record(beton, sample).startswith(b"\xff\xd8") for sample in range(30)]
+    np.testing.assert_array_equal(is_jpeg, beton.images["mode"] == layout.MODE_JPEG)
 
 
 @pytest.mark.slow
