@@ -124,7 +124,8 @@ class Trainer:
             max_aspect=law.max_aspect,
             flip=law.flip,
         )
-        return self.loader.batches(ids.reshape(-1, self.plan.device_batch), resolution, crop)
+        batches = ids.reshape(-1, self.plan.device_batch)
+        return self.loader.batches(batches, resolution, crop, windows)
 
     def _windows(self, epoch: int) -> Windows | None:
         """The epoch in page-wise order; None where the order is random."""
