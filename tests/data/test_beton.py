@@ -1,5 +1,6 @@
 """A .beton that was cut short, damaged or is none at all is one line, never a crash in a decoder."""
 
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
-from engine.data.beton import Beton, open_beton
+from engine.data.beton import Beton, _read_bytes, open_beton
 from engine.data.convert import convert
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, drop_manifest
@@ -124,6 +125,11 @@ def test_a_file_that_was_cut_short(beton: Path, share: float) -> None:
     with open(beton, "r+b") as file:
         file.truncate(int(size * share))
     _refused(beton, "cut short")
+
+
+def test_a_file_that_shrinks_while_it_is_read() -> None:
+    with pytest.raises(UserError, match=r"x\.beton became shorter while it was read"):
+        _read_bytes(Path("x.beton"), io.BytesIO(bytes(100)), 90, 11)
 
 
 @pytest.mark.parametrize("missing", [1, 24, 24 * 39])
