@@ -101,13 +101,13 @@ class WindowReader:
         """Until there is a window to release or one to read; False when the reader was closed."""
         with self._changed:
             self._changed.wait_for(
-                lambda: (
-                    self._stopping
-                    or released < self._first
-                    or window <= min(self._last + 1, len(self._spans) - 1)
-                )
+                lambda: self._stopping or released < self._first or window < self._wanted()
             )
             return not self._stopping
+
+    def _wanted(self) -> int:
+        """How many windows are to be read by now: those in use, or the one in use and the next."""
+        return min(max(self._last, self._first + 1) + 1, len(self._spans))
 
     def _read(self, window: int) -> None:
         spans, asked = self._spans[window].tolist(), 0

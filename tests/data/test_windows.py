@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from mmap import PAGESIZE
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ class File:
         """For each window the share of its bytes that is in memory."""
         pages = resident(self.memory)
         inside = [
-            np.concatenate([pages[-(-start // 4096) : stop // 4096] for start, stop in spans])
+            np.concatenate([pages[-(-start // PAGESIZE) : stop // PAGESIZE] for start, stop in spans])
             for spans in self.windows.spans
         ]
         return np.array([part.mean() for part in inside])
@@ -234,7 +235,7 @@ def test_a_file_of_stock_ffcv_is_read_in_page_order(tmp_path: Path) -> None:
             for sample in windows.order[start:stop]:
                 begin, size = int(pointers[sample]), int(beton.sizes[sample])
                 assert (memory[begin : begin + size] == sample).all()
-                assert resident(memory)[begin // 4096 : (begin + size - 1) // 4096 + 1].all()
+                assert resident(memory)[begin // PAGESIZE : (begin + size - 1) // PAGESIZE + 1].all()
 
 
 def test_the_epoch_of_a_single_window_needs_no_next(file: File) -> None:
