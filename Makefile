@@ -34,18 +34,25 @@ lint: ## style, format, types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: ## one benchmark on this machine (STAGE=loader, AGAINST=peer, DATA=images), recorded under benchmarks/results/
+bench: ## one benchmark on this machine (STAGE=loader|memory|startup|..., AGAINST=peer, DATA=images), recorded under benchmarks/results/
 	$(call setup_for,bench)
 	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data $(DATA)) \
 		--json $(call results,$(STAGE)_$(shell nproc)-cores)
 
+gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
+
+# Each part goes on where the one before failed, so that a machine lent for minutes gives all that it can.
 gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/results/
 	$(call setup_for,gpu)
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
 		"make gpu: torch sees no CUDA device here; `$(PYTHON) -m engine doctor` says why")'
-	$(PYTHON) -m pytest -m gpu || [ $$? -eq 5 ] # 5: no test is marked gpu
-	$(PYTHON) -m benchmarks loader --device cuda --scale 0.35 --seconds 1.5 $(if $(DATA),--data $(DATA)) --json \
-		$(call results,loader_$(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--'))
+	@failed=; \
+	$(PYTHON) -m pytest -m gpu || [ $$? -eq 5 ] || failed="$$failed tests"; \
+	$(PYTHON) -m benchmarks resize --json $(call results,resize_$(gpu_name)) || failed="$$failed resize"; \
+	$(PYTHON) -m benchmarks loader --form cuda --ours jpeg,yuv420-packed --resolution 128,224 --scale 0.35 \
+		--seconds 1 --images 20000 $(if $(DATA),--data $(DATA)) --json $(call results,loader_$(gpu_name)) \
+		|| failed="$$failed loader"; \
+	[ -z "$$failed" ] || { echo "make gpu: failed:$$failed"; exit 1; }
 
 lock: ## pin anew after a change of dependencies in pyproject.toml (UPGRADE=1: to the newest)
 	scripts/lock.sh

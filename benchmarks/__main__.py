@@ -9,6 +9,11 @@ from engine.registry import nearest
 # stage: (module:function, what it measures). The function takes the remaining arguments, returns the exit code.
 STAGES: dict[str, tuple[str, str]] = {
     "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
+    "memory": ("benchmarks.bench_memory:main", "memory that a loader takes for itself"),
+    "startup": (
+        "benchmarks.bench_startup:main",
+        "seconds to the first batch: cold, second start, new resolution",
+    ),
 }
 
 

@@ -1,105 +1,76 @@
 """`python -m benchmarks loader`: images per second from a .beton to ready batches, our Loader against others'.
 
-Both sides read the same file, crop by the same law, flip, and end in the same normalised tensors, with the
-same batch size on the same cores. Exit code 1: a comparison failed, or `--against self` found a difference.
+Both sides get the same images, crop by the same law, flip, and resize, with the same batch size on the same
+cores, in turns; the files they read may store the images in different ways. Exit code 1: a comparison
+failed, or `--against self` found a difference.
 """
 
 import argparse
 import itertools
-import json
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
-from benchmarks.images import Images, prepare
-from benchmarks.method import LEAST_ROUNDS, compare, failed, figures
-from benchmarks.peers import OURS, PEERS, find_peer
-from benchmarks.peers.base import Task
-from benchmarks.table import Record, page, table
-from benchmarks.worker import ContenderError, Worker
+from benchmarks import options as opt
+from benchmarks import page_cache
+from benchmarks.case import Case
+from benchmarks.first_epoch import FirstEpochs
+from benchmarks.images import Images
+from benchmarks.method import LEAST_BATCHES, Timed, compare, failed, figures
+from benchmarks.recording import context, save
+from benchmarks.sizing import gather
+from benchmarks.table import Record, table
+from benchmarks.worker import UNTIMED_BATCHES, ContenderError, Worker
 from engine.errors import UserError
-from engine.files import atomic_write
-from engine.report.machine import machine, revision, versions
+from engine.report.machine import machine
 
-_FORM = {
-    "cpu": "float32, normalised, NCHW in channels_last memory, on the host",
-    "cuda": "float16, normalised, NCHW in channels_last memory, on the GPU",
+_COMPARED_IMAGES = 64
+
+_CACHES = {
+    "warm": "the file lies in memory and each side has read the images before, as in a run's later epochs",
+    "first": "the file lies in memory, but each round is a new process that reads each image for the first time",
+    "cold": "as first, and the file is on the disk alone when a round begins",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One comparison that is to be made."""
-
-    peer: str
-    cores: int
-    resolution: int
-    min_scale: float
-
-    @property
-    def storage(self) -> str:
-        """How its images are stored, which is also the name of our side."""
-        return find_peer(self.peer).storage
-
-    def __str__(self) -> str:
-        cores = f"{self.cores} core{'s' if self.cores > 1 else ''}"
-        return (
-            f"{self.storage} against {self.peer}, {self.resolution} px, scale {self.min_scale:g}-1, {cores}"
-        )
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print the table, and write the records as asked for."""
     options = _parse(argv)
-    if options.device == "cuda" and not _cuda_present():
-        print("skipped: no CUDA device")
+    if opt.gpu_is_missing(options.form):
         return 0
     cases = _cases(options)
-    context = _context(options)
-    storages = sorted({case.storage for case in cases})
-    images = {storage: prepare(options.data, storage, options.images) for storage in storages}
-    for known in images.values():
-        print(f"data: {known.identity}", flush=True)
+    shared = context()
+    images = gather({storage for case in cases for storage in case.storages}, options.data, options.images)
     records: list[Record] = []
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
-        measured = _measure(case, images[case.storage], options)
-        records.append(_record(case, context, images[case.storage], measured))
-        # After each one, so that an interrupted run leaves what it has measured.
-        if options.json:
-            _write(options.json, "".join(json.dumps(record) + "\n" for record in records))
-            _write(options.json.with_suffix(".md"), page(records))
+        measured = _measure(case, images, options)
+        records.append({**case.record("loader", "images_per_second", images, measured), **shared})
+        save(options.json, records)
     print(f"\n{table(records)}")
     return 0 if all(map(_passed, records)) else 1
 
 
-def _measure(case: Case, images: Images, options: argparse.Namespace) -> dict[str, Any]:
-    task = Task(
-        beton=images.beton,
-        num_samples=images.num_samples,
-        resolution=case.resolution,
-        scale=(case.min_scale, 1.0),
-        batch=options.batch,
-        cores=case.cores,
-        device=options.device,
+def _measure(case: Case, images: Mapping[str, Images], options: argparse.Namespace) -> Record:
+    compared = partial(
+        compare,
+        rounds=options.rounds,
+        seconds=options.seconds,
+        longest=_longest(case, images),
+        compared_images=min(_COMPARED_IMAGES, *(known.num_samples for known in images.values())),
+        tell=lambda word: print(f" {word}", end="", flush=True),
     )
+    files = [images[storage].beton for storage in case.storages]
     try:
-        with (
-            Worker(case.storage, OURS[case.storage], task) as ours,
-            Worker(case.peer, PEERS[case.peer], task) as peer,
-        ):
-            comparison = compare(
-                ours,
-                peer,
-                rounds=options.rounds,
-                seconds=options.seconds,
-                batch=task.batch,
-                images=task.num_samples,
-                tell=lambda word: print(f" {word}", end="", flush=True),
-            )
+        if case.cache == "warm":
+            for file in files:
+                page_cache.fill(file)
+            with case.open_ours(images) as ours, case.open_peer(images) as peer:
+                comparison = compared(ours, peer)
+        else:
+            openers = partial(case.open_ours, images), partial(case.open_peer, images)
+            comparison = compared(*(_first(case, *side) for side in zip(openers, files, strict=True)))
     except ContenderError as error:
         print(f" failed: {error}", flush=True)
         return failed(str(error))
@@ -108,36 +79,21 @@ def _measure(case: Case, images: Images, options: argparse.Namespace) -> dict[st
     return figures(comparison)
 
 
-def _record(case: Case, context: Record, images: Images, measured: dict[str, Any]) -> Record:
-    """One line of the file, in the format that ENGINEERING.md fixes; further keys follow."""
-    return {
-        "stage": "loader",
-        "ours": case.storage,
-        "peer": case.peer,
-        "resolution": case.resolution,
-        "scale": [case.min_scale, 1.0],
-        "cores": case.cores,
-        "cache": "warm",
-        "metric": "images_per_second",
-        **measured,
-        "data": images.identity,
-        **context,
-    }
+def _first(case: Case, open_worker: Callable[[], Worker], file: Path) -> Timed:
+    prepare = page_cache.fill if case.cache == "first" else page_cache.drop
+    return FirstEpochs(open_worker, partial(prepare, file))
 
 
-def _context(options: argparse.Namespace) -> Record:
-    """What all records of a run share."""
-    source = revision()
-    changed = " with uncommitted changes" if source and source["dirty"] else ""
-    return {
-        "device": options.device,
-        "form": _FORM[options.device],
-        "batch": options.batch,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "revision": source["commit"] + changed if source else "unknown (not a git checkout)",
-    }
+def _longest(case: Case, images: Mapping[str, Images]) -> int:
+    """Batches that a round may have; in a first epoch no image comes twice."""
+    if case.cache == "warm":
+        return sys.maxsize
+    fewest = min(images[storage].num_samples for storage in case.storages)
+    longest = fewest // case.batch - UNTIMED_BATCHES
+    if longest < LEAST_BATCHES:
+        needed = (UNTIMED_BATCHES + LEAST_BATCHES) * case.batch
+        raise UserError(f"--cache {case.cache} needs {needed} images or more, not {fewest}: raise --images")
+    return longest
 
 
 def _passed(record: Record) -> bool:
@@ -147,100 +103,50 @@ def _passed(record: Record) -> bool:
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
-    """Every combination that was asked for. Raises UserError for an unknown peer or cores that aren't there."""
-    for peer in options.against:
-        find_peer(peer)
-    available = machine()["cores"]
-    if max(options.cores) > available:
-        raise UserError(f"--cores {max(options.cores)}: this process may use {available}")
-    combined = itertools.product(options.against, options.cores, options.resolution, options.scale)
-    return [Case(peer=p, cores=c, resolution=r, min_scale=s) for p, c, r, s in combined]
-
-
-def _cuda_present() -> bool:
-    # torch takes seconds to import, and only a GPU run needs it in this process.
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as all commands of the project do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; `{self.prog} --help` tells the options")
+    """Every combination that was asked for."""
+    combined = itertools.product(
+        options.cache, options.pairs, options.cores, options.resolution, options.scale
+    )
+    return [
+        Case(
+            ours=ours,
+            peer=peer,
+            cores=cores,
+            resolution=resolution,
+            min_scale=scale,
+            cache=cache,
+            batch=options.batch,
+            form=options.form,
+        )
+        for cache, (ours, peer), cores, resolution, scale in combined
+    ]
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, checked. Raises UserError, one line, for what can't be used."""
-    parser = _Parser(prog="python -m benchmarks loader", description=__doc__, allow_abbrev=False)
+    parser = opt.stage_parser("loader", __doc__, batch=128)
+    opt.add_images(parser, "enough that they don't fit into the processor's cache")
+    opt.add_form(parser)
     add = parser.add_argument
-    names = ", ".join(sorted(PEERS))
+    resolutions, scales, cores = [128, 160, 192, 224], [0.08, 0.35], sorted({1, machine()["cores"]})
+    caches = "; ".join(f"{name}: {text}" for name, text in _CACHES.items())
+    add("--cache", type=opt.list_of(opt.one_of(*_CACHES)), default=["warm"], help=f"{caches} (default: warm)")
     add(
-        "--against", type=_list_of(str), action="extend", help=f"peers, of: {names} (default: both ffcv ones)"
+        "--resolution",
+        type=opt.list_of(opt.whole(8, 4096)),
+        default=resolutions,
+        help="pixels (default: 128,160,192,224)",
     )
-    add("--data", type=Path, help="folder or tar of images (default: made-up photos)")
-    add("--json", type=Path, metavar="FILE", help="write the records there, and a table beside it as .md")
-    add("--resolution", type=_list_of(_whole(8, 4096)), default=[128, 224], help="pixels (default: 128,224)")
-    add("--scale", type=_list_of(_share), default=[0.08, 0.35], help="least crop areas (default: 0.08,0.35)")
-    add("--cores", type=_list_of(_whole(1, 1024)), default=None, help="cores for each side (default: all)")
-    add("--device", choices=sorted(_FORM), default="cpu", help="where batches end (default: cpu)")
-    add("--batch", type=_whole(1, 65536), default=128, help="images in a batch (default: 128)")
-    add("--rounds", type=_whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)")
+    add("--scale", type=opt.list_of(opt.share), default=scales, help="least crop areas (default: 0.08,0.35)")
+    add(
+        "--cores",
+        type=opt.list_of(opt.whole(1, 1024)),
+        default=cores,
+        help="cores for each side (default: 1 and all)",
+    )
     add("--seconds", type=float, default=3.0, help="length of a round, about (default: 3)")
-    add("--images", type=_whole(1, 10**7), default=512, help="how many images at most (default: 512)")
-    options = parser.parse_args(argv)
-    options.against = options.against or ["ffcv-jpeg", "ffcv-raw"]
-    options.cores = options.cores or [machine()["cores"]]
+    options = opt.parse(parser, argv)
+    opt.check_cores(options.cores)
     if not 0 < options.seconds <= 3600:
         raise UserError(f"--seconds {options.seconds}: give a number above 0, at most 3600")
-    if options.data and not options.data.exists():
-        raise UserError(f"--data {options.data} does not exist: give a folder or a tar of images")
-    if options.json:
-        _check_output(options.json)
     return options
-
-
-def _check_output(path: Path) -> None:
-    """Refuse before the measurement what could not be written after it."""
-    if path.suffix == ".md":
-        raise UserError(f"--json {path}: the table gets that name; give one that ends in .json")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"--json {path} can't be written: give a file in a folder that exists and is yours")
-
-
-def _list_of(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-    """Parses values with commas between them."""
-
-    def parse(text: str) -> list[Any]:
-        return [item(part) for part in text.split(",")]
-
-    # argparse names the type by this in its message.
-    parse.__name__ = getattr(item, "__name__", "value")
-    return parse
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    parse.__name__ = f"whole number from {low} to {high}"
-    return parse
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError
-    return value
-
-
-_share.__name__ = "share above 0, at most 1"

@@ -1,9 +1,12 @@
 """The images that are measured: a user's folder or tar, or made-up photos, as a .beton in the user's cache.
 
-Made once through the engine's own conversion and kept under $XDG_CACHE_HOME (else ~/.cache), so that both
-sides, and every later run, read the very same file.
+Made once through the engine's own conversion and kept under $XDG_CACHE_HOME (else ~/.cache), so that every
+later run reads the very same file. Where more images are wanted than there are, each is written several
+times: as records of its own, since one record read again would come from the processor's cache. In every
+storage the files hold the same images in the same order.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,15 +25,19 @@ from engine import __version__
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
 from engine.data.convert import convert
+from engine.data.progress import human_bytes
 from engine.data.sources.image_folder import EXTENSIONS
 from engine.errors import UserError, describe_os_error
 
 T = TypeVar("T")
 
+# As many as are taken where nobody says, and the most that are made up.
+PHOTOS = 512
 _CLASSES = 8
 _SYNTHETIC_SIZE = (375, 500)
-# Raised with every change of `synthetic_photo`.
+# Raised with every change of `synthetic_photo`, and of how the files are made from the images.
 _SYNTHETIC_VERSION = 1
+_FILE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +46,27 @@ class Images:
 
     beton: Path
     num_samples: int
+    bytes: int
+    """Of all records."""
     identity: str
-    """What a record says of it: origin, count, size, bytes per pixel, checksum."""
+    """What a record says of it: origin, count, storage, size, bytes per pixel, checksum."""
 
 
-def prepare(data: Path | None, storage: str, count: int) -> Images:
-    """At most `count` images of `data` (evenly spaced), or made-up ones without it, stored as `storage`.
+def prepare(data: Path | None, storage: str, count: int | None = None) -> Images:
+    """`count` images stored as `storage`: of `data`, or made-up ones without it; None: a few hundred.
 
-    Raises UserError when `data` holds no images, one can't be used, or the cache can't be written.
+    Evenly spaced ones where there are more, each several times where there are fewer (None: each once). Raises
+    UserError when `data` holds no images, one can't be used, or the cache can't be written.
     """
-    folder = cache_folder() / _key(data, storage, count)
-    beton = folder / "train.beton"
+    beton = cached(data, storage, count)
     if not _is_whole(beton):
-        _build(data, storage, count, folder)
-    return _describe(data, beton)
+        _build(data, storage, count, beton.parent)
+    return _describe(data, storage, beton)
+
+
+def cached(data: Path | None, storage: str, count: int | None) -> Path:
+    """Where `prepare` keeps the file of these arguments, whether or not it is there yet."""
+    return cache_folder() / _key(data, storage, count) / "train.beton"
 
 
 def cache_folder() -> Path:
@@ -78,7 +92,7 @@ def synthetic_photo(seed: int) -> NDArray[np.uint8]:
     return np.clip(128 + 70 * total, 0, 255).astype(np.uint8)
 
 
-def _key(data: Path | None, storage: str, count: int) -> str:
+def _key(data: Path | None, storage: str, count: int | None) -> str:
     """A folder name that changes with whatever changes the file."""
     if data is None:
         origin: object = ["synthetic", _SYNTHETIC_VERSION]
@@ -89,7 +103,8 @@ def _key(data: Path | None, storage: str, count: int) -> str:
         except OSError as error:
             raise describe_os_error(error, data, "read") from None
         origin = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in facts]
-    text = json.dumps([origin, storage, count, __version__])
+    settings = dataclasses.asdict(OutputConfig(format=storage))
+    text = json.dumps([origin, settings, count, __version__, _FILE_VERSION])
     return f"{data.stem if data else 'synthetic'}-{storage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -104,32 +119,40 @@ def _is_whole(beton: Path) -> bool:
     return True
 
 
-def _build(data: Path | None, storage: str, count: int, folder: Path) -> None:
+def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as source:
-            made = 0
-            for name, content in _contents(data, count):
-                # The first of each class are validation too: a conversion wants both, with the same classes.
-                for split in ("train", "val") if made < _CLASSES else ("train",):
-                    path = Path(source, split, f"class{made % _CLASSES}", f"{made:06d}_{name}")
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-                made += 1
-            if not made:
+            photos = []
+            for index, (name, content) in enumerate(_contents(data, count or PHOTOS)):
+                photos.append(Path(source, f"{index:06d}_{name}"))
+                photos[-1].write_bytes(content)
+            if not photos:
                 raise UserError(
                     f"{data} holds no images ({', '.join(EXTENSIONS)}): give a folder or tar of some"
                 )
+            # The first of each class are validation too: a conversion wants both, with the same classes.
+            _link(photos, min(len(photos), _CLASSES), Path(source, "val"))
+            _link(photos, count or len(photos), Path(source, "train"))
             output = OutputConfig(folder=str(folder), format=storage, overwrite=True)
             convert(WriteConfig(source=SourceConfig(path=source), output=output))
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
 
 
+def _link(photos: list[Path], count: int, split: Path) -> None:
+    """A split's folder with `count` names, which lead to the photos over and over."""
+    for number in range(count):
+        repeat, index = divmod(number, len(photos))
+        path = split / f"class{index % _CLASSES}" / f"{repeat:06d}_{photos[index].name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(photos[index])
+
+
 def _contents(data: Path | None, count: int) -> Iterator[tuple[str, bytes]]:
     """File name and bytes of each image that is taken."""
     if data is None:
-        for seed in range(count):
+        for seed in range(min(count, PHOTOS)):
             bgr = cv2.cvtColor(synthetic_photo(seed), cv2.COLOR_RGB2BGR)
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
             yield "synthetic.jpg", jpeg.tobytes()
@@ -162,16 +185,19 @@ def _evenly(items: list[T], count: int) -> list[T]:
     return [items[index * len(items) // kept] for index in range(kept)]
 
 
-def _describe(data: Path | None, path: Path) -> Images:
+def _describe(data: Path | None, storage: str, path: Path) -> Images:
     beton = open_beton(path)
     widths, heights = (beton.images[side].astype(np.int64) for side in ("width", "height"))
-    bytes_per_pixel = float(beton.sizes.sum()) / float((widths * heights).sum())
+    total = int(beton.sizes.sum())
     with open(path, "rb") as file:
-        # Reads the file whole, so that it lies in the page cache from here on: "cache": "warm".
         checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     origin = data.name if data else "synthetic photo-like images, no real ones"
+    assert beton.manifest is not None
+    photos = sum(Path(name).name.startswith(f"{0:06d}_") for name in beton.manifest.ids)
+    repeated = f" repeated to {beton.num_samples:,}" if photos < beton.num_samples else ""
     identity = (
-        f"{origin}: {beton.num_samples} images, {widths.mean():.0f} x {heights.mean():.0f} pixels on average, "
-        f"{bytes_per_pixel:.2f} bytes per pixel, sha256 of the .beton {checksum}"
+        f"{origin}: {photos} images{repeated}, {storage}, {widths.mean():.0f} x {heights.mean():.0f} pixels on "
+        f"average, {total / float((widths * heights).sum()):.2f} bytes per pixel, {human_bytes(total)}, sha256 of "
+        f"the .beton {checksum}"
     )
-    return Images(beton=path, num_samples=beton.num_samples, identity=identity)
+    return Images(beton=path, num_samples=beton.num_samples, bytes=total, identity=identity)

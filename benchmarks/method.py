@@ -10,16 +10,35 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.worker import Round, Worker
+from benchmarks.worker import Round
 
 LEAST_ROUNDS = 5
+LEAST_BATCHES = 4
 _CONFIDENCE = 0.9
-_WARM_UP_BATCHES = 4
-_COMPARED_IMAGES = 64
+_WARM_UPS = 3
+# A round this much longer or shorter than asked for is not worth another warm-up.
+_NEAR_ENOUGH = 1.3
+
+
+class Timed(Protocol):
+    """A side as the comparison sees it: benchmarks.worker.Worker, or one process for each round."""
+
+    def round(self, number: int, batches: int) -> Round:
+        """Time that many batches of the epoch of that number."""
+        ...
+
+    def settings(self) -> str:
+        """How it is set up, in words. Asked for after the rounds."""
+        ...
+
+    def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Images in levels of 0..255, shape (count, 3, resolution, resolution), and labels."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,51 +93,69 @@ def _dropped_each_end(count: int) -> int:
 
 
 def compare(
-    ours: Worker,
-    peer: Worker,
+    ours: Timed,
+    peer: Timed,
     *,
     rounds: int,
     seconds: float,
-    batch: int,
-    images: int,
+    longest: int,
+    compared_images: int,
     tell: Callable[[str], None],
 ) -> Comparison:
     """Warm both up, let them take turns for `rounds` rounds of about `seconds`, and compare their pixels.
 
-    `batch` and `images` are the task's; `tell` gets a word after each pair of rounds.
+    A round has at most `longest` batches. `tell` gets a word after each pair of rounds.
     """
-    settings = ours.settings(), peer.settings()
-    speed = ours.round(0, _WARM_UP_BATCHES).rate
-    batches = max(_WARM_UP_BATCHES, round(seconds * speed / batch))
-    peer.round(0, batches)
+    # The slower side gets fewer batches rather than more time.
+    batches = [_warm_up(side, seconds, longest) for side in (ours, peer)]
     ours_rounds, peer_rounds = [], []
     for number in range(1, rounds + 1):
-        ours_rounds.append(ours.round(number, batches))
-        peer_rounds.append(peer.round(number, batches))
+        ours_rounds.append(ours.round(number, batches[0]))
+        peer_rounds.append(peer.round(number, batches[1]))
         tell(f"{ours_rounds[-1].rate / peer_rounds[-1].rate:.2f}")
     (ours_pixels, ours_labels), (peer_pixels, peer_labels) = (
-        side.centre_crops(min(_COMPARED_IMAGES, images)) for side in (ours, peer)
+        side.centre_crops(compared_images) for side in (ours, peer)
     )
     return Comparison(
         ours=ours_rounds,
         peer=peer_rounds,
-        ours_settings=settings[0],
-        peer_settings=settings[1],
+        ours_settings=ours.settings(),
+        peer_settings=peer.settings(),
         pixel_difference=float(np.abs(ours_pixels - peer_pixels).mean()),
         labels_equal=bool((ours_labels == peer_labels).all()),
     )
 
 
+def _warm_up(side: Timed, seconds: float, longest: int) -> int:
+    """How many batches take about `seconds`; just that many were run last, so the rounds bring no new samples."""
+    batches = min(LEAST_BATCHES, longest)
+    for _ in range(_WARM_UPS - 1):
+        took = side.round(0, batches).seconds
+        wanted = min(longest, max(LEAST_BATCHES, round(batches * seconds / took)))
+        if max(batches / wanted, wanted / batches) <= _NEAR_ENOUGH:
+            return batches
+        batches = wanted
+    side.round(0, batches)
+    return batches
+
+
+def paired(ours: Sequence[float], peer: Sequence[float]) -> dict[str, Any]:
+    """What every record says of the two sides' values, of which the i-th of each were taken in one turn."""
+    ratio = median_interval([a / b for a, b in zip(ours, peer, strict=True)])
+    return {
+        "ours_median": statistics.median(ours),
+        "peer_median": statistics.median(peer),
+        "ratio": {"median": ratio.median, "low": ratio.low, "high": ratio.high},
+        "n": len(ours),
+        "ours_rounds": [float(f"{value:.7g}") for value in ours],
+        "peer_rounds": [float(f"{value:.7g}") for value in peer],
+    }
+
+
 def figures(comparison: Comparison) -> dict[str, Any]:
     """The measured part of a record."""
-    ratio = comparison.ratio
     return {
-        "ours_median": statistics.median(r.rate for r in comparison.ours),
-        "peer_median": statistics.median(r.rate for r in comparison.peer),
-        "ratio": {"median": ratio.median, "low": ratio.low, "high": ratio.high},
-        "n": len(comparison.ours),
-        "ours_rounds": [round(r.rate, 2) for r in comparison.ours],
-        "peer_rounds": [round(r.rate, 2) for r in comparison.peer],
+        **paired([r.rate for r in comparison.ours], [r.rate for r in comparison.peer]),
         "ours_cpu_ms_per_image": _cpu_ms_per_image(comparison.ours),
         "peer_cpu_ms_per_image": _cpu_ms_per_image(comparison.peer),
         "other_cores": round(max(r.other_cores for r in comparison.ours + comparison.peer), 3),

@@ -1,25 +1,92 @@
 """Records as a table that reads well in a terminal and in Markdown."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Record = dict[str, Any]
 
-_HEAD = (
-    *("ours", "peer", "px", "scale", "cores", "ratio [low, high]", "ours img/s", "peer img/s"),
-    *("ours ms/img", "peer ms/img", "pixels differ", "other load"),
-)
-_EXPLANATION = """\
-ratio: ours / peer's images per second, the median of paired rounds and the interval that holds it with at
-least 90% confidence; above 1 ours is faster. ms/img: CPU time of all threads. pixels differ: mean absolute
-difference on the same centre crops, in levels of 0 to 255. other load: the most cores that anything else kept
-busy during a round."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """How one stage's records are shown: further columns (head -> cell), and what they mean."""
+
+    what: dict[str, Callable[[Record], str]]
+    """Beside who: what was measured."""
+    unit: str
+    """Of both sides' values."""
+    digits: int
+    """After the point, in such a value."""
+    more: dict[str, Callable[[Record], str]]
+    """After the values."""
+    explanation: str
+
+
+_PX: dict[str, Callable[[Record], str]] = {"px": lambda r: str(r["resolution"])}
+_SCALE: dict[str, Callable[[Record], str]] = {"scale": lambda r: f"{r['scale'][0]:g}-{r['scale'][1]:g}"}
+_BATCH: dict[str, Callable[[Record], str]] = {"batch": lambda r: str(r["batch"])}
+
+_RATIO = "the median of paired rounds and the interval that holds it with at least 90% confidence"
+
+_LAYOUTS = {
+    "loader": _Layout(
+        what={**_PX, **_SCALE, "cores": lambda r: str(r["cores"]), "cache": lambda r: str(r["cache"])},
+        unit="img/s",
+        digits=0,
+        more={
+            "ours ms/img": lambda r: f"{r['ours_cpu_ms_per_image']:.3f}",
+            "peer ms/img": lambda r: f"{r['peer_cpu_ms_per_image']:.3f}",
+            "pixels differ": lambda r: (
+                f"{r['pixel_difference']:.2f}" + ("" if r["labels_equal"] else ", labels too")
+            ),
+            "other load": lambda r: f"{r['other_cores']:.2f}",
+        },
+        explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. ms/img: CPU time "
+        "of all threads. pixels differ: mean absolute difference on the same centre crops, in levels of 0 to 255. "
+        "other load: the most cores that anything else kept busy during a round. cache: warm, each side has read "
+        "the images before; first, each round is a new process that reads each image for the first time; cold, "
+        "likewise and from the disk.",
+    ),
+    "memory": _Layout(
+        what={**_PX, **_BATCH},
+        unit="MB",
+        digits=0,
+        more={},
+        explanation="MB (10^6 bytes): the most RssAnon + RssShmem that /proc/PID/status showed of the loader's "
+        "process during an epoch's first batches, less what it was after the imports and before the file was "
+        "opened; code compiled since counts, pages of the mapped file don't. ratio: ours / peer's, "
+        f"{_RATIO}; below 1 ours takes less.",
+    ),
+    "startup": _Layout(
+        what={"start": lambda r: str(r["start"]), "since": lambda r: str(r["since"])},
+        unit="s",
+        digits=3,
+        more={},
+        explanation="seconds until the first batch is there. start: cold, with no compiled code kept from before; "
+        "second, with that of an earlier start; new resolution, within a running process. since: the process's "
+        f"start, the end of its imports, or asking for it. ratio: ours / peer's, {_RATIO}; below 1 ours is quicker.",
+    ),
+    "resize": _Layout(
+        what={**_PX, **_SCALE, **_BATCH},
+        unit="img/s",
+        digits=0,
+        more={
+            "pixels differ": lambda r: f"{r['pixel_difference']:.1e}",
+            "at most": lambda r: f"{r['most_pixel_difference']:g}",
+        },
+        explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. pixels differ: mean "
+        "absolute difference to what the CPU decodes, and the largest one, in levels of 0 to 255.",
+    ),
+}
 
 
 def table(records: Sequence[Record]) -> str:
-    """One line for each comparison, columns aligned."""
-    rows = [_HEAD, *(_row(record) for record in records)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    """One line for each comparison, columns aligned; all records are of one stage."""
+    layout = _LAYOUTS[records[0]["stage"]]
+    head = ("ours", "peer", *layout.what, *_value_heads(layout), *layout.more)
+    rows = [head, *(_row(record, layout) for record in records)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
     ]
@@ -32,52 +99,50 @@ def page(records: Sequence[Record]) -> str:
     first = records[0]
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items() if value)
     versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
+    data = [record[key] for record in records for key in ("data", "peer_data") if key in record]
+    forms = [f"batches of {record['batch']}, {record['ours']}: {record['form']}" for record in records]
     facts = [
         f"machine: {machine}",
         f"versions: {versions}",
         f"revision: {first['revision']}",
         f"started: {first['started']}",
-        *(f"data: {data}" for data in dict.fromkeys(record["data"] for record in records)),
-        f"batches of {first['batch']} as {first['form']}; cache {first['cache']}",
+        *(f"data: {identity}" for identity in dict.fromkeys(data)),
+        *dict.fromkeys(forms),
         *(f"{name}: {how}" for name, how in _settings(records).items()),
-        "in turns, each side in a process of its own pinned to the cores, after a warm-up; "
+        "in turns, each side in a process of its own pinned to the cores; "
         f"{max(record['n'] for record in records)} rounds of each",
     ]
     body = "\n".join(f"- {fact}" for fact in facts)
-    return f"# {first['stage']}, {first['device']}\n\n{table(records)}\n\n{_EXPLANATION}\n\n{body}\n"
+    explanation = textwrap.fill(_LAYOUTS[first["stage"]].explanation, 110)
+    return f"# {first['stage']}, {first['device']}\n\n{table(records)}\n\n{explanation}\n\n{body}\n"
+
+
+def _value_heads(layout: _Layout) -> tuple[str, ...]:
+    return ("ratio [low, high]", f"ours {layout.unit}", f"peer {layout.unit}")
 
 
 def _settings(records: Sequence[Record]) -> dict[str, str]:
     found: dict[str, str] = {}
     for record in records:
-        if not record.get("error"):
-            found |= {record["ours"]: record["ours_settings"], record["peer"]: record["peer_settings"]}
+        for side in ("ours", "peer"):
+            if f"{side}_settings" in record:
+                found[record[side]] = record[f"{side}_settings"]
     return found
 
 
-def _row(record: Record) -> tuple[str, ...]:
-    low, high = record["scale"]
-    what = (
-        record["ours"],
-        record["peer"],
-        str(record["resolution"]),
-        f"{low:g}-{high:g}",
-        str(record["cores"]),
-    )
+def _row(record: Record, layout: _Layout) -> tuple[str, ...]:
+    who = (record["ours"], record["peer"], *(cell(record) for cell in layout.what.values()))
     if record.get("error"):
-        return (*what, f"failed: {record['error']}", *[""] * (len(_HEAD) - len(what) - 1))
+        return (*who, f"failed: {record['error']}", "", "", *[""] * len(layout.more))
     ratio = record["ratio"]
     return (
-        *what,
+        *who,
         f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
-        _rate(record["ours_median"], record["ours_rounds"]),
-        _rate(record["peer_median"], record["peer_rounds"]),
-        f"{record['ours_cpu_ms_per_image']:.2f}",
-        f"{record['peer_cpu_ms_per_image']:.2f}",
-        f"{record['pixel_difference']:.2f}" + ("" if record["labels_equal"] else ", labels too"),
-        f"{record['other_cores']:.2f}",
+        _values(record["ours_median"], record["ours_rounds"], layout.digits),
+        _values(record["peer_median"], record["peer_rounds"], layout.digits),
+        *(cell(record) for cell in layout.more.values()),
     )
 
 
-def _rate(median: float, rounds: Sequence[float]) -> str:
-    return f"{median:,.0f} ({min(rounds):,.0f} to {max(rounds):,.0f})"
+def _values(median: float, rounds: Sequence[float], digits: int) -> str:
+    return f"{median:,.{digits}f} ({min(rounds):,.{digits}f} to {max(rounds):,.{digits}f})"

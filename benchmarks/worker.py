@@ -1,7 +1,8 @@
 """One contender in a fresh process: pinned to its cores, told what to do through a pipe, timed inside.
 
 Two contenders can't share a process: ffcv sets torch's and numba's thread counts for all of it and leaves
-threads behind. Between its turns a process sleeps on the pipe.
+threads behind. Between its turns a process sleeps on the pipe. Times that leave the process are those of
+`time.monotonic`, which is the same clock for all processes of the machine.
 """
 
 import multiprocessing
@@ -9,6 +10,7 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -18,13 +20,16 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from benchmarks.peers import Contender, open_side
+from benchmarks.peers import Contender
 from benchmarks.peers.base import Side, Task
 from engine.errors import UserError
 
 # Batches before the clock starts: more than either loader keeps in flight, whose memory is new to each epoch
 # of ffcv and would be paid for once in an epoch of a million images.
 UNTIMED_BATCHES = 6
+
+# Enough for either loader to be under way with the next batches when the first one is taken.
+_FIRST_OF = 4
 
 
 class ContenderError(Exception):
@@ -51,14 +56,30 @@ class Round:
 class Worker:
     """A contender's process, as the measuring process sees it. Use as a context manager."""
 
-    def __init__(self, name: str, contender: Contender, task: Task) -> None:
+    def __init__(
+        self, name: str, contender: Contender, task: Task, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: variables that the process has before the contender is imported."""
         self._name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, contender, task), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, contender, task, dict(environment or {})), daemon=True
+        )
+        self.started = time.monotonic()
         self._process.start()
         # Only the child may hold its end, or its death would go unnoticed here.
         theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def load(self) -> float:
+        """Import the contender without opening a file; returns when that was done."""
+        return float(self._ask("load"))
 
     def settings(self) -> str:
         """How the contender is set up; waits until it is ready."""
@@ -68,6 +89,11 @@ class Worker:
         """Time that many batches of one epoch."""
         result: Round = self._ask("round", number, batches)
         return result
+
+    def first_batch(self, number: int, resolution: int) -> tuple[float, float]:
+        """Start an epoch at that resolution; returns when it was asked for and when its first batch was there."""
+        asked, got = self._ask("first_batch", number, resolution)
+        return asked, got
 
     def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Images in levels of 0..255, shape (count, 3, resolution, resolution), and labels."""
@@ -99,7 +125,7 @@ class Worker:
         self._process.join()
 
 
-def _serve(pipe: Connection, contender: Contender, task: Task) -> None:
+def _serve(pipe: Connection, contender: Contender, task: Task, environment: Mapping[str, str]) -> None:
     """The child's main function: answer questions until the pipe closes."""
     # Ctrl-C reaches the whole group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,6 +133,7 @@ def _serve(pipe: Connection, contender: Contender, task: Task) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
     if task.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.update(environment)
     side: Side | None = None
     while True:
         try:
@@ -114,7 +141,11 @@ def _serve(pipe: Connection, contender: Contender, task: Task) -> None:
         except EOFError:
             return
         try:
-            side = side or open_side(contender, task)
+            if what == "load":
+                contender.load()
+                pipe.send(("answer", time.monotonic()))
+                continue
+            side = side or contender.open_side(task)
             pipe.send(("answer", _ANSWERS[what](side, task, *arguments)))
         except UserError as error:
             pipe.send(("user error", str(error)))
@@ -128,20 +159,30 @@ def _settings(side: Side, task: Task) -> str:
 
 
 def _round(side: Side, task: Task, number: int, batches: int) -> Round:
-    epoch = side.epoch(number, UNTIMED_BATCHES + batches)
+    epoch = side.epoch(number, UNTIMED_BATCHES + batches, task.resolution)
     for _ in range(UNTIMED_BATCHES):
         next(epoch)
     _finish(task)
     busy, cpu, started = _busy_seconds(), time.process_time(), time.perf_counter()
-    images = 0
-    for batch, _labels in epoch:
-        images += len(batch)
+    images = sum(epoch)
     _finish(task)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     if images != batches * task.batch:
         raise RuntimeError(f"{images} images came, not {batches} batches of {task.batch}")
     other = max(0.0, (_busy_seconds() - busy - cpu) / seconds)
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
+
+
+def _first_batch(side: Side, task: Task, number: int, resolution: int) -> tuple[float, float]:
+    asked = time.monotonic()
+    epoch = side.epoch(number, _FIRST_OF, resolution)
+    next(epoch)
+    _finish(task)
+    got = time.monotonic()
+    # To its end: an iteration of ffcv that is left early is never freed.
+    for _ in epoch:
+        pass
+    return asked, got
 
 
 def _finish(task: Task) -> None:
@@ -159,12 +200,12 @@ def _busy_seconds() -> float:
 
 
 def _centre_crops(side: Side, task: Task, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    from engine.data.loader import MEAN, STD
-
-    images, labels = side.centre_crops(count)
-    scale, shift = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (STD, MEAN))
-    levels: NDArray[np.float32] = images.float().cpu().numpy() * scale + shift
-    return levels, labels.cpu().numpy().astype(np.int64)
+    return side.centre_crops(count)
 
 
-_ANSWERS: dict[str, Any] = {"settings": _settings, "round": _round, "centre_crops": _centre_crops}
+_ANSWERS: dict[str, Any] = {
+    "settings": _settings,
+    "round": _round,
+    "first_batch": _first_batch,
+    "centre_crops": _centre_crops,
+}

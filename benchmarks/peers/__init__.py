@@ -5,7 +5,9 @@ and a peer sets its thread counts only where it runs.
 """
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
 from typing import cast
 
 from benchmarks.peers.base import Side, Task
@@ -20,28 +22,84 @@ class Contender:
     storage: str
     """How the images lie in the file that it reads: output.format of write_dataset.py."""
     module: str
-    """Has `open_side(task: Task) -> Side`."""
+    """Has `open_side(task: Task, **options: str) -> Side`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What `open_side` is told beside the task."""
 
+    def load(self) -> ModuleType:
+        """Import the contender, which may take seconds and set thread counts."""
+        return importlib.import_module(self.module)
+
+    def open_side(self, task: Task) -> Side:
+        """Make the contender ready for `task`."""
+        return cast(Side, self.load().open_side(task, **self.options))
+
+
+_STOCK, _OURS = "benchmarks.peers.ffcv_stock", "benchmarks.peers.ours"
 
 OURS = {
-    "jpeg": Contender(storage="jpeg", module="benchmarks.peers.ours"),
-    "raw": Contender(storage="raw", module="benchmarks.peers.ours"),
+    "jpeg": Contender(storage="jpeg", module=_OURS, options={"decoder": "cpu"}),
+    "raw": Contender(storage="raw", module=_OURS, options={"decoder": "cpu"}),
+    "raw-packed": Contender(storage="raw", module=_OURS, options={"decoder": "packed"}),
+    "yuv420": Contender(storage="yuv420", module=_OURS, options={"decoder": "cpu"}),
+    "yuv420-packed": Contender(storage="yuv420", module=_OURS, options={"decoder": "packed"}),
 }
 PEERS = {
-    "ffcv-jpeg": Contender(storage="jpeg", module="benchmarks.peers.ffcv_stock"),
-    "ffcv-raw": Contender(storage="raw", module="benchmarks.peers.ffcv_stock"),
-    # The method's own check: whatever it finds between two equals is its error.
-    "self": OURS["jpeg"],
+    "ffcv-jpeg": Contender(storage="jpeg", module=_STOCK),
+    "ffcv-raw": Contender(storage="raw", module=_STOCK),
 }
 
+# The method's own check: each of ours against itself. Whatever is found between two equals is its error.
+SELF = "self"
 
-def find_peer(name: str) -> Contender:
-    """The peer of that name. Raises UserError naming the choices when there is none."""
-    if name not in PEERS:
-        raise UserError(f"no peer {name!r}{nearest(name, PEERS)}; choices: {', '.join(sorted(PEERS))}")
-    return PEERS[name]
+# peer: which of ours stand against it where the user doesn't say.
+_USUAL_OURS = {"ffcv-raw": ("raw", "raw-packed"), SELF: ("jpeg",)}
+_USUAL_OURS_ELSE = ("jpeg", "yuv420", "yuv420-packed")
+# Shorter for the peer that the project measures itself by.
+_SHORT = {"ffcv": "ffcv-jpeg"}
+
+FORMS = {
+    "host": "uint8 RGB, NHWC, in host memory, ready to be copied to a device",
+    "cpu": "float32, normalised, NCHW in channels_last memory, on the host",
+    "cuda": "float16, normalised, NCHW in channels_last memory, on the GPU",
+}
+_PACKED_ON_HOST = (
+    "the bytes of the crops as stored, packed in host memory, ready to be copied to a device, where resizing and "
+    "colour conversion are still to be done and are NOT in this figure"
+)
 
 
-def open_side(contender: Contender, task: Task) -> Side:
-    """Import the contender (which may take seconds and set thread counts) and make it ready for `task`."""
-    return cast(Side, importlib.import_module(contender.module).open_side(task))
+def peer_names() -> list[str]:
+    """All that `--against` takes."""
+    return sorted({*PEERS, *_SHORT, SELF})
+
+
+def pairs(against: Sequence[str], ours: Sequence[str] | None) -> list[tuple[str, str]]:
+    """(ours, peer) by name, for each peer with those of `ours`, or its usual ones.
+
+    Raises UserError naming the choices for a name that there is none of.
+    """
+    for name in against:
+        _check("peer", name, peer_names())
+    for name in ours or ():
+        _check("loader of ours", name, OURS)
+    peers = dict.fromkeys(_SHORT.get(name, name) for name in against)
+    return [(our, peer) for peer in peers for our in ours or _USUAL_OURS.get(peer, _USUAL_OURS_ELSE)]
+
+
+def opponent(ours: str, peer: str) -> Contender:
+    """The contender that `peer` names, which for "self" is `ours` once more."""
+    return OURS[ours] if peer == SELF else PEERS[peer]
+
+
+def form_in_words(ours: str, peer: str, form: str) -> str:
+    """What both sides' batches are when they count as ready; for "host" they may differ, and it says so."""
+    packed = OURS[ours].options["decoder"] == "packed"
+    if form != "host" or not packed:
+        return FORMS[form]
+    return _PACKED_ON_HOST if peer == SELF else f"ours: {_PACKED_ON_HOST}; the peer's: {FORMS[form]}"
+
+
+def _check(kind: str, name: str, choices: Mapping[str, object] | Sequence[str]) -> None:
+    if name not in choices:
+        raise UserError(f"no {kind} {name!r}{nearest(name, choices)}; choices: {', '.join(sorted(choices))}")

@@ -3,21 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import torch
-
-# (n, 3, resolution, resolution) normalised, and (n,) labels, both on the task's device.
-Batch = tuple["torch.Tensor", "torch.Tensor"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The same for both sides: which file, which crops, how large, on what."""
+    """The same for both sides, but for the file, which may store the same images in another way."""
 
     beton: Path
     num_samples: int
@@ -28,17 +22,31 @@ class Task:
     """Images in a batch."""
     cores: int
     """Cores, and so decoding threads, that this side may use."""
-    device: str
-    """cpu or cuda."""
+    form: str
+    """What a batch has to be to count as ready: host, cpu or cuda (benchmarks.peers.FORMS)."""
+
+    @property
+    def device(self) -> str:
+        """Where batches end."""
+        return "cuda" if self.form == "cuda" else "cpu"
 
     @property
     def dtype(self) -> str:
-        """What images end as: as ffcv-imagenet has them on a GPU, and as a CPU trains on them."""
-        return "float16" if self.device == "cuda" else "float32"
+        """What normalised images end as: as ffcv-imagenet has them on a GPU, and as a CPU trains on them."""
+        return "float16" if self.form == "cuda" else "float32"
 
     def epoch_ids(self, batches: int) -> NDArray[np.int64]:
-        """The file's samples over and over, as many as that number of batches holds; not shuffled."""
-        return np.arange(batches * self.batch, dtype=np.int64) % self.num_samples
+        """As many samples as that number of batches holds, not shuffled.
+
+        Spread over the whole file, each at most once, where they are fewer than it holds; else all of them
+        over and over.
+        """
+        return self.spread_ids(batches * self.batch)
+
+    def spread_ids(self, count: int) -> NDArray[np.int64]:
+        """`count` samples, from the whole file and evenly."""
+        numbers = np.arange(count, dtype=np.int64)
+        return numbers % self.num_samples if count > self.num_samples else numbers * self.num_samples // count
 
 
 class Side(Protocol):
@@ -49,10 +57,16 @@ class Side(Protocol):
         """How it is set up, in words, for the record."""
         ...
 
-    def epoch(self, number: int, batches: int) -> Iterator[Batch]:
-        """So many batches of random crops, flipped at random, in random order; read to the end by the caller."""
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+        """So many batches of random crops, flipped at random, in random order; read to the end by the caller.
+
+        Gives the number of images in each batch at the moment it is ready in the task's form.
+        """
         ...
 
-    def centre_crops(self, count: int) -> Batch:
-        """The file's first `count` samples, cut to the centred square of their whole short side."""
+    def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Samples `task.spread_ids(count)`, cut to the centred square of their whole short side, and labels.
+
+        In levels of 0..255, shape (count, 3, task.resolution, task.resolution).
+        """
         ...

@@ -1,7 +1,8 @@
-"""ffcv's own Loader on the same file, set up as ffcv-imagenet sets it up, ending in the same form as ours.
+"""ffcv's own Loader, set up as ffcv-imagenet sets it up, ending in the task's form.
 
 ffcv keeps one set of samples for a Loader's life, so another length of epoch is another Loader, compiled
-anew; the benchmark's warm-up pays for that. Its crops and flips come from generators without a seed.
+anew; the benchmark's warm-up pays for that. Another resolution is not: as in ffcv-imagenet, the decoder is
+told before the next epoch. Its crops and flips come from generators without a seed.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,16 @@ from ffcv.fields.basics import IntDecoder
 from ffcv.fields.rgb_image import CenterCropRGBImageDecoder, RandomResizedCropRGBImageDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, Squeeze, ToDevice, ToTensor, ToTorchImage
+from numpy.typing import NDArray
 
-from benchmarks.peers.base import Batch, Task
+from benchmarks.peers.base import Task
 from engine.data.loader import MEAN, STD
+
+_FINISH = {
+    "host": "left as ToTorchImage makes them",
+    "cpu": "normalised by its NormalizeImage",
+    "cuda": "normalised by a module on the GPU",
+}
 
 
 class _Normalise(torch.nn.Module):
@@ -34,36 +42,42 @@ class _Normalise(torch.nn.Module):
 class _Ffcv:
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._decoder = RandomResizedCropRGBImageDecoder((task.resolution,) * 2, scale=task.scale)
         self._loader: Any = None
         self._batches = 0
-        finish = "a module on the GPU" if task.device == "cuda" else "its NormalizeImage"
-        self.settings = f"ffcv.loader.Loader, os_cache=True, OrderOption.RANDOM, normalised by {finish}"
+        self.settings = f"ffcv.loader.Loader, os_cache=True, OrderOption.RANDOM, {_FINISH[task.form]}"
 
-    def epoch(self, number: int, batches: int) -> Iterator[Batch]:
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+        self._decoder.output_size = (resolution, resolution)
         if self._loader is None or self._batches != batches:
-            size, ids = (self._task.resolution,) * 2, self._task.epoch_ids(batches)
-            decoder = RandomResizedCropRGBImageDecoder(size, scale=self._task.scale)
-            self._loader = self._open([decoder, RandomHorizontalFlip()], ids, OrderOption.RANDOM)
+            decode = [self._decoder, RandomHorizontalFlip()]
+            self._loader = self._open(decode, self._task.epoch_ids(batches), OrderOption.RANDOM)
             self._batches = batches
-        return iter(self._loader)
+        for images, _labels in self._loader:
+            yield len(images)
 
-    def centre_crops(self, count: int) -> Batch:
-        decoder = CenterCropRGBImageDecoder((self._task.resolution,) * 2, ratio=1.0)
-        loader = self._open([decoder], np.arange(count), OrderOption.SEQUENTIAL, batch=count)
+    def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        task = self._task
+        decoder = CenterCropRGBImageDecoder((task.resolution,) * 2, ratio=1.0)
+        loader = self._open([decoder], task.spread_ids(count), OrderOption.SEQUENTIAL, batch=count)
         ((images, labels),) = loader
-        return images, labels
+        levels = images.float().cpu().numpy()
+        if task.form != "host":
+            scale, shift = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (STD, MEAN))
+            levels = levels * scale + shift
+        return levels, labels.cpu().numpy().astype(np.int64)
 
     def _open(self, decode: list[Any], ids: Any, order: Any, batch: int | None = None) -> Any:
         task = self._task
-        device = torch.device(task.device)
+        to_device: list[Any] = [ToTensor()]
         if task.device == "cuda":
-            to_device = [ToTensor(), ToDevice(device, non_blocking=True)]
-            finish = [*to_device, ToTorchImage(), _Normalise(task.device, getattr(torch, task.dtype))]
-        else:
-            to_device = [ToTensor()]
+            to_device.append(ToDevice(torch.device(task.device), non_blocking=True))
+        finish = [*to_device, ToTorchImage()]
+        if task.form == "cuda":
+            finish.append(_Normalise(task.device, getattr(torch, task.dtype)))
+        elif task.form == "cpu":
             # Compiled and parallel like the decoder before it: ffcv's fastest way on a CPU.
-            normalise = NormalizeImage(np.array(MEAN), np.array(STD), np.dtype(task.dtype).type)
-            finish = [normalise, *to_device, ToTorchImage()]
+            finish.insert(0, NormalizeImage(np.array(MEAN), np.array(STD), np.dtype(task.dtype).type))
         return Loader(
             str(task.beton),
             batch_size=batch or task.batch,

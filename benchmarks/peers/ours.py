@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.train.host import keep_freed_memory, limit_spinning
 
@@ -12,17 +13,15 @@ limit_spinning()
 
 import torch
 
-from benchmarks.peers.base import Batch, Task
+from benchmarks.peers.base import Task
 from engine.data.beton import open_beton
 from engine.data.crops import CenterCrop, RandomResizedCrop
-from engine.data.loader import Loader
-from engine.data.order import train_batches
+from engine.data.loader import MEAN, STD, Loader
+from engine.data.order import epoch_permutation
 
 
 class _Ours:
-    settings = "engine.data.loader.Loader as the trainer opens it (on the CPU with engine.train.host)"
-
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, decoder: str) -> None:
         self._task = task
         torch.set_num_threads(task.cores)
         if task.device == "cpu":
@@ -33,24 +32,31 @@ class _Ours:
             dtype=getattr(torch, task.dtype),
             channels_last=True,
             workers=task.cores,
+            decoder=decoder,
+        )
+        self.settings = (
+            f"engine.data.loader.Loader, {self._loader.decoder[1]}, else as the trainer opens it (on the CPU with "
+            "engine.train.host)"
         )
 
-    def epoch(self, number: int, batches: int) -> Iterator[Batch]:
-        task, total = self._task, batches * self._task.batch
-        order = train_batches(
-            total, seed=0, epoch=number, global_batch=task.batch, accumulation=1, rank=0, world=1
-        )
-        ids = task.epoch_ids(batches)[order[:, 0]]
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+        task = self._task
+        ids = task.epoch_ids(batches)
+        order = epoch_permutation(len(ids), seed=0, epoch=number).reshape(batches, task.batch)
         law = RandomResizedCrop(seed=0, epoch=number, min_scale=task.scale[0], max_scale=task.scale[1])
-        for batch in self._loader.batches(ids, task.resolution, law):
-            yield batch.images, batch.labels
+        give = self._loader.host_batches if task.form == "host" else self._loader.batches
+        for batch in give(ids[order], resolution, law):
+            yield len(batch.labels)
 
-    def centre_crops(self, count: int) -> Batch:
-        ids = np.arange(count, dtype=np.int64)
+    def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        # Finished batches whatever the task's form: packed crops have no pixels to compare yet.
+        ids = self._task.spread_ids(count)
         (batch,) = self._loader.batches([ids], self._task.resolution, CenterCrop(ratio=1.0))
-        return batch.images, batch.labels
+        scale, shift = (torch.tensor(values).view(1, 3, 1, 1) for values in (STD, MEAN))
+        levels = batch.images.float().cpu() * scale + shift
+        return levels.numpy(), batch.labels.cpu().numpy().astype(np.int64)
 
 
-def open_side(task: Task) -> _Ours:
-    """Our loader on the task's file."""
-    return _Ours(task)
+def open_side(task: Task, decoder: str) -> _Ours:
+    """Our loader on the task's file; `decoder` as the Loader takes it."""
+    return _Ours(task, decoder)

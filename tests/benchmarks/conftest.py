@@ -5,7 +5,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
+
+from benchmarks.images import synthetic_photo
+from benchmarks.peers import OURS, PEERS, Contender
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,3 +44,56 @@ def loader_benchmark(cache: Path, repository: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten photos at different depths, and a file that is none."""
+    for i in range(10):
+        path = tmp_path / "photos" / ("deep" if i % 2 else "") / f"{i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = cv2.resize(synthetic_photo(i), (40 + i, 30))
+        assert cv2.imwrite(str(path.with_suffix(".jpg")), image)
+        path.with_suffix(".jpg").rename(path)
+    (tmp_path / "photos" / "README").write_text("no image")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def plain_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Makes contenders of a few lines: `plain_side(name, body)` enters one on both sides' lists.
+
+    It is a real process, but without torch, and gives batches without content. `body` runs when it is opened.
+    """
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def enter(name: str, body: str) -> None:
+        (tmp_path / f"{name}_side.py").write_text(_PLAIN_SIDE.format(body=body))
+        contender = Contender(storage="jpeg", module=f"{name}_side", options={"decoder": "cpu"})
+        monkeypatch.setitem(OURS, name, contender)
+        monkeypatch.setitem(PEERS, name, contender)
+
+    return enter
+
+
+_PLAIN_SIDE = """
+import os
+import numpy as np
+
+class Side:
+    settings = "plain"
+
+    def __init__(self, task):
+        self.task = task
+        {body}
+
+    def epoch(self, number, batches, resolution):
+        for _ in range(batches):
+            yield self.task.batch
+
+    def centre_crops(self, count):
+        return np.zeros((count, 3, 8, 8), np.float32), np.zeros(count, np.int64)
+
+def open_side(task, decoder):
+    return Side(task)
+"""

@@ -1,52 +1,41 @@
 """The benchmark's images: the same file for the same input, another one for another, and clear refusals."""
 
 import tarfile
+from collections import Counter
 from pathlib import Path
 
-import cv2
 import pytest
 
-from benchmarks.images import prepare, synthetic_photo
+from benchmarks.images import prepare
 from engine.data import layout
 from engine.data.beton import open_beton
 from engine.errors import UserError
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Ten photos at different depths, and a file that is none."""
-    for i in range(10):
-        path = tmp_path / "photos" / ("deep" if i % 2 else "") / f"{i}.JPEG"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image = cv2.resize(synthetic_photo(i), (40 + i, 30))
-        assert cv2.imwrite(str(path.with_suffix(".jpg")), image)
-        path.with_suffix(".jpg").rename(path)
-    (tmp_path / "photos" / "README").write_text("no image")
-    return tmp_path / "photos"
-
-
 def test_a_folder_is_converted_once(folder: Path, cache: Path) -> None:
-    first = prepare(folder, "raw", 100)
+    first = prepare(folder, "raw")
     written = first.beton.stat()
-    assert prepare(folder, "raw", 100) == first
+    assert prepare(folder, "raw") == first
     assert first.beton.stat() == written
     assert first.beton.is_relative_to(cache)
     assert first.num_samples == 10
     assert (open_beton(first.beton).images["mode"] == layout.MODE_RAW).all()
-    assert first.identity.startswith("photos: 10 images, 44 x 30 pixels on average, 3.00 bytes per pixel")
+    assert first.identity.startswith(
+        "photos: 10 images, raw, 44 x 30 pixels on average, 3.00 bytes per pixel"
+    )
 
 
 def test_a_changed_folder_is_converted_anew(folder: Path, cache: Path) -> None:
-    first = prepare(folder, "jpeg", 100)
+    first = prepare(folder, "jpeg")
     (folder / "0.JPEG").unlink()
-    assert prepare(folder, "jpeg", 100).num_samples == 9
+    assert prepare(folder, "jpeg").num_samples == 9
     assert first.beton.exists()
 
 
 def test_a_damaged_file_is_written_again(folder: Path, cache: Path) -> None:
-    first = prepare(folder, "jpeg", 100)
+    first = prepare(folder, "jpeg")
     first.beton.write_bytes(first.beton.read_bytes()[:-8])
-    assert prepare(folder, "jpeg", 100) == first
+    assert prepare(folder, "jpeg") == first
 
 
 def test_a_part_is_spread_evenly(folder: Path, cache: Path) -> None:
@@ -55,10 +44,39 @@ def test_a_part_is_spread_evenly(folder: Path, cache: Path) -> None:
     assert sorted(found.images["width"].tolist()) == [40, 43, 44, 47, 48]
 
 
+def test_images_are_repeated_as_records_of_their_own(folder: Path, cache: Path) -> None:
+    once, often = prepare(folder, "raw"), prepare(folder, "raw", 25)
+    assert (once.num_samples, often.num_samples) == (10, 25)
+    assert often.identity.startswith("photos: 10 images repeated to 25, raw, ")
+    beton = open_beton(often.beton)
+    assert len(set(beton.images["data_ptr"].tolist())) == 25
+    memory = beton.memory()
+    records = Counter(
+        memory[start : start + size].tobytes()
+        for start, size in zip(beton.images["data_ptr"].tolist(), beton.sizes.tolist(), strict=True)
+    )
+    # 25 of 10: five of them three times, the others twice.
+    assert sorted(records.values()) == [2] * 5 + [3] * 5
+    assert often.bytes == sum(len(record) * times for record, times in records.items())
+
+
+@pytest.mark.parametrize("count", [None, 7, 25])
+def test_every_storage_holds_the_same_images_in_the_same_order(
+    count: int | None, folder: Path, cache: Path
+) -> None:
+    betons = [open_beton(prepare(folder, storage, count).beton) for storage in ("jpeg", "raw", "yuv420")]
+    manifests = [beton.manifest for beton in betons]
+    assert manifests[0] is not None
+    for beton, manifest in zip(betons, manifests, strict=True):
+        assert manifest is not None
+        assert manifest.ids == manifests[0].ids
+        assert (beton.labels == betons[0].labels).all()
+
+
 def test_a_tar_gives_the_pixels_of_its_files(folder: Path, cache: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "photos.tar", "w") as tar:
         tar.add(folder, "photos")
-    ours, theirs = (open_beton(prepare(path, "raw", 100).beton) for path in (folder, tmp_path / "photos.tar"))
+    ours, theirs = (open_beton(prepare(path, "raw").beton) for path in (folder, tmp_path / "photos.tar"))
     assert sorted(ours.images["width"].tolist()) == sorted(theirs.images["width"].tolist())
     assert theirs.num_samples == 10
 
@@ -80,5 +98,5 @@ def test_what_holds_no_images_is_refused(content: str, cache: Path, tmp_path: Pa
     else:
         path.mkdir()
     with pytest.raises(UserError, match=r"no tar that can be read|holds no images"):
-        prepare(path, "jpeg", 100)
+        prepare(path, "jpeg")
     assert not list(cache.rglob(f"{path.stem}-*/*"))

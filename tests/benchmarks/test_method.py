@@ -1,15 +1,15 @@
 """The arithmetic of a comparison, and the order in which its two sides work."""
 
+import dataclasses
 import itertools
 import statistics
-from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from benchmarks.method import Comparison, Interval, compare, figures, median_interval
-from benchmarks.worker import Round, Worker
+from benchmarks.worker import Round
 
 
 def at(rate: float, cpu_seconds: float = 0.5, other_cores: float = 0.0) -> Round:
@@ -84,25 +84,58 @@ class Fake:
 
     def round(self, number: int, batches: int) -> Round:
         self.notes.append((self.name, number, batches))
-        return at(self.rate)
+        images = batches * 20
+        return Round(images=images, seconds=images / self.rate, cpu_seconds=0.5, other_cores=0.0)
 
     def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         shift = 1.5 if self.name == "b" else 0.0
         return np.full((count, 3, 2, 2), shift, np.float32), np.arange(count)
 
 
-def test_sides_take_turns_with_equal_work_after_a_warm_up() -> None:
+def take_turns(longest: int = 1000) -> tuple[Comparison, list[tuple[str, int, int]], list[str]]:
+    """Two fakes compared over rounds of 2 seconds, what they were asked for, and what was told."""
     notes: list[tuple[str, int, int]] = []
     words: list[str] = []
-    sides = [cast(Worker, Fake(name, rate, notes)) for name, rate in (("a", 300.0), ("b", 100.0))]
-    found = compare(*sides, rounds=5, seconds=2.0, batch=20, images=7, tell=words.append)
-    warm_up, measured = notes[:2], notes[2:]
-    assert [number for _, number, _ in warm_up] == [0, 0]
-    # 2 seconds at 300 images a second in batches of 20.
-    assert measured == [(name, number, 30) for number in range(1, 6) for name in ("a", "b")]
-    assert warm_up[1] == ("b", 0, 30)
+    sides = [Fake(name, rate, notes) for name, rate in (("a", 300.0), ("b", 100.0))]
+    found = compare(*sides, rounds=5, seconds=2.0, longest=longest, compared_images=7, tell=words.append)
+    return found, notes, words
+
+
+def test_sides_take_turns_after_a_warm_up_with_the_very_batches_of_the_rounds() -> None:
+    found, notes, words = take_turns()
+    # 2 seconds at 300 images a second, and at 100, in batches of 20.
+    assert notes[:4] == [("a", 0, 4), ("a", 0, 30), ("b", 0, 4), ("b", 0, 10)]
+    assert notes[4:] == [(name, number, n) for number in range(1, 6) for name, n in (("a", 30), ("b", 10))]
     assert words == ["3.00"] * 5
-    assert found.ratio.median == 3.0
+    assert found.ratio.median == pytest.approx(3.0)
     assert found.pixel_difference == 1.5
     assert found.labels_equal
-    assert statistics.median(r.rate for r in found.peer) == 100
+    assert (found.ours_settings, found.peer_settings) == ("a", "b")
+    assert statistics.median(r.rate for r in found.peer) == pytest.approx(100)
+
+
+def test_no_round_is_longer_than_it_may_be() -> None:
+    _, notes, _ = take_turns(longest=12)
+    assert {(name, batches) for name, number, batches in notes if number} == {("a", 12), ("b", 10)}
+
+
+def test_a_side_whose_speed_is_misjudged_at_first_is_judged_again() -> None:
+    class Slow(Fake):
+        def round(self, number: int, batches: int) -> Round:
+            timed = super().round(number, batches)
+            # Its first batches cost ten times as much as all others.
+            slower = 10.0 if len(self.notes) == 1 else 1.0
+            return dataclasses.replace(timed, seconds=timed.seconds * slower)
+
+    notes: list[tuple[str, int, int]] = []
+    side = Slow("a", 1000.0, notes)
+    compare(
+        side,
+        Fake("b", 100.0, []),
+        rounds=5,
+        seconds=2.0,
+        longest=1000,
+        compared_images=1,
+        tell=lambda _: None,
+    )
+    assert [batches for _, _, batches in notes] == [4, 10, *[100] * 6]

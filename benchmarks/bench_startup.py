@@ -1,0 +1,109 @@
+"""`python -m benchmarks startup`: seconds until a loader's first batch is there, ours against others'.
+
+Three waits: a cold start with empty folders for compiled code (numba's and Triton's), as on a new machine; a
+second start that finds what an earlier one compiled; and another resolution within a running process. The
+first two are given from the process's start and from the end of its imports. Each turn is a process of its own.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks import options as opt
+from benchmarks.case import Case
+from benchmarks.images import prepare
+from benchmarks.method import failed, paired
+from benchmarks.recording import context, save
+from benchmarks.table import Record, table
+from benchmarks.worker import ContenderError, Worker
+from engine.report.machine import machine
+
+# (start, since), in the order in which one turn gives them.
+_COLD = (("cold", "process"), ("cold", "imports"))
+_SECOND = (("second", "process"), ("second", "imports"), ("new resolution", "asking"))
+_WAITS = (*_COLD, *_SECOND)
+
+_CODE_FOLDERS = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
+
+# Opens a side with environment variables.
+_Opener = Callable[[Mapping[str, str]], Worker]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the table, and write the records as asked for."""
+    options = _parse(argv)
+    if opt.gpu_is_missing(options.form):
+        return 0
+    shared = context()
+    records: list[Record] = []
+    for ours, peer in options.pairs:
+        case = _case(ours, peer, options)
+        images = {storage: prepare(options.data, storage, options.images) for storage in set(case.storages)}
+        print(f"{case}:", end="", flush=True)
+        openers = partial(case.open_ours, images), partial(case.open_peer, images)
+        for (start, since), measured in _measure(openers, options).items():
+            record = case.record("startup", "seconds_to_first_batch", images, measured)
+            records.append({**record, "start": start, "since": since, **shared})
+        save(options.json, records)
+    print(f"\n{table(records)}")
+    return 1 if any(record.get("error") for record in records) else 0
+
+
+def _measure(openers: Sequence[_Opener], options: argparse.Namespace) -> dict[tuple[str, str], Record]:
+    """A record's measured part for each wait."""
+    seconds: list[dict[tuple[str, str], list[float]]] = [{wait: [] for wait in _WAITS} for _ in openers]
+    with tempfile.TemporaryDirectory() as folder:
+        kept = [Path(folder, side) for side in ("ours", "peer")]
+        try:
+            for side, open_worker in enumerate(openers):
+                # Fills the folder that each second start finds.
+                _start(open_worker, kept[side], options)
+            for turn in range(options.rounds):
+                for side, open_worker in enumerate(openers):
+                    cold = _start(open_worker, Path(folder, f"{turn}-{side}"), options)
+                    second = _start(open_worker, kept[side], options)
+                    # The new resolution is timed after the second start: a cold one compiles for any.
+                    for wait, took in (*zip(_COLD, cold, strict=False), *zip(_SECOND, second, strict=True)):
+                        seconds[side][wait].append(took)
+                print(f" {turn + 1}", end="", flush=True)
+        except ContenderError as error:
+            print(f" failed: {error}", flush=True)
+            return {wait: failed(str(error)) for wait in _WAITS}
+    print(flush=True)
+    return {wait: paired(seconds[0][wait], seconds[1][wait]) for wait in _WAITS}
+
+
+def _start(open_worker: _Opener, code: Path, options: argparse.Namespace) -> tuple[float, float, float]:
+    """Seconds to the first batch: since the process began, since its imports, and of a new resolution."""
+    code.mkdir(exist_ok=True)
+    with open_worker(dict.fromkeys(_CODE_FOLDERS, str(code))) as worker:
+        imported = worker.load()
+        _, first = worker.first_batch(0, options.resolution)
+        asked, changed = worker.first_batch(1, options.new_resolution)
+    return first - worker.started, first - imported, changed - asked
+
+
+def _case(ours: str, peer: str, options: argparse.Namespace) -> Case:
+    return Case(
+        ours=ours,
+        peer=peer,
+        cores=machine()["cores"],
+        resolution=options.resolution,
+        min_scale=0.08,
+        cache="warm",
+        batch=options.batch,
+        form=options.form,
+    )
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options, checked. Raises UserError, one line, for what can't be used."""
+    parser = opt.stage_parser("startup", __doc__, batch=128)
+    opt.add_images(parser, "a few hundred")
+    opt.add_form(parser)
+    add = parser.add_argument
+    add("--resolution", type=opt.whole(8, 4096), default=128, help="pixels (default: 128)")
+    add("--new-resolution", type=opt.whole(8, 4096), default=224, help="pixels then (default: 224)")
+    return opt.parse(parser, argv)

@@ -1,0 +1,90 @@
+"""The memory stage: what is counted, and what isn't."""
+
+import mmap
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench_memory import Peak, main, own_bytes
+from tests.benchmarks import records
+
+MB = 10**6
+SMALL = ("--images=12", "--batch=4", "--resolution=16")
+
+
+def test_own_memory_counts_and_a_mapped_file_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(64 * MB))
+    before = own_bytes(os.getpid())
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        assert own_bytes(os.getpid()) - before < 16 * MB
+        private = b"x" * (64 * MB)
+        shared = mmap.mmap(-1, 64 * MB)
+        shared[:] = private
+        assert 120 * MB < own_bytes(os.getpid()) - before < 144 * MB
+        shared.close()
+
+
+def test_a_peak_stays_known_after_it_has_passed() -> None:
+    script = "input(); block = b'x' * 100_000_000; input(); del block; print('freed', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        with Peak(process.pid) as peak:
+            before = peak.bytes
+            process.stdin.write("\n")
+            process.stdin.flush()
+            for _ in range(6000):
+                if peak.bytes - before > 90 * MB:
+                    break
+                time.sleep(0.01)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "freed\n"
+            assert own_bytes(process.pid) - before < 50 * MB
+        process.stdin.close()
+    assert 90 * MB < peak.bytes - before < 130 * MB
+
+
+def test_a_record_says_what_each_side_took_beyond_its_imports(
+    cache: Path,
+    tmp_path: Path,
+    plain_side: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain_side("small", "self.held = b'x' * 20_000_000")
+    plain_side("large", "self.held = b'x' * 100_000_000")
+    assert main([*SMALL, "--ours=small", "--against=large", f"--json={tmp_path}/m.json"]) == 0
+    (record,) = records.read(tmp_path / "m.json")
+    records.check(record)
+    assert (record["stage"], record["metric"]) == ("memory", "peak_megabytes")
+    assert 20 <= record["ours_median"] < 30
+    assert 100 <= record["peer_median"] < 110
+    assert record["ratio"]["median"] == pytest.approx(0.2, abs=0.1)
+    assert "| small | large" in capsys.readouterr().out
+    assert "RssAnon + RssShmem" in (tmp_path / "m.md").read_text(encoding="utf-8")
+
+
+def test_a_side_that_fails_is_recorded(
+    cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None]
+) -> None:
+    plain_side("sound", "pass")
+    plain_side("broken", "raise RuntimeError('no luck')")
+    assert main([*SMALL, "--ours=sound", "--against=broken", f"--json={tmp_path}/m.json"]) == 1
+    (record,) = records.read(tmp_path / "m.json")
+    assert record["error"] == "broken: RuntimeError: no luck"
+
+
+@pytest.mark.slow
+def test_our_loader_and_stock_ffcv_are_measured(cache: Path, tmp_path: Path) -> None:
+    assert main([*SMALL, "--ours=yuv420-packed", f"--json={tmp_path}/m.json"]) == 0
+    (record,) = records.read(tmp_path / "m.json")
+    records.check(record)
+    assert (record["ours"], record["peer"]) == ("yuv420-packed", "ffcv-jpeg")

@@ -1,0 +1,70 @@
+"""The startup stage: which waits are measured, and with which compiled code each start finds itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench_startup import main
+from tests.benchmarks import records
+
+SMALL = ("--images=12", "--batch=4", "--resolution=16", "--new-resolution=24")
+
+# Notes the folder for compiled code, and whether something was in it, then leaves something there.
+NOTE = """
+        from pathlib import Path
+        code = Path(os.environ["NUMBA_CACHE_DIR"])
+        assert os.environ["TRITON_CACHE_DIR"] == str(code)
+        with open({notes!r}, "a") as notes:
+            print({side!r}, code, len(list(code.iterdir())), file=notes)
+        (code / "compiled").touch()
+"""
+
+
+def test_cold_starts_find_no_compiled_code_and_second_starts_do(
+    cache: Path,
+    tmp_path: Path,
+    plain_side: Callable[[str, str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notes = tmp_path / "notes"
+    for side in ("a", "b"):
+        plain_side(side, NOTE.format(notes=str(notes), side=side))
+    assert main([*SMALL, "--ours=a", "--against=b", f"--json={tmp_path}/s.json"]) == 0
+
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    # One start of each side to fill its folder, then in every turn a cold and a second one of each.
+    assert [line[0] for line in lines] == ["a", "b", *["a", "a", "b", "b"] * 5]
+    assert [line[2] for line in lines] == ["0", "0", *["0", "1"] * 10]
+    cold, second = lines[2::2], lines[3::2]
+    assert len({folder for _, folder, _ in cold}) == 10
+    assert {folder for _, folder, _ in second} == {folder for _, folder, _ in lines[:2]}
+
+    found = records.read(tmp_path / "s.json")
+    for record in found:
+        records.check(record)
+    assert [(record["start"], record["since"]) for record in found] == [
+        *(("cold", "process"), ("cold", "imports"), ("second", "process"), ("second", "imports")),
+        ("new resolution", "asking"),
+    ]
+    # The imports are a part of the whole.
+    for whole, part in (found[0:2], found[2:4]):
+        assert all(a > b for a, b in zip(whole["ours_rounds"], part["ours_rounds"], strict=True))
+    assert "| a    | b    | new resolution | asking" in capsys.readouterr().out
+
+
+def test_a_side_that_fails_is_recorded(
+    cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None]
+) -> None:
+    plain_side("sound", "pass")
+    plain_side("broken", "raise RuntimeError('no luck')")
+    assert main([*SMALL, "--ours=sound", "--against=broken", f"--json={tmp_path}/s.json"]) == 1
+    found = records.read(tmp_path / "s.json")
+    assert [record["error"] for record in found] == ["broken: RuntimeError: no luck"] * 5
+
+
+@pytest.mark.slow
+def test_our_loader_is_measured(cache: Path, tmp_path: Path) -> None:
+    assert main([*SMALL, "--against=self", "--ours=yuv420-packed", f"--json={tmp_path}/s.json"]) == 0
+    for record in records.read(tmp_path / "s.json"):
+        records.check(record)
