@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -93,7 +93,7 @@ def _parse_list(text: str) -> list[int]:
 
 
 def _gpu_node(device: torch.device, pci: Path) -> int | None:
-    properties = torch.cuda.get_device_properties(device)
+    properties: Any = torch.cuda.get_device_properties(device)
     # torch 2.7 has no PCI address yet.
     if not hasattr(properties, "pci_domain_id"):
         return None

@@ -173,7 +173,7 @@ def test_a_windows_samples_come_from_its_pages_alone(shuffled: bool) -> None:
     pointers, sizes = _records(3000, shuffled=shuffled)
     windows = _windows((pointers, sizes))
     assert len(windows.spans) == len(windows.starts) - 1 == 20
-    seen = []
+    seen: list[tuple[int, ...]] = []
     for (start, stop), spans in zip(pairwise(windows.starts), windows.spans, strict=True):
         assert (spans[1:, 0] >= spans[:-1, 1]).all(), "in file order, no byte twice"
         inside = windows.order[start:stop]

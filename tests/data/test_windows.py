@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.data import windows as windows_module
 from engine.data.beton import open_beton
-from engine.data.order import PAGE_BYTES, Windows, cut_pages, page_windows
+from engine.data.order import PAGE_BYTES, cut_pages, page_windows
 from engine.data.windows import WindowReader
 from engine.errors import UserError
 from tests.data.resident import drop, resident
@@ -242,7 +242,7 @@ def test_the_epoch_of_a_single_window_needs_no_next(file: File) -> None:
     whole = page_windows(
         cut_pages(file.pointers, np.full(COUNT, RECORD, np.uint64)), window_bytes=2**30, seed=0, epoch=0
     )
-    assert isinstance(whole, Windows) and len(whole.spans) == 1
+    assert len(whole.spans) == 1
     with WindowReader(file.path, file.memory, whole) as reader:
         reader.advance(whole.order)
         assert resident(file.memory).all()
