@@ -10,6 +10,7 @@ from engine.registry import nearest
 STAGES: dict[str, tuple[str, str]] = {
     "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
     "memory": ("benchmarks.bench_memory:main", "memory that a loader takes for itself"),
+    "resize": ("benchmarks.bench_resize:main", "packed crops to a finished batch, on the GPU alone"),
     "startup": (
         "benchmarks.bench_startup:main",
         "seconds to the first batch: cold, second start, new resolution",
