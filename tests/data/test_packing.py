@@ -26,6 +26,7 @@ from engine.data.decoders.packing import (
     copy_crops,
     plan_crops,
 )
+from engine.errors import UserError
 
 SIZES = [(2, 2), (2, 34), (50, 2), (96, 64), (64, 96), (128, 130)]
 COUNT = 200
@@ -152,10 +153,15 @@ def test_an_empty_batch_needs_no_bytes() -> None:
 
 
 def test_offsets_pass_four_gib() -> None:
-    boxes = np.tile(np.array([[0, 0, 60000, 40000, 0]], np.int32), (3, 1))
+    boxes = np.tile(np.array([[0, 0, 20000, 30000, 0]], np.int32), (4, 1))
     geometry, size = plan_crops(boxes, layout.MODE_RAW)
-    assert geometry[:, OFFSET].tolist() == [0, 7_200_000_000, 14_400_000_000]
-    assert size == 21_600_000_000
+    assert geometry[:, OFFSET].tolist() == [0, 1_800_000_000, 3_600_000_000, 5_400_000_000]
+    assert size == 7_200_000_000
+
+
+def test_a_crop_that_32_bit_offsets_do_not_reach_is_refused() -> None:
+    with pytest.raises(UserError, match="a crop of 800,000,000 pixels is too large to be packed"):
+        plan_crops(np.array([[0, 0, 20000, 40000, 0]], np.int32), layout.MODE_RAW)
 
 
 def test_jpeg_records_are_refused() -> None:

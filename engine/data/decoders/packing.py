@@ -25,6 +25,7 @@ from engine.data.crops import TOP as _BOX_TOP
 from engine.data.crops import WIDTH as _BOX_WIDTH
 from engine.data.kernel import kernel
 from engine.data.layout import MODE_RAW, MODE_YUV420
+from engine.errors import UserError
 
 # Columns of a geometry row: the first byte in the buffer, the size of the packed region, where in it the crop
 # starts (0 or 1: a region starts where chroma does), the crop's size, and whether it is flipped. In luma pixels.
@@ -34,17 +35,28 @@ GEOMETRY_COLUMNS = 8
 # Samples start at multiples of this many bytes, so that wide loads and copies are aligned.
 _ALIGNMENT = 16
 
+# Within a sample, 32-bit offsets are enough for the GPU.
+_LARGEST_BYTES = 2**31 - 1
+
 
 def plan_crops(boxes: NDArray[np.int32], mode: int) -> tuple[NDArray[np.int64], int]:
     """Where each crop goes: geometry, int64 of shape (len(boxes), 8), and how many bytes the buffer needs.
 
     `boxes` are rows (top, left, height, width, flip) that lie inside their images. Every sample of the batch is
-    stored in `mode`, layout.MODE_YUV420 (images of even sides) or MODE_RAW; raises ValueError for another one.
+    stored in `mode`, layout.MODE_YUV420 (images of even sides) or MODE_RAW; raises ValueError for another one, and
+    UserError for a crop of more than 2 GiB.
     """
     if mode not in (MODE_YUV420, MODE_RAW):
         raise ValueError(f"crops of storage mode {mode} can't be packed")
     geometry = np.empty((len(boxes), GEOMETRY_COLUMNS), np.int64)
-    return geometry, int(_plan(np.ascontiguousarray(boxes, np.int32), mode == MODE_YUV420, geometry))
+    size = int(_plan(np.ascontiguousarray(boxes, np.int32), mode == MODE_YUV420, geometry))
+    largest = int((geometry[:, ROWS] * geometry[:, COLUMNS]).max(initial=0))
+    if largest * 3 > _LARGEST_BYTES:
+        raise UserError(
+            f"a crop of {largest:,} pixels is too large to be packed: use data.decoder=cpu, or write the file "
+            "again with smaller images"
+        )
+    return geometry, size
 
 
 @kernel
