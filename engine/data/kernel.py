@@ -39,8 +39,10 @@ def cache_folder() -> Path | None:
     sources = b"".join(path.read_bytes() for path in sorted(_FOLDER.rglob("*.py")))
     name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
     chosen = numba.config.CACHE_DIR
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imagenet-engine"
-    for parent in [Path(chosen)] if chosen else [_FOLDER / "__pycache__", own]:
+    # Path.home() raises where a user has no home; this "~" then stays as it is.
+    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "imagenet-engine"
+    usual = [_FOLDER / "__pycache__", *([own] if own.is_absolute() else [])]
+    for parent in [Path(chosen)] if chosen else usual:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -16,18 +16,28 @@ from engine.errors import UserError, describe_os_error
 
 
 class Mapping:
-    """The bytes of one file. `close()` when nothing reads them any more."""
+    """The bytes of one file. `close()` when nothing reads them any more.
+
+    Raises UserError when it can't be opened or has become shorter than its records need.
+    """
 
     def __init__(self, beton: Beton, library: Library | None) -> None:
         self.beton = beton
         self.memory: NDArray[np.uint8] = np.asarray(beton.memory())
-        self._size = len(self.memory)
+        # The file may have been cut short since it was opened and checked.
+        self._size = max(len(self.memory), int((beton.images["data_ptr"] + beton.sizes).max()))
         try:
             self._descriptor = os.open(beton.path, os.O_RDONLY)
         except OSError as error:
             raise describe_os_error(error, beton.path, "open") from None
         self._library = library
         self._slot = library.guard(self.memory) if library else None
+        self._closed = False
+        try:
+            self.check()
+        except UserError:
+            self.close()
+            raise
 
     def check(self) -> None:
         """Raises UserError when the file has shrunk or a read of the map has failed since it was made."""
@@ -51,7 +61,10 @@ class Mapping:
         return f" (sample {hit[0]})" if len(hit) else ""
 
     def close(self) -> None:
-        """Stop watching. The map itself goes with the last array that shows it."""
+        """Stop watching; again is fine. The map itself goes with the last array that shows it."""
+        if self._closed:
+            return
+        self._closed = True
         if self._library is not None and self._slot is not None:
             self._library.unguard(self._slot)
         os.close(self._descriptor)

@@ -103,7 +103,8 @@ class DecodePool:
         """
         ids = self._checked(ids)
         boxes = self._boxes(ids, crop)
-        geometry, size = plan_crops(boxes, int(self._modes[ids[0]]))
+        # Any sample's: there may be none in this batch.
+        geometry, size = plan_crops(boxes, int(self._modes[0]))
         buffer = take(size)
         status = np.full(len(ids), OK, np.uint8)
         self._mapping.check()
@@ -179,7 +180,7 @@ class DecodePool:
     def _message(self, sample: int, status: int) -> str:
         reason = REASONS[status]
         if status == BAD_JPEG:
-            reason += f" ({self._jpeg_message(sample)})"
+            reason += self._jpeg_message(sample)
         manifest = self.beton.manifest
         name = f" ({manifest.ids[sample]})" if manifest else ""
         return (
@@ -188,7 +189,10 @@ class DecodePool:
         )
 
     def _jpeg_message(self, sample: int) -> str:
-        """Decode the sample once more, alone and in this thread, for libjpeg-turbo's own words on it."""
+        """libjpeg-turbo's own words, in brackets: the sample is decoded once more, alone and in this thread.
+
+        Empty where that goes well, as when only a crop showed the damage, or a disk has failed but once.
+        """
         workspace = Workspace(self._native)
         height, width = (int(self._columns[name][sample]) for name in ("heights", "widths"))
         batch = DecodeBatch(
@@ -199,7 +203,7 @@ class DecodePool:
             status=np.empty(1, np.uint8),
         )
         DECODERS[int(self._modes[sample])](batch, np.zeros(1, np.int64), workspace)
-        return workspace.jpeg_message()
+        return f" ({workspace.jpeg_message()})" if batch.status[0] == BAD_JPEG else ""
 
     def close(self) -> None:
         """End the threads; work in progress is finished first."""

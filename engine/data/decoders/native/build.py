@@ -95,7 +95,12 @@ def _libjpeg_flags() -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(
+            f"the C compiler {command[0]} can't be run ({error.strerror}): install gcc, or set CC to another"
+        ) from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
         raise UserError(f"{command[0]} failed: {lines[0] if lines else 'without a word'}")
