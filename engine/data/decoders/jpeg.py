@@ -7,7 +7,7 @@ libjpeg-turbo's own interface, at the same DCT scale and to the same pixels.
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.decoders.batch import DecodeBatch
+from engine.data.decoders.batch import BAD_JPEG, DecodeBatch
 from engine.data.decoders.workspace import Workspace
 
 
@@ -20,7 +20,11 @@ def decode(batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) ->
     from engine.data.decoders.jpeg_whole import decode_whole
 
     pixels = int((batch.heights[rows] * batch.widths[rows]).max(initial=1))
-    decode_whole(
-        *(batch.memory, batch.offsets, batch.sizes, batch.heights, batch.widths, batch.boxes),
-        *(batch.out, batch.status, rows, workspace.turbojpeg(), workspace.scratch(3 * pixels)),
-    )
+    while len(rows):
+        done = decode_whole(
+            *(batch.memory, batch.offsets, batch.sizes, batch.heights, batch.widths, batch.boxes),
+            *(batch.out, batch.status, rows, workspace.turbojpeg(), workspace.scratch(3 * pixels)),
+        )
+        if batch.status[rows[done - 1]] == BAD_JPEG:
+            workspace.retire_turbojpeg()
+        rows = rows[done:]

@@ -23,13 +23,19 @@ def decode_whole(
     rows: NDArray[np.int64],
     handle: int,
     scratch: NDArray[np.uint8],
-) -> None:
-    """Fill out and status for these rows; `handle` and `scratch` (height x width x 3) are the thread's own."""
-    for row in rows:
+) -> int:
+    """Fill out and status for these rows, up to the first of damaged data; returns how many that was.
+
+    `handle` and `scratch` (height x width x 3) are the thread's own. After damage the handle is good for nothing but
+    its last words: TurboJPEG does not leave a header that it failed in (libjpeg-turbo 2.1, tjDecompressHeader3).
+    """
+    for done, row in enumerate(rows):
         height, width, box = heights[row], widths[row], boxes[row]
         data = memory.ctypes.data + offsets[row]
         eighths = dct_eighths(box[HEIGHT], box[WIDTH], out.shape[1])
         status[row] = _decompress(handle, data, np.uint64(sizes[row]), height, width, eighths, scratch)
+        if status[row] == BAD_JPEG:
+            return done + 1
         if status[row] != OK:
             continue
         scaled_height, scaled_width = (height * eighths + 7) // 8, (width * eighths + 7) // 8
@@ -40,6 +46,7 @@ def decode_whole(
         bottom, right = (box[TOP] + box[HEIGHT]) * eighths, (box[LEFT] + box[WIDTH]) * eighths
         high = (min(scaled_height, (bottom + 7) // 8), min(scaled_width, (right + 7) // 8))
         resize_rgb(pixels, start, extent, low, high, box[FLIP] != 0, out[row])
+    return len(rows)
 
 
 @kernel

@@ -71,7 +71,8 @@ class DecodePool:
         that it does not have.
         """
         ids = self._checked(ids)
-        if out.shape != (len(ids), *out.shape[1:3], 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
+        if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
         batch = DecodeBatch(
             memory=self.memory,
@@ -131,7 +132,8 @@ class DecodePool:
         heights, widths = self._columns["heights"][ids], self._columns["widths"][ids]
         boxes = np.ascontiguousarray(crop.boxes(ids, heights, widths), np.int32)
         top, left, height, width = (boxes[:, column] for column in (TOP, LEFT, HEIGHT, WIDTH))
-        outside = (top < 0) | (left < 0) | (top + height > heights) | (left + width > widths)
+        # Without a sum of two int32, which may wrap around.
+        outside = (top < 0) | (left < 0) | (top > heights - height) | (left > widths - width)
         if (outside | (height < 1) | (width < 1)).any():
             raise ValueError(f"{crop} cuts outside the image")
         return boxes

@@ -14,6 +14,7 @@ class Workspace:
         self.address = library.new_workspace() if library else 0
         self._scratch = np.empty(0, np.uint8)
         self._handle: object = None
+        self._message = ""
 
     def scratch(self, size: int) -> NDArray[np.uint8]:
         """At least `size` bytes, kept from call to call."""
@@ -31,13 +32,18 @@ class Workspace:
         assert isinstance(self._handle, JpegHandle)
         return self._handle.address
 
+    def retire_turbojpeg(self) -> None:
+        """Note what the decompressor says of the JPEG it failed on; the next call of `turbojpeg` makes a new one."""
+        from engine.data.decoders.libffcv import JpegHandle
+
+        assert isinstance(self._handle, JpegHandle)
+        self._message, self._handle = self._handle.last_error(), None
+
     def jpeg_message(self) -> str:
         """What libjpeg-turbo said of the last JPEG that failed here."""
         if self.library and self.library.has_jpeg:
             return self.library.jpeg_message(self.address)
-        from engine.data.decoders.libffcv import JpegHandle
-
-        return self._handle.last_error() if isinstance(self._handle, JpegHandle) else ""
+        return self._message
 
     def __del__(self) -> None:
         if getattr(self, "address", 0) and self.library:
