@@ -63,6 +63,8 @@ class Beton:
             return np.memmap(self.path, dtype=np.uint8, mode="r")
         except OSError as error:
             raise describe_os_error(error, self.path, "map") from None
+        except ValueError:
+            raise UserError(f"{self.path} is empty now: copy or write it again") from None
 
 
 def open_beton(path: Path | str) -> Beton:

@@ -100,6 +100,7 @@ class Loader:
         self._slots = [Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
         self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._producer: Producer | None = None
+        self._reader: WindowReader | None = None
         self._closed = False
         self._delivered = self._start = 0
         if in_memory:
@@ -161,29 +162,30 @@ class Loader:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
         if not 0 <= self._start <= len(ids):
             raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
-        with ExitStack() as iteration:
-            reader = windows and iteration.enter_context(
-                WindowReader(self.beton.path, self._pool.memory, windows)
-            )
+        reader = WindowReader(self.beton.path, self._pool.memory, windows) if windows else None
 
-            def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
-                if reader:
-                    reader.advance(batch_ids)
-                bad = self._delivery.fill(slot, batch_ids, resolution, crop)
-                slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
-                slot.labels = slot.hold(self.beton.labels[slot.ids])
-                slot.resolution = resolution
+        def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
+            if reader:
+                reader.advance(batch_ids)
+            bad = self._delivery.fill(slot, batch_ids, resolution, crop)
+            slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
+            slot.labels = slot.hold(self.beton.labels[slot.ids])
+            slot.resolution = resolution
 
-            self._delivered = self._start
-            self._producer = Producer(self._slots, self.device, ids[self._start :], fill)
-            try:
-                yield self._producer
-            finally:
-                # The reader first: a producer that waits for it must not be waited for.
-                if reader:
-                    reader.close()
-                self._producer.close()
-                self._producer, self._start = None, 0
+        self._reader, self._delivered = reader, self._start
+        self._producer = Producer(self._slots, self.device, ids[self._start :], fill)
+        try:
+            yield self._producer
+        finally:
+            self._end_threads()
+            self._producer, self._reader, self._start = None, None, 0
+
+    def _end_threads(self) -> None:
+        """Those of the iteration. The reader's first: a producer that waits for it must not be waited for."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._producer is not None:
+            self._producer.close()
 
     def _next_slot(self, producer: Producer) -> Slot:
         started = time.perf_counter()
@@ -231,8 +233,7 @@ class Loader:
         if self._closed:
             return
         self._closed = True
-        if self._producer is not None:
-            self._producer.close()
+        self._end_threads()
         self._owned.close()
 
     def __enter__(self) -> "Loader":
