@@ -273,7 +273,11 @@ if command -v flock >/dev/null && ! flock -n 9; then
     flock 9
 fi
 : >"$log"
-if ! satisfied || ! decoders_built; then install_system_packages; fi
+if ! satisfied; then
+    install_system_packages
+elif ! decoders_built; then
+    (install_system_packages) || true # what says why it can't; without its packages there is still numba
+fi
 if [ -n "$wished" ]; then install_wished_packages "$wished"; fi
 if ! satisfied; then install_environment; fi
 build_decoders

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import doctor
+from engine.data.decoders.native import build
+from engine.data.decoders.native.library import library
 from engine.doctor import Cuda, Finding, Gpu
 
 GIB = 2**30
@@ -46,6 +48,7 @@ def test_this_installation_passes(repository: Path) -> None:
         "Python 3.",
         "torch ",
         "ffcv's C library loads",
+        "C decoders",
         "CPU threads",
         "/dev/shm",
         "GiB free",
@@ -102,6 +105,38 @@ def test_ffcv_that_does_not_load() -> None:
 
 def test_ffcv_that_decodes_wrongly() -> None:
     assert one(doctor.check_ffcv(lambda: 40.0)).level == "fail"
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "words"),
+    [
+        ("AVX2, JPEG", "ok", "C decoders: AVX2, JPEG"),
+        ("no AVX2, JPEG", "ok", "C decoders: no AVX2, JPEG"),
+        ("AVX2, without JPEG", "warn", "C decoders: AVX2, without JPEG"),
+    ],
+)
+def test_decoders_that_are_built(found: str, level: str, words: str) -> None:
+    finding = one(doctor.check_decoders(lambda: found))
+    assert (finding.level, finding.what) == (level, words)
+    assert ("libjpeg-dev" in finding.advice) is (level == "warn")
+
+
+@pytest.mark.parametrize(("exists", "words"), [(False, "are not built"), (True, "do not load")])
+def test_decoders_that_are_missing(
+    exists: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    if exists:
+        build.library_path().touch()
+    finding = one(doctor.check_decoders(lambda: ""))
+    assert finding.level == "warn" and f"the C decoders {words}" in finding.what
+    assert "python -m engine build" in finding.advice
+
+
+def test_the_decoders_of_this_installation_are_described() -> None:
+    finding = one(doctor.check_decoders())
+    built = library()
+    assert (finding.level == "ok") is (built is not None and built.has_jpeg)
 
 
 def test_no_gpu_is_worth_a_word_but_no_failure() -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.decoders.native.build import library_path
+
 TOOLS = [
     *("awk", "bash", "cat", "cut", "dirname", "env", "flock", "grep", "id", "mkdir"),
-    *("rm", "sed", "sh", "sha256sum", "sort", "tail", "touch"),
+    *("rm", "sed", "sh", "sha256sum", "sort", "tail", "touch", "uname"),
 ]
+NATIVE = "engine/data/decoders/native"
 
 
 class Machine:
@@ -25,6 +28,8 @@ class Machine:
         self.bin.mkdir(parents=True)
         for folder in ("scripts", "requirements"):
             shutil.copytree(repository / folder, self.root / folder)
+        shutil.copytree(repository / NATIVE, self.root / NATIVE, ignore=shutil.ignore_patterns("*.so", ".*"))
+        self.library = self.root / NATIVE / library_path().name
         for tool in TOOLS:
             path = shutil.which(tool)
             assert path, tool
@@ -59,12 +64,21 @@ class Machine:
         )
         return done.stdout.strip()
 
-    def pretend_installed(self, name: str) -> None:
-        """Leave what an installation of that set leaves, as far as set-up looks."""
+    def pretend_installed(self, name: str, built: bool = True) -> None:
+        """Leave what an installation of that set leaves, as far as set-up looks, with the C decoders or without."""
+        if built:
+            self.library.touch()
         python = self.root / ".venv/bin/python"
         python.parent.mkdir(parents=True)
         python.symlink_to(self.bin / "sh")
         (self.root / ".venv/.engine-setup").write_text(f"{name} {self.function(f'hash_of {name}')}\n")
+
+    def python(self, script: str) -> None:
+        """Put this shell script in the place of the environment's Python."""
+        file = self.root / ".venv/bin/python"
+        file.unlink()
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
 
 
 @pytest.fixture
@@ -172,3 +186,32 @@ def test_without_a_gpu_the_newest_set_is_taken(machine: Machine) -> None:
 def test_a_set_once_chosen_is_renewed_not_changed(machine: Machine, installed: str, expected: str) -> None:
     machine.pretend_installed(installed)
     assert machine.function("choose_set") == expected
+
+
+def test_it_builds_the_decoders_where_they_are_missing(machine: Machine) -> None:
+    machine.pretend_installed("dev", built=False)
+    for tool in ("g++", "pkg-config"):
+        machine.command(tool, "exit 0")
+    machine.python(f'[ "$*" != "-m engine build" ] || : > "{machine.library}"')
+    done = machine.setup()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "setup: building the C decoders\n", "")
+    assert machine.library.exists()
+    assert machine.setup().stdout == ""
+
+
+def test_it_builds_anew_when_their_sources_have_changed(machine: Machine) -> None:
+    machine.pretend_installed("dev")
+    assert machine.function("decoders_built && echo built") == "built"
+    with (machine.root / NATIVE / "resize.c").open("a") as file:
+        file.write("\n")
+    assert machine.function("decoders_built && echo built") == ""
+
+
+def test_an_environment_without_a_compiler_is_ready_all_the_same(machine: Machine) -> None:
+    machine.pretend_installed("dev", built=False)
+    machine.python("echo 'error: no C compiler: install gcc' >&2; exit 2")
+    done = machine.setup()
+    assert done.returncode == 0
+    assert "no apt-get" in done.stderr and "libjpeg-dev" in done.stderr
+    assert "could not build them: decoding goes on in numba, slower" in done.stdout
+    assert "(error: no C compiler: install gcc)" in done.stdout

@@ -1,0 +1,78 @@
+"""Real photos through every decoder, against Pillow's crop and resize of the same photo: the gap to deployment."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from engine.data.crops import CenterCrop, RandomResizedCrop
+from engine.data.decoders.batch import OK
+from engine.data.decoders.native.library import Library
+from engine.data.layout import MODE_JPEG
+from engine.data.yuv420 import fit
+from tests.data.decoders.decoding import Record, decode_boxes, difference, pillow, raw_record, yuv420_record
+
+RESOLUTIONS = [64, 128, 160, 192, 224]
+LAWS = {"train": RandomResizedCrop(seed=0, epoch=0), "val": CenterCrop(ratio=0.875)}
+EVERY = 5
+
+# Mean difference to Pillow in levels, over all photos. Raw differs by rounding alone; yuv420 also by chroma of half the
+# size. JPEG's is as low as raw's unless a crop is at least twice the target: then the DCT does a part of the shrinking,
+# by averaging less than the triangle filter does, which shows in photos of fine texture.
+MOST = {"raw": 0.25, "jpeg": 1.9, "yuv420": 1.4}
+
+
+@pytest.fixture(scope="module")
+def some_photos(photos: Path) -> list[bytes]:
+    """A fifth of the validation photos, as files."""
+    return [path.read_bytes() for path in sorted(photos.glob("val/*/*"))[::EVERY]]
+
+
+def _stored(data: bytes, storage: str) -> tuple[Record, NDArray[np.uint8]]:
+    """The record of a photo, and the pixels that it is a record of."""
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    if storage == "jpeg":
+        return Record(data, MODE_JPEG, *pixels.shape[:2]), pixels
+    if storage == "raw":
+        return raw_record(pixels), pixels
+    pixels = fit(pixels, 256, 0)
+    return yuv420_record(pixels), pixels
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("storage", MOST)
+def test_photos_are_close_to_pillow(
+    some_photos: list[bytes], c_library: Library, storage: str, law: str, resolution: int
+) -> None:
+    means: list[float] = []
+    most = 0
+    for number, data in enumerate(some_photos):
+        record, pixels = _stored(data, storage)
+        size = (np.array([side]) for side in pixels.shape[:2])
+        (box,) = LAWS[law].boxes(np.array([number]), *size)
+        (ours,), (status,) = decode_boxes(record, box, resolution, c_library)
+        assert status == OK
+        highest, mean = difference(ours, pillow(Image.fromarray(pixels), box, resolution))
+        means.append(mean)
+        most = max(most, highest)
+    print(
+        f"\n{storage} {law} {resolution}: mean {np.mean(means):.3f}, worst photo {max(means):.3f}, most {most}"
+    )
+    assert np.mean(means) < MOST[storage], (
+        f"mean {np.mean(means):.3f}, worst photo {max(means):.3f}, most {most}"
+    )
+    assert storage != "raw" or most <= 1
+
+
+def test_photos_decode_alike_in_c_and_numba(some_photos: list[bytes], c_library: Library) -> None:
+    for number, data in enumerate(some_photos):
+        record, pixels = _stored(data, "jpeg")
+        size = (np.array([side]) for side in pixels.shape[:2])
+        (box,) = LAWS["train"].boxes(np.array([number]), *size)
+        np.testing.assert_array_equal(
+            *(decode_boxes(record, box, 128, library)[0] for library in (c_library, None))
+        )
