@@ -112,7 +112,7 @@ def pillow_yuv420(record: Record, box: ArrayLike, resolution: int) -> Pixels:
     data = np.frombuffer(record.data, np.uint8)
     ends = np.cumsum([luma[0] * luma[1], half[0] * half[1]])
     box = np.asarray(box)
-    half_box = [*(box[:4] // 2), box[4]]
+    half_box = np.array([*(box[:4] // 2), box[4]])
     planes = [
         pillow(Image.fromarray(plane.reshape(shape)), where, resolution).astype(np.float64)
         for plane, shape, where in zip(

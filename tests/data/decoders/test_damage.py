@@ -11,8 +11,8 @@ from PIL import Image
 
 from engine.data import layout
 from engine.data.beton import Beton, open_beton
-from engine.data.decoders import pool as pool_module
 from engine.data.decoders.batch import BAD_JPEG, DecodeBatch
+from engine.data.decoders.formats import DECODERS
 from engine.data.decoders.pool import DecodePool
 from tests.data.betons import fixed, overwrite, record, shorten, write_pixels
 from tests.data.conftest import photo
@@ -74,13 +74,13 @@ def test_damage_within_the_picture_is_named(damaged: Beton, portable: bool) -> N
 def test_damage_that_only_a_crop_shows_is_named_without_brackets(
     damaged: Beton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pool_module.DECODERS[layout.MODE_JPEG]
+    real = DECODERS[layout.MODE_JPEG]
 
     def fail_once(batch: DecodeBatch, rows: np.ndarray, workspace: object) -> None:
-        monkeypatch.setitem(pool_module.DECODERS, layout.MODE_JPEG, real)
+        monkeypatch.setitem(DECODERS, layout.MODE_JPEG, real)
         batch.status[rows] = BAD_JPEG
 
-    monkeypatch.setitem(pool_module.DECODERS, layout.MODE_JPEG, fail_once)
+    monkeypatch.setitem(DECODERS, layout.MODE_JPEG, fail_once)
     assert "its JPEG data is damaged; write" in _refusal(damaged, 2, False, around=[2])
 
 

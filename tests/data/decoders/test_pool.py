@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.data import layout
 from engine.data.beton import Beton, Storage, open_beton
 from engine.data.crops import RandomResizedCrop
-from engine.data.decoders import pool as pool_module
+from engine.data.decoders.formats import DECODERS
 from engine.data.decoders.jpeg_whole import decode_whole
 from engine.data.decoders.pool import DecodePool
 from engine.data.decoders.raw import _decode as decode_raw
@@ -71,9 +71,9 @@ def test_threads_order_and_company_do_not_show(files: Files, storage: Storage, p
 @pytest.mark.parametrize("storage", STORAGES)
 def test_the_two_kinds_of_decoders_agree_through_a_pool(files: Files, storage: Storage) -> None:
     law = RandomResizedCrop(seed=2, epoch=0)
-    np.testing.assert_array_equal(
-        *(pixels(files[storage], range(4 * COUNT), law, 48, portable=portable) for portable in (False, True))
-    )
+    ids = range(4 * COUNT)
+    in_c, in_numba = (pixels(files[storage], ids, law, 48, portable=portable) for portable in (False, True))
+    np.testing.assert_array_equal(in_c, in_numba)
 
 
 def test_one_pool_serves_any_resolution_and_batch(files: Files, portable: bool) -> None:
@@ -154,7 +154,8 @@ def test_ids_of_another_type_or_layout_compile_nothing_anew(files: Files) -> Non
 def test_an_error_is_raised_only_when_no_thread_writes_any_more(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed, done = threading.Event(), []
+    failed = threading.Event()
+    done: list[int] = []
 
     def decode_or_fail(batch: object, rows: NDArray[np.int64], workspace: Workspace) -> None:
         if rows[0] == 0:
@@ -164,7 +165,7 @@ def test_an_error_is_raised_only_when_no_thread_writes_any_more(
         time.sleep(0.02)
         done.extend(rows)
 
-    monkeypatch.setitem(pool_module.DECODERS, layout.MODE_RAW, decode_or_fail)
+    monkeypatch.setitem(DECODERS, layout.MODE_RAW, decode_or_fail)
     with pytest.raises(ZeroDivisionError):
         pixels(files["raw"], range(COUNT), workers=2)
     assert sorted(done) == list(range(1, COUNT))
