@@ -6,6 +6,7 @@ IEEE 754 rounds exactly are used (no exp or log at run time, no fastmath), so th
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,16 @@ class CenterCrop:
 CropLaw = RandomResizedCrop | CenterCrop
 
 
+@cache
 def aspect_table(max_aspect: float) -> NDArray[np.float64]:
-    """Aspect ratios (width / height) evenly spaced in their logarithm from 1/max_aspect to max_aspect.
+    """Aspect ratios (width / height) evenly spaced in their logarithm from 1/max_aspect to max_aspect, read-only.
 
     Rounded to 2^-24, which hides the last-digit differences that exp and log show between machines.
     """
     log_aspect = np.linspace(-np.log(max_aspect), np.log(max_aspect), _ASPECT_STEPS)
-    return np.round(np.exp(log_aspect) * 2.0**24) / 2.0**24
+    table = np.round(np.exp(log_aspect) * 2.0**24) / 2.0**24
+    table.setflags(write=False)
+    return table
 
 
 @kernel

@@ -141,6 +141,12 @@ class DecodePool:
     def _submit(
         self, task: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64]
     ) -> list[Future[None]]:
+        if not len(rows):
+            return []
+        if self.workers == 1:
+            # In the caller's thread: to hand slices to another, and to wait for it, costs more than it brings.
+            task(rows)
+            return []
         step = max(1, -(-len(rows) // (self.workers * _SLICES_PER_THREAD)))
         return [self._threads.submit(task, rows[start : start + step]) for start in range(0, len(rows), step)]
 
