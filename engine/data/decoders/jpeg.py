@@ -2,6 +2,9 @@
 
 In C (native/jpeg.c) only the crop's rows and columns are decoded. Without that library the whole image is, by
 libjpeg-turbo's own interface, at the same DCT scale and to the same pixels.
+
+The DCT scale is the smallest that covers the resolution, unless the batch is to be exact: the DCT then does part of
+the shrinking, as a box and not as the resize law's triangle does it, by 0.2 to 1.7 levels on average on photos.
 """
 
 import numpy as np
@@ -23,7 +26,8 @@ def decode(batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) ->
     while len(rows):
         done = decode_whole(
             *(batch.memory, batch.offsets, batch.sizes, batch.heights, batch.widths, batch.boxes),
-            *(batch.out, batch.status, rows, workspace.turbojpeg(), workspace.scratch(3 * pixels)),
+            *(batch.out, batch.status, batch.exact, rows),
+            *(workspace.turbojpeg(), workspace.scratch(3 * pixels)),
         )
         if batch.status[rows[done - 1]] == BAD_JPEG:
             workspace.retire_turbojpeg()

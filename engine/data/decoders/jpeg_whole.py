@@ -20,6 +20,7 @@ def decode_whole(
     boxes: NDArray[np.int32],
     out: NDArray[np.uint8],
     status: NDArray[np.uint8],
+    exact: bool,
     rows: NDArray[np.int64],
     handle: int,
     scratch: NDArray[np.uint8],
@@ -32,7 +33,7 @@ def decode_whole(
     for done, row in enumerate(rows):
         height, width, box = heights[row], widths[row], boxes[row]
         data = memory.ctypes.data + offsets[row]
-        eighths = dct_eighths(box[HEIGHT], box[WIDTH], out.shape[1])
+        eighths = 8 if exact else dct_eighths(box[HEIGHT], box[WIDTH], out.shape[1])
         status[row] = _decompress(handle, data, np.uint64(sizes[row]), height, width, eighths, scratch)
         if status[row] == BAD_JPEG:
             return done + 1

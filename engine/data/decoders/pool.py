@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton import Beton
 from engine.data.checksum import crc32
-from engine.data.crops import HEIGHT, LEFT, TOP, WIDTH, CropLaw
+from engine.data.crops import HEIGHT, LEFT, TOP, WIDTH, CenterCrop, CropLaw
 from engine.data.decoders.batch import BAD_CHECKSUM, BAD_JPEG, OK, REASONS, UNKNOWN_MODE, DecodeBatch
 from engine.data.decoders.formats import DECODERS
 from engine.data.decoders.native.library import library
@@ -80,6 +80,8 @@ class DecodePool:
             boxes=self._boxes(ids, crop),
             out=out,
             status=np.full(len(ids), UNKNOWN_MODE, np.uint8),
+            # What is measured with a centre crop should be what Pillow's pixels would give.
+            exact=isinstance(crop, CenterCrop),
         )
         modes = self._modes[ids]
         self._mapping.check()

@@ -62,6 +62,7 @@ def decode_boxes(
     library: Library | None,
     memory: Pixels | None = None,
     offset: int = 0,
+    exact: bool = False,
 ) -> tuple[Pixels, NDArray[np.uint8]]:
     """Each box of the image, (n, resolution, resolution, 3), and its status; in numba where `library` is None.
 
@@ -81,6 +82,7 @@ def decode_boxes(
         boxes=boxes,
         out=around[_MARGIN : _MARGIN + size].reshape(count, resolution, resolution, 3),
         status=np.full(count, 99, np.uint8),
+        exact=exact,
     )
     DECODERS[record.mode](batch, np.arange(count), Workspace(library))
     assert (around[:_MARGIN] == _CANARY).all() and (around[_MARGIN + size :] == _CANARY).all()

@@ -19,10 +19,17 @@ RESOLUTIONS = [64, 128, 160, 192, 224]
 LAWS: dict[str, CropLaw] = {"train": RandomResizedCrop(seed=0, epoch=0), "val": CenterCrop(ratio=0.875)}
 EVERY = 5
 
-# Mean difference to Pillow in levels, over all photos. Raw differs by rounding alone; yuv420 also by chroma of half the
-# size. JPEG's is as low as raw's unless a crop is at least twice the target: then the DCT does a part of the shrinking,
-# by averaging less than the triangle filter does, which shows in photos of fine texture.
-MOST = {"raw": 0.25, "jpeg": 1.9, "yuv420": 1.4}
+# Mean difference to Pillow in levels, over all photos. Raw differs by rounding alone, and so does JPEG in validation;
+# yuv420 also by chroma of half the size. In training, where a crop is at least twice the target, the DCT does a part
+# of a JPEG's shrinking, by averaging less than the triangle filter does, which shows in photos of fine texture.
+MOST = {
+    ("raw", "train"): 0.25,
+    ("raw", "val"): 0.25,
+    ("jpeg", "train"): 1.9,
+    ("jpeg", "val"): 0.25,
+    ("yuv420", "train"): 1.4,
+    ("yuv420", "val"): 1.4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +50,7 @@ def _stored(data: bytes, storage: str) -> tuple[Record, NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("storage", MOST)
+@pytest.mark.parametrize(("storage", "law"), MOST)
 def test_photos_are_close_to_pillow(
     some_photos: list[bytes], c_library: Library, storage: str, law: str, resolution: int
 ) -> None:
@@ -54,7 +60,7 @@ def test_photos_are_close_to_pillow(
         record, pixels = _stored(data, storage)
         size = (np.array([side]) for side in pixels.shape[:2])
         (box,) = LAWS[law].boxes(np.array([number]), *size)
-        (ours,), (status,) = decode_boxes(record, box, resolution, c_library)
+        (ours,), (status,) = decode_boxes(record, box, resolution, c_library, exact=law == "val")
         assert status == OK
         highest, mean = difference(ours, pillow(Image.fromarray(pixels), box, resolution))
         means.append(mean)
@@ -62,7 +68,7 @@ def test_photos_are_close_to_pillow(
     print(
         f"\n{storage} {law} {resolution}: mean {np.mean(means):.3f}, worst photo {max(means):.3f}, most {most}"
     )
-    assert np.mean(means) < MOST[storage], (
+    assert np.mean(means) < MOST[storage, law], (
         f"mean {np.mean(means):.3f}, worst photo {max(means):.3f}, most {most}"
     )
     assert storage != "raw" or most <= 1
@@ -73,5 +79,8 @@ def test_photos_decode_alike_in_c_and_numba(some_photos: list[bytes], c_library:
         record, pixels = _stored(data, "jpeg")
         size = (np.array([side]) for side in pixels.shape[:2])
         (box,) = LAWS["train"].boxes(np.array([number]), *size)
-        in_c, in_numba = (decode_boxes(record, box, 128, library)[0] for library in (c_library, None))
-        np.testing.assert_array_equal(in_c, in_numba)
+        for exact in (False, True):
+            in_c, in_numba = (
+                decode_boxes(record, box, 128, library, exact=exact)[0] for library in (c_library, None)
+            )
+            np.testing.assert_array_equal(in_c, in_numba)

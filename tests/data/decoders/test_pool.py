@@ -1,13 +1,16 @@
 """A pool decodes as its records say, whatever its threads do, and refuses what a caller must not ask."""
 
+import io
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from engine.data import layout
 from engine.data.beton import Beton, Storage, open_beton
@@ -17,7 +20,7 @@ from engine.data.decoders.jpeg_whole import decode_whole
 from engine.data.decoders.pool import DecodePool
 from engine.data.decoders.raw import _decode as decode_raw
 from engine.data.decoders.workspace import Workspace
-from tests.data.betons import fixed, write_pixels
+from tests.data.betons import fixed, record, write_pixels
 from tests.data.decoders.pooling import COUNT, SIDE, WHOLE, pixels, squares
 
 STORAGES: tuple[Storage, ...] = ("jpeg", "raw", "yuv420", "proportion")
@@ -191,3 +194,23 @@ def test_pools_opened_and_closed_leave_no_descriptor(files: Files, tmp_path: Pat
     for _ in range(100):
         pixels(files["raw"], [0], side=8)
     assert descriptors() <= before
+
+
+def test_validation_decodes_a_jpeg_at_full_scale(files: Files, portable: bool) -> None:
+    # A quarter of the size: training lets the DCT do the shrinking.
+    boxes = fixed(*[(0, 0, SIDE, SIDE, 0)] * COUNT)
+    beton, ids = files["jpeg"], range(COUNT)
+    measured = pixels(beton, ids, WHOLE, SIDE // 4, portable=portable).astype(int)
+    trained = pixels(beton, ids, boxes, SIDE // 4, portable=portable).astype(int)
+    whole = [Image.open(io.BytesIO(record(beton, sample))).convert("RGB") for sample in ids]
+    size = (SIDE // 4, SIDE // 4)
+    wanted = np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in whole])
+    assert np.abs(measured - wanted).max() <= 1
+    assert np.abs(trained - wanted).max() > 1
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_packing_a_batch_of_none_is_fine(files: Files, workers: int) -> None:
+    with closing(DecodePool(files["raw"], workers)) as pool:
+        geometry, bad = pool.pack(np.empty(0, np.int64), WHOLE, lambda size: np.empty(size, np.uint8))
+    assert geometry.shape == (0, 8) and bad == []

@@ -23,6 +23,8 @@ int engine_use_avx2(int wanted) {
     return 0;
 }
 
+int engine_uses_avx2(void) { return resize_rgb != resize_rgb_baseline; }
+
 __attribute__((constructor)) static void use_the_best(void) {
 #ifdef __x86_64__
     __builtin_cpu_init();

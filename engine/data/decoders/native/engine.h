@@ -19,6 +19,7 @@ struct batch {
     uint8_t *out;         /* resolution x resolution x 3 for each sample */
     uint8_t *status;
     int64_t resolution;
+    int64_t exact; /* whether JPEGs are decoded at full scale, whatever the target */
 };
 
 /* Pixels lying in memory: `step` bytes from one pixel to the next, `stride` from one row to the next. */

@@ -53,7 +53,7 @@ const char *engine_jpeg_message(const struct workspace *workspace) {
 
 /* The smallest eighths at which the crop still has `resolution` pixels a side. Only powers of two: libjpeg-turbo
    has fast inverse DCTs for these, and the others lose more than they save. */
-int64_t engine_jpeg_eighths(int64_t height, int64_t width, int64_t resolution) {
+static int64_t dct_eighths(int64_t height, int64_t width, int64_t resolution) {
     int64_t shorter = height < width ? height : width;
     for (int64_t eighths = 1; eighths < 8; eighths *= 2)
         if (shorter * eighths >= resolution * 8) return eighths;
@@ -73,10 +73,10 @@ static struct span scaled(int32_t start, int32_t extent, int64_t eighths, int64_
 }
 
 /* Decode the rows and columns of `box` into the workspace, with room for the resize behind the pixels. */
-static int read_region(struct workspace *workspace, const int32_t *box, int64_t resolution, struct region *region,
-                       uint8_t **scratch) {
+static int read_region(struct workspace *workspace, const int32_t *box, int64_t resolution, int exact,
+                       struct region *region, uint8_t **scratch) {
     j_decompress_ptr decompress = &workspace->jpeg->decompress;
-    int64_t eighths = engine_jpeg_eighths(box[HEIGHT], box[WIDTH], resolution);
+    int64_t eighths = exact ? 8 : dct_eighths(box[HEIGHT], box[WIDTH], resolution);
     decompress->scale_num = (unsigned)eighths;
     decompress->scale_denom = 8;
     decompress->out_color_space = JCS_RGB;
@@ -108,7 +108,7 @@ static int read_region(struct workspace *workspace, const int32_t *box, int64_t 
 }
 
 static int decode(struct workspace *workspace, const uint8_t *data, int64_t size, int64_t height, int64_t width,
-                  const int32_t *box, int64_t resolution, uint8_t *out) {
+                  const int32_t *box, int64_t resolution, int exact, uint8_t *out) {
     if (!workspace->jpeg && !(workspace->jpeg = jpeg_new())) return OUT_OF_MEMORY;
     struct jpeg *jpeg = workspace->jpeg;
     struct region region;
@@ -121,7 +121,7 @@ static int decode(struct workspace *workspace, const uint8_t *data, int64_t size
     jpeg_read_header(&jpeg->decompress, TRUE);
     int status = WRONG_SIZE;
     if (jpeg->decompress.image_height == height && jpeg->decompress.image_width == width)
-        status = read_region(workspace, box, resolution, &region, &scratch);
+        status = read_region(workspace, box, resolution, exact, &region, &scratch);
     jpeg_abort_decompress(&jpeg->decompress);
     if (status == OK) resize_rgb(region.plane, region.rows, region.columns, box[FLIP], resolution, out, scratch);
     return status;
@@ -132,7 +132,7 @@ void engine_decode_jpeg(const struct batch *batch, const int64_t *rows, int64_t 
         int64_t row = rows[i], resolution = batch->resolution;
         batch->status[row] = (uint8_t)decode(
             workspace, batch->memory + batch->offsets[row], batch->sizes[row], batch->heights[row],
-            batch->widths[row], batch->boxes + row * BOX_COLUMNS, resolution,
+            batch->widths[row], batch->boxes + row * BOX_COLUMNS, resolution, batch->exact != 0,
             batch->out + row * resolution * resolution * 3);
     }
 }

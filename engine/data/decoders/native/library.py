@@ -18,6 +18,7 @@ class _Batch(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("memory", "offsets", "sizes", "heights", "widths", "boxes")),
         *((name, ctypes.c_void_p) for name in ("out", "status")),
         ("resolution", ctypes.c_int64),
+        ("exact", ctypes.c_int64),
     )
 
 
@@ -41,7 +42,7 @@ class Library:
     def decode(self, kind: str, batch: DecodeBatch, rows: NDArray[np.int64], workspace: int) -> None:
         """Decode these rows of the batch; `kind` is jpeg, raw or yuv420, `workspace` the calling thread's."""
         described = _Batch(
-            *(array.ctypes.data for array in batch.arrays()), resolution=ctypes.c_int64(batch.resolution)
+            *(array.ctypes.data for array in batch.arrays()), resolution=batch.resolution, exact=batch.exact
         )
         function = getattr(self._library, f"engine_decode_{kind}")
         pointer = ctypes.c_void_p(rows.ctypes.data)
@@ -50,6 +51,11 @@ class Library:
     def use_avx2(self, wanted: bool) -> bool:
         """Choose between the two builds of the resize; returns whether AVX2's is in use."""
         return bool(self._library.engine_use_avx2(int(wanted)))
+
+    @property
+    def uses_avx2(self) -> bool:
+        """Whether the resize built for AVX2 is in use."""
+        return bool(self._library.engine_uses_avx2())
 
     def new_workspace(self) -> int:
         """A thread's memory, to be freed with `free_workspace`."""
@@ -97,5 +103,5 @@ def describe() -> str:
     found = library()
     if found is None:
         return ""
-    parts = ["AVX2" if found.use_avx2(True) else "no AVX2", "JPEG" if found.has_jpeg else "without JPEG"]
+    parts = ["AVX2" if found.uses_avx2 else "no AVX2", "JPEG" if found.has_jpeg else "without JPEG"]
     return ", ".join(parts)
