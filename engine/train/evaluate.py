@@ -4,7 +4,7 @@ With TTA the probabilities of an image and of its mirror image are averaged (not
 is also counted without TTA from the same forward pass.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -38,10 +38,12 @@ def evaluate(
     precision: Precision,
     ranks: Ranks,
     expected: int,
+    left_out: Callable[[], int] = lambda: 0,
 ) -> Accuracy:
     """Run the model in eval mode over this rank's batches and add up over ranks.
 
-    Raises UserError unless exactly `expected` samples were counted.
+    `left_out` says how many corrupt samples this rank's batches came without, once all have come. Raises UserError
+    unless exactly `expected` samples were counted or left out.
     """
     model.eval()
     # top1, top5, top1 without TTA, top5 without TTA, samples; and the summed loss
@@ -54,9 +56,10 @@ def evaluate(
             final = (plain + _probabilities(model, batch.images.flip(3), precision)) / 2
         counts += torch.stack([*_correct(final, batch.labels), *_correct(plain, batch.labels), _size(batch)])
         loss += functional.nll_loss(final.clamp_min(1e-12).log(), batch.labels, reduction="sum")
-    top1, top5, top1_no_tta, top5_no_tta, count = ranks.sum(counts).tolist()
+    gone = torch.tensor([left_out()], device=ranks.device)
+    top1, top5, top1_no_tta, top5_no_tta, count, missing = ranks.sum(torch.cat([counts, gone])).tolist()
     loss_sum = float(ranks.sum(loss))
-    if count != expected:
+    if count + missing != expected:
         raise UserError(f"validation counted {count} samples where {expected} were expected")
     return Accuracy(
         top1=top1 / count,

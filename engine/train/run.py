@@ -75,6 +75,7 @@ class Run:
             record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
             accuracy, weights = self._fit(self.trainer, record), WEIGHTS
         plain = self.validator.plain_accuracy(self.model)
+        self._tell_skips()
         if weights and self.ranks.main:
             # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
             state = {name: value.cpu().contiguous() for name, value in self.model.state_dict().items()}
@@ -104,13 +105,18 @@ class Run:
                 entry["val_seconds"] = time.perf_counter() - begin
                 entry["val_resolution"] = self.config.validation.resolution
                 self.elapsed = time.perf_counter() - started
-                for line in [*trainer.loader.new_skips(), *self.validator.loader.new_skips()]:
-                    print(f"note: left out: {line}", flush=True)
+                self._tell_skips()
                 record.epoch({**entry, **accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
                 if self.ranks.main:
                     resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
         assert accuracy is not None
         return accuracy
+
+    def _tell_skips(self) -> None:
+        """A line for each sample that this rank has left out, once."""
+        loaders = [part.loader for part in (self.trainer, self.validator) if part is not None]
+        for line in (line for loader in loaders for line in loader.new_skips()):
+            print(f"note: left out: {line}", flush=True)
 
     def _progress_bar(self, trainer: Trainer) -> "tqdm[Any]":
         per_epoch = trainer.steps_per_epoch * trainer.plan.global_batch

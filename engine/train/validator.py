@@ -39,7 +39,14 @@ class Validator:
         ids = validation_batches(
             count, batch=self.validation.batch_size, rank=self.ranks.rank, world=self.ranks.world
         )
+        skips = self.loader.skips
         with closing(self.loader.batches(ids, resolution, CenterCrop(ratio=ratio))) as batches:
             return evaluate(
-                model, batches, tta=tta, precision=self.precision, ranks=self.ranks, expected=count
+                model,
+                batches,
+                tta=tta,
+                precision=self.precision,
+                ranks=self.ranks,
+                expected=count,
+                left_out=lambda: self.loader.skips - skips,
             )

@@ -56,7 +56,7 @@ def test_another_process_makes_the_same_batches(stored: Callable[[Storage], Beto
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

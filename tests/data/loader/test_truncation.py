@@ -127,7 +127,7 @@ def test_a_file_cut_short_in_the_moment_it_is_read_is_no_crash(shrinking: tuple[
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
