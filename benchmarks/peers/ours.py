@@ -34,10 +34,10 @@ class _Ours:
             workers=task.cores,
             decoder=decoder,
         )
-        self.settings = (
-            f"engine.data.loader.Loader, {self._loader.decoder[1]}, else as the trainer opens it (on the CPU with "
-            "engine.train.host)"
-        )
+        unfinished = task.form == "host" and decoder == "packed"
+        how = "crops are packed on the CPU and not finished" if unfinished else self._loader.decoder[1]
+        trainer = "else as the trainer opens it (on the CPU with engine.train.host)"
+        self.settings = f"engine.data.loader.Loader, {how}, {trainer}"
 
     def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
         task = self._task
