@@ -34,7 +34,8 @@ def files(images: Path, tmp_path: Path) -> Files:
 
     def write(storage: str) -> dict[str, Path]:
         output = OutputConfig(folder=str(tmp_path / "data"), format=storage, num_workers=1)
-        return convert(WriteConfig(source=SourceConfig(path=str(images)), output=output))
+        paths = convert(WriteConfig(source=SourceConfig(path=str(images)), output=output))
+        return {"train": paths["train"], "val": paths["val"]}
 
     return write
 

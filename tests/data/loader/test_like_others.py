@@ -35,8 +35,8 @@ def test_cifar_10_arrives_as_it_lies_in_its_folders(cifar10: Path, tmp_path: Pat
     source = SourceConfig(path=str(cifar10), val_folder="test")
     output = OutputConfig(folder=str(tmp_path), format="raw", num_workers=1, page_size=2)
     paths = convert(WriteConfig(source=source, output=output))
-    for split, folder in (("train", "train"), ("val", "test")):
-        beton = open_beton(paths[split])
+    for path, folder in ((paths["train"], "train"), (paths["val"], "test")):
+        beton = open_beton(path)
         assert beton.manifest is not None and beton.num_samples >= 200
         ids = validation_batches(beton.num_samples, batch=50, rank=0, world=1)
         law = CenterCrop(ratio=1.0)

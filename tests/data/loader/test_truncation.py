@@ -118,6 +118,7 @@ with Loader(beton, device=CPU, workers=2, decoder=decoder, in_memory=False) as l
 """
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_in_the_moment_it_is_read_is_no_crash(shrinking: tuple[Beton, str]) -> None:
     if library() is None:
         pytest.skip("without the C library a read beyond the end is the end of the process")
