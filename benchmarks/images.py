@@ -1,8 +1,8 @@
 """The images that are measured: a user's folder or tar, or made-up photos, as a .beton in the user's cache.
 
 Made once through the engine's own conversion and kept under $XDG_CACHE_HOME (else ~/.cache), so that every
-later run reads the very same file. Where more images are wanted than there are, each is written several
-times: as records of its own, since one record read again would come from the processor's cache. In every
+later run reads the very same file. Where more images are wanted than there are, each is there several times
+(repeat.py): as records of its own, since one record read again would come from the processor's cache. In every
 storage the files hold the same images in the same order.
 """
 
@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.repeat import repeat_records
 from engine import __version__
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
@@ -31,13 +32,15 @@ from engine.errors import UserError, describe_os_error
 
 T = TypeVar("T")
 
+# Beside the file of each image once.
+REPEATED = "repeated.beton"
 # As many as are taken where nobody says, and the most that are made up.
 PHOTOS = 512
 _CLASSES = 8
 _SYNTHETIC_SIZE = (375, 500)
 # Raised with every change of `synthetic_photo`, and of how the files are made from the images.
 _SYNTHETIC_VERSION = 1
-_FILE_VERSION = 2
+_FILE_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,13 @@ def prepare(data: Path | None, storage: str, count: int | None = None) -> Images
     beton = cached(data, storage, count)
     if not _is_whole(beton):
         _build(data, storage, count, beton.parent)
-    return _describe(data, storage, beton)
+    photos = open_beton(beton).num_samples
+    if count and photos < count:
+        repeated = beton.with_name(REPEATED)
+        if not _is_whole(repeated):
+            repeat_records(beton, repeated, count)
+        beton = repeated
+    return _describe(data, storage, beton, photos)
 
 
 def cached(data: Path | None, storage: str, count: int | None) -> Path:
@@ -132,21 +141,20 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
                     f"{data} holds no images ({', '.join(EXTENSIONS)}): give a folder or tar of some"
                 )
             # The first of each class are validation too: a conversion wants both, with the same classes.
-            _link(photos, min(len(photos), _CLASSES), Path(source, "val"))
-            _link(photos, count or len(photos), Path(source, "train"))
+            _link(photos[:_CLASSES], Path(source, "val"))
+            _link(photos, Path(source, "train"))
             output = OutputConfig(folder=str(folder), format=storage, overwrite=True)
             convert(WriteConfig(source=SourceConfig(path=source), output=output))
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
 
 
-def _link(photos: list[Path], count: int, split: Path) -> None:
-    """A split's folder with `count` names, which lead to the photos over and over."""
-    for number in range(count):
-        repeat, index = divmod(number, len(photos))
-        path = split / f"class{index % _CLASSES}" / f"{repeat:06d}_{photos[index].name}"
+def _link(photos: list[Path], split: Path) -> None:
+    """A split's folder, whose names lead to the photos."""
+    for index, photo in enumerate(photos):
+        path = split / f"class{index % _CLASSES}" / photo.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(photos[index])
+        path.symlink_to(photo)
 
 
 def _contents(data: Path | None, count: int) -> Iterator[tuple[str, bytes]]:
@@ -185,15 +193,13 @@ def _evenly(items: list[T], count: int) -> list[T]:
     return [items[index * len(items) // kept] for index in range(kept)]
 
 
-def _describe(data: Path | None, storage: str, path: Path) -> Images:
+def _describe(data: Path | None, storage: str, path: Path, photos: int) -> Images:
     beton = open_beton(path)
     widths, heights = (beton.images[side].astype(np.int64) for side in ("width", "height"))
     total = int(beton.sizes.sum())
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     origin = data.name if data else "synthetic photo-like images, no real ones"
-    assert beton.manifest is not None
-    photos = sum(Path(name).name.startswith(f"{0:06d}_") for name in beton.manifest.ids)
     repeated = f" repeated to {beton.num_samples:,}" if photos < beton.num_samples else ""
     identity = (
         f"{origin}: {photos} images{repeated}, {storage}, {widths.mean():.0f} x {heights.mean():.0f} pixels on "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.images import PHOTOS, Images, cache_folder, cached, prepare
+from benchmarks.images import PHOTOS, REPEATED, Images, cache_folder, cached, prepare
 from engine.data.progress import human_bytes
 from engine.errors import UserError
 
@@ -68,7 +68,7 @@ def _say_and_check_room(data: Path | None, bytes_each: Mapping[str, float], numb
     missing = {
         storage: int(each * number)
         for storage, each in bytes_each.items()
-        if not cached(data, storage, number).exists()
+        if not any(map(Path.exists, (path := cached(data, storage, number), path.with_name(REPEATED))))
     }
     if not missing:
         return

@@ -134,8 +134,8 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
     manifest = _manifest(source, split, modes, output)
     file.seek(cursor.offset)
     _write_manifest(file, fields, manifest)
-    _write_checksums(file, fields, checksums, samples, table)
-    total = _write_ends(file, page_size, fields, samples, table)
+    write_checksums(file, fields, checksums, samples, table)
+    total = write_ends(file, page_size, fields, samples, table)
     return Written(
         samples=len(source),
         classes=len(source.classes),
@@ -185,7 +185,7 @@ def _write_manifest(file: BinaryIO, fields: NDArray[np.void], manifest: Manifest
     file.write(data)
 
 
-def _write_checksums(
+def write_checksums(
     file: BinaryIO,
     fields: NDArray[np.void],
     checksums: NDArray[np.uint32],
@@ -207,7 +207,7 @@ def _enter(fields: NDArray[np.void], place: int, part: tuple[bytes, int, int, in
     fields[1]["arguments"][place : place + record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
 
 
-def _write_ends(
+def write_ends(
     file: BinaryIO,
     page_size: int,
     fields: NDArray[np.void],

@@ -60,7 +60,17 @@ def test_images_are_repeated_as_records_of_their_own(folder: Path, cache: Path) 
     assert often.bytes == sum(len(record) * times for record, times in records.items())
 
 
-@pytest.mark.parametrize("count", [None, 7, 25])
+def test_images_are_repeated_in_the_order_of_the_file_of_each_once(folder: Path, cache: Path) -> None:
+    for storage in ("jpeg", "raw", "yuv420"):
+        once, often = (open_beton(prepare(folder, storage, count).beton) for count in (None, 25))
+        for field in ("width", "height", "mode"):
+            assert often.images[field].tolist() == (once.images[field].tolist() * 3)[:25]
+        assert often.labels.tolist() == (once.labels.tolist() * 3)[:25]
+        assert once.checksums is not None and often.checksums is not None
+        assert often.checksums.tolist() == (once.checksums.tolist() * 3)[:25]
+
+
+@pytest.mark.parametrize("count", [None, 7])
 def test_every_storage_holds_the_same_images_in_the_same_order(
     count: int | None, folder: Path, cache: Path
 ) -> None:

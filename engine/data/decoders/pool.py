@@ -211,6 +211,7 @@ class DecodePool:
             boxes=np.array([[0, 0, height, width, 0]], np.int32),
             out=np.empty((1, 8, 8, 3), np.uint8),
             status=np.empty(1, np.uint8),
+            exact=False,
         )
         DECODERS[int(self._modes[sample])](batch, np.zeros(1, np.int64), workspace)
         return f" ({workspace.jpeg_message()})" if batch.status[0] == BAD_JPEG else ""
