@@ -34,7 +34,7 @@ def repeat_records(source: Path, target: Path, count: int) -> None:
     samples["f0"] = np.tile(beton.images, times)
     samples["f0"]["data_ptr"] = np.tile(pointers, times) + shift
     samples["f1"] = np.tile(beton.labels, times)
-    checksums, sizes = (np.tile(part, times)[:count] for part in (beton.checksums, beton.sizes))
+    checksums, sizes = np.tile(beton.checksums, times)[:count], np.tile(beton.sizes, times)[:count]
     samples = samples[:count].copy()
     table = np.zeros(len(samples), layout.ALLOCATION)
     table["sample_id"] = np.arange(len(samples))

@@ -55,9 +55,12 @@ void jpeg_free(struct jpeg *) __attribute__((weak));
 
 /* Bytes of scratch that suffice for a resize to `resolution` from these axes: taps, strips and levels, generously. */
 static inline int64_t resize_scratch(int64_t resolution, struct span rows, struct span columns) {
-    int64_t taps = 2 * (4 * resolution * 8 + 8 * (int64_t)(rows.extent + columns.extent + 2));
-    int64_t strips = 2 * 4 * 16 * (3 * (columns.high - columns.low) + 64), levels = 16 * (3 * resolution + 16);
-    return 2 * taps + strips + levels + 64 * 32;
+    /* An axis has at most 2 x support + 2 taps a pixel, of 12 bytes each, and 24 bytes a pixel besides. */
+    int64_t extents = (int64_t)(rows.extent + columns.extent) + 4;
+    int64_t taps = 2 * (2 * resolution * (24 + 12 * 4) + 12 * 2 * extents);
+    int64_t strips = 2 * 4 * 8 * (2 * 3 * (columns.high - columns.low + 8) + 12 * extents / resolution + 256);
+    int64_t levels = 8 * (3 * resolution + 16);
+    return taps + strips + levels + 64 * 32;
 }
 
 static inline struct span whole_pixels(int32_t start, int32_t extent) {

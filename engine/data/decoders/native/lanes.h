@@ -54,6 +54,22 @@ INLINE void store_levels(lanes values, uint8_t *to) {
 #endif
 }
 
+/* To memory past the caches: a batch is larger than they are, and lines need not be fetched to be overwritten whole.
+   `to` is a multiple of 16; other threads see it after `end_streaming`. */
+INLINE void stream(sixteen bytes, uint8_t *to) {
+#ifdef __SSE2__
+    _mm_stream_si128((__m128i *)to, (__m128i)bytes);
+#else
+    memcpy(to, &bytes, sizeof bytes);
+#endif
+}
+
+INLINE void end_streaming(void) {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}
+
 /* Sixteen columns of LANES rows -> LANES rows of sixteen bytes. */
 INLINE void turn_bytes(const uint8_t *columns, sixteen *rows) {
     sixteen a[LANES], b[LANES];
