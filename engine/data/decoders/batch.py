@@ -42,7 +42,8 @@ class DecodeBatch:
     """(n,), filled by the decoder: OK or a key of REASONS."""
     exact: bool = False
     """Whether a JPEG is decoded at full scale, rather than at the smallest DCT scale that covers the resolution:
-    Pillow's pixels to a level, for a half to a third more time."""
+    Pillow's pixels to a level. Decoding photos of 500 px to 128 px took 1.14 to 1.29 times as long, to 224 px no
+    longer."""
 
     @property
     def resolution(self) -> int:

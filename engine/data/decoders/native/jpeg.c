@@ -51,8 +51,9 @@ const char *engine_jpeg_message(const struct workspace *workspace) {
     return workspace->jpeg ? workspace->jpeg->message : "";
 }
 
-/* The smallest eighths at which the crop still has `resolution` pixels a side. Only powers of two: libjpeg-turbo
-   has fast inverse DCTs for these, and the others lose more than they save. */
+/* The smallest eighths at which the crop still has `resolution` pixels a side. Only powers of two,
+   whose inverse DCTs libjpeg-turbo has as SIMD: with 3, 5, 6 and 7 as well, decoding was 0.93 to 1.04 times as fast
+   (photos of 500 px, one core, 128 and 224 px, two turns). */
 static int64_t dct_eighths(int64_t height, int64_t width, int64_t resolution) {
     int64_t shorter = height < width ? height : width;
     for (int64_t eighths = 1; eighths < 8; eighths *= 2)
