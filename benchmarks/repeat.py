@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.data import layout
 from engine.data.beton import open_beton
-from engine.data.writer import write_checksums, write_ends
+from engine.data.beton_writer import write_checksums, write_ends
 from engine.files import atomic_write
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton import Beton, open_beton
+from engine.data.beton_writer import PageCursor
 from engine.data.convert import convert
 from engine.data.sources import open_split
-from engine.data.writer import PageCursor, choose_modes
+from engine.data.writer import choose_modes
 from engine.errors import UserError
 
 

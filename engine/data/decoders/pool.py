@@ -1,13 +1,15 @@
 """Threads that decode or pack a batch in slices, without the GIL, and say which of its samples can't be used.
 
-Slices are handed out as threads become free; because crops and order are pure functions, neither their number nor
+Slices are taken as threads become free; because crops and order are pure functions, neither their number nor
 their timing shows in the result.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,11 @@ from engine.data.decoders.packing import copy_crops, plan_crops
 from engine.data.decoders.workspace import Workspace
 from engine.data.mapping import Mapping
 
-# Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long.
-_SLICES_PER_THREAD = 4
+# Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long. A batch is
+# packed in a millisecond or two, of which each slice costs some hundredths.
+_DECODE_SLICES, _PACK_SLICES = 4, 2
+
+_Slice = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ class DecodePool:
         self._verify = verify if beton.checksums is not None else "never"
         self._verified = np.full(beton.num_samples, self._verify == "never")
         self._local = threading.local()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        # One fewer than there are workers: the caller is one of them.
+        self._threads = ThreadPoolExecutor(max(1, workers - 1), thread_name_prefix="decode")
 
     @property
     def memory(self) -> NDArray[np.uint8]:
@@ -85,15 +91,14 @@ class DecodePool:
         )
         modes = self._modes[ids]
         self._mapping.check()
-        work = []
+        work: deque[_Slice] = deque()
         for mode, decode in DECODERS.items():
-            rows = np.flatnonzero(modes == mode)
 
             def task(part: NDArray[np.int64], decode: Callable[..., None] = decode) -> None:
                 decode(batch, self._sound(ids, part, batch.status), self._workspace())
 
-            work += self._submit(task, rows)
-        self._finish(work)
+            work += self._slices(task, np.flatnonzero(modes == mode), _DECODE_SLICES)
+        self._do(work)
         return self._bad(ids, batch.status)
 
     def pack(
@@ -117,7 +122,7 @@ class DecodePool:
             first, behind = int(part[0]), int(part[-1]) + 1
             copy_crops(self.memory, self.beton.images, ids, boxes, geometry, first, behind, buffer)
 
-        self._finish(self._submit(task, np.arange(len(ids))))
+        self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
         return geometry, self._bad(ids, status)
 
     def _checked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -140,23 +145,34 @@ class DecodePool:
             raise ValueError(f"{crop} cuts outside the image")
         return boxes
 
-    def _submit(
-        self, task: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64]
-    ) -> list[Future[None]]:
-        if not len(rows):
-            return []
-        if self.workers == 1:
-            # In the caller's thread: to hand slices to another, and to wait for it, costs more than it brings.
-            task(rows)
-            return []
-        step = max(1, -(-len(rows) // (self.workers * _SLICES_PER_THREAD)))
-        return [self._threads.submit(task, rows[start : start + step]) for start in range(0, len(rows), step)]
+    def _slices(
+        self, task: Callable[[NDArray[np.int64]], None], rows: NDArray[np.int64], per_thread: int
+    ) -> list[_Slice]:
+        # For a single thread one is enough.
+        count = self.workers * per_thread if self.workers > 1 else 1
+        step = max(1, -(-len(rows) // count))
+        return [partial(task, rows[start : start + step]) for start in range(0, len(rows), step)]
 
-    def _finish(self, work: list[Future[None]]) -> None:
-        # All of it, also when one part fails: none may still write to the batch when this returns.
-        wait(work)
-        for part in work:
-            part.result()
+    def _do(self, work: deque[_Slice]) -> None:
+        """All of the work, by the pool's threads and this one, which would only wait else."""
+
+        def drain() -> None:
+            # popleft hands out each slice once, whoever asks.
+            while work:
+                try:
+                    task = work.popleft()
+                except IndexError:
+                    return
+                task()
+
+        helpers = [self._threads.submit(drain) for _ in range(min(self.workers, len(work)) - 1)]
+        try:
+            drain()
+        finally:
+            # Also when one part fails: none may still write to the batch when this returns.
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
         self._mapping.check()
 
     def _sound(
