@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.repeat import repeat_records
 from engine import __version__
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.data.progress import human_bytes

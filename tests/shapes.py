@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.convert import convert
 
 CLASSES = ("amber", "blue", "coral", "denim", "ecru", "fawn")

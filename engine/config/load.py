@@ -18,7 +18,8 @@ from fastargs import Config, Param, Section
 from fastargs.validation import Checker
 
 from engine.config.options import OptionSpec, options_of
-from engine.config.schema import TrainConfig, WriteConfig
+from engine.config.schema import TrainConfig
+from engine.config.write_schema import WriteConfig
 from engine.errors import UserError, describe_os_error
 from engine.registry import nearest
 

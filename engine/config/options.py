@@ -142,3 +142,9 @@ def check_section(section: Any, name: str) -> None:
         except ValueError as error:
             raise UserError(f"{name}.{key}: {error}") from None
         object.__setattr__(section, key, parsed)
+
+
+def check_config(config: Any) -> None:
+    """Check every option of every section of a whole configuration."""
+    for section in dataclasses.fields(config):
+        check_section(getattr(config, section.name), section.name)

@@ -6,9 +6,8 @@ global batch, resolution ramps are shares of the run, and an option that is not 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from engine.config.options import check_section, option
+from engine.config.options import check_config, option
 from engine.errors import UserError
 
 
@@ -213,81 +212,6 @@ class TrainConfig:
         _check_training(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Where the images are."""
-
-    path: str = option(
-        "",
-        "a folder with one folder of class folders for training and one for validation, or of MNIST-style "
-        "idx files",
-    )
-    train_folder: str = option("train", "image folder: name of the training split's folder")
-    val_folder: str = option("val", "image folder: name of the validation split's folder")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputConfig:
-    """What is written: `train.beton` and `val.beton` in one folder."""
-
-    folder: str = option("", "folder for train.beton and val.beton; made if missing")
-    format: str = option(
-        "jpeg",
-        "how images are stored; yuv420: full-range YUV 4:2:0, half of raw's bytes and the fastest to load; "
-        "proportion: JPEG with probability compress_probability, else raw RGB",
-        choices=("jpeg", "raw", "proportion", "yuv420"),
-    )
-    max_resolution: int = option(
-        500,
-        "shrink images whose longer side exceeds this, in pixels; 0: never (yuv420: see short_side)",
-        low=0,
-        high=65535,
-    )
-    short_side: int = option(
-        256,
-        "yuv420: shrink images whose shorter side exceeds this, in pixels; 0: go by max_resolution instead",
-        low=0,
-        high=512,
-    )
-    jpeg_quality: int = option(90, "JPEG quality", low=1, high=100)
-    compress_probability: float = option(0.5, "proportion: share of images stored as JPEG", low=0, high=1)
-    subset: int = option(0, "write only so many images of each split, drawn by seed; 0: all", low=0)
-    num_workers: int = option(0, "encoding processes; 0: one per core", low=0, high=1024)
-    page_size: int = option(
-        8, "page size of the file in MiB, a power of two; a stored image must fit into one", low=2, high=2048
-    )
-    seed: int = option(0, "seed of the subset and of the JPEG/raw choice", low=0, high=2**31 - 1)
-    overwrite: bool = option(False, "replace files that are there already")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriteConfig:
-    """A whole conversion. Constructing it checks every value (raises UserError)."""
-
-    source: SourceConfig = field(default_factory=SourceConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
-
-    def __post_init__(self) -> None:
-        check_config(self)
-        if not self.source.path:
-            raise UserError("source.path is not set: pass --source.path=FOLDER, the data set to convert")
-        if not self.output.folder:
-            raise UserError(
-                "output.folder is not set: pass --output.folder=FOLDER for train.beton and val.beton"
-            )
-        if self.output.page_size & (self.output.page_size - 1):
-            raise UserError(
-                f"output.page_size: {self.output.page_size} is not a power of two (2, 4, 8, 16, ...)"
-            )
-        _check_sides(self.output)
-
-
-def check_config(config: Any) -> None:
-    """Check every option of every section of a whole configuration."""
-    for name in type(config).__dataclass_fields__:
-        check_section(getattr(config, name), name)
-
-
 def _check_paths(config: TrainConfig) -> None:
     for key in ("train_dataset", "val_dataset"):
         needless = key == "train_dataset" and config.training.eval_only
@@ -301,22 +225,6 @@ def _check_paths(config: TrainConfig) -> None:
         raise UserError("training.eval_only and training.resume exclude each other: drop one of them")
     if config.training.resume and config.model.weights:
         raise UserError("training.resume brings its own weights: drop model.weights")
-
-
-def _check_sides(output: OutputConfig) -> None:
-    """Refuse a limit that the format would not heed."""
-    if output.format != "yuv420" and output.short_side != OutputConfig.short_side:
-        raise UserError(
-            f"output.short_side is for format yuv420: with {output.format}, set output.max_resolution"
-        )
-    if (
-        output.format == "yuv420"
-        and output.short_side
-        and output.max_resolution != OutputConfig.max_resolution
-    ):
-        raise UserError(
-            "output.max_resolution counts for format yuv420 only with --output.short_side=0: set one of the two"
-        )
 
 
 def _check_resolution(resolution: ResolutionConfig) -> None:

@@ -98,16 +98,14 @@ class BetonWriter:
 
     def finish(self, manifest: Manifest | None) -> int:
         """Write all that is not records; returns the file's size in bytes. The file is not synced."""
-        samples, table, checksums = (
-            array[: self.count] for array in (self._samples, self._table, self._checksums)
-        )
+        samples, table = self._samples[: self.count], self._table[: self.count]
         self.file.seek(self.offset)
         if manifest:
             data = manifest.to_bytes()
             part = (layout.MANIFEST_MAGIC, layout.MANIFEST_VERSION, crc32(data), self.file.tell(), len(data))
             _enter(self._fields, layout.MANIFEST_PLACE, part)
             self.file.write(data)
-        write_checksums(self.file, self._fields, checksums, samples, table)
+        write_checksums(self.file, self._fields, self._checksums[: self.count], samples, table)
         return write_ends(self.file, self.page_size, self._fields, samples, table)
 
 

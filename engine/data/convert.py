@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import get_args
 
-from engine.config.schema import WriteConfig
+from engine.config.write_schema import WriteConfig
 from engine.data.manifest import check_same_classes
 from engine.data.progress import human_bytes
 from engine.data.sources import Split, open_split

@@ -35,6 +35,22 @@ class Manifest:
     """How many: "samples" in all, and by storage mode "jpeg", "raw", "yuv420"."""
     created_by: str = ""
     """The program that wrote the file."""
+    order: str = "source"
+    """"shuffled" or "source": how the samples lie in the file."""
+    source_numbers: tuple[int, ...] = ()
+    """Sample -> its number in the source's own order, of all images found there."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """What was to become of odd images (RulesConfig), as text."""
+    odd: dict[str, int] = field(default_factory=dict)
+    """Kind of odd image (an option of RulesConfig) -> how many were met, stored or not."""
+    rejects: tuple[tuple[str, str, str], ...] = ()
+    """Images that were left out: (source id, kind, reason), in file order."""
+    duplicates: tuple[tuple[str, str], ...] = ()
+    """Images of the same content as one before: (source id, id of the first one), in file order."""
+    shard: str = ""
+    """Such as "2/8" in a file that holds only a part of its split."""
+    license: str = ""
+    """A note on the data's licence."""
 
     def to_bytes(self) -> bytes:
         """The manifest as compressed JSON, the same bytes for the same content."""
@@ -60,6 +76,8 @@ class Manifest:
             if not isinstance(values.get(key), list) or not all(isinstance(x, str) for x in values[key]):
                 raise ValueError(f"{key} is not a list of names")
             values[key] = tuple(values[key])
+        for key in ("source_numbers", "rejects", "duplicates"):
+            values[key] = tuple(tuple(x) if isinstance(x, list) else x for x in values.get(key, ()))
         try:
             return cls(**values)
         except TypeError as error:

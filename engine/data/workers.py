@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 
-from engine.data.encode import Records, Task, encode_chunk
+from engine.data.chunk import Records, Task, encode_chunk
 from engine.errors import UserError
 
 # Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.

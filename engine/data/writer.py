@@ -17,12 +17,13 @@ import PIL
 from numpy.typing import NDArray
 
 import engine
-from engine.config.schema import OutputConfig
+from engine.config.write_schema import OutputConfig
 from engine.data import layout
 from engine.data.beton_writer import BetonWriter, image_fields
-from engine.data.encode import EncodeSettings, Task
+from engine.data.chunk import Task
 from engine.data.manifest import Manifest
 from engine.data.progress import Progress
+from engine.data.record import RecordSettings
 from engine.data.sources import Source, Split
 from engine.data.workers import default_workers, encode_in_order
 
@@ -89,7 +90,7 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
     fields = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
     writer = BetonWriter(file, fields, page_size, len(source))
     labels = np.asarray(source.labels, np.int64)
-    settings = EncodeSettings(
+    settings = RecordSettings(
         max_resolution=output.max_resolution,
         short_side=output.short_side,
         jpeg_quality=output.jpeg_quality,
@@ -112,11 +113,16 @@ def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConf
     )
 
 
-def _tasks(source: Source, modes: NDArray[np.uint8], settings: EncodeSettings) -> Iterator[Task]:
+def _tasks(source: Source, modes: NDArray[np.uint8], settings: RecordSettings) -> Iterator[Task]:
     for first in range(0, len(source), _CHUNK):
         here = slice(first, first + _CHUNK)
         yield Task(
-            first=first, ids=source.ids[here], modes=modes[here], reader=source.reader, settings=settings
+            first=first,
+            ids=source.ids[here],
+            places=source.places[here],
+            modes=modes[here],
+            reader=source.reader,
+            settings=settings,
         )
 
 

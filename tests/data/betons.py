@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton import Beton, Storage, open_beton
 from engine.data.convert import convert

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import checksum
 from engine.data.beton import open_beton
 from engine.data.convert import convert

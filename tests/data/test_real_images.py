@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.config.schema import SourceConfig
+from engine.config.write_schema import SourceConfig
 from engine.data import layout
 from engine.data.beton import open_beton
 from engine.data.encode import shrink

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.config.schema import SourceConfig
+from engine.config.write_schema import SourceConfig
 from engine.data.sources import Source, open_split
 from engine.data.sources.idx import FASHION_MNIST
 from engine.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.errors import UserError

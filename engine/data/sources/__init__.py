@@ -6,7 +6,7 @@ A new kind is one file with `find(config, split) -> Source | None` and one line 
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.config.schema import SourceConfig
+from engine.config.write_schema import SourceConfig
 from engine.data.sources import idx, image_folder
 from engine.data.sources.base import Source, Split
 from engine.errors import UserError

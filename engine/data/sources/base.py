@@ -1,43 +1,48 @@
-"""What every source gives: classes, labels, ids, and a small reader that turns an id into pixels.
+"""What every source gives: classes, labels, ids, and a small reader that gets an image's content from its place.
 
-The lists stay in the parent process; a worker is sent a few ids and the reader, so that memory does not grow
+The lists stay in the parent process; a worker is sent a few places and the reader, so that memory does not grow
 with data set times workers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Split = Literal["train", "val"]
 
+Content: TypeAlias = bytes | NDArray[np.uint8]
+"""An image: the bytes of its file, whatever format that is in, or RGB pixels, uint8 of shape (height, width, 3)."""
+
 
 class Reader(Protocol):
-    """Gets images by id. Small and picklable: it is sent to worker processes with every chunk."""
+    """Gets images by place. Small and picklable: it is sent to worker processes with every chunk."""
 
-    def read(self, sample_id: str) -> NDArray[np.uint8]:
-        """Pixels, RGB, uint8 of shape (height, width, 3). Raises UserError naming the image."""
+    def read(self, place: Any) -> Content:
+        """The image's content, not looked into. Raises UserError when it can't be read at all."""
         ...
 
-    def where(self, sample_id: str) -> str:
-        """The image's place, for messages."""
+    def where(self, place: Any) -> str:
+        """The image's place in words, for messages."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One split of a data set: what its images are and where they lie, not their pixels."""
+    """One split of a data set: what its images are and where they lie, not what they show."""
 
     kind: str
     """Such as "image folder"."""
     classes: list[str]
     """Label -> class name."""
-    labels: list[int]
+    labels: Sequence[int] | NDArray[np.int64]
     """Sample -> label."""
-    ids: list[str]
+    ids: Sequence[str]
     """Sample -> id, unique in the split: its path below the split's folder, or such as "train/00042"."""
+    places: Sequence[Any] | NDArray[Any]
+    """Sample -> what its reader needs to find it: a path, an offset and size, ... Small, sliced and pickled."""
     reader: Reader
     notes: tuple[str, ...] = ()
     """Lines the user should see, for example about files that were passed over."""
@@ -45,17 +50,27 @@ class Source:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def read(self, index: int) -> NDArray[np.uint8]:
-        """Pixels of one sample, RGB, uint8 of shape (height, width, 3). Raises UserError naming the image."""
-        return self.reader.read(self.ids[index])
+    def read(self, index: int) -> Content:
+        """The content of one sample. Raises UserError as its reader does."""
+        return self.reader.read(self.places[index])
 
     def where(self, index: int) -> str:
-        """The sample's place, for messages."""
-        return self.reader.where(self.ids[index])
+        """The sample's place in words, for messages."""
+        return self.reader.where(self.places[index])
 
-    def select(self, indices: Sequence[int]) -> "Source":
+    def select(self, indices: Sequence[int] | NDArray[np.int64]) -> "Source":
         """The source with only these samples, in this order, and all its classes."""
-        return replace(self, labels=[self.labels[i] for i in indices], ids=[self.ids[i] for i in indices])
+        places = (
+            self.places[np.asarray(indices, np.int64)]
+            if isinstance(self.places, np.ndarray)
+            else [self.places[i] for i in indices]
+        )
+        return replace(
+            self,
+            labels=np.asarray(self.labels, np.int64)[np.asarray(indices, np.int64)],
+            ids=[self.ids[i] for i in indices],
+            places=places,
+        )
 
 
 def printable(name: object) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.schema import SourceConfig
+from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import Source, Split
 from engine.errors import UserError, describe_os_error
 
@@ -43,14 +43,14 @@ class IdxReader:
 
     path: Path
 
-    def read(self, sample_id: str) -> NDArray[np.uint8]:
+    def read(self, place: int) -> NDArray[np.uint8]:
         """Pixels, gray as RGB, uint8 of shape (height, width, 3). Raises UserError naming the file."""
-        gray = _load(self.path, 3)[int(sample_id.rsplit("/", 1)[1])]
+        gray = _load(self.path, 3)[place]
         return np.repeat(gray[:, :, None], 3, axis=2)
 
-    def where(self, sample_id: str) -> str:
+    def where(self, place: int) -> str:
         """The file's path and the image's number in it."""
-        return f"image {int(sample_id.rsplit('/', 1)[1])} of {self.path}"
+        return f"image {place} of {self.path}"
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
@@ -72,6 +72,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         classes=_class_names(labels),
         labels=[int(label) for label in labels],
         ids=[f"{split}/{index:05d}" for index in range(len(labels))],
+        places=range(len(labels)),
         reader=IdxReader(images_path),
     )
 

@@ -10,12 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.config.schema import SourceConfig
+from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import Source, Split, printable
-from engine.data.sources.pixels import read_rgb
 from engine.errors import UserError, describe_os_error
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -33,13 +29,16 @@ class FolderReader:
 
     root: Path
 
-    def read(self, sample_id: str) -> NDArray[np.uint8]:
-        """Pixels, RGB, uint8 of shape (height, width, 3). Raises UserError naming the file."""
-        return read_rgb(self.root / sample_id)
+    def read(self, place: str) -> bytes:
+        """The file's bytes. Raises UserError naming it when it can't be read."""
+        try:
+            return (self.root / place).read_bytes()
+        except OSError as error:
+            raise describe_os_error(error, self.root / place, "read") from None
 
-    def where(self, sample_id: str) -> str:
+    def where(self, place: str) -> str:
         """The file's path."""
-        return printable(self.root / sample_id)
+        return printable(self.root / place)
 
 
 def find(config: SourceConfig, split: Split) -> Source:
@@ -65,6 +64,7 @@ def find(config: SourceConfig, split: Split) -> Source:
         classes=classes,
         labels=labels,
         ids=ids,
+        places=ids,
         reader=FolderReader(root),
         notes=_notes(split, loose, skipped),
     )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.config.schema import OutputConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.data.crops import CenterCrop
