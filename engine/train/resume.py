@@ -45,8 +45,7 @@ def save(
     """Write the state after `epoch` finished epochs into the run's folder. Raises UserError (full disk, ...)."""
     content = {
         "model": model.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "scaler": trainer.scaler.state_dict(),
+        **trainer.step.state_dict(),
         "epoch": epoch,
         "elapsed": elapsed,
         "config": to_dict(config),
@@ -69,8 +68,7 @@ def restore(config: TrainConfig, trainer: Trainer, model: nn.Module) -> Progress
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
     _refuse_other_recipe(config, content["config"])
     model.load_state_dict(content["model"], strict=True)
-    trainer.optimizer.load_state_dict(content["optimizer"])
-    trainer.scaler.load_state_dict(content["scaler"])
+    trainer.step.load_state_dict(content)
     return Progress(content["epoch"], content["elapsed"])
 
 

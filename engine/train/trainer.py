@@ -1,4 +1,4 @@
-"""The training step and the epoch around it.
+"""The training epoch: batches in their order, a step for each, and what the log says of it.
 
 The hot loop never waits for the device: losses stay there until the epoch's end. Everything that decides
 what a step does (order, crops, learning rate, resolution) is a pure function of the recipe, seed and epoch,
@@ -7,13 +7,12 @@ which is why going on after an interruption repeats the undisturbed run.
 
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
@@ -24,9 +23,9 @@ from engine.errors import UserError
 from engine.train.batching import plan_batches
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
-from engine.train.optimizer import build_optimizer
 from engine.train.precision import Precision
 from engine.train.schedules import lr_at, resolution_at
+from engine.train.step import Step
 
 
 class Trainer:
@@ -38,25 +37,14 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, ranks: Ranks, precision: Precision, loader: Loader, model: nn.Module
     ) -> None:
-        self.config, self.ranks, self.precision, self.loader = config, ranks, precision, loader
+        self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
         self.plan = plan_batches(config.training, ranks.world, loader.beton.num_samples)
         self.steps_per_epoch = loader.beton.num_samples // self.plan.global_batch
         beton = loader.beton
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
-        self.optimizer = build_optimizer(model, config.training)
-        self.scaler = precision.scaler()
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
-        self.model = model
-        if ranks.world > 1:
-            # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
-            self.model = DistributedDataParallel(
-                model,
-                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-                broadcast_buffers=False,
-            )
+        self.step = Step(config, ranks, precision, model)
 
     def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
         """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
@@ -74,7 +62,7 @@ class Trainer:
             for step in range(self.steps_per_epoch):
                 lr = lr_at(self.config.lr, epoch + step / self.steps_per_epoch, epochs)
                 lr_peak = max(lr_peak, lr)
-                loss_sum += self._step(batches, lr)
+                loss_sum += self.step.take(batches, self.plan.accumulation, lr)
                 bar.update(self.plan.global_batch)
         batches_done = self.steps_per_epoch * self.plan.accumulation * self.ranks.world
         skipped = torch.tensor(float(self.loader.skips - skips), device=self.ranks.device)
@@ -135,26 +123,3 @@ class Trainer:
         return page_windows(
             self._pages, window_bytes=window_bytes, seed=self.config.training.seed, epoch=epoch
         )
-
-    def _step(self, batches: Iterator[Batch], lr: float) -> torch.Tensor:
-        """One optimizer step over `accumulation` batches; returns the sum of their losses, on the device."""
-        total = torch.zeros((), device=self.ranks.device)
-        for part in range(self.plan.accumulation):
-            batch = next(batches)
-            with self._keep_gradients_here(part + 1 < self.plan.accumulation):
-                with self.precision.autocast():
-                    loss = self.criterion(self.model(batch.images), batch.labels)
-                self.scaler.scale(loss / self.plan.accumulation).backward()
-            total += loss.detach()
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return total
-
-    def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients only with the last of the accumulated batches."""
-        if keep and isinstance(self.model, DistributedDataParallel):
-            return self.model.no_sync()
-        return nullcontext()
