@@ -10,8 +10,8 @@ from tqdm import tqdm
 from engine.config.load import load_train_config
 from engine.config.schema import TrainConfig
 from engine.train.distributed import process_group
+from engine.train.resolution import resolution_at
 from engine.train.run import Run
-from engine.train.schedules import resolution_at
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).resolve().parents[1]

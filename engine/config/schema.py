@@ -8,6 +8,9 @@ global batch, resolution ramps are shares of the run, and an option that is not 
 from dataclasses import dataclass, field
 
 from engine.config.options import check_config, option
+from engine.config.schedule_schema import LrConfig as LrConfig
+from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
+from engine.config.schedule_schema import check_lr, check_resolution
 from engine.errors import UserError
 
 
@@ -19,19 +22,6 @@ class ModelConfig:
         "resnet18", "network: a torchvision classification model, or one of ours (small_resnet)"
     )
     weights: str = option("", "file of weights to start from (a run's weights.pt); empty: start from scratch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolutionConfig:
-    """Progressive resolution: min_res until start_ramp, then linear up to max_res at end_ramp."""
-
-    min_res: int = option(160, "training resolution at the start, in pixels", low=8, high=1024)
-    max_res: int = option(160, "training resolution at the end, in pixels", low=8, high=1024)
-    start_ramp: float = option(
-        0.0, "share of the run after which the resolution starts to grow", low=0, high=1
-    )
-    end_ramp: float = option(0.0, "share of the run after which the resolution is max_res", low=0, high=1)
-    multiple_of: int = option(32, "resolutions on the ramp are rounded to a multiple of this", low=1, high=64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,23 +84,6 @@ class AugmentationConfig:
         4 / 3, "random crops are at most this much wider than high, or higher", low=1, high=4
     )
     flip: bool = option(True, "flip half of the training images left to right")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LrConfig:
-    """Learning rate by (fractional) epoch."""
-
-    lr: float = option(0.5, "peak learning rate, for the global batch size of the recipe", above=0)
-    lr_schedule_type: str = option(
-        "cyclic", "shape of the schedule", choices=("cyclic", "step", "cosine", "one-cycle")
-    )
-    lr_peak_epoch: float = option(2.0, "epochs until the peak (cyclic, cosine: warm-up; one-cycle)", low=0)
-    step_ratio: float = option(0.1, "step: the learning rate is multiplied by this ...", above=0, high=1)
-    step_length: float = option(30.0, "step: ... every so many epochs", above=0)
-    div_factor: float = option(25.0, "one-cycle: the run starts at lr / div_factor", above=1)
-    final_div_factor: float = option(
-        1e4, "one-cycle: it ends at the start's rate / final_div_factor", above=1
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +181,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_config(self)
         _check_paths(self)
-        _check_resolution(self.resolution)
+        check_resolution(self.resolution, self.training.epochs)
+        if not self.training.eval_only:
+            check_lr(self.lr, self.training.epochs)
         _check_training(self)
 
 
@@ -227,29 +202,8 @@ def _check_paths(config: TrainConfig) -> None:
         raise UserError("training.resume brings its own weights: drop model.weights")
 
 
-def _check_resolution(resolution: ResolutionConfig) -> None:
-    if resolution.min_res > resolution.max_res:
-        raise UserError(
-            f"resolution.min_res {resolution.min_res} is above resolution.max_res {resolution.max_res}: "
-            "swap them"
-        )
-    if resolution.start_ramp > resolution.end_ramp:
-        raise UserError(
-            f"resolution.start_ramp {resolution.start_ramp:g} is after end_ramp {resolution.end_ramp:g}: "
-            "swap them"
-        )
-
-
 def _check_training(config: TrainConfig) -> None:
-    training, lr = config.training, config.lr
-    peaks = lr.lr_schedule_type != "step" and not training.eval_only
-    if peaks and lr.lr_peak_epoch >= training.epochs:
-        raise UserError(
-            f"lr.lr_peak_epoch {lr.lr_peak_epoch:g} is not before the end of the run (training.epochs "
-            f"{training.epochs}): lower it, for example --lr.lr_peak_epoch={training.epochs / 8:g}"
-        )
-    if peaks and lr.lr_schedule_type == "one-cycle" and lr.lr_peak_epoch == 0:
-        raise UserError("lr.lr_peak_epoch: one-cycle needs a rise: set it above 0")
+    training = config.training
     if config.augmentation.min_scale > config.augmentation.max_scale:
         raise UserError("augmentation.min_scale is above augmentation.max_scale: swap them")
     if training.nesterov and training.momentum == 0:

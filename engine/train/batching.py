@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from engine.config.schema import TrainingConfig
+from engine.config.schema import TrainConfig
 from engine.errors import UserError
+from engine.train.resolution import batch_at, resolution_at
 
 
 @dataclass(frozen=True)
@@ -30,25 +31,41 @@ class BatchPlan:
         )
 
 
-def plan_batches(training: TrainingConfig, world: int, num_train: int) -> BatchPlan:
-    """The fewest accumulation steps that keep to training.device_batch_size.
+def plan_batches(
+    global_batch: int, *, limit: int, world: int, num_train: int, option: str = "training.batch_size"
+) -> BatchPlan:
+    """The fewest accumulation steps with at most `limit` images on a device at once (0: no limit).
 
-    Raises UserError when the global batch exceeds the data or can't be divided evenly.
+    Raises UserError, which names `option`, when the global batch exceeds the data or can't be divided evenly.
     """
-    total = training.batch_size
-    if total > num_train:
+    if global_batch > num_train:
         raise UserError(
-            f"training.batch_size {total} (global) is more than the {num_train} training samples: lower it"
+            f"{option} {global_batch} (global) is more than the {num_train} training samples: lower it"
         )
-    share, rest = divmod(total, world)
+    share, rest = divmod(global_batch, world)
     if rest or not share:
-        lower, upper = total - rest, total + world - rest
+        lower, upper = global_batch - rest, global_batch + world - rest
         hint = f"{lower} or {upper}" if lower else f"{upper}"
         raise UserError(
-            f"training.batch_size {total} (global) does not divide over {world} processes: use {hint}"
+            f"{option} {global_batch} (global) does not divide over {world} processes: use {hint}"
         )
-    limit = training.device_batch_size or share
+    limit = limit or share
     accumulation = next(
         parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= limit
     )
-    return BatchPlan(total, share // accumulation, accumulation, world)
+    return BatchPlan(global_batch, share // accumulation, accumulation, world)
+
+
+def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict[int, BatchPlan]:
+    """The plan for each training resolution of the run, in the order in which they come.
+
+    Raises UserError when one of the global batches exceeds the data or can't be divided evenly.
+    """
+    training, plans = config.training, {}
+    for epoch in range(training.epochs):
+        side = resolution_at(config.resolution, epoch, training.epochs)
+        batch = batch_at(config.resolution, side, training.batch_size)
+        own = "training.batch_size" if batch == training.batch_size else "resolution.batch_sizes"
+        limit = training.device_batch_size
+        plans[side] = plan_batches(batch, limit=limit, world=world, num_train=num_train, option=own)
+    return plans

@@ -70,7 +70,7 @@ class Run:
             accuracy, weights = self.validator.accuracy(self.model), None
         else:
             num_train = self.trainer.loader.beton.num_samples
-            plan = self.trainer.plan.entry()
+            plan = self.trainer.plan(self.first_epoch).entry()
             resumed = {"resumed_at_epoch": self.first_epoch or None}
             record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
             accuracy, weights = self._fit(self.trainer, record), WEIGHTS
@@ -119,10 +119,13 @@ class Run:
             print(f"note: left out: {line}", flush=True)
 
     def _progress_bar(self, trainer: Trainer) -> "tqdm[Any]":
-        per_epoch = trainer.steps_per_epoch * trainer.plan.global_batch
+        images = [
+            trainer.steps(epoch) * trainer.plan(epoch).global_batch
+            for epoch in range(self.config.training.epochs)
+        ]
         return tqdm(
-            total=per_epoch * self.config.training.epochs,
-            initial=per_epoch * self.first_epoch,
+            total=sum(images),
+            initial=sum(images[: self.first_epoch]),
             unit="img",
             unit_scale=True,
             # None: shown on a terminal only; a log file gets the epoch lines alone.
@@ -146,7 +149,9 @@ class Run:
             progress = resume.restore(self.config, trainer, self.model)
             self.first_epoch, self.elapsed = progress.epoch, progress.elapsed
         if self.ranks.main:
-            print(trainer.plan, flush=True)
+            alike = len(set(trainer.plans.values())) == 1
+            lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]
+            print("\n".join(lines[:1] if alike else lines), flush=True)
         return trainer
 
     def _open_loader(self, beton: Beton, *, training: bool) -> Loader:

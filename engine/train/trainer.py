@@ -20,11 +20,12 @@ from engine.data.crops import RandomResizedCrop
 from engine.data.loader import Batch, Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
 from engine.errors import UserError
-from engine.train.batching import plan_batches
+from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
 from engine.train.precision import Precision
-from engine.train.schedules import lr_at, resolution_at
+from engine.train.resolution import resolution_at
+from engine.train.schedules import lr_at
 from engine.train.step import Step
 
 
@@ -38,8 +39,7 @@ class Trainer:
         self, config: TrainConfig, ranks: Ranks, precision: Precision, loader: Loader, model: nn.Module
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
-        self.plan = plan_batches(config.training, ranks.world, loader.beton.num_samples)
-        self.steps_per_epoch = loader.beton.num_samples // self.plan.global_batch
+        self.plans = plans_by_resolution(config, ranks.world, loader.beton.num_samples)
         beton = loader.beton
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
@@ -52,19 +52,19 @@ class Trainer:
         Raises UserError for a corrupt sample and for a loss that is not finite.
         """
         epochs = self.config.training.epochs
-        resolution = resolution_at(self.config.resolution, epoch, epochs)
+        resolution, plan, steps = self._resolution(epoch), self.plan(epoch), self.steps(epoch)
         bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
         waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
         loss_sum = torch.zeros((), device=self.ranks.device)
         lr_peak = 0.0
         self.model.train()
-        with closing(self._batches(epoch, resolution)) as batches:
-            for step in range(self.steps_per_epoch):
-                lr = lr_at(self.config.lr, epoch + step / self.steps_per_epoch, epochs)
+        with closing(self._batches(epoch)) as batches:
+            for step in range(steps):
+                lr = self._lr(epoch, step / steps)
                 lr_peak = max(lr_peak, lr)
-                loss_sum += self.step.take(batches, self.plan.accumulation, lr)
-                bar.update(self.plan.global_batch)
-        batches_done = self.steps_per_epoch * self.plan.accumulation * self.ranks.world
+                loss_sum += self.step.take(batches, plan.accumulation, lr)
+                bar.update(plan.global_batch)
+        batches_done = steps * plan.accumulation * self.ranks.world
         skipped = torch.tensor(float(self.loader.skips - skips), device=self.ranks.device)
         sums = self.ranks.sum(torch.stack([loss_sum, skipped])).tolist()
         train_loss, left_out = sums[0] / batches_done, int(sums[1])
@@ -72,14 +72,15 @@ class Trainer:
         if not math.isfinite(train_loss):
             advice = f"lower lr.lr (it is {self.config.lr.lr:g})"
             raise UserError(f"epoch {epoch + 1}: the training loss became {train_loss}: {advice}")
-        images = self.steps_per_epoch * self.plan.global_batch - left_out
+        images = steps * plan.global_batch - left_out
         return {
             "epoch": epoch + 1,
             "epochs": epochs,
             "train_loss": train_loss,
-            "lr": lr_at(self.config.lr, epoch + 1, epochs),
+            "lr": self._lr(epoch, 1.0),
             "lr_peak": lr_peak,
             "resolution": resolution,
+            **plan.entry(),
             "images": images,
             "skipped": left_out,
             "images_per_second": images / seconds,
@@ -89,8 +90,26 @@ class Trainer:
             **memory_entry(self.ranks.device),
         }
 
-    def _batches(self, epoch: int, resolution: int) -> Generator[Batch, None, None]:
-        config, law = self.config, self.config.augmentation
+    def plan(self, epoch: int) -> BatchPlan:
+        """How an epoch's global batch is laid out."""
+        return self.plans[self._resolution(epoch)]
+
+    def steps(self, epoch: int) -> int:
+        """Optimizer steps of an epoch; what does not fill a global batch is left out of it."""
+        return self.loader.beton.num_samples // self.plan(epoch).global_batch
+
+    def _resolution(self, epoch: int) -> int:
+        return resolution_at(self.config.resolution, epoch, self.config.training.epochs)
+
+    def _lr(self, epoch: int, share: float) -> float:
+        """The learning rate when a `share` of the epoch is done."""
+        rate = lr_at(self.config.lr, epoch + share, self.config.training.epochs)
+        if self.config.lr.batch_scaling == "linear":
+            rate *= self.plan(epoch).global_batch / self.config.training.batch_size
+        return rate
+
+    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
+        config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
         windows = self._windows(epoch)
         order = (
             epoch_permutation(self.loader.beton.num_samples, config.training.seed, epoch)
@@ -99,8 +118,8 @@ class Trainer:
         )
         ids = batches_of(
             order,
-            global_batch=self.plan.global_batch,
-            accumulation=self.plan.accumulation,
+            global_batch=plan.global_batch,
+            accumulation=plan.accumulation,
             rank=self.ranks.rank,
             world=self.ranks.world,
         )
@@ -112,8 +131,8 @@ class Trainer:
             max_aspect=law.max_aspect,
             flip=law.flip,
         )
-        batches = ids.reshape(-1, self.plan.device_batch)
-        return self.loader.batches(batches, resolution, crop, windows)
+        batches = ids.reshape(-1, plan.device_batch)
+        return self.loader.batches(batches, self._resolution(epoch), crop, windows)
 
     def _windows(self, epoch: int) -> Windows | None:
         """The epoch in page-wise order; None where the order is random."""

@@ -1,11 +1,12 @@
-"""Learning-rate and resolution schedules against their sources: ffcv-imagenet's formula and torch's schedulers."""
+"""Learning-rate schedules against their sources: ffcv-imagenet's formula, the papers', and torch's schedulers."""
 
 import numpy as np
 import pytest
 import torch
 
-from engine.config.schema import LrConfig, ResolutionConfig
-from engine.train.schedules import SCHEDULES, lr_at, resolution_at
+from engine.config.options import options_of
+from engine.config.schema import LrConfig
+from engine.train.schedules import SCHEDULES, lr_at
 
 
 def test_cyclic_is_ffcv_imagenets_interpolation() -> None:
@@ -30,6 +31,62 @@ def test_cosine_rises_linearly_and_falls_as_torchs_cosine_does() -> None:
         scheduler.step()
 
 
+def test_cosine_starts_and_ends_where_it_is_told_to() -> None:
+    """torch's warm-up (LinearLR) and its cosine with a floor (eta_min), one behind the other."""
+    lr = LrConfig(lr=0.002, lr_schedule_type="cosine", lr_peak_epoch=4, lr_start=2e-5, lr_final=1e-6)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.002)
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=4)
+    for epoch in range(4):
+        assert lr_at(lr, epoch, 50) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        warm_up.step()
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=46, eta_min=1e-6)
+    for epoch in range(4, 51):
+        assert lr_at(lr, epoch, 50) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6)
+        optimizer.step()
+        fall.step()
+    assert lr_at(lr, 50, 50) == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_polynomial_is_torchs_curve_down_to_its_floor(power: float) -> None:
+    lr = LrConfig(lr=3.0, lr_schedule_type="polynomial", lr_peak_epoch=0, power=power)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3.0)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=40, power=power)
+    for epoch in range(41):
+        assert lr_at(lr, epoch, 40) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+    floor = LrConfig(
+        lr=3.0, lr_schedule_type="polynomial", lr_peak_epoch=4, lr_start=1.0, lr_final=0.5, power=power
+    )
+    assert [lr_at(floor, epoch, 40) for epoch in (0, 2, 4, 40)] == pytest.approx([1, 2, 3, 0.5])
+    assert lr_at(floor, 22, 40) == pytest.approx(0.5 + 2.5 * 0.5**power)
+
+
+def test_flat_cosine_is_flat_until_its_share_and_then_half_a_cosine() -> None:
+    lr = LrConfig(lr=0.8, lr_schedule_type="flat-cosine", lr_peak_epoch=2, flat_until=0.75, lr_final=0.2)
+    assert [lr_at(lr, epoch, 40) for epoch in (0, 1, 2, 17, 30)] == pytest.approx([0, 0.4, 0.8, 0.8, 0.8])
+    for epoch in np.linspace(30, 40, 21):
+        expected = 0.2 + 0.6 * (1 + np.cos(np.pi * (epoch - 30) / 10)) / 2
+        assert lr_at(lr, epoch, 40) == pytest.approx(expected)
+
+
+def test_constant_is_constant() -> None:
+    lr = LrConfig(lr=0.3, lr_schedule_type="constant")
+    assert {lr_at(lr, epoch, 9) for epoch in np.linspace(0, 9, 19)} == {0.3}
+
+
+def test_the_peak_may_be_a_share_of_the_run() -> None:
+    """OneCycleLR's pct_start 0.3, whatever the number of epochs."""
+    for epochs in (10, 55):
+        share = LrConfig(lr=0.175, lr_schedule_type="one-cycle", lr_peak_share=0.3)
+        epoch = LrConfig(lr=0.175, lr_schedule_type="one-cycle", lr_peak_epoch=0.3 * epochs)
+        for at in np.linspace(0, epochs, 41):
+            assert lr_at(share, at, epochs) == lr_at(epoch, at, epochs)
+        assert lr_at(share, 0.3 * epochs, epochs) == pytest.approx(0.175)
+
+
 def test_one_cycle_is_torchs_curve() -> None:
     steps, epochs, peak = 200, 20, 6
     lr = LrConfig(
@@ -48,39 +105,13 @@ def test_one_cycle_is_torchs_curve() -> None:
             scheduler.step()
 
 
+def test_every_schedule_can_be_chosen_and_no_other() -> None:
+    assert sorted(options_of(LrConfig)["lr_schedule_type"].choices) == SCHEDULES.names()
+
+
 @pytest.mark.parametrize("name", SCHEDULES.names())
 def test_every_schedule_is_finite_never_negative_and_reaches_the_peak(name: str) -> None:
     lr = LrConfig(lr=0.5, lr_schedule_type=name, lr_peak_epoch=2)
     rates = [lr_at(lr, epoch, 18) for epoch in np.linspace(0, 18, 361)]
     assert all(np.isfinite(rates)) and min(rates) >= 0
     assert max(rates) == pytest.approx(0.5)
-
-
-def _ffcv_resolution(epoch: int, low: int, high: int, start: int, end: int) -> int:
-    if epoch <= start:
-        return low
-    if epoch >= end:
-        return high
-    return int(np.round(np.interp(epoch, [start, end], [low, high]) / 32)) * 32
-
-
-@pytest.mark.parametrize(
-    ("epochs", "start", "end"),
-    [(16, 11, 13), (24, 17, 20), (32, 23, 27), (40, 29, 34), (56, 41, 48), (88, 65, 76)],
-)
-def test_ramps_as_shares_give_ffcv_imagenets_resolution_in_each_epoch(
-    epochs: int, start: int, end: int
-) -> None:
-    ours = ResolutionConfig(min_res=160, max_res=192, start_ramp=start / epochs, end_ramp=end / epochs)
-    for epoch in range(epochs):
-        assert resolution_at(ours, epoch, epochs) == _ffcv_resolution(epoch, 160, 192, start, end)
-
-
-def test_the_ramp_rounds_to_its_multiple_and_stays_between_its_ends() -> None:
-    ramp = ResolutionConfig(min_res=20, max_res=28, start_ramp=0, end_ramp=1, multiple_of=8)
-    assert {resolution_at(ramp, epoch, 10) for epoch in range(11)} == {20, 24, 28}
-
-
-def test_without_a_ramp_the_resolution_is_constant() -> None:
-    flat = ResolutionConfig(min_res=128, max_res=128)
-    assert {resolution_at(flat, epoch, 7) for epoch in range(7)} == {128}

@@ -1,0 +1,106 @@
+"""Resolution by epoch against its sources: ffcv-imagenet's ramp, Composer's progressive resizing, stages."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from engine.config.options import options_of
+from engine.config.schema import ResolutionConfig
+from engine.train.resolution import RESOLUTIONS, batch_at, resolution_at
+from tests.train.conftest import log_of, train_here
+
+Options = Callable[..., list[str]]
+
+
+def test_every_schedule_can_be_chosen_and_no_other() -> None:
+    assert sorted(options_of(ResolutionConfig)["schedule"].choices) == RESOLUTIONS.names()
+
+
+def _ffcv_resolution(epoch: int, low: int, high: int, start: int, end: int) -> int:
+    if epoch <= start:
+        return low
+    if epoch >= end:
+        return high
+    return int(np.round(np.interp(epoch, [start, end], [low, high]) / 32)) * 32
+
+
+@pytest.mark.parametrize(
+    ("epochs", "start", "end"),
+    [(16, 11, 13), (24, 17, 20), (32, 23, 27), (40, 29, 34), (56, 41, 48), (88, 65, 76)],
+)
+def test_ramps_as_shares_give_ffcv_imagenets_resolution_in_each_epoch(
+    epochs: int, start: int, end: int
+) -> None:
+    ours = ResolutionConfig(min_res=160, max_res=192, start_ramp=start / epochs, end_ramp=end / epochs)
+    for epoch in range(epochs):
+        assert resolution_at(ours, epoch, epochs) == _ffcv_resolution(epoch, 160, 192, start, end)
+
+
+def test_the_ramp_rounds_to_its_multiple_and_stays_between_its_ends() -> None:
+    ramp = ResolutionConfig(min_res=20, max_res=28, start_ramp=0, end_ramp=1, multiple_of=8)
+    assert {resolution_at(ramp, epoch, 10) for epoch in range(11)} == {20, 24, 28}
+
+
+def test_without_a_ramp_the_resolution_is_constant() -> None:
+    flat = ResolutionConfig(min_res=128, max_res=128)
+    assert {resolution_at(flat, epoch, 7) for epoch in range(7)} == {128}
+
+
+def _composers_side(elapsed: float, side: int, scale: float, delay: float, finetune: float) -> int:
+    """As in Composer's documentation of ProgressiveResizing; `elapsed` is a share of the run."""
+    grown = 0.0 if elapsed < delay else min((elapsed - delay) / (1 - finetune - delay), 1)
+    return round(side * (scale + (1 - scale) * grown) / 4) * 4
+
+
+@pytest.mark.parametrize(
+    ("epochs", "side", "scale", "delay", "finetune"),
+    [(36, 176, 0.5, 0.4, 0.2), (135, 176, 0.5, 0.4, 0.2), (270, 176, 0.6, 0.2, 0.2), (10, 224, 1, 0, 0)],
+)
+def test_progressive_resizing_is_composers_at_each_epochs_start(
+    epochs: int, side: int, scale: float, delay: float, finetune: float
+) -> None:
+    ours = ResolutionConfig(
+        schedule="progressive", max_res=side, multiple_of=4,
+        initial_scale=scale, delay_fraction=delay, finetune_fraction=finetune,
+    )  # fmt: skip
+    sides = [resolution_at(ours, epoch, epochs) for epoch in range(epochs)]
+    assert sides == [_composers_side(epoch / epochs, side, scale, delay, finetune) for epoch in range(epochs)]
+    assert sides == sorted(sides)
+    assert sides[0] == round(scale * side)
+    assert sides.count(side) >= finetune * epochs
+
+
+def test_progressive_resizing_without_a_ramp_is_a_jump_and_never_above_the_maximum() -> None:
+    ours = ResolutionConfig(
+        schedule="progressive", max_res=227, multiple_of=4, delay_fraction=0.75, finetune_fraction=0.25
+    )
+    assert [resolution_at(ours, epoch, 4) for epoch in range(4)] == [112, 112, 112, 227]
+
+
+def test_stages_are_alibabas_in_dawnbench() -> None:
+    ours = ResolutionConfig(schedule="stages", stages="96x12, 128x6, 224x2, 288x1")
+    expected = [96] * 12 + [128] * 6 + [224] * 2 + [288]
+    assert [resolution_at(ours, epoch, 21) for epoch in range(21)] == expected
+
+
+def test_a_batch_belongs_to_all_resolutions_up_to_its_own() -> None:
+    ours = ResolutionConfig(batch_sizes="224:2560, 128:4096")
+    assert [batch_at(ours, side, 8) for side in (96, 128, 129, 160, 224, 225)] == [
+        4096, 4096, 2560, 2560, 2560, 8,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("linear", 2), ("none", 1)])
+def test_a_run_in_stages_takes_each_stages_batch_and_rate(options: Options, rule: str, factor: int) -> None:
+    argv = options(
+        resolution__schedule="stages", resolution__stages="16x2, 24x1", resolution__batch_sizes="16:32",
+        lr__batch_scaling=rule, lr__lr_schedule_type="constant", training__device_batch_size=16,
+    )  # fmt: skip
+    _, folder = train_here(argv)
+    epochs = log_of(folder, "epoch")
+    assert [entry["resolution"] for entry in epochs] == [16, 16, 24]
+    assert [entry["global_batch"] for entry in epochs] == [32, 32, 16]
+    assert [entry["accumulation"] for entry in epochs] == [2, 2, 1]
+    assert [entry["lr_peak"] for entry in epochs] == pytest.approx([0.05 * factor, 0.05 * factor, 0.05])
+    assert [entry["images"] for entry in epochs] == [96, 96, 96]
