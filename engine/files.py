@@ -22,32 +22,38 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     error that the block meets elsewhere passes as it is.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    with told_of_writing(path, partial):
+        try:
+            with open(partial, "w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            sync_folder(path.parent)
+        except BaseException:
+            # Where the file could not even be made (a part of the path is a file, a name too long), neither can this.
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+
+@contextmanager
+def told_of_writing(path: Path, *others: Path) -> Iterator[None]:
+    """Make one line, a UserError that names `path`, of a system error of writing it or one of `others`.
+
+    An error that has to do with another file, or not with writing, passes as it is.
+    """
     try:
-        with open(partial, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
+        yield
     except OSError as error:
-        _remove(partial)
-        of_ours = str(error.filename) in (str(partial), str(path.parent))
+        of_ours = str(error.filename) in map(str, (path, path.parent, *others))
         if of_ours or (error.filename is None and error.errno in _OF_WRITING):
             raise describe_os_error(error, path, "write") from None
         raise
-    except BaseException:
-        _remove(partial)
-        raise
 
 
-def _remove(partial: Path) -> None:
-    # Where the file could not even be made (a part of the path is a file, a name too long), neither can this.
-    with suppress(OSError):
-        partial.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system and the folder's mode allow it."""
+def sync_folder(folder: Path) -> None:
+    """Make new names in it survive a power cut, where the system and the folder's mode allow it."""
     if not os.access(folder, os.R_OK):
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,5 +1,7 @@
 """A chunk of images on its way through a worker process: what the worker is sent, what it sends back."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +11,22 @@ from numpy.typing import NDArray
 
 from engine.data import layout
 from engine.data.checksum import crc32
+from engine.data.duplicates import DIGEST_BYTES, digest_of
 from engine.data.record import RecordSettings, make_record
 from engine.data.sources.base import Reader
 from engine.errors import UserError
+
+# What is known of a record beside its bytes: the image's number in the plan of its file, its metadata (data_ptr
+# still 0), the record's size in bytes and crc32, and the digest of the content that it was made from.
+STORED = np.dtype(
+    [
+        ("number", "<i8"),
+        ("image", layout.IMAGE),
+        ("size", "<u8"),
+        ("crc32", layout.CHECKSUM),
+        ("digest", f"V{DIGEST_BYTES}"),
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +34,7 @@ class Task:
     """A chunk of work: which images, and how each is stored. Small enough to be sent to a process."""
 
     first: int
-    """The first image's number in the file."""
+    """The first image's number in the file's plan."""
     ids: Sequence[str]
     places: Sequence[Any] | NDArray[Any]
     modes: NDArray[np.uint8]
@@ -29,32 +44,72 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reject:
+    """An image that is not stored: by which option of RulesConfig, why, and where it lies, in words."""
+
+    number: int
+    kind: str
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Records:
-    """A chunk's result: the images' metadata (data_ptr still 0), each record's bytes and crc32, the records."""
+    """A chunk's result."""
 
-    images: NDArray[np.void]
-    sizes: list[int]
-    checksums: list[int]
-    payload: bytes
+    stored: NDArray[np.void]
+    """STORED, one for each record."""
+    rejects: tuple[Reject, ...]
+    odd: Counter[str]
+    """Kind of odd image -> how many were met, stored or not."""
+    reading: float
+    """Seconds."""
+    encoding: float
+    """Seconds."""
+
+    @property
+    def count(self) -> int:
+        """Images of the chunk, stored or not."""
+        return len(self.stored) + len(self.rejects)
+
+    @property
+    def bytes(self) -> int:
+        """Of all records together."""
+        return int(self.stored["size"].sum())
 
 
-def encode_chunk(task: Task) -> Records:
-    """Read and encode the images of one chunk. Raises UserError naming the image that cannot be used."""
-    images = np.zeros(len(task.ids), layout.IMAGE)
-    parts: list[bytes] = []
+def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
+    """Read and encode the images of one chunk; the second part is the records themselves.
+
+    Raises UserError naming the image that can't be read or that no rule is about.
+    """
+    stored = np.zeros(len(task.ids), STORED)
+    payload: list[bytes] = []
+    rejects: list[Reject] = []
+    odd: Counter[str] = Counter()
+    reading, started = 0.0, time.perf_counter()
     for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
-        where = f"image {task.first + row} ({task.reader.where(place)})"
+        begun = time.perf_counter()
+        content = task.reader.read(place)
+        reading += time.perf_counter() - begun
+        number, mode = task.first + row, int(task.modes[row])
         try:
-            outcome = make_record(task.reader.read(place), name, int(task.modes[row]), task.settings)
+            outcome = make_record(content, name, mode, task.settings)
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(f"image {task.reader.where(place)}: {error}") from None
+        odd.update({*outcome.odd, outcome.rejected} - {""})
         if outcome.rejected:
-            raise UserError(f"cannot use {where}: {outcome.reason}; repair or remove it")
-        images[row] = (outcome.mode, outcome.width, outcome.height, 0)
-        parts.append(outcome.record)
-    return Records(
-        images=images,
-        sizes=[len(part) for part in parts],
-        checksums=[crc32(part) for part in parts],
-        payload=b"".join(parts),
+            where = task.reader.where(place)
+            rejects.append(Reject(number=number, kind=outcome.rejected, reason=outcome.reason, where=where))
+            continue
+        record, image = outcome.record, (outcome.mode, outcome.width, outcome.height, 0)
+        stored[len(payload)] = (number, image, len(record), crc32(record), digest_of(content))
+        payload.append(record)
+    records = Records(
+        stored=stored[: len(payload)],
+        rejects=tuple(rejects),
+        odd=odd,
+        reading=reading,
+        encoding=time.perf_counter() - started - reading,
     )
+    return records, payload

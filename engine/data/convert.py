@@ -1,62 +1,184 @@
 """A whole conversion: scan both splits, compare their classes, write both files or neither.
 
-Everything that can be refused without reading an image is refused before the first byte is written.
+Everything that can be refused without reading an image is refused before the first byte is written. An interrupted
+conversion goes on where it was when the same command is given again (engine.data.partial).
 """
 
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import get_args
 
-from engine.config.write_schema import WriteConfig
+from engine.config.write_schema import OutputConfig, WriteConfig
+from engine.data.estimate import LEAST_IMAGES, estimate
 from engine.data.manifest import check_same_classes
-from engine.data.progress import human_bytes
+from engine.data.partial import Partial, journal_path, partial_path
+from engine.data.plan import Plan, file_name, make_plan
+from engine.data.progress import Progress, human_bytes
+from engine.data.provenance import fingerprint, rules_as_text
+from engine.data.record import RecordSettings
 from engine.data.sources import Split, open_split
-from engine.data.writer import Written, write_split
+from engine.data.stages import Stages
+from engine.data.tasks import USUAL_CHUNK, chunk_size, make_tasks, record_settings
+from engine.data.workers import Encoders, ctrl_c_held_back, default_workers
+from engine.data.writer import SplitWriter
 from engine.errors import UserError, describe_os_error
-from engine.files import atomic_write
+from engine.files import sync_folder, told_of_writing
+
+# val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
+# looked for in it.
+_ORDER: tuple[Split, ...] = tuple(reversed(get_args(Split)))
 
 
 def convert(config: WriteConfig) -> dict[Split, Path]:
-    """Write train.beton and val.beton as `config` says; returns their paths.
+    """Write train.beton and val.beton (or a shard of each) as `config` says; returns their paths.
 
     Both get their final names only when both are whole. Raises UserError when the source or an image of it
     cannot be used, a file is there already, or one cannot be written.
     """
-    folder = Path(config.output.folder)
-    splits: tuple[Split, ...] = get_args(Split)
-    paths = {split: folder / f"{split}.beton" for split in splits}
-    _refuse_existing(paths, config.output.overwrite)
-    sources = {split: open_split(config.source, split) for split in splits}
+    output = config.output
+    folder = Path(output.folder)
+    paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
+    for path in paths.values():
+        # One that is under way may have its name already, and only lack the end.
+        _refuse_existing(path, output.overwrite or journal_path(path).exists())
+    plans = _plans(config)
+    _make_folder(folder)
+    for path in paths.values():
+        _remove_stale(path)
+    with ExitStack() as stack:
+        writers: list[SplitWriter] = []
+        try:
+            for split in _ORDER:
+                writers.append(_open(stack, paths[split], plans[split], config, writers))
+            encoders = stack.enter_context(
+                Encoders(output.num_workers or default_workers(), output.page_size * 2**20)
+            )
+            summaries = _write(writers, encoders, config)
+        except BaseException:
+            _say_what_is_kept(writers)
+            raise
+    for split in reversed(_ORDER):
+        print(summaries[split], flush=True)
+    return {split: paths[split] for split in reversed(_ORDER)}
+
+
+def _plans(config: WriteConfig) -> dict[Split, Plan]:
+    sources = {split: open_split(config.source, split) for split in reversed(_ORDER)}
     check_same_classes(sources["train"].classes, sources["val"].classes, config.source.path)
     for source in sources.values():
         for note in source.notes:
             print(note, flush=True)
-
-    _make_folder(folder)
-    for path in paths.values():
-        _remove_stale(path)
-    written: dict[Split, Written] = {}
-    with ExitStack() as stack:
-        # val first: it is the smaller one, and a bad image in it is better found before hours of train.
-        for split in reversed(splits):
-            file = stack.enter_context(atomic_write(paths[split]))
-            written[split] = write_split(file, sources[split], split, config.output)
-    for split in splits:
-        print(_summary(paths[split], written[split]), flush=True)
-    return paths
+    rules = config.rules
+    if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
+        raise UserError(
+            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep"
+        )
+    return {split: make_plan(source, split, config.output) for split, source in sources.items()}
 
 
-def _refuse_existing(paths: dict[Split, Path], overwrite: bool) -> None:
-    for path in paths.values():
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: choose another --output.folder")
-        if path.exists() and not overwrite:
-            raise UserError(
-                f"{path} is there already: choose another --output.folder, or replace it with "
-                f"--output.overwrite=true"
-            )
+def _open(
+    stack: ExitStack, path: Path, plan: Plan, config: WriteConfig, before: list[SplitWriter]
+) -> SplitWriter:
+    """The split's writer, as an interrupted run has left it or at its beginning."""
+    with told_of_writing(path, partial_path(path), journal_path(path)):
+        partial = stack.enter_context(Partial(path))
+        # Which training images are also in val is known only as long as val stays what it was.
+        is_new = any(writer.done < len(writer.plan) for writer in before)
+        anew = "the validation split is written anew" if is_new else ""
+        why = partial.begin(fingerprint(plan, config.output), rules_as_text(config.rules), anew)
+        if why:
+            print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
+        _refuse_existing(path, config.output.overwrite)
+        writer = SplitWriter(partial, plan, config, before[0] if before else None)
+        for entry in partial.entries():
+            writer.replay(entry)
+    if 0 < writer.done < len(plan):
+        print(
+            f"{plan.split}: going on from image {writer.done:,} of {len(plan):,} (interrupted run)",
+            flush=True,
+        )
+    return writer
+
+
+def _write(writers: list[SplitWriter], encoders: Encoders, config: WriteConfig) -> dict[Split, str]:
+    """Write what is not written yet and give the files their names; returns a summary of each."""
+    settings, folder = record_settings(config), Path(config.output.folder)
+    chunk = _chunk_and_estimate(writers, encoders, settings, folder)
+    summaries: dict[Split, str] = {}
+    for writer in writers:
+        path = writer.partial.path
+        with told_of_writing(path, writer.partial.partial):
+            stages = _write_split(writer, encoders, settings, chunk)
+            summaries[writer.plan.split] = _summary(path, writer, writer.finish(), stages)
+    for writer in writers:
+        with told_of_writing(writer.partial.path, writer.partial.partial):
+            writer.partial.rename()
+            sync_folder(folder)
+    for writer in writers:
+        writer.partial.forget()
+    return summaries
+
+
+def _chunk_and_estimate(
+    writers: list[SplitWriter], encoders: Encoders, settings: RecordSettings, folder: Path
+) -> int:
+    """Images in a chunk; says before what the conversion will come to, where it is worth a look at a sample."""
+    images = sum(len(writer.plan) for writer in writers)
+    left = images - sum(writer.done for writer in writers)
+    if left < LEAST_IMAGES:
+        return USUAL_CHUNK
+    expected = estimate([writer.plan for writer in writers], encoders, settings)
+    there = sum(os.fstat(writer.partial.file.fileno()).st_blocks * 512 for writer in writers)
+    print(expected.check(folder, images, left, there, encoders.num_workers), flush=True)
+    return chunk_size(expected.bytes)
+
+
+def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int) -> Stages:
+    """Encode and write the rest of a split's images; returns what took how long."""
+    plan, partial, before = writer.plan, writer.partial, writer.done
+    stages = Stages(workers=encoders.num_workers)
+    chunks = encoders.encode(make_tasks(plan, before, chunk, settings))
+    # Closed at once on an error here, a full disk for example, so that no worker outlives it.
+    with closing(chunks), Progress(plan.split, len(plan), before, writer.offset) as progress:
+        try:
+            for records, payload in chunks:
+                with stages.is_writing():
+                    writer.take(records, payload)
+                    if partial.due():
+                        # Between taking entries and keeping them there must be no end but a sudden one.
+                        with ctrl_c_held_back():
+                            partial.keep(writer.entry())
+                stages.add(records)
+                progress.update(writer.done - progress.done, writer.offset, len(writer.rejects))
+        except OSError:
+            # Nobody knows how much of what was written last is there.
+            raise
+        except BaseException:
+            partial.keep_now(writer.entry())
+            raise
+    stages.total = progress.seconds
+    return stages
+
+
+def _say_what_is_kept(writers: list[SplitWriter]) -> None:
+    kept = [
+        f"{writer.partial.kept.done:,} of {len(writer.plan):,} of {writer.plan.split}" for writer in writers
+    ]
+    if any(writer.partial.kept.done for writer in writers):
+        folder = writers[0].partial.path.parent
+        print(f"kept in {folder}: {', '.join(kept)}; the same command goes on from there", flush=True)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: choose another --output.folder")
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} is there already: choose another --output.folder, or replace it with "
+            f"--output.overwrite=true"
+        )
 
 
 def _make_folder(folder: Path) -> None:
@@ -72,7 +194,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what killed conversions to `path` left behind; files of processes that still run stay."""
+    """Remove what earlier versions left of killed conversions to `path`; files of processes that still run stay."""
     for partial in path.parent.glob(f"{path.name}.partial-*"):
         pid = partial.name.rpartition("-")[2]
         if pid.isdecimal() and not _runs(int(pid)):
@@ -89,10 +211,18 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _summary(path: Path, written: Written) -> str:
-    rate = written.samples / max(written.seconds, 1e-9)
-    return (
-        f"wrote {path}: {written.samples:,} images ({written.modes}), "
-        f"{written.classes:,} classes, {human_bytes(written.bytes)}, {written.seconds:.1f} s, "
-        f"{rate:,.0f} images/s"
-    )
+def _summary(path: Path, writer: SplitWriter, size: int, stages: Stages) -> str:
+    """What a file came to, in a line or some."""
+    seconds = max(stages.total, 1e-9)
+    lines = [
+        f"wrote {path}: {writer.stored:,} images ({writer.modes()}), {len(writer.plan.images.classes):,} classes, "
+        f"{human_bytes(size)}, {stages.total:.1f} s, {stages.images / seconds:,.0f} images/s"
+    ]
+    if stages.images:
+        lines.append(f"  {human_bytes(stages.bytes / seconds)}/s, {stages.describe()}")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
+    if kinds:
+        lines.append(f"  odd images by kind: {kinds}; {len(writer.rejects):,} left out")
+    if writer.rejects:
+        lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
+    return "\n".join(lines)

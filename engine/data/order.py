@@ -26,12 +26,18 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
 _ORDER_STREAM = np.uint64(0x6F72646572)
 _PAGE_STREAM = np.uint64(0x7061676573)
+_FILE_STREAM = np.uint64(0x66696C65)
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order of all samples in this epoch, shape (num_samples,)."""
     # No two keys are equal (the mixing is one-to-one), so every way of sorting gives the same order.
     return np.argsort(_keys(num_samples, seed, epoch, _ORDER_STREAM)).astype(np.int64, copy=False)
+
+
+def file_permutation(num_samples: int, seed: int) -> NDArray[np.int64]:
+    """The order in which a conversion lays a split's samples into its file, shape (num_samples,)."""
+    return np.argsort(_keys(num_samples, seed, 0, _FILE_STREAM)).astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,17 +12,20 @@ _LOG_SECONDS = 30.0
 class Progress:
     """Images done of `total`, with rate, remaining time and bytes written. Use as a context manager.
 
-    The bar goes to stderr and vanishes at the end, so that an error's line stands alone. Where stderr is no
-    terminal, plain lines go to stdout every half minute instead.
+    `done` images and `written` bytes were there before. The bar goes to stderr and vanishes at the end, so that an
+    error's line stands alone. Where stderr is no terminal, plain lines go to stdout every half minute instead.
     """
 
-    def __init__(self, name: str, total: int) -> None:
+    def __init__(self, name: str, total: int, done: int = 0, written: int = 0) -> None:
         self.name = name
         self.total = total
-        self.done = 0
+        self.done = self._done_before = done
+        self._written_before = written
         self.started = self._printed = time.monotonic()
         on_terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, desc=name, unit=" images", leave=False) if on_terminal else None
+        self._bar = (
+            tqdm(total=total, initial=done, desc=name, unit=" images", leave=False) if on_terminal else None
+        )
 
     def __enter__(self) -> "Progress":
         return self
@@ -38,21 +41,24 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
-    def update(self, images: int, bytes_written: int) -> None:
-        """`images` more are done; the file now has `bytes_written` bytes."""
+    def update(self, images: int, bytes_written: int, rejected: int = 0) -> None:
+        """`images` more are done; the file now has `bytes_written` bytes, and `rejected` were left out in all."""
         self.done += images
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{human_bytes(bytes_written)} written", refresh=False)
+            self._bar.set_postfix_str(self._details(bytes_written, rejected), refresh=False)
             self._bar.update(images)
         elif time.monotonic() - self._printed >= _LOG_SECONDS:
             self._printed = time.monotonic()
-            rate = self.done / self.seconds
-            left = (self.total - self.done) / rate / 60
+            rate = (self.done - self._done_before) / self.seconds
             print(
                 f"{self.name}: {self.done:,} of {self.total:,} images, {rate:,.0f} images/s, "
-                f"{human_bytes(bytes_written)} written, {left:.1f} min left",
+                f"{self._details(bytes_written, rejected)}, {human_time((self.total - self.done) / rate)} left",
                 flush=True,
             )
+
+    def _details(self, bytes_written: int, rejected: int) -> str:
+        rate = human_bytes((bytes_written - self._written_before) / max(self.seconds, 1e-9))
+        return f"{human_bytes(bytes_written)} written ({rate}/s), {rejected:,} rejected"
 
 
 def human_bytes(count: float) -> str:
@@ -62,3 +68,10 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """Such as "40 s", "1.8 min" or "2.7 h"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

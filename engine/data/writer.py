@@ -1,145 +1,229 @@
 """One split -> one .beton that stock ffcv reads as well. Encoding is spread over processes; writing is not.
 
-The parent lays the records into pages in the samples' order and writes them one after the other, so the file
-is the same for any number of workers and the disk is written sequentially. ffcv's own DatasetWriter is not
-used: it waits for ever once a worker has died, and its file's order depends on the workers' timing.
+The parent lays the records into pages in the plan's order and writes them one after the other, so the file is the
+same for any number of workers, however often its writing was interrupted, and the disk is written sequentially.
+What is known of the images so far is a function of the chunks that came: those of the journal first, where an
+earlier run was interrupted, then those of the workers. ffcv's own DatasetWriter is not used: it waits for ever once
+a worker has died, and its file's order depends on the workers' timing.
 """
 
-import importlib.metadata
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections import Counter
+from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
-import engine
-from engine.config.write_schema import OutputConfig
+from engine.config.options import options_of
+from engine.config.write_schema import RulesConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton_writer import BetonWriter, image_fields
-from engine.data.chunk import Task
+from engine.data.chunk import STORED, Records, Reject
+from engine.data.duplicates import DIGEST_BYTES, Seen
+from engine.data.journal import Entry
 from engine.data.manifest import Manifest
-from engine.data.progress import Progress
-from engine.data.record import RecordSettings
-from engine.data.sources import Source, Split
-from engine.data.workers import default_workers, encode_in_order
-
-_CHUNK = 16
-
-# The options that decide the file's content. The others (workers, folder, overwrite) stay out of the
-# manifest, so that the file does not depend on them.
-_SETTINGS = (
-    "format",
-    "max_resolution",
-    "short_side",
-    "jpeg_quality",
-    "compress_probability",
-    "subset",
-    "page_size",
-    "seed",
-)
-
-# Independent random streams from the one seed.
-_SUBSET_STREAM, _MODE_STREAM = 0, 1
+from engine.data.partial import Partial
+from engine.data.plan import Plan
+from engine.data.provenance import rules_as_text, settings, versions
+from engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a split's file came to."""
+class _Step:
+    """What is known after a chunk, and what it brought."""
 
-    samples: int
-    classes: int
-    modes: str
-    """How many images are stored how, in words."""
-    bytes: int
-    seconds: float
-
-
-def choose_subset(source: Source, output: OutputConfig) -> Source:
-    """The samples to write: all, or `output.subset` of them drawn by the seed, in the source's order."""
-    if output.subset == 0 or output.subset >= len(source):
-        return source
-    random = np.random.default_rng([output.seed, _SUBSET_STREAM])
-    chosen = np.sort(random.permutation(len(source))[: output.subset])
-    return source.select(chosen.tolist())
+    done: int = 0
+    offset: int = 0
+    odd: Counter[str] = field(default_factory=Counter)
+    rejects: tuple[tuple[str, str, str], ...] = ()
+    stored: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, STORED))
 
 
-def choose_modes(count: int, output: OutputConfig) -> NDArray[np.uint8]:
-    """The layout.MODE_... of each sample: a function of format, seed and the sample's number."""
-    if output.format == "yuv420":
-        return np.full(count, layout.MODE_YUV420, np.uint8)
-    if output.format == "proportion":
-        random = np.random.default_rng([output.seed, _MODE_STREAM])
-        as_jpeg = random.random(count) < output.compress_probability
-    else:
-        as_jpeg = np.full(count, output.format == "jpeg")
-    return np.where(as_jpeg, layout.MODE_JPEG, layout.MODE_RAW).astype(np.uint8)
+class SplitWriter:
+    """The file of one plan in the making: each chunk of its images is taken once, in order, by `replay` or `take`.
 
-
-def write_split(file: BinaryIO, source: Source, split: Split, output: OutputConfig) -> Written:
-    """Write `source` to `file`, which is empty and seekable.
-
-    Raises UserError when an image cannot be used or a worker dies, OSError when the file cannot be written.
+    `val` is the validation split's writer where this one is of the training split: for images that are in both.
     """
-    source = choose_subset(source, output)
-    modes = choose_modes(len(source), output)
-    page_size = output.page_size * 2**20
-    fields = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
-    writer = BetonWriter(file, fields, page_size, len(source))
-    labels = np.asarray(source.labels, np.int64)
-    settings = RecordSettings(
-        max_resolution=output.max_resolution,
-        short_side=output.short_side,
-        jpeg_quality=output.jpeg_quality,
-        max_bytes=page_size,
-    )
-    chunks = encode_in_order(_tasks(source, modes, settings), output.num_workers or default_workers())
-    # Closed at once on an error here, a full disk for example, so that no worker outlives it.
-    with closing(chunks), Progress(split, len(source)) as progress:
-        for records in chunks:
-            of_these = labels[writer.count : writer.count + len(records.sizes)]
-            writer.append(records.images, of_these, records.sizes, records.checksums, records.payload)
-            progress.update(len(records.sizes), writer.offset)
-    total = writer.finish(_manifest(source, split, modes, output))
-    return Written(
-        samples=len(source),
-        classes=len(source.classes),
-        modes=layout.describe_modes(modes),
-        bytes=total,
-        seconds=progress.seconds,
-    )
 
+    def __init__(
+        self, partial: Partial, plan: Plan, config: WriteConfig, val: "SplitWriter | None" = None
+    ) -> None:
+        output = config.output
+        self.partial, self.plan = partial, plan
+        self.rejects: list[tuple[str, str, str]] = []
+        self.duplicates: list[tuple[str, str]] = []
+        self._output, self._rules, self._val = output, rules_as_text(config.rules), val
+        self._seen = Seen(len(plan))
+        self._labels = np.asarray(plan.images.labels, np.int64)
+        self._numbers: list[NDArray[np.int64]] = []
+        self._modes = np.zeros(3, np.int64)
+        self._last, self._fresh = _Step(), list[_Step]()
+        descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
+        self._writer = BetonWriter(partial.file, descriptors, output.page_size * 2**20, len(plan))
 
-def _tasks(source: Source, modes: NDArray[np.uint8], settings: RecordSettings) -> Iterator[Task]:
-    for first in range(0, len(source), _CHUNK):
-        here = slice(first, first + _CHUNK)
-        yield Task(
-            first=first,
-            ids=source.ids[here],
-            places=source.places[here],
-            modes=modes[here],
-            reader=source.reader,
-            settings=settings,
+    @property
+    def done(self) -> int:
+        """Images of the plan that are done, stored or not."""
+        return self._last.done
+
+    @property
+    def odd(self) -> Counter[str]:
+        """Kind of odd image -> how many were met, stored or not."""
+        return self._last.odd
+
+    @property
+    def stored(self) -> int:
+        """Images in the file so far."""
+        return self._writer.count
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the file so far."""
+        return self._writer.offset
+
+    def replay(self, entry: Entry) -> None:
+        """Take what an interrupted run has written already."""
+        rows = entry.stored
+        self._enter(rows)
+        self._writer.resume(*self._metadata(rows))
+        for number, digest in _digests(rows):
+            self._note(number, self._copies(number, digest))
+        self.rejects += entry.rejects
+        self._last = _Step(done=entry.done, offset=entry.offset, odd=Counter(entry.odd))
+        assert not len(rows) or self._writer.offset == entry.offset
+
+    def take(self, records: Records, payload: memoryview) -> None:
+        """Write a chunk, whose records lie in `payload` one after the other.
+
+        Raises UserError for an image that is to end the conversion by its rule, OSError when it can't be written.
+        """
+        odd, rejects = self._last.odd + records.odd, list(records.rejects)
+        for reject in records.rejects:
+            self._check(reject)
+        keep = np.ones(len(records.stored), np.bool_)
+        for row, (number, digest) in enumerate(_digests(records.stored)):
+            copies = self._copies(number, digest)
+            odd.update(kind for kind, _ in copies)
+            copied = [self._as_reject(number, *copy) for copy in copies if self._rules[copy[0]] != "keep"]
+            for reject in copied[:1]:
+                self._check(reject)
+                rejects.append(reject)
+                keep[row] = False
+            self._note(number, copies if keep[row] else [])
+        if not keep.all():
+            ends = np.cumsum(records.stored["size"]).tolist()
+            starts = [0, *ends[:-1]]
+            payload = memoryview(b"".join(payload[starts[row] : ends[row]] for row in np.flatnonzero(keep)))
+        rows = records.stored[keep]
+        self._writer.append(*self._metadata(rows), payload)
+        self._enter(rows)
+        listed = tuple((self.plan.images.ids[r.number], r.kind, r.reason) for r in _in_order(rejects))
+        self.rejects += listed
+        done = self._last.done + records.count
+        # Whatever interrupts this one: either the chunk was taken whole, or the next entry does not tell of it.
+        self._last = _Step(done=done, offset=self.offset, odd=odd, rejects=listed, stored=rows)
+        self._fresh.append(self._last)
+
+    def entry(self) -> Entry:
+        """All that was taken since the last call, for the journal."""
+        fresh, self._fresh = self._fresh, []
+        return Entry(
+            done=self._last.done,
+            offset=self._last.offset,
+            rejects=[reject for step in fresh for reject in step.rejects],
+            odd=dict(self._last.odd),
+            rules=self._rules,
+            stored=np.concatenate([np.zeros(0, STORED), *(step.stored for step in fresh)]),
+        )
+
+    def finish(self) -> int:
+        """Write what is not records, and note that the file is whole; returns its size in bytes.
+
+        Raises UserError when no image is left to store.
+        """
+        if not self.stored:
+            kinds = ", ".join(sorted({kind for _, kind, _ in self.rejects}))
+            raise UserError(
+                f"all {self.done} images of {self.plan.split} were left out by rules.({kinds}): see --help"
+            )
+        self._writer.finish(self._manifest())
+        return self.partial.finished(self.entry())
+
+    def modes(self) -> str:
+        """How many images are stored how, in words."""
+        return layout.describe_modes(np.repeat(np.arange(3, dtype=np.uint8), self._modes))
+
+    def _metadata(
+        self, rows: NDArray[np.void]
+    ) -> tuple[NDArray[np.void], NDArray[np.int64], list[int], NDArray[np.uint32]]:
+        return rows["image"], self._labels[rows["number"]], rows["size"].tolist(), rows["crc32"]
+
+    def _enter(self, rows: NDArray[np.void]) -> None:
+        self._numbers.append(rows["number"].copy())
+        self._modes += np.bincount(rows["image"]["mode"], minlength=3)
+
+    def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:
+        """By which rules this image is a copy of one before, and which: (option of RulesConfig, id)."""
+        # A shard does not know the others' images.
+        if self._output.shard:
+            return []
+        found = []
+        if self._val is not None and (first := self._val._seen.find(digest)) >= 0:
+            found.append(("leak", f"val: {self._val.plan.images.ids[first]}"))
+            if self._rules["leak"] == "skip":
+                return found
+        if (first := self._seen.add(digest, number)) != number:
+            found.append(("duplicate", self.plan.images.ids[first]))
+        return found
+
+    def _note(self, number: int, copies: list[tuple[str, str]]) -> None:
+        self.duplicates += [(self.plan.images.ids[number], first) for _, first in copies]
+
+    def _as_reject(self, number: int, kind: str, first: str) -> Reject:
+        where = self.plan.images.where(number)
+        return Reject(number=number, kind=kind, reason=f"it has the same content as {first}", where=where)
+
+    def _check(self, reject: Reject) -> None:
+        """Raise UserError unless the image may be left out."""
+        if self._rules[reject.kind] != "fail":
+            return
+        others = [rule for rule in options_of(RulesConfig)[reject.kind].choices if rule != "fail"]
+        ways = " or ".join(f"--rules.{reject.kind}={rule}" for rule in others)
+        raise UserError(
+            f"cannot use image {reject.where}: {' '.join(reject.reason.split())}: remove it, or pass {ways}"
+        )
+
+    def _manifest(self) -> Manifest:
+        plan, output = self.plan, self._output
+        numbers = np.concatenate(self._numbers)
+        jpeg, raw, yuv420 = self._modes.tolist()
+        return Manifest(
+            split=plan.split,
+            classes=tuple(plan.images.classes),
+            ids=tuple(plan.images.ids[number] for number in numbers),
+            source=plan.images.kind,
+            settings=settings(output),
+            versions=versions(),
+            counts={"samples": self.stored, "jpeg": jpeg, "raw": raw, "yuv420": yuv420},
+            created_by="write_dataset.py",
+            order=output.order,
+            source_numbers=tuple(plan.numbers[numbers].tolist()),
+            rules=self._rules,
+            odd={kind: count for kind, count in sorted(self.odd.items()) if count},
+            rejects=tuple(self.rejects),
+            duplicates=tuple(self.duplicates),
+            shard=output.shard,
+            license=output.license,
         )
 
 
-def _manifest(source: Source, split: Split, modes: NDArray[np.uint8], output: OutputConfig) -> Manifest:
-    return Manifest(
-        split=split,
-        classes=tuple(source.classes),
-        ids=tuple(source.ids),
-        source=source.kind,
-        settings={name: getattr(output, name) for name in _SETTINGS},
-        versions={
-            "engine": engine.__version__,
-            "ffcv": importlib.metadata.version("ffcv"),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "pillow": PIL.__version__,
-        },
-        counts={"samples": len(source), **layout.count_modes(modes)},
-        created_by="write_dataset.py",
-    )
+def _digests(rows: NDArray[np.void]) -> list[tuple[int, bytes]]:
+    """(number, digest) of each."""
+    digests = rows["digest"].tobytes()
+    return [
+        (number, digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
+        for row, number in enumerate(rows["number"].tolist())
+    ]
+
+
+def _in_order(rejects: list[Reject]) -> list[Reject]:
+    return sorted(rejects, key=lambda reject: reject.number)

@@ -1,0 +1,57 @@
+"""Images of the same content, found by a digest of it, in memory that a data set of tens of millions leaves flat."""
+
+import hashlib
+from array import array
+
+import numpy as np
+
+from engine.data.sources.base import Content
+
+DIGEST_BYTES = 16
+
+
+def digest_of(content: Content) -> bytes:
+    """16 bytes that differ for different contents (the first half of their SHA-256).
+
+    Of a file's bytes, or of pixels with their shape: a file and its pixels are different contents.
+    """
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()[:DIGEST_BYTES]
+    state = hashlib.sha256(f"pixels {content.shape}".encode("ascii"))
+    state.update(np.ascontiguousarray(content).data)
+    return state.digest()[:DIGEST_BYTES]
+
+
+class Seen:
+    """Digest -> number of the image that had it first, for images numbered below `capacity`.
+
+    A hash table of 24 to 32 bytes for each image, where a dict would take 150.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        size = 1 << (2 * capacity).bit_length()
+        self._mask = size - 1
+        self._numbers = array("i", [-1]) * size
+        self._digests = bytearray(capacity * DIGEST_BYTES)
+
+    def add(self, digest: bytes, number: int) -> int:
+        """The number that this digest was added with first; its own `number` where it is new."""
+        slot = self._slot(digest)
+        if self._numbers[slot] < 0:
+            self._numbers[slot] = number
+            self._digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES] = digest
+        return self._numbers[slot]
+
+    def find(self, digest: bytes) -> int:
+        """The number that this digest was added with first, or -1."""
+        return self._numbers[self._slot(digest)]
+
+    def _slot(self, digest: bytes) -> int:
+        """The digest's place in the table, or the free one where it belongs."""
+        # A digest's bits are as good as random: any of them make a slot.
+        slot = int.from_bytes(digest[:8], "little") & self._mask
+        while (first := self._numbers[slot]) >= 0:
+            if self._digests[first * DIGEST_BYTES : (first + 1) * DIGEST_BYTES] == digest:
+                break
+            slot = (slot + 1) & self._mask
+        return slot

@@ -1,0 +1,177 @@
+"""A file under way: `<name>.partial`, and beside it the journal by which an interrupted conversion goes on.
+
+    begin (anew, or going on) -> keep ... -> finished -> rename -> forget
+
+Now and then what was written is synced and then entered in the journal, in a thread of its own, so that writing need
+not wait for the disk. Whatever ends the process, the journal tells of a part of the file that is there.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from engine.data.journal import Entry, Journal
+
+# How much work a sudden end may cost.
+KEEP_SECONDS = 5.0
+
+# Fewer and larger writes where images are small.
+_BUFFER = 2**20
+
+# Rules that are about every image, not about those of one kind.
+_OF_ALL = {"exif", "max_megapixels"}
+
+
+class Partial:
+    """The file that becomes `path`. Use as a context manager, which holds the journal's lock.
+
+    What was kept stays when the block is left by an error; where that is nothing, both files are removed. Raises
+    UserError when another conversion is at it, OSError when the system refuses to write, as on a full disk.
+    """
+
+    file: BinaryIO
+    """Open for reading and writing, between `begin` and the block's end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = partial_path(path)
+        self.kept = Entry(done=0)
+        """The last entry of the journal."""
+        self._journal_path = journal_path(path)
+        self._pending: Future[None] | None = None
+        self._synced = time.monotonic()
+        self._is_begun = False
+
+    def __enter__(self) -> "Partial":
+        self._journal = Journal(self._journal_path)
+        self._syncing = ThreadPoolExecutor(1, "sync")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._syncing.shutdown()
+        if hasattr(self, "file"):
+            _close(self.file)
+        if self._is_begun and not self.kept.done:
+            self.partial.unlink(missing_ok=True)
+            self._journal_path.unlink(missing_ok=True)
+        elif self._journal_path.exists() and not self._journal_path.stat().st_size:
+            self._journal_path.unlink()
+        self._journal.close()
+
+    def begin(self, fingerprint: str, rules: Mapping[str, str], anew: str = "") -> str:
+        """Open the file: as it was left, or else (always where there is a reason, `anew`) as an empty one.
+
+        Returns why there was something that could not be gone on with, in words, else an empty text.
+        """
+        first = None
+        for entry in self._journal.entries():
+            first = first or entry
+            self.kept = replace(entry, stored=self.kept.stored)
+        why = anew or self._why_not(first, fingerprint, rules)
+        if first is None or why:
+            begun, self.kept = self.kept.done, Entry(done=0)
+            self.file = open(self.partial, "w+b", buffering=_BUFFER)
+            self._journal.start()
+            self._journal.append(Entry(done=0, fingerprint=fingerprint, rules=dict(rules)))
+            self._is_begun = True
+            return why if begun else ""
+        self.file = open(self.partial, "r+b", buffering=_BUFFER)
+        self.file.truncate(self.kept.offset)
+        self._is_begun = True
+        return ""
+
+    def _why_not(self, first: Entry | None, fingerprint: str, rules: Mapping[str, str]) -> str:
+        if first is None:
+            return ""
+        if first.fingerprint != fingerprint:
+            return "it was begun with other images, settings or versions"
+        for kind, rule in rules.items():
+            if rule != self.kept.rules.get(kind) and (kind in _OF_ALL or self.kept.odd.get(kind)):
+                return f"it was begun with another value of rules.{kind}, which some of its images depend on"
+        self._take_name_back()
+        if not self.partial.exists() or self.partial.stat().st_size < self.kept.offset:
+            return f"a part of {self.partial.name} is gone"
+        return ""
+
+    def _take_name_back(self) -> None:
+        """Where an earlier run was ended after it had given this file its name, but before it was done."""
+        if self.kept.finished and self.path.exists() and not self.partial.exists():
+            found = self.path.stat()
+            if (found.st_size, found.st_ino) == self.kept.finished:
+                os.replace(self.path, self.partial)
+
+    def entries(self) -> Iterator[Entry]:
+        """What the journal tells of the file as it was left; to be read to its end before anything is kept."""
+        return self._journal.entries()
+
+    def due(self) -> bool:
+        """Whether it is time to keep what was done."""
+        if self._pending is not None:
+            if not self._pending.done():
+                return False
+            self._wait()
+        return time.monotonic() - self._synced >= KEEP_SECONDS
+
+    def keep(self, entry: Entry) -> None:
+        """Begin to sync the file and then enter this in the journal."""
+        self._wait()
+        self.file.flush()
+        self._synced = time.monotonic()
+        self._pending = self._syncing.submit(self._sync, entry)
+
+    def keep_now(self, entry: Entry) -> None:
+        """The same; it is done on return."""
+        self.keep(entry)
+        self._wait()
+
+    def finished(self, entry: Entry) -> int:
+        """All is written and nothing left but renaming; returns the file's size in bytes."""
+        found = os.fstat(self.file.fileno())
+        self.file.flush()
+        size = self.file.seek(0, os.SEEK_END)
+        self.keep_now(replace(entry, finished=(size, found.st_ino)))
+        return size
+
+    def rename(self) -> None:
+        """Give the file its name."""
+        os.replace(self.partial, self.path)
+
+    def forget(self) -> None:
+        """Remove the journal, once every file of the conversion has its name."""
+        self._journal_path.unlink()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _sync(self, entry: Entry) -> None:
+        os.fsync(self.file.fileno())
+        self._journal.append(entry)
+        self.kept = replace(entry, stored=self.kept.stored)
+
+
+def partial_path(path: Path) -> Path:
+    """Where the file lies until it gets its name."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def journal_path(path: Path) -> Path:
+    """Where its journal lies, as long as a conversion to `path` was begun and did not come to its end."""
+    return path.with_name(f"{path.name}.partial.journal")
+
+
+def _close(file: BinaryIO) -> None:
+    try:
+        file.close()
+    except OSError:
+        # The disk is full, which the write before has told; closing tries once more, and the file is closed.
+        if not file.closed:
+            raise

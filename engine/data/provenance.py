@@ -1,0 +1,67 @@
+"""What a file's content follows from beside its images: settings and versions, for its manifest and its journal.
+
+Nothing here depends on the time, the machine's paths or the number of workers.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+
+import cv2
+import numpy as np
+import PIL
+
+import engine
+from engine.config.write_schema import OutputConfig, RulesConfig
+from engine.data.plan import Plan
+
+# The options that decide what is stored; order, shard and license are told apart from them, and the others (workers,
+# folder, overwrite) change nothing.
+_SETTINGS = (
+    "format",
+    "max_resolution",
+    "short_side",
+    "jpeg_quality",
+    "jpeg_subsampling",
+    "jpeg_unchanged",
+    "compress_probability",
+    "subset",
+    "page_size",
+    "seed",
+)
+
+
+def settings(output: OutputConfig) -> dict[str, object]:
+    """The options that decide the file's content."""
+    return {name: getattr(output, name) for name in _SETTINGS}
+
+
+def rules_as_text(rules: RulesConfig) -> dict[str, str]:
+    """Kind of odd image -> what becomes of it."""
+    return {kind: str(rule) for kind, rule in dataclasses.asdict(rules).items()}
+
+
+def versions() -> dict[str, str]:
+    """Tool -> version, of all that may change a byte."""
+    return {
+        "engine": engine.__version__,
+        "ffcv": importlib.metadata.version("ffcv"),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def fingerprint(plan: Plan, output: OutputConfig) -> str:
+    """Differs for plans and settings that make different files, whatever the rules; their images are not read."""
+    state = hashlib.sha256()
+    images = plan.images
+    facts = [plan.split, images.kind, images.classes, settings(output), output.order, output.shard]
+    state.update(json.dumps([*facts, output.license, versions()]).encode("ascii"))
+    state.update(plan.numbers.tobytes())
+    state.update(plan.modes.tobytes())
+    state.update(np.asarray(images.labels, np.int64).tobytes())
+    for name, place in zip(images.ids, images.places, strict=True):
+        state.update(f"{name}\0{place!r}\0".encode("utf-8", "surrogatepass"))
+    return state.hexdigest()
