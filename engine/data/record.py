@@ -1,16 +1,23 @@
-"""One image's content to its record: what a conversion does to every image, as a pure function."""
+"""One image's content to its record: what a conversion does to every image, as a pure function.
 
-from dataclasses import dataclass
+The shortest way that loses nothing is taken: a JPEG that fits is kept, another is transcoded in C, anything else goes
+through Pillow's pixels.
+"""
+
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write_schema import RulesConfig
 from engine.data import layout
-from engine.data.encode import encode_image, shrink
+from engine.data.encode import check_sides, encode_image, shrink, shrunk_size
+from engine.data.jpeg_header import JpegHeader
+from engine.data.odd import Look, look_at
 from engine.data.sources.base import Content
-from engine.data.sources.pixels import decode_rgb
-from engine.data.yuv420 import fit
+from engine.data.sources.pixels import DamagedError, decode_rgb
+from engine.data.transcode import TooLargeError, keep, transcode, verify
+from engine.data.yuv420 import even_size, fit
 from engine.errors import UserError
 
 REMEDY = {
@@ -31,7 +38,7 @@ class RecordSettings:
     jpeg_unchanged: bool = True
     max_bytes: int
     """Largest record that fits into the file: its page size, in bytes."""
-    rules: RulesConfig = RulesConfig()
+    rules: RulesConfig = field(default_factory=RulesConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class Outcome:
     width: int = 0
     height: int = 0
     unchanged: bool = False
-    """Whether the record is the source's own JPEG data."""
+    """Whether the record is the source's own JPEG data, coefficient by coefficient."""
     odd: tuple[str, ...] = ()
     """What is unusual in it: names of options of RulesConfig, such as "cmyk"."""
     rejected: str = ""
@@ -59,21 +66,96 @@ def make_record(content: Content, name: str, mode: int, settings: RecordSettings
     Raises UserError, to be told with the image's place, for what no rule is about: a record larger than a page, an
     image with more pixels a side than the format can say.
     """
+    if not isinstance(content, bytes):
+        return _of_pixels(content, mode, settings)
+    look = look_at(content, name, settings.rules.max_megapixels)
     try:
-        pixels = decode_rgb(content) if isinstance(content, bytes) else content
-    except ValueError as error:
-        return Outcome(odd=("damaged",), rejected="damaged", reason=str(error))
-    pixels = _sized(pixels, mode, settings)
-    record = encode_image(pixels, mode, settings.jpeg_quality, REMEDY[mode])
+        if look.known and not look.rejected(settings.rules):
+            return replace(_of_file(content, look, mode, settings), odd=tuple(look.odd))
+    except DamagedError as error:
+        look = replace(look, odd={**look.odd, "damaged": str(error)})
+    rejected = look.rejected(settings.rules)
+    if not rejected:
+        # What is left to do is damaged, and to be repaired.
+        try:
+            pixels = decode_rgb(content, truncated=True, upright=_is_turned(look, settings))
+            return replace(_of_pixels(pixels, mode, settings), odd=tuple(look.odd))
+        except ValueError as error:
+            rejected = "unreadable"
+            look = replace(look, odd={**look.odd, rejected: f"nothing of it can be decoded ({error})"})
+    return Outcome(odd=tuple(look.odd), rejected=rejected, reason=look.odd[rejected])
+
+
+def _of_file(content: bytes, look: Look, mode: int, settings: RecordSettings) -> Outcome:
+    """The record of an image file that is to be stored. Raises DamagedError, and UserError as make_record does."""
+    turned = _is_turned(look, settings)
+    if look.jpeg is not None and not turned:
+        outcome = _of_jpeg(content, look.jpeg, mode, settings)
+        if outcome is not None:
+            return outcome
+    if look.jpeg is not None:
+        # Pillow passes over damage that libjpeg only warns of.
+        verify(content, look.jpeg)
+    return _of_pixels(decode_rgb(content, upright=turned), mode, settings)
+
+
+def _is_turned(look: Look, settings: RecordSettings) -> bool:
+    return settings.rules.exif == "apply" and look.rotation != 1
+
+
+def _of_jpeg(content: bytes, header: JpegHeader, mode: int, settings: RecordSettings) -> Outcome | None:
+    """The record of a JPEG without a way through pixels in Python; None where there is none."""
+    width, height = _size(header.width, header.height, mode, settings)
+    _check(width, height, mode, settings)
+    unchanged = mode == layout.MODE_JPEG and settings.jpeg_unchanged and width == header.width
+    try:
+        if unchanged:
+            record = keep(content, header)
+        else:
+            record = transcode(
+                content,
+                mode,
+                (width, height),
+                settings.jpeg_quality,
+                settings.jpeg_subsampling,
+                settings.max_bytes,
+            )
+    except TooLargeError as error:
+        raise _too_large(str(error), mode) from None
+    if record is None:
+        return None
     if len(record) > settings.max_bytes:
-        raise UserError(
-            f"it takes {len(record)} bytes, more than a page of {settings.max_bytes}: {REMEDY[mode]} or raise "
-            "--output.page_size"
-        )
-    return Outcome(record=record, mode=mode, width=pixels.shape[1], height=pixels.shape[0])
+        raise _too_large(f"it takes {len(record)} bytes, more than a page of {settings.max_bytes}", mode)
+    return Outcome(record=record, mode=mode, width=width, height=height, unchanged=unchanged)
 
 
-def _sized(pixels: NDArray[np.uint8], mode: int, settings: RecordSettings) -> NDArray[np.uint8]:
+def _of_pixels(pixels: NDArray[np.uint8], mode: int, settings: RecordSettings) -> Outcome:
+    """The record of RGB pixels, uint8 of shape (height, width, 3). Raises UserError as make_record does."""
     if mode == layout.MODE_YUV420:
-        return fit(pixels, settings.short_side, settings.max_resolution)
-    return shrink(pixels, settings.max_resolution)
+        pixels = fit(pixels, settings.short_side, settings.max_resolution)
+    else:
+        pixels = shrink(pixels, settings.max_resolution)
+    height, width = pixels.shape[:2]
+    _check(width, height, mode, settings)
+    record = encode_image(pixels, mode, settings.jpeg_quality, settings.jpeg_subsampling)
+    if len(record) > settings.max_bytes:
+        raise _too_large(f"it takes {len(record)} bytes, more than a page of {settings.max_bytes}", mode)
+    return Outcome(record=record, mode=mode, width=width, height=height)
+
+
+def _size(width: int, height: int, mode: int, settings: RecordSettings) -> tuple[int, int]:
+    if mode == layout.MODE_YUV420:
+        return even_size(width, height, settings.short_side, settings.max_resolution)
+    return shrunk_size(width, height, settings.max_resolution)
+
+
+def _check(width: int, height: int, mode: int, settings: RecordSettings) -> None:
+    """Refuse what its size alone rules out, before memory is taken for it."""
+    check_sides(width, height, mode, REMEDY[mode])
+    size = {layout.MODE_RAW: width * height * 3, layout.MODE_YUV420: width * height * 3 // 2}.get(mode, 0)
+    if size > settings.max_bytes:
+        raise _too_large(f"it takes {size} bytes, more than a page of {settings.max_bytes}", mode)
+
+
+def _too_large(what: str, mode: int) -> UserError:
+    return UserError(f"{what}: {REMEDY[mode]} or raise --output.page_size")

@@ -15,6 +15,7 @@ from numba import types
 from engine.errors import UserError
 
 TJPF_RGB = 0
+TJPF_CMYK = 11
 TJFLAG_ACCURATEDCT = 4096
 
 _SYMBOLS = ("tjDecompressHeader3", "tjDecompress2")
@@ -83,6 +84,21 @@ class JpegHandle:
     def last_error(self) -> str:
         """What libjpeg-turbo said of the last image that this handle failed on."""
         return str(_library.tjGetErrorStr2(self.address).decode("ascii", "replace"))
+
+    def check(self, jpeg: bytes, width: int, height: int, cmyk: bool) -> str:
+        """What libjpeg-turbo has against a JPEG of this size, whose data is all looked at; empty: nothing.
+
+        The handle is good for nothing else afterwards.
+        """
+        columns, rows = (width + 7) // 8, (height + 7) // 8
+        out = ctypes.create_string_buffer(columns * rows * 4)
+        form = TJPF_CMYK if cmyk else TJPF_RGB
+        size = ctypes.c_ulong(len(jpeg))
+        # The smallest scale costs the least.
+        failed = _library.tjDecompress2(
+            ctypes.c_void_p(self.address), jpeg, size, out, columns, 0, rows, form, TJFLAG_ACCURATEDCT
+        )
+        return self.last_error() if failed else ""
 
     def __del__(self) -> None:
         if hasattr(self, "address"):

@@ -22,6 +22,8 @@ FOLDER = Path(__file__).resolve().parent
 # No contraction: a product and a sum fused into one rounding would make other pixels than the numba decoders.
 _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=off")
 _PLAIN = ("decode.c", "dispatch.c", "guard.c")
+# Left out where libjpeg-turbo's headers are missing.
+_JPEG = ("jpeg.c", "transcode.c", "entropy.c", "area.c")
 
 
 def library_path() -> Path:
@@ -42,7 +44,7 @@ def build() -> Path:
                 objects.append(f"{folder}/resize_{variant}.o")
                 named = f"-DVARIANT(name)=name##_{variant}"
                 _run([*compiler, *_FLAGS, *flags, named, "-c", str(FOLDER / "resize.c"), "-o", objects[-1]])
-            sources = [*_PLAIN, *(["jpeg.c"] if jpeg else [])]
+            sources = [*_PLAIN, *(_JPEG if jpeg else ())]
             library = f"{folder}/{target.name}"
             files = [str(FOLDER / name) for name in sources]
             _run([*compiler, *_FLAGS, "-shared", "-o", library, *files, *objects, *jpeg, "-lm"])

@@ -2,38 +2,21 @@
    columns beside it are left out, and the DCT is evaluated at the smallest scale that still covers the target.
    Everything is as Pillow does it otherwise: accurate integer DCT, smooth chroma upsampling. A warning of libjpeg's
    counts as damage. */
-#include <setjmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include <jpeglib.h>
-
 #include "engine.h"
+#include "failure.h"
 
 struct jpeg {
     struct jpeg_decompress_struct decompress;
-    struct jpeg_error_mgr errors;
-    jmp_buf failed;
-    char message[JMSG_LENGTH_MAX];
+    struct failure failure;
 };
-
-static void fail(j_common_ptr common) {
-    struct jpeg *jpeg = (struct jpeg *)common;
-    (*common->err->format_message)(common, jpeg->message);
-    longjmp(jpeg->failed, 1);
-}
-
-static void warn(j_common_ptr common, int level) {
-    if (level < 0) fail(common);
-}
 
 static struct jpeg *jpeg_new(void) {
     struct jpeg *volatile jpeg = calloc(1, sizeof *jpeg);
     if (!jpeg) return NULL;
-    jpeg->decompress.err = jpeg_std_error(&jpeg->errors);
-    jpeg->errors.error_exit = fail;
-    jpeg->errors.emit_message = warn;
-    if (setjmp(jpeg->failed)) {
+    jpeg->decompress.err = failure_manager(&jpeg->failure);
+    if (setjmp(jpeg->failure.back)) {
         free(jpeg);
         return NULL;
     }
@@ -48,7 +31,7 @@ void jpeg_free(struct jpeg *jpeg) {
 }
 
 const char *engine_jpeg_message(const struct workspace *workspace) {
-    return workspace->jpeg ? workspace->jpeg->message : "";
+    return workspace->jpeg ? workspace->jpeg->failure.message : "";
 }
 
 /* The smallest eighths at which the crop still has `resolution` pixels a side. Only powers of two,
@@ -114,7 +97,7 @@ static int decode(struct workspace *workspace, const uint8_t *data, int64_t size
     struct jpeg *jpeg = workspace->jpeg;
     struct region region;
     uint8_t *scratch;
-    if (setjmp(jpeg->failed)) {
+    if (setjmp(jpeg->failure.back)) {
         jpeg_abort_decompress(&jpeg->decompress);
         return BAD_JPEG;
     }

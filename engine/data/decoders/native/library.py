@@ -38,6 +38,7 @@ class Library:
         if self.has_jpeg:
             self._library.engine_jpeg_message.argtypes = [ctypes.c_void_p]
             self._library.engine_jpeg_message.restype = ctypes.c_char_p
+            self._library.engine_jpeg_version.restype = ctypes.c_int64
 
     def decode(self, kind: str, batch: DecodeBatch, rows: NDArray[np.int64], workspace: int) -> None:
         """Decode these rows of the batch; `kind` is jpeg, raw or yuv420, `workspace` the calling thread's."""
@@ -47,6 +48,14 @@ class Library:
         function = getattr(self._library, f"engine_decode_{kind}")
         pointer = ctypes.c_void_p(rows.ctypes.data)
         function(ctypes.byref(described), pointer, ctypes.c_int64(len(rows)), ctypes.c_void_p(workspace))
+
+    def transcode(self, kind: str, job: ctypes.Structure) -> int:
+        """Do one of transcode.c's functions, such as "to_jpeg"; returns its status."""
+        return int(getattr(self._library, f"engine_jpeg_{kind}")(ctypes.byref(job)))
+
+    def jpeg_version(self) -> int:
+        """libjpeg-turbo's version, such as 2001005 for 2.1.5."""
+        return int(self._library.engine_jpeg_version())
 
     def use_avx2(self, wanted: bool) -> bool:
         """Choose between the two builds of the resize; returns whether AVX2's is in use."""
