@@ -13,6 +13,7 @@ from engine.registry import nearest
 
 # verb: (module:function, what it does). The function takes the remaining arguments and returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
+    "audit": ("engine.audit.command:main", "whether the labels of a training and a validation file can be believed"),
     "build": ("engine.data.decoders.native.build:main", "compile the C decoders for this machine"),
     "doctor": ("engine.doctor:main", "check this machine and installation, and say what to do"),
     "inspect": ("engine.inspect:main", "what a .beton file holds, after checking that it is whole"),

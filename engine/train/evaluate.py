@@ -4,7 +4,7 @@ With TTA the probabilities of an image and of its mirror image are averaged (not
 is also counted without TTA from the same forward pass.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,15 +45,10 @@ def evaluate(
     `left_out` says how many corrupt samples this rank's batches came without, once all have come. Raises UserError
     unless exactly `expected` samples were counted or left out.
     """
-    model.eval()
     # top1, top5, top1 without TTA, top5 without TTA, samples; and the summed loss
     counts = torch.zeros(5, dtype=torch.int64, device=ranks.device)
     loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    for batch in batches:
-        plain = _probabilities(model, batch.images, precision)
-        final = plain
-        if tta:
-            final = (plain + _probabilities(model, batch.images.flip(3), precision)) / 2
+    for batch, final, plain in predictions(model, batches, tta=tta, precision=precision):
         counts += torch.stack([*_correct(final, batch.labels), *_correct(plain, batch.labels), _size(batch)])
         loss += functional.nll_loss(final.clamp_min(1e-12).log(), batch.labels, reduction="sum")
     gone = torch.tensor([left_out()], device=ranks.device)
@@ -69,6 +64,23 @@ def evaluate(
         loss=loss_sum / count,
         count=count,
     )
+
+
+@torch.inference_mode()
+def predictions(
+    model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
+) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor]]:
+    """Each batch with the model's probabilities (n, classes), float32: as measured (with TTA if so), and without TTA.
+
+    The model is put into eval mode.
+    """
+    model.eval()
+    for batch in batches:
+        plain = _probabilities(model, batch.images, precision)
+        final = plain
+        if tta:
+            final = (plain + _probabilities(model, batch.images.flip(3), precision)) / 2
+        yield batch, final, plain
 
 
 def _probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:

@@ -1,0 +1,62 @@
+"""The two files as one collection: images are numbered through, train's first, and have labels and names."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.audit.classes import Labels, align
+from engine.data.beton import Beton
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Image i is sample i of train, or sample i - train.num_samples of val."""
+
+    train: Beton
+    val: Beton
+    labels: Labels
+    """In one numbering for both."""
+
+    @classmethod
+    def of(cls, train: Beton, val: Beton) -> "Collection":
+        """The collection of these two, labels brought into one numbering."""
+        return cls(train, val, align(train, val))
+
+    @property
+    def betons(self) -> tuple[Beton, Beton]:
+        return self.train, self.val
+
+    @property
+    def size(self) -> int:
+        """Images in all."""
+        return self.train.num_samples + self.val.num_samples
+
+    def is_val(self, images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the images lie in val."""
+        return images >= self.train.num_samples
+
+    def label(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The images' labels, in the common numbering."""
+        return np.concatenate([self.labels.train, self.labels.val])[images]
+
+    def place(self, image: int) -> tuple[str, int]:
+        """Which split the image lies in, and its number there."""
+        first_of_val = self.train.num_samples
+        return ("val", image - first_of_val) if image >= first_of_val else ("train", image)
+
+    def name(self, image: int) -> str:
+        """Such as "val 17 (cat/0017.jpg)"."""
+        split, sample = self.place(image)
+        source = self.source_id(image)
+        return f"{split} {sample}" + (f" ({source})" if source else "")
+
+    def source_id(self, image: int) -> str:
+        """Where the image came from, as its file's manifest says; empty where there is none."""
+        split, sample = self.place(image)
+        manifest = (self.val if split == "val" else self.train).manifest
+        return manifest.ids[sample] if manifest else ""
+
+    def class_name(self, image: int) -> str:
+        """The name of the image's label."""
+        return self.labels.names[int(self.label(np.array([image]))[0])]

@@ -1,0 +1,109 @@
+"""What a trained network says of the images: its probabilities for val and for as many images of train.
+
+It is measured as its recipe validates: at that resolution and crop ratio, with TTA if the recipe says so.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.audit.classes import Labels
+from engine.audit.opinion import Opinion
+from engine.audit.watch import Watch
+from engine.config.load import load_train_config
+from engine.config.schema import TrainConfig
+from engine.data.beton import Beton
+from engine.data.crops import CenterCrop
+from engine.data.loader import Loader
+from engine.errors import UserError
+from engine.models.build import build_model
+from engine.train import checkpoint
+from engine.train.distributed import Ranks, process_group
+from engine.train.evaluate import predictions
+from engine.train.host import keep_freed_memory
+from engine.train.precision import Precision, choose_precision
+
+_SEED = 0
+
+
+def recipe_of(weights: Path, options: Sequence[str], train: Path, val: Path) -> TrainConfig:
+    """How the weights are to be used: by config.yaml beside them (or above checkpoints/), and `options` over it.
+
+    `weights` is a run's folder or a file of weights. Raises UserError where there are none.
+    """
+    if weights.is_dir():
+        choices = (weights / "weights.pt", weights / "checkpoints" / "last.pt")
+        found = next((path for path in choices if path.is_file()), None)
+        if found is None:
+            raise UserError(f"{weights} holds no weights.pt and no checkpoints/last.pt: give a run's folder")
+        weights = found
+    recipes = (weights.parent / "config.yaml", weights.parent.parent / "config.yaml")
+    recipe = next((["-C", str(path)] for path in recipes if path.is_file()), [])
+    data = [f"--data.train_dataset={train}", f"--data.val_dataset={val}"]
+    fixed = [f"--model.weights={weights}", "--training.eval_only=true"]
+    return load_train_config([*recipe, *options, *data, *fixed])[0]
+
+
+def ask(config: TrainConfig, train: Beton, val: Beton, labels: Labels) -> tuple[Opinion, Opinion]:
+    """The network's opinion of an equally large random part of train, and of val.
+
+    Images of val whose class train does not have are not asked for. Raises UserError where the weights don't fit.
+    """
+    keep_freed_memory()
+    known = np.flatnonzero(labels.val < labels.num_train)
+    if not len(known):
+        raise UserError("no image of val is of a class that train has: there is nothing to compare")
+    draw = np.random.default_rng(_SEED)
+    part = np.sort(draw.permutation(train.num_samples)[: len(known)])
+    with process_group(config.training.device) as ranks:
+        precision = choose_precision(config.training.precision, ranks.device)
+        model = build_model(config.model.arch, labels.num_train, use_blurpool=config.training.use_blurpool)
+        checkpoint.load_weights(model, Path(config.model.weights))
+        layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+        model = model.to(ranks.device).to(memory_format=layout)
+        both = ((train, labels.train, part), (val, labels.val, known))
+        ours, theirs = (_opinion(config, ranks, precision, model, *one) for one in both)
+    return ours, theirs
+
+
+def _opinion(
+    config: TrainConfig,
+    ranks: Ranks,
+    precision: Precision,
+    model: nn.Module,
+    beton: Beton,
+    labels: NDArray[np.int64],
+    ids: NDArray[np.int64],
+) -> Opinion:
+    validation, data = config.validation, config.data
+    batches = [
+        ids[start : start + validation.batch_size] for start in range(0, len(ids), validation.batch_size)
+    ]
+    seen, said = [], []
+    loader = Loader(
+        beton,
+        device=ranks.device,
+        dtype=precision.input_dtype,
+        channels_last=config.training.channels_last,
+        workers=data.num_workers or ranks.cores(),
+        in_memory=False,
+        decoder=data.decoder,
+        verify=data.verify,
+        corrupt="skip",
+    )
+    with loader, Watch(f"asking the network about {beton.path.name}", len(ids), "images") as watch:
+        crop = CenterCrop(ratio=validation.ratio)
+        with closing(loader.batches(batches, validation.resolution, crop)) as arriving:
+            for batch, final, _ in predictions(model, arriving, tta=validation.lr_tta, precision=precision):
+                seen.append(batch.ids)
+                # In halves: 50,000 images of 1,000 classes are 100 MB, to a thousandth of a logarithm.
+                said.append(final.clamp_min(1e-12).log().half().cpu().numpy())
+                watch.update(len(batch.ids))
+        left_out = tuple(loader.new_skips())
+    known = np.concatenate(seen)
+    return Opinion(known, labels[known], np.concatenate(said), left_out)
