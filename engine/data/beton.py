@@ -6,7 +6,7 @@ metadata, the allocation table, the manifest and the list of checksums, never th
 opens in a second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
@@ -22,6 +22,7 @@ from engine.errors import UserError, describe_os_error
 Storage: TypeAlias = Literal["jpeg", "raw", "proportion", "yuv420"]
 
 _AGAIN = "write it again with write_dataset.py"
+_PIECE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +42,10 @@ class Beton:
     """None for a file that stock ffcv wrote."""
     checksums: NDArray[np.uint32] | None = None
     """crc32 of each image's record; None for a file that has none: stock ffcv's, or an older one of ours."""
+    short_side: int = 0
+    """YUV 4:2:0: what the shorter side was limited to, in pixels; 0: nothing, and always for other images."""
+    max_resolution: int = 0
+    """YUV 4:2:0: what the longer side was limited to, likewise."""
 
     @property
     def storage(self) -> Storage:
@@ -105,6 +110,11 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     checksums = _read_checksums(
         parts, crc32(table.view(np.uint8), crc32(samples.view(np.uint8))), num_samples
     )
+    if checksums is None and manifest and manifest.checksums:
+        raise UserError(f"{path} is damaged: its checksums are gone; copy or write it again")
+    parts.check_rest(int(header["page_size"]))
+    limits = layout.read_yuv420(fields[image_place]["arguments"])
+    is_yuv420 = types[image_place] == layout.CUSTOM_FIELD
     for array in (images, sizes, labels):
         array.setflags(write=False)
     return Beton(
@@ -116,6 +126,8 @@ def _read(path: Path, file: BinaryIO) -> Beton:
         labels=labels,
         manifest=manifest,
         checksums=checksums,
+        short_side=int(limits["short_side"]) if is_yuv420 else 0,
+        max_resolution=int(limits["max_resolution"]) if is_yuv420 else 0,
     )
 
 
@@ -203,6 +215,8 @@ class _Parts:
     """Where the last record ends; no part begins before."""
     end: int
     """Where the allocation table begins; no part ends after."""
+    found: list[tuple[int, int]] = field(default_factory=list)
+    """Where each part that was read begins and ends."""
 
     def read(self, place: int, magic: bytes, version: int, what: str, before: int = 0) -> bytes | None:
         """The part whose layout.PART is at `place`, None where there is none.
@@ -224,7 +238,26 @@ class _Parts:
         data = _read_bytes(self.path, self.file, offset, size)
         if crc32(data, before) != record["crc32"]:
             raise damaged
+        self.found.append((offset, offset + size))
         return data
+
+    def check_rest(self, page_size: int) -> None:
+        """Raise UserError unless all between the records and the table is a part that was read, or the padding of
+        stock ffcv's last page: zeros. What else lies there is a part whose entry was lost.
+        """
+        lost = UserError(
+            f"{self.path} is damaged: where its manifest or checksums lie is no longer written in it; copy or write "
+            "it again"
+        )
+        at = self.start
+        for start, stop in [*sorted(self.found), (self.end, self.end)]:
+            if start - at >= page_size:
+                raise lost
+            for piece in range(at, start, _PIECE):
+                data = _read_bytes(self.path, self.file, piece, min(_PIECE, start - piece))
+                if np.frombuffer(data, np.uint8).any():
+                    raise lost
+            at = max(at, stop)
 
 
 def _read_manifest(parts: _Parts, num_samples: int) -> Manifest | None:

@@ -8,7 +8,7 @@ them and however often the work was interrupted. Until `finish` the file has no 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -101,7 +101,7 @@ class BetonWriter:
         samples, table = self._samples[: self.count], self._table[: self.count]
         self.file.seek(self.offset)
         if manifest:
-            data = manifest.to_bytes()
+            data = replace(manifest, checksums=True).to_bytes()
             part = (layout.MANIFEST_MAGIC, layout.MANIFEST_VERSION, crc32(data), self.file.tell(), len(data))
             _enter(self._fields, layout.MANIFEST_PLACE, part)
             self.file.write(data)

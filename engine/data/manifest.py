@@ -51,6 +51,8 @@ class Manifest:
     """Such as "2/8" in a file that holds only a part of its split."""
     license: str = ""
     """A note on the data's licence."""
+    checksums: bool = False
+    """Whether the file was written with a checksum for each record; files from before this was noted say no."""
 
     def to_bytes(self) -> bytes:
         """The manifest as compressed JSON, the same bytes for the same content."""

@@ -1,7 +1,8 @@
 """Small .betons of given pixels, and ways to damage them as disks and cables do."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,16 @@ from PIL import Image
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton import Beton, Storage, open_beton
+from engine.data.checksum import crc32
 from engine.data.convert import convert
 from engine.data.crops import CropLaw
+from engine.data.manifest import Manifest
 
 CPU_PAGE_MB = 2
+
+_ARGUMENTS = (layout.FIELD.fields or {})["arguments"][1]
+# Where the label's descriptor tells of the manifest and the checksums.
+_PARTS = layout.HEADER.itemsize + layout.FIELD.itemsize + _ARGUMENTS
 
 
 def write_pixels(
@@ -28,7 +35,12 @@ def write_pixels(
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
     output = OutputConfig(
-        folder=str(folder), format=mode, short_side=short_side, num_workers=1, page_size=CPU_PAGE_MB
+        folder=str(folder),
+        format=mode,
+        short_side=short_side,
+        num_workers=1,
+        page_size=CPU_PAGE_MB,
+        order="source",
     )
     return convert(WriteConfig(source=SourceConfig(path=str(folder / "source")), output=output))["train"]
 
@@ -60,22 +72,50 @@ def shorten(beton: Beton, sample: int, size: int) -> Beton:
 
 
 def drop_checksums(path: Path) -> None:
-    """Make the file one without checksums, as stock ffcv's are, so that damage to its tables goes unnoticed."""
-    _drop_part(path, layout.CHECKSUMS_PLACE)
+    """Make the file one without checksums, as our older ones are, so that damage to its tables goes unnoticed."""
+    with open(path, "r+b") as file:
+        manifest, checksums = (
+            _part(file, place) for place in (layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE)
+        )
+        _put(file, layout.CHECKSUMS_PLACE, bytes(layout.PART.itemsize))
+        _put_bytes(file, checksums["offset"], bytes(checksums["size"]))
+        if manifest["size"]:
+            file.seek(manifest["offset"])
+            content = Manifest.from_bytes(file.read(manifest["size"]))
+            data = replace(content, checksums=False).to_bytes()
+            part = (
+                layout.MANIFEST_MAGIC,
+                layout.MANIFEST_VERSION,
+                crc32(data),
+                manifest["offset"],
+                len(data),
+            )
+            _put(file, layout.MANIFEST_PLACE, np.array(part, layout.PART).tobytes())
+            # A little longer perhaps than it was: into where the checksums were.
+            _put_bytes(file, manifest["offset"], data.ljust(manifest["size"], b"\0"))
 
 
 def drop_manifest(path: Path) -> None:
     """Make the file one without class names and settings, as stock ffcv's are."""
-    _drop_part(path, layout.MANIFEST_PLACE)
-
-
-def _drop_part(path: Path, place: int) -> None:
-    inside = layout.FIELD.fields
-    assert inside is not None
-    label_field = layout.HEADER.itemsize + layout.FIELD.itemsize
     with open(path, "r+b") as file:
-        file.seek(label_field + inside["arguments"][1] + place)
-        file.write(bytes(layout.PART.itemsize))
+        part = _part(file, layout.MANIFEST_PLACE)
+        _put(file, layout.MANIFEST_PLACE, bytes(layout.PART.itemsize))
+        _put_bytes(file, part["offset"], bytes(part["size"]))
+
+
+def _part(file: BinaryIO, place: int) -> dict[str, int]:
+    file.seek(_PARTS + place)
+    part = np.frombuffer(file.read(layout.PART.itemsize), layout.PART)[0]
+    return {name: int(part[name]) for name in ("offset", "size")}
+
+
+def _put(file: BinaryIO, place: int, entry: bytes) -> None:
+    _put_bytes(file, _PARTS + place, entry)
+
+
+def _put_bytes(file: BinaryIO, offset: int, data: bytes) -> None:
+    file.seek(offset)
+    file.write(data)
 
 
 class FixedBoxes:

@@ -262,6 +262,57 @@ def test_damaged_checksums(beton: Path) -> None:
     assert open_beton(beton).checksums is None
 
 
+def _zero(path: Path, *places: int) -> None:
+    """Blank the entries that say where a part lies, as a disk's or a cable's zeros do."""
+    for place in places:
+        _part(path, place)[:] = np.zeros(1, layout.PART)
+
+
+def test_a_lost_entry_of_the_checksums_does_not_make_a_file_without_them(beton: Path) -> None:
+    _zero(beton, layout.CHECKSUMS_PLACE)
+    _refused(beton, "its checksums are gone")
+
+
+def test_lost_entries_do_not_make_a_file_of_stock_ffcv(beton: Path) -> None:
+    good = beton.read_bytes()
+    _zero(beton, layout.MANIFEST_PLACE)
+    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+    _zero(beton, layout.CHECKSUMS_PLACE)
+    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+    # Also when a single byte is left of them.
+    content = np.memmap(beton, np.uint8, "r+")
+    content[:] = np.frombuffer(good, np.uint8)
+    parts = [_part(beton, place).copy() for place in (layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE)]
+    _zero(beton, layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE)
+    first, last = int(parts[0]["offset"][0]), int(parts[1]["offset"][0] + parts[1]["size"][0])
+    content[first:last] = 0
+    assert open_beton(beton).manifest is None, "zeros are what stock ffcv pads its last page with"
+    content[last - 1] = 1
+    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+
+
+def test_a_file_from_before_the_manifest_told_of_checksums(beton: Path) -> None:
+    drop_checksums(beton)
+    opened = open_beton(beton)
+    assert opened.checksums is None
+    assert opened.manifest is not None and not opened.manifest.checksums
+
+
+def test_a_gap_of_a_page_is_no_padding(beton: Path) -> None:
+    # Stock ffcv's last page has at least one record; what is longer holds something.
+    drop_checksums(beton)
+    drop_manifest(beton)
+    table_start = int(_header(beton)["alloc_table_ptr"][0])
+    content = beton.read_bytes()
+    for more, refused in ((2**20, False), (2**21, True)):
+        beton.write_bytes(content[:table_start] + bytes(more) + content[table_start:])
+        _header(beton)["alloc_table_ptr"] = table_start + more
+        if refused:
+            _refused(beton, "where its manifest or checksums lie is no longer written in it")
+        else:
+            assert open_beton(beton).num_samples == 40
+
+
 def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
     drop_checksums(beton)
     samples, table = _samples(beton), _table(beton)

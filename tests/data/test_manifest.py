@@ -34,7 +34,7 @@ def test_same_content_same_bytes() -> None:
 
 
 def test_keys_of_a_later_version_are_ignored() -> None:
-    content = json.loads(zlib.decompress(_manifest().to_bytes())) | {"checksums": [1, 2]}
+    content = json.loads(zlib.decompress(_manifest().to_bytes())) | {"weather": [1, 2]}
     assert Manifest.from_bytes(zlib.compress(json.dumps(content).encode())) == _manifest()
 
 
