@@ -96,7 +96,7 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
         try:
             outcome = make_record(content, name, mode, task.settings)
         except UserError as error:
-            raise UserError(f"image {task.reader.where(place)}: {error}") from None
+            raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
         odd.update({*outcome.odd, outcome.rejected} - {""})
         if outcome.rejected:
             where = task.reader.where(place)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import get_args
 
-from engine.config.write_schema import OutputConfig, WriteConfig
+from engine.config.write_schema import WriteConfig
 from engine.data.estimate import LEAST_IMAGES, estimate
 from engine.data.manifest import check_same_classes
 from engine.data.partial import Partial, journal_path, partial_path

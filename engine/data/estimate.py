@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import layout
 from engine.data.plan import Plan
 from engine.data.progress import human_bytes, human_time
 from engine.data.record import RecordSettings

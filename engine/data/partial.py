@@ -75,17 +75,17 @@ class Partial:
             first = first or entry
             self.kept = replace(entry, stored=self.kept.stored)
         why = anew or self._why_not(first, fingerprint, rules)
-        if first is None or why:
-            begun, self.kept = self.kept.done, Entry(done=0)
-            self.file = open(self.partial, "w+b", buffering=_BUFFER)
+        goes_on, begun = first is not None and not why, self.kept.done
+        if not goes_on:
+            self.kept = Entry(done=0)
+        self.file = open(self.partial, "r+b" if goes_on else "w+b", buffering=_BUFFER)  # noqa: SIM115 - by __exit__
+        self._is_begun = True
+        if goes_on:
+            self.file.truncate(self.kept.offset)
+        else:
             self._journal.start()
             self._journal.append(Entry(done=0, fingerprint=fingerprint, rules=dict(rules)))
-            self._is_begun = True
-            return why if begun else ""
-        self.file = open(self.partial, "r+b", buffering=_BUFFER)
-        self.file.truncate(self.kept.offset)
-        self._is_begun = True
-        return ""
+        return why if begun else ""
 
     def _why_not(self, first: Entry | None, fingerprint: str, rules: Mapping[str, str]) -> str:
         if first is None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engine.data.workers import _ctrl_c_held_back
+from engine.data.workers import ctrl_c_held_back
 
 
 @pytest.mark.parametrize("taken_by", ["this thread", "another thread"])
@@ -19,7 +19,7 @@ def test_ctrl_c_waits_for_the_end_of_a_start(taken_by: str) -> None:
     assert target.ident is not None
     answer, started = signal.getsignal(signal.SIGINT), False
     try:
-        with pytest.raises(KeyboardInterrupt), _ctrl_c_held_back():
+        with pytest.raises(KeyboardInterrupt), ctrl_c_held_back():
             signal.pthread_kill(target.ident, signal.SIGINT)
             time.sleep(0.05)
             started = True
@@ -36,7 +36,7 @@ def test_without_ctrl_c_nothing_is_raised_in_any_thread() -> None:
 
     def start() -> None:
         try:
-            with _ctrl_c_held_back():
+            with ctrl_c_held_back():
                 pass
         except BaseException as error:  # noqa: BLE001 - told to the test's own thread
             errors.append(error)
