@@ -4,31 +4,53 @@ A new kind is one file with `find(config, split) -> Source | None` and one line 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.config.write_schema import SourceConfig
-from engine.data.sources import idx, image_folder
+from engine.data.sources import (
+    flat_val,
+    idx,
+    ilsvrc_train_tar,
+    image_folder,
+    kaggle,
+    map_style,
+    parquet,
+    tar_folder,
+    webdataset,
+)
 from engine.data.sources.base import Source, Split
+from engine.data.sources.location import locate
 from engine.errors import UserError
 
 __all__ = ["Source", "Split", "open_split"]
 
-# Asked in this order; the last one takes any folder and says what is missing in it.
-_KINDS: tuple[Callable[[SourceConfig, Split], Source | None], ...] = (idx.find, image_folder.find)
+# Asked in this order, until one knows the path. Any other folder is an image folder.
+_KINDS: tuple[Callable[[SourceConfig, Split], Source | None], ...] = (
+    map_style.find,
+    idx.find,
+    kaggle.find,
+    ilsvrc_train_tar.find,
+    flat_val.find,
+    tar_folder.find,
+    webdataset.find,
+    parquet.find,
+)
 
 
 def open_split(config: SourceConfig, split: Split) -> Source:
     """Scan one split of the data set at `config.path`; no image is read yet.
 
-    Raises UserError when the folder is missing, has no classes, has a class without images, and the like.
+    Raises UserError when nothing is there, or nothing known here, and whatever that kind of source refuses: a class
+    without images, a file that was cut short, labels that fit no class, ...
     """
-    path = Path(config.path)
-    if not path.exists():
-        raise UserError(f"source.path {path} does not exist: pass the folder of the data set")
-    if not path.is_dir():
-        raise UserError(f"source.path {path} is not a folder: unpack it and pass the folder")
     for find in _KINDS:
         source = find(config, split)
         if source is not None:
             return source
-    raise AssertionError("the last kind takes any folder")
+    path = locate(config)
+    if path.kind() == "missing":
+        raise UserError(f"source.path {path} does not exist: pass the folder or file of the data set")
+    if path.kind() == "file":
+        raise UserError(
+            f"source.path {path} is no file known here: pass the data set's folder, its .tar or its .parquet files"
+        )
+    return image_folder.find(config, split)

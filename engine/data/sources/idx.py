@@ -55,7 +55,7 @@ class IdxReader:
 
 def find(config: SourceConfig, split: Split) -> Source | None:
     """The split in idx files at `config.path`, None when there are none. Raises UserError for bad files."""
-    folder = _folder(Path(config.path))
+    folder = None if "://" in config.path else _folder(Path(config.path))
     if folder is None:
         return None
     images_path, labels_path = (_file(folder, split, kind) for kind in (_IMAGES, _LABELS))

@@ -5,14 +5,14 @@ below the class folder; hidden ones are passed over, and so are, with a note, th
 extension.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import Source, Split, printable
-from engine.errors import UserError, describe_os_error
+from engine.data.sources.location import Location, locate
+from engine.data.sources.scanning import Scanning
+from engine.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -27,37 +27,36 @@ _USUAL_NAMES = {
 class FolderReader:
     """Reads images below `root` by their path relative to it."""
 
-    root: Path
+    root: Location
 
     def read(self, place: str) -> bytes:
         """The file's bytes. Raises UserError naming it when it can't be read."""
-        try:
-            return (self.root / place).read_bytes()
-        except OSError as error:
-            raise describe_os_error(error, self.root / place, "read") from None
+        return (self.root / place).read()
 
     def where(self, place: str) -> str:
         """The file's path."""
-        return printable(self.root / place)
+        return str(self.root / place)
 
 
 def find(config: SourceConfig, split: Split) -> Source:
     """Scan `split` of the image folder at `config.path`. Raises UserError when it cannot be used as one."""
-    root = _split_folder(config, split)
+    root = split_folder(config, split)
     classes, loose = _class_folders(root)
     labels: list[int] = []
     ids: list[str] = []
     skipped: list[str] = []
     empty: list[str] = []
-    for label, name in enumerate(classes):
-        files = list(_files_below(root, name))
-        images = [file for file in files if file.lower().endswith(EXTENSIONS)]
-        ids += images
-        labels += [label] * len(images)
-        if len(images) < len(files):
-            skipped += [file for file in files if not file.lower().endswith(EXTENSIONS)]
-        if not images:
-            empty.append(name)
+    with Scanning(str(root), len(classes), "class folders") as scanning:
+        for label, name in enumerate(classes):
+            files = list(_files_below(root, name))
+            images = [file for file in files if is_image(file)]
+            ids += images
+            labels += [label] * len(images)
+            if not images:
+                empty.append(name)
+            if len(images) < len(files):
+                skipped += [file for file in files if not is_image(file)]
+            scanning.reached(label + 1)
     _refuse_empty(root, empty)
     return Source(
         kind="image folder",
@@ -70,67 +69,67 @@ def find(config: SourceConfig, split: Split) -> Source:
     )
 
 
-def _split_folder(config: SourceConfig, split: Split) -> Path:
-    base = Path(config.path)
+def class_names(config: SourceConfig) -> list[str]:
+    """The classes of the training split: its class folders, sorted. Raises UserError when there are none."""
+    return _class_folders(split_folder(config, "train"))[0]
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return name.lower().endswith(EXTENSIONS)
+
+
+def split_folder(config: SourceConfig, split: Split) -> Location:
+    """The split's folder at `config.path`. Raises UserError, with what is there instead, when it is missing."""
+    base = locate(config)
     name, other = config.train_folder, config.val_folder
     if split == "val":
         name, other = other, name
-    if name and (base / name).is_dir():
+    if name and (base / name).kind() == "folder":
         return base / name
-    found = sorted(entry.name for entry in _entries(base) if entry.is_dir() and entry.name[0] != ".")
+    found = sorted(entry.name for entry in base.entries() if entry.is_folder and entry.name[0] != ".")
     named = ", ".join(printable(folder) for folder in found[:10]) + (", ..." if len(found) > 10 else "")
     usual = [folder for folder in found if folder.lower() in _USUAL_NAMES[split] and folder != other]
     advice = f"pass --source.{split}_folder={usual[0] if usual else 'NAME'}"
-    raise UserError(f"no folder {name!r} under {printable(base)}; found: {named or 'no folders'}: {advice}")
+    raise UserError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
 
 
-def _class_folders(root: Path) -> tuple[list[str], int]:
+def _class_folders(root: Location) -> tuple[list[str], int]:
     """The sorted class names, and how many images lie beside the class folders."""
     classes, loose = [], 0
-    for entry in _entries(root):
+    for entry in root.entries():
         if entry.name[0] == ".":
             continue
-        if entry.is_dir():
+        if entry.is_folder:
             classes.append(entry.name)
-        elif entry.name.lower().endswith(EXTENSIONS):
+        elif is_image(entry.name):
             loose += 1
     if not classes:
         found = f"{loose} images lie directly in it" if loose else "it holds neither folders nor images"
         raise UserError(
-            f"no class folders in {printable(root)}: {found}; put each class's images into a folder of the "
-            f"class's name"
+            f"no class folders in {root}: {found}; put each class's images into a folder of the class's name"
         )
     return sorted(classes), loose
 
 
-def _files_below(root: Path, name: str) -> Iterator[str]:
+def _files_below(root: Location, name: str) -> Iterator[str]:
     """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
     files: list[str] = []
     folders: list[str] = []
-    for entry in _entries(root / name):
+    for entry in (root / name).entries():
         if entry.name[0] != ".":
-            (folders if entry.is_dir() else files).append(f"{name}/{entry.name}")
+            (folders if entry.is_folder else files).append(f"{name}/{entry.name}")
     yield from sorted(files)
     for folder in sorted(folders):
         yield from _files_below(root, folder)
 
 
-def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise describe_os_error(error, printable(folder), "list") from None
-
-
-def _refuse_empty(root: Path, empty: list[str]) -> None:
+def _refuse_empty(root: Location, empty: list[str]) -> None:
     if not empty:
         return
     more = f" (and {len(empty) - 1} more class folders)" if len(empty) > 1 else ""
     known = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
-    raise UserError(
-        f"no images in class folder {printable(root / empty[0])}{more}: add some ({known}) or remove it"
-    )
+    raise UserError(f"no images in class folder {root / empty[0]}{more}: add some ({known}) or remove it")
 
 
 def _notes(split: Split, loose: int, skipped: list[str]) -> tuple[str, ...]:

@@ -1,0 +1,113 @@
+"""Validation images without class folders, in one folder or in ILSVRC2012_img_val.tar, with a list of their classes.
+
+Class names and so labels are those of the training split, whatever form that is in.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.config.write_schema import SourceConfig
+from engine.data.sources import ilsvrc_train_tar, image_folder
+from engine.data.sources.base import Reader, Source, Split
+from engine.data.sources.label_list import find_label_list
+from engine.data.sources.location import Location, locate
+from engine.data.sources.scanning import Scanning
+from engine.data.sources.tar import TarReader, Window, members, places
+from engine.errors import UserError
+
+TAR = "ILSVRC2012_img_val.tar"
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Flat images before their labels are known."""
+
+    kind: str
+    where: Location
+    names: list[str]
+    places: Any
+    reader: Reader
+    skipped: int
+
+
+def find(config: SourceConfig, split: Split) -> Source | None:
+    """The flat validation split at `config.path`, or beside the training tar that it is; None where there is none.
+
+    Raises UserError when there is no list of its classes, or one that doesn't fit its images and train's classes.
+    """
+    if split != "val":
+        return None
+    path = locate(config)
+    if path.kind() != "file":
+        return _flat(path, config)
+    if ilsvrc_train_tar.class_names(config) is None:
+        return None
+    return _flat(path.parent, config) or image_folder.find(replace(config, path=path.parent.url), split)
+
+
+def _flat(base: Location, config: SourceConfig) -> Source | None:
+    images = _tar_images(base / TAR)
+    if images is None and config.val_folder:
+        images = _folder_images(base / config.val_folder)
+    if images is None:
+        return None
+    beside = [images.where] if images.where.kind() == "folder" else []
+    listed = find_label_list(config, images.where, [*beside, base, base.parent])
+    classes = ilsvrc_train_tar.class_names(config)
+    if classes is None:
+        classes = image_folder.class_names(config)
+    notes = listed.notes(images.names)
+    if images.skipped:
+        notes = (*notes, f"val: passed over {images.skipped} files that are not images")
+    return Source(
+        kind=images.kind,
+        classes=classes,
+        labels=listed.labels(images.names, classes),
+        ids=images.names,
+        places=images.places,
+        reader=images.reader,
+        notes=notes,
+    )
+
+
+def _tar_images(tar: Location) -> _Images | None:
+    if tar.kind() != "file":
+        return None
+    window = Window(tar)
+    found, skipped = [], 0
+    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+        for member in members(window):
+            if image_folder.is_image(member.name):
+                found.append(member)
+            else:
+                skipped += 1
+            scanning.reached(member.offset)
+    if not found:
+        raise UserError(f"{tar} holds no images: get it again")
+    found.sort()
+    return _Images(
+        kind="ILSVRC2012 tar",
+        where=tar,
+        names=[member.name for member in found],
+        places=places(found),
+        reader=TarReader(tar.parent, (tar.name,)),
+        skipped=skipped,
+    )
+
+
+def _folder_images(folder: Location) -> _Images | None:
+    """The images of a folder that has no folders in it, None where there are some or no images."""
+    if folder.kind() != "folder":
+        return None
+    entries = [entry for entry in folder.entries() if entry.name[0] != "."]
+    names = sorted(entry.name for entry in entries if image_folder.is_image(entry.name))
+    if not names or any(entry.is_folder for entry in entries):
+        return None
+    return _Images(
+        kind="flat folder",
+        where=folder,
+        names=names,
+        places=names,
+        reader=image_folder.FolderReader(folder),
+        skipped=len(entries) - len(names),
+    )

@@ -1,0 +1,91 @@
+"""ILSVRC2012_img_train.tar as downloaded: a tar of 1,000 tars, one for each class, named after its WordNet id.
+
+Nothing is unpacked: the headers of all tars are read once, each image's first byte and size are kept, and readers
+go straight there. Classes, labels, ids and order are those of the unpacked `train/<class>/` folders.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.config.write_schema import SourceConfig
+from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.image_folder import is_image
+from engine.data.sources.location import Location, locate
+from engine.data.sources.scanning import Scanning
+from engine.data.sources.tar import Member, TarReader, Window, members, places
+from engine.errors import UserError
+
+NAME = "ILSVRC2012_img_train.tar"
+
+# From one class's tar to the next it is far: nothing is worth reading on the way.
+_HEADER = 512
+
+
+def find(config: SourceConfig, split: Split) -> Source | None:
+    """The training split in such a tar, `config.path` itself or one of its official name in that folder.
+
+    None when there is none. Raises UserError when it is damaged, cut short or holds what isn't a class's tar.
+    """
+    tar = _tar(config) if split == "train" else None
+    if tar is None:
+        return None
+    by_class: dict[str, list[Member]] = {}
+    skipped: list[str] = []
+    window = Window(tar)
+    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+        for name, packed in _class_tars(tar, window):
+            inner = sorted(members(window, packed.offset, packed.offset + packed.size, packed.name))
+            by_class[name] = [member for member in inner if is_image(member.name)]
+            skipped += [f"{name}/{member.name}" for member in inner if not is_image(member.name)]
+            scanning.reached(packed.offset + packed.size)
+    classes = sorted(by_class)
+    empty = [name for name in classes if not by_class[name]]
+    if empty or not classes:
+        what = f"class {printable(empty[0])} of {tar} has" if empty else f"{tar} has"
+        raise UserError(f"{what} no images: get the tar again")
+    return Source(
+        kind="ILSVRC2012 tar",
+        classes=classes,
+        labels=np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes]),
+        ids=[f"{name}/{member.name}" for name in classes for member in by_class[name]],
+        places=np.concatenate([places(by_class[name]) for name in classes]),
+        reader=TarReader(tar.parent, (tar.name,)),
+        notes=(
+            f"train: passed over {len(skipped)} files that are not images, such as {printable(skipped[0])}",
+        )
+        if skipped
+        else (),
+    )
+
+
+def class_names(config: SourceConfig) -> list[str] | None:
+    """The sorted classes of such a tar, from its outer headers alone; None when there is none."""
+    tar = _tar(config)
+    if tar is None:
+        return None
+    return sorted(name for name, _ in _class_tars(tar, Window(tar, _HEADER)))
+
+
+def _tar(config: SourceConfig) -> Location | None:
+    path = locate(config)
+    kind = path.kind()
+    if kind == "folder" and (path / NAME).kind() == "file":
+        return path / NAME
+    if kind != "file" or not path.name.endswith(".tar"):
+        return None
+    first = next(members(Window(path, _HEADER)), None)
+    return path if first is not None and first.name.endswith(".tar") else None
+
+
+def _class_tars(tar: Location, window: Window) -> Iterator[tuple[str, Member]]:
+    """(class, its tar) in the order of the outer tar."""
+    seen: set[str] = set()
+    for member in members(window):
+        name = member.name.rpartition("/")[2].removesuffix(".tar")
+        if not member.name.endswith(".tar"):
+            raise UserError(f"{tar} holds {printable(member.name)} among its class tars: get it again")
+        if name in seen:
+            raise UserError(f"{tar} holds class {printable(name)} twice: get it again")
+        seen.add(name)
+        yield name, member

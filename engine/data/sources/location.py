@@ -1,0 +1,261 @@
+"""Files and folders on this machine or, through fsspec, anywhere else, in the few words that sources need.
+
+A `Location` is small and picklable: a worker process that gets one opens what it needs by itself and keeps at
+most a few files open.
+"""
+
+import glob
+import json
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from engine.config.write_schema import SourceConfig
+from engine.data.sources.base import printable
+from engine.errors import UserError, describe_os_error
+
+
+class Entry(NamedTuple):
+    """One name in a folder."""
+
+    name: str
+    is_folder: bool
+
+
+@dataclass(frozen=True)
+class Location(ABC):
+    """A file or folder. All its methods but `kind` raise UserError, in one line, when they fail."""
+
+    path: str
+
+    SCAN_BYTES = 4096
+    """How much is worth reading at once on the way from one header to the next."""
+
+    @abstractmethod
+    def at(self, path: str) -> "Location":
+        """Another path in the same place."""
+
+    @abstractmethod
+    def kind(self) -> Literal["file", "folder", "missing"]:
+        """What there is, links followed."""
+
+    @abstractmethod
+    def entries(self) -> list[Entry]:
+        """What lies in the folder, in any order."""
+
+    @abstractmethod
+    def matches(self) -> list["Location"]:
+        """The files that the path is a glob pattern of, in any order."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes in the file."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The whole file."""
+
+    @abstractmethod
+    def read_range(self, start: int, size: int) -> bytes:
+        """`size` bytes from byte `start`, fewer only where the file ends."""
+
+    @abstractmethod
+    def open(self) -> BinaryIO:
+        """The file, for reading here and there."""
+
+    def __truediv__(self, name: str) -> "Location":
+        """The file or folder of this name, or path, in this folder."""
+        return self.at(f"{self.path.rstrip('/')}/{name}")
+
+    @property
+    def url(self) -> str:
+        """What `locate` makes this location of again."""
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return os.path.basename(self.path.rstrip("/"))
+
+    @property
+    def parent(self) -> "Location":
+        """The folder it lies in."""
+        return self.at(os.path.dirname(self.path.rstrip("/")))
+
+    def __str__(self) -> str:
+        return printable(self.url)
+
+
+class LocalPath(Location):
+    """A path on this machine."""
+
+    def at(self, path: str) -> "LocalPath":
+        return LocalPath(path or "/")
+
+    @property
+    def parent(self) -> "LocalPath":
+        return self.at(os.path.dirname(os.path.abspath(self.path)))
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(os.path.abspath(self.path))
+
+    def kind(self) -> Literal["file", "folder", "missing"]:
+        if os.path.isdir(self.path):
+            return "folder"
+        return "file" if os.path.exists(self.path) else "missing"
+
+    def entries(self) -> list[Entry]:
+        try:
+            with os.scandir(self.path) as entries:
+                return [Entry(entry.name, entry.is_dir()) for entry in entries]
+        except OSError as error:
+            raise describe_os_error(error, str(self), "list") from None
+
+    def matches(self) -> list[Location]:
+        return [self.at(path) for path in glob.glob(self.path) if os.path.isfile(path)]
+
+    def size(self) -> int:
+        try:
+            return os.path.getsize(self.path)
+        except OSError as error:
+            raise describe_os_error(error, str(self), "read") from None
+
+    def read(self) -> bytes:
+        with self.open() as file:
+            try:
+                return file.read()
+            except OSError as error:
+                raise describe_os_error(error, str(self), "read") from None
+
+    def read_range(self, start: int, size: int) -> bytes:
+        try:
+            return os.pread(_descriptor(self.path).number, size, start)
+        except OSError as error:
+            raise describe_os_error(error, str(self), "read") from None
+
+    def open(self) -> BinaryIO:
+        try:
+            return open(self.path, "rb")
+        except OSError as error:
+            raise describe_os_error(error, str(self), "read") from None
+
+
+class _Descriptor:
+    """An open file, closed when nobody uses it any more."""
+
+    def __init__(self, path: str) -> None:
+        self.number = -1
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+@lru_cache(maxsize=16)
+def _descriptor(path: str) -> _Descriptor:
+    return _Descriptor(path)
+
+
+@dataclass(frozen=True)
+class RemotePath(Location):
+    """A path in a file system of fsspec's, which finds its own way into other processes."""
+
+    system: Any
+
+    # A request takes as long as reading megabytes.
+    SCAN_BYTES = 8 * 2**20
+
+    def at(self, path: str) -> "RemotePath":
+        return RemotePath(path, self.system)
+
+    @property
+    def url(self) -> str:
+        url: str = self.system.unstrip_protocol(self.path)
+        return url
+
+    def kind(self) -> Literal["file", "folder", "missing"]:
+        try:
+            found = self._ask("info")["type"]
+        except UserError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return "missing"
+            raise
+        return "folder" if found == "directory" else "file"
+
+    def entries(self) -> list[Entry]:
+        found = self._ask("ls", detail=True)
+        # Listings that fsspec keeps would take gigabytes for a million images.
+        self.system.invalidate_cache()
+        # A server may name the folder itself among its entries.
+        here = self.path.rstrip("/")
+        names = ((one["name"].rstrip("/"), one["type"] == "directory") for one in found)
+        return [Entry(os.path.basename(name), is_folder) for name, is_folder in names if name != here]
+
+    def matches(self) -> list[Location]:
+        return [self.at(path) for path in self._ask("glob")]
+
+    def size(self) -> int:
+        return int(self._ask("info")["size"])
+
+    def read(self) -> bytes:
+        return bytes(self._ask("cat_file"))
+
+    def read_range(self, start: int, size: int) -> bytes:
+        return bytes(self._ask("cat_file", start=start, end=start + size)) if size else b""
+
+    def open(self) -> BinaryIO:
+        file: BinaryIO = self._ask("open", mode="rb")
+        return file
+
+    def _ask(self, method: str, **options: Any) -> Any:
+        try:
+            return getattr(self.system, method)(self.path, **options)
+        # Each of fsspec's file systems raises its own errors, those of its network library among them.
+        except Exception as error:
+            raise _unreachable(str(self), error) from error
+
+
+def _unreachable(url: str, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"cannot read {url}: it does not exist: check the path")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"cannot read {url}: {reason}")
+
+
+def locate(config: SourceConfig, path: str = "") -> Location:
+    """The location of `path`, or of `config.path`: a URL where it says `://`, else a path on this machine.
+
+    Raises UserError for a URL without fsspec, of a kind it doesn't know, or with options that are no JSON object.
+    """
+    path = path or config.path
+    if "://" not in path:
+        if config.storage_options and "://" not in config.path:
+            raise UserError(
+                f"source.storage_options goes with a URL, and {printable(path)} is none: leave it away"
+            )
+        return LocalPath(path)
+    options = _storage_options(config.storage_options)
+    try:
+        import fsspec
+    except ImportError:
+        raise UserError(f"{printable(path)} is a URL, which takes fsspec: pip install fsspec") from None
+    try:
+        system, inner = fsspec.core.url_to_fs(path, **options)
+    # Whatever the file system's constructor makes of the options; a missing package names itself.
+    except Exception as error:  # noqa: BLE001
+        raise UserError(f"cannot open {printable(path)}: {' '.join(str(error).split())}") from None
+    return RemotePath(inner, system)
+
+
+def _storage_options(text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise UserError(f"source.storage_options is not JSON: {error}") from None
+    if not isinstance(options, dict):
+        raise UserError('source.storage_options is not a JSON object: pass one such as {"anon": true}')
+    return options

@@ -1,0 +1,171 @@
+"""Any map-style data set in Python, such as torchvision's and Hugging Face's, named as `python:MODULE:ATTRIBUTE`.
+
+The attribute is a function that is called with "train" or "val", or a mapping with the two, and gives an object with
+`__len__` and `__getitem__` -> (image, label), or a dict of the two. Each worker process imports the module for itself.
+"""
+
+import importlib
+import operator
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine.config.write_schema import SourceConfig
+from engine.data.sources.base import Content, Source, Split
+from engine.data.sources.scanning import Scanning
+from engine.data.sources.shards import check_label_numbers
+from engine.errors import UserError
+
+PREFIX = "python:"
+
+
+@dataclass(frozen=True)
+class MapStyleReader:
+    """Reads images of the data set by number; each process makes the data set once."""
+
+    spec: str
+    key: str
+
+    def read(self, place: int) -> Content:
+        """Encoded bytes, or RGB pixels. Raises UserError when the data set fails or gives something else."""
+        image, _ = _item(_dataset(self.spec, self.key), place, self.where(place))
+        if isinstance(image, Mapping):
+            image = image.get("bytes")
+        if isinstance(image, bytes):
+            return image
+        if isinstance(image, Image.Image):
+            return np.asarray(image.convert("RGB"))
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+            pixels = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+            if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size:
+                return np.ascontiguousarray(pixels)
+        shape = f" of shape {tuple(image.shape)} and type {image.dtype}" if hasattr(image, "dtype") else ""
+        raise UserError(
+            f"{self.where(place)} is a {type(image).__name__}{shape}: give a PIL image, uint8 of shape (height, width, "
+            f"3), or an image file's bytes, without transforms"
+        )
+
+    def where(self, place: int) -> str:
+        """The data set's name and the image's number."""
+        return f"item {place} of {self.spec} {self.key!r}"
+
+
+def find(config: SourceConfig, split: Split) -> Source | None:
+    """The split of the data set that `config.path` names; None when it is no such name.
+
+    Raises UserError when it can't be imported, isn't such a data set, or gives labels that are no integers.
+    """
+    if not config.path.startswith(PREFIX):
+        return None
+    key = config.train_folder if split == "train" else config.val_folder
+    dataset = _dataset(config.path, key)
+    reader = MapStyleReader(config.path, key)
+    try:
+        count = len(dataset)
+    except TypeError:
+        raise UserError(f"{config.path} {key!r} is a {type(dataset).__name__} without a length") from None
+    if not count:
+        raise UserError(f"{config.path} {key!r} is empty")
+    labels = _labels(dataset, reader, count)
+    ids = [f"{split}/{index:07d}" for index in range(count)]
+    return Source(
+        kind="Python data set",
+        classes=check_label_numbers(labels, _class_names(dataset), ids, config.path),
+        labels=np.array(labels, np.int64),
+        ids=ids,
+        places=range(count),
+        reader=reader,
+    )
+
+
+@lru_cache(maxsize=2)
+def _dataset(spec: str, key: str) -> Any:
+    module, _, attribute = spec.removeprefix(PREFIX).partition(":")
+    if not module or not attribute:
+        raise UserError(f"source.path {spec} is not python:MODULE:ATTRIBUTE, such as python:my_data:splits")
+    # A module of the user's lies where the command is run, which is not where write_dataset.py lies.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        return found(key) if callable(found) else found[key]
+    # It is the user's code, which may fail in any way.
+    except Exception as error:  # noqa: BLE001
+        raise UserError(f"{spec} gives no data set for {key!r}: {_in_words(error)}") from None
+
+
+def _item(dataset: Any, index: int, where: str) -> tuple[Any, Any]:
+    try:
+        item = dataset[index]
+    # Also the user's code.
+    except Exception as error:  # noqa: BLE001
+        raise UserError(f"cannot read {where}: {_in_words(error)}") from None
+    if isinstance(item, Mapping):
+        image = next((item[name] for name in ("image", "img") if name in item), None)
+        if image is not None and "label" in item:
+            return image, item["label"]
+    elif isinstance(item, Sequence) and len(item) == 2:
+        return item[0], item[1]
+    raise UserError(
+        f"{where} is a {type(item).__name__}: give (image, label), or a dict with 'image' and 'label'"
+    )
+
+
+def _labels(dataset: Any, reader: MapStyleReader, count: int) -> list[int]:
+    """All labels: the data set's own list of them, checked against a few items, or one pass over the items."""
+    listed = _listed_labels(dataset)
+    if listed is None:
+        labels = []
+        with Scanning(f"the labels of {reader.spec}", count, "images") as scanning:
+            for index in range(count):
+                labels.append(_integer(_item(dataset, index, reader.where(index))[1], reader.where(index)))
+                scanning.reached(index + 1)
+        return labels
+    labels = [_integer(label, reader.where(index)) for index, label in enumerate(listed)]
+    if len(labels) != count:
+        raise UserError(
+            f"{reader.spec} {reader.key!r} has {count} items and {len(labels)} labels: correct it"
+        )
+    for index in {0, count // 2, count - 1}:
+        given = _integer(_item(dataset, index, reader.where(index))[1], reader.where(index))
+        if given != labels[index]:
+            raise UserError(
+                f"{reader.where(index)} has the label {given}, but its list of labels says {labels[index]}: correct it"
+            )
+    return labels
+
+
+def _listed_labels(dataset: Any) -> list[Any] | None:
+    for name in ("targets", "labels"):
+        if hasattr(dataset, name):
+            return list(getattr(dataset, name))
+    if "label" in getattr(dataset, "column_names", ()):
+        return list(dataset["label"])
+    return None
+
+
+def _integer(label: Any, where: str) -> int:
+    try:
+        if isinstance(label, bool):
+            raise TypeError
+        return operator.index(label)
+    except TypeError:
+        raise UserError(f"{where} has the label {label!r}: labels must be integers from 0") from None
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    names = getattr(dataset, "classes", None)
+    if names is None:
+        features = getattr(dataset, "features", None)
+        names = getattr(features.get("label"), "names", None) if isinstance(features, Mapping) else None
+    return None if names is None else [str(name) for name in names]
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,112 @@
+"""MNIST-style idx files become classes, labels and pixels, or one line that says what is wrong with them."""
+
+import gzip
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.data.sources.idx import FASHION_MNIST
+from engine.errors import UserError
+from tests.data.sources.forms import open_source
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+
+def _idx(values: NDArray[np.uint8]) -> bytes:
+    header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes()
+    return header + values.tobytes()
+
+
+def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int = 10) -> NDArray[np.uint8]:
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (count, 5, 7), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.uint8) % digits
+    for prefix in ("train", "t10k"):
+        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
+            data = _idx(values)
+            packed = gzip.compress(data) if ending else data
+            (folder / f"{prefix}-{name}-ubyte{ending}").write_bytes(packed)
+    return images
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("below", [".", "raw", "FashionMNIST/raw", "MNIST/raw"])
+def test_idx_files_are_found_where_debian_and_torchvision_put_them(
+    tmp_path: Path, ending: str, below: str
+) -> None:
+    images = _write_idx(tmp_path / "set" / below, ending=ending)
+    source = open_source(tmp_path / "set", "val")
+    assert source.ids[:2] == ["val/00000", "val/00001"]
+    assert source.classes == [str(digit) for digit in range(10)]
+    assert source.labels == [*range(10), 0, 1]
+    pixels = source.read(3)
+    assert isinstance(pixels, np.ndarray)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.repeat(images[3][:, :, None], 3, axis=2))
+    assert source.where(3).startswith("image 3 of ")
+
+
+def test_an_idx_reader_travels_without_its_images(tmp_path: Path) -> None:
+    _write_idx(tmp_path / "set", count=2000)
+    source = open_source(tmp_path / "set")
+    packed = pickle.dumps(source.reader)
+    assert len(packed) < 1000
+    np.testing.assert_array_equal(pickle.loads(packed).read(5), source.read(5))
+
+
+def test_a_set_with_more_labels_than_digits_keeps_them_all(tmp_path: Path) -> None:
+    _write_idx(tmp_path / "set", count=26, digits=26)
+    assert len(open_source(tmp_path / "set").classes) == 26
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_known_by_its_labels() -> None:
+    train, val = open_source(FASHION), open_source(FASHION, "val")
+    assert train.classes == val.classes == list(FASHION_MNIST)
+    assert (len(train), len(val)) == (60000, 10000)
+    assert train.classes[train.labels[0]] == "Ankle boot"
+    assert np.shape(val.read(0)) == (28, 28, 3)
+
+
+def _damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("train-images-idx3-ubyte", lambda data: data[:-1], "is damaged: .* bytes instead of"),
+        ("train-images-idx3-ubyte", lambda data: b"hello" + data, "is not an idx file"),
+        ("train-images-idx3-ubyte", lambda data: data[:9], "is not an idx file"),
+        ("train-labels-idx1-ubyte", lambda data: _idx(np.zeros(3, np.uint8)), "12 images and .* 3 labels"),
+    ],
+)
+def test_damaged_idx_files_are_named(
+    tmp_path: Path, name: str, change: Callable[[bytes], bytes], expected: str
+) -> None:
+    _write_idx(tmp_path / "set", ending="")
+    _damage(tmp_path / "set", name, change)
+    with pytest.raises(UserError, match=expected):
+        open_source(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-9], lambda data: b"no gzip" + data, lambda data: data[:40] + data[45:]]
+)
+def test_damaged_gzip_files_are_named(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    _write_idx(tmp_path / "set")
+    _damage(tmp_path / "set", "train-images-idx3-ubyte.gz", change)
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+        open_source(tmp_path / "set")
+
+
+def test_missing_idx_files_are_named(tmp_path: Path) -> None:
+    _write_idx(tmp_path / "set")
+    (tmp_path / "set/t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"no file t10k-labels-idx1-ubyte \(or \.gz\) in "):
+        open_source(tmp_path / "set", "val")

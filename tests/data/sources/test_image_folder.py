@@ -1,0 +1,132 @@
+"""Class folders become classes, labels and ids, or one line that says what is wrong with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.errors import UserError
+from tests.data.sources.forms import contents, folder_contents, open_source, refused
+
+
+def _dot() -> NDArray[np.uint8]:
+    return np.zeros((4, 4, 3), np.uint8)
+
+
+def test_labels_are_places_in_the_sorted_class_names(make_tree: Callable[..., Path]) -> None:
+    root = make_tree(
+        {"train": {"b": {"2.jpg": _dot(), "10.jpg": _dot()}, "B": {"x.jpg": _dot()}, "a": {"y.jpg": _dot()}}}
+    )
+    source = open_source(root)
+    assert source.classes == ["B", "a", "b"]
+    assert source.labels == [0, 1, 2, 2]
+    assert source.ids == ["B/x.jpg", "a/y.jpg", "b/10.jpg", "b/2.jpg"]
+    assert source.kind == "image folder"
+    assert len(source) == 4
+    assert source.where(1) == str(root / "train/a/y.jpg")
+
+
+def test_extensions_in_any_case_folders_in_folders_and_nothing_hidden(make_tree: Callable[..., Path]) -> None:
+    names = ["a.JPEG", "b.jpg", "c.Png", "d.bmp", "e.webp", "f.txt", "g.gif", ".h.jpg"]
+    root = make_tree({"train": {"k": {name: _dot() for name in names}, ".git": {"x.jpg": _dot()}}})
+    (root / "train/k/inner").mkdir()
+    (root / "train/k/inner/i.jpg").write_bytes(b"")
+    (root / "train/loose.jpg").write_bytes(b"")
+    source = open_source(root)
+    assert source.classes == ["k"]
+    assert source.ids == ["k/a.JPEG", "k/b.jpg", "k/c.Png", "k/d.bmp", "k/e.webp", "k/inner/i.jpg"]
+    assert source.notes == (
+        "train: passed over 1 images that lie beside the class folders, not in one",
+        "train: passed over 2 files that are not images, such as k/f.txt",
+    )
+
+
+def test_the_split_folders_can_be_named(make_tree: Callable[..., Path]) -> None:
+    root = make_tree({"training": {"a": {"1.jpg": _dot()}}, "test": {"b": {"1.jpg": _dot()}}})
+    assert open_source(root, train_folder="training").classes == ["a"]
+    assert open_source(root, "val", val_folder="test").classes == ["b"]
+
+
+def test_select_keeps_classes_and_takes_samples_in_the_given_order(make_tree: Callable[..., Path]) -> None:
+    source = open_source(
+        make_tree({"train": {"a": {"1.jpg": _dot(), "2.jpg": _dot()}, "b": {"3.jpg": _dot()}}})
+    )
+    part = source.select([2, 0])
+    assert (part.ids, part.classes) == (["b/3.jpg", "a/1.jpg"], ["a", "b"])
+    np.testing.assert_array_equal(part.labels, [1, 0])
+    assert part.where(0).endswith("b/3.jpg")
+
+
+def test_images_are_given_as_the_bytes_of_their_files(pets: Path) -> None:
+    for split in ("train", "val"):
+        assert contents(open_source(pets, "train" if split == "train" else "val")) == folder_contents(
+            pets / split
+        )
+
+
+def test_a_file_name_that_is_no_text_can_be_read_and_named(make_tree: Callable[..., Path]) -> None:
+    root = make_tree({"train": {"k": {"a\n\udcff.jpg": b"no image"}}})
+    source = open_source(root)
+    assert source.read(0) == b"no image"
+    assert "\n" not in source.where(0)
+    (root / "train/k/a\n\udcff.jpg").unlink()
+    with pytest.raises(UserError) as caught:
+        source.read(0)
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode("utf-8")
+
+
+def test_imagenet_mini_as_unzipped_is_an_image_folder(make_tree: Callable[..., Path]) -> None:
+    names = ("n01440764", "n01443537")
+    root = make_tree(
+        {split: {name: {f"{name}_1.JPEG": _dot()} for name in names} for split in ("train", "val")}
+    )
+    mini = root.rename(root.parent / "imagenet-mini")
+    for path in (mini, f"{mini}/"):
+        train, val = open_source(path), open_source(path, "val")
+        assert train.kind == val.kind == "image folder"
+        assert train.classes == val.classes == list(names)
+        assert train.ids == ["n01440764/n01440764_1.JPEG", "n01443537/n01443537_1.JPEG"]
+
+
+def test_an_image_that_went_away_is_an_error(make_tree: Callable[..., Path]) -> None:
+    source = open_source(make_tree({"train": {"k": {"x.jpg": _dot()}}}))
+    Path(source.where(0)).unlink()
+    with pytest.raises(UserError, match=r"cannot read .*k/x\.jpg: it does not exist"):
+        source.read(0)
+
+
+def test_missing_folders_are_named_with_what_is_there(make_tree: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"source.path .*nowhere does not exist"):
+        open_source(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file").startswith(f"source.path {tmp_path}/file is no file known here")
+    root = make_tree({"train": {"a": {}}, "test": {"a": {}}, "meta": {"a": {}}})
+    with pytest.raises(UserError) as caught:
+        open_source(root, "val")
+    assert str(caught.value) == (
+        f"no folder 'val' under {root}; found: meta, test, train: pass --source.val_folder=test"
+    )
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no folder 'train' under .*; found: no folders"):
+        open_source(tmp_path / "empty")
+
+
+def test_no_classes_and_classes_without_images_are_named(make_tree: Callable[..., Path]) -> None:
+    root = make_tree(
+        {"train": {"a": {"1.jpg": _dot()}, "b": {}, "c": {"x.txt": b"x"}}, "val": {}, "flat": {}}
+    )
+    with pytest.raises(UserError, match=r"no images in class folder .*train/b \(and 1 more class folders\)"):
+        open_source(root)
+    (root / "val").mkdir()
+    with pytest.raises(UserError, match=r"no class folders in .*val: it holds neither folders nor images"):
+        open_source(root, "val")
+    (root / "val/1.jpg").touch()
+    (root / "val/k").mkdir()
+    with pytest.raises(UserError, match=r"no images in class folder .*val/k"):
+        open_source(root, "val")
+    (root / "train2").mkdir()
+    (root / "train2/1.jpg").touch()
+    assert "no class folders in" in refused(root, train_folder="train2")
