@@ -13,7 +13,7 @@ _SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE
 _BASELINE = 0xC0
 # All frame headers: not DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def orientation(exif: bytes) -> int:
     found = Image.Exif()
     try:
         found.load(exif)
-        value = found.get(_ORIENTATION, 1)
+        value = found.get(ORIENTATION, 1)
     # Pillow's parser raises whatever damaged data drives it into. Metadata that can't be read turns nothing.
     except Exception:  # noqa: BLE001
         return 1

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from engine.config.write_schema import RulesConfig
-from engine.data.jpeg_header import JpegHeader, is_jpeg, orientation, read_jpeg_header
+from engine.data.jpeg_header import ORIENTATION, JpegHeader, is_jpeg, orientation, read_jpeg_header
 from engine.data.sources.pixels import DamagedError, UnreadableError, open_image
 
 _FORMATS = {
@@ -82,7 +82,7 @@ def _look_at_other(content: bytes, name: str, max_megapixels: int) -> Look:
         form, (width, height), mode = str(image.format), image.size, image.mode
         transparent = mode in _ALPHA or "transparency" in image.info
         deep = mode.startswith(("I", "F")) or _is_deep(image, content)
-        rotation = orientation(image.getexif().tobytes()) if form != "GIF" else 1
+        rotation = _rotation(image)
     if not width or not height:
         raise DamagedError("its header says that it has no pixels")
     odd = _common(name, form, width, height, rotation, max_megapixels)
@@ -102,6 +102,15 @@ def _is_deep(image: Image.Image, content: bytes) -> bool:
         return content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
     bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8
+
+
+def _rotation(image: Image.Image) -> int:
+    # Not by getexif, which decodes a whole PNG to look behind it.
+    exif = image.info.get("exif")
+    if isinstance(exif, bytes):
+        return orientation(exif)
+    value = getattr(image, "tag_v2", {}).get(ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
 
 
 def _common(
