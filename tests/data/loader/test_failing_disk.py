@@ -83,7 +83,7 @@ def test_a_window_that_cannot_be_read_is_one_line(failing: Beton) -> None:
     def work() -> None:
         with Loader(failing, device=CPU, in_memory=False) as loader:
             with pytest.raises(
-                UserError, match=r"read .*: Input/output error|can't be read at byte"
+                UserError, match=r"the disk reports a read/write error|can't be read at byte"
             ) as caught:
                 list(loader.host_batches(windows.order.reshape(-1, 4), RESOLUTION, LAW, windows))
             assert str(failing.path) in str(caught.value) and "\n" not in str(caught.value)
