@@ -1,40 +1,17 @@
 """Records are those of ffcv, but never of zero pixels, and always fit the format."""
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
 import pytest
 from ffcv.fields import RGBImageField
 from numpy.typing import NDArray
 
 from engine.data import layout
-from engine.data.encode import EncodeSettings, Task, encode_chunk, encode_image, shrink
-from engine.errors import UserError
+from engine.data.encode import encode_image, shrink, shrunk_size
+from tests.data.odd_files import pixels_of
 
 
 def _noise(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """A reader of ids such as "20x30"."""
-
-    def read(self, sample_id: str) -> NDArray[np.uint8]:
-        height, width = sample_id.split("x")
-        return _noise(int(height), int(width))
-
-    def where(self, sample_id: str) -> str:
-        return f"the image {sample_id}"
-
-
-def _task(*ids: str, max_resolution: int = 0, max_bytes: int = 2**21) -> Task:
-    settings = EncodeSettings(
-        max_resolution=max_resolution, short_side=0, jpeg_quality=90, max_bytes=max_bytes
-    )
-    modes = np.full(len(ids), layout.MODE_RAW, np.uint8)
-    return Task(first=7, ids=ids, modes=modes, reader=Pixels(), settings=settings)
 
 
 @pytest.mark.parametrize("mode", [layout.MODE_JPEG, layout.MODE_RAW])
@@ -54,7 +31,7 @@ def test_records_are_byte_for_byte_those_of_ffcv(mode: int, size: tuple[int, int
 
     field.encode(metadata, pixels, malloc)
     ours = shrink(pixels, 100)
-    assert encode_image(ours, mode, quality, "") == memory[0].tobytes()
+    assert encode_image(ours, mode, quality, "420") == memory[0].tobytes()
     assert (mode, ours.shape[1], ours.shape[0], 0) == metadata[0].item()
 
 
@@ -71,26 +48,17 @@ def test_shrinking_leaves_small_images_alone_and_at_least_one_pixel_of_thin_ones
     assert shrink(np.zeros((5000, 2, 3), np.uint8), 100).shape == (100, 1, 3)
 
 
-def test_a_chunk_keeps_its_order() -> None:
-    records = encode_chunk(_task("2x3", "30x20", max_resolution=15))
-    assert records.sizes == [18, 15 * 10 * 3]
-    assert records.images.tolist() == [(1, 3, 2, 0), (1, 10, 15, 0)]
-    assert records.payload[:18] == _noise(2, 3).tobytes()
-    shrunk = cv2.resize(_noise(30, 20), (10, 15), interpolation=cv2.INTER_AREA)
-    assert records.payload[18:] == shrunk.tobytes()
+def test_sizes_are_known_beforehand() -> None:
+    for height, width in np.random.default_rng(0).integers(1, 700, (200, 2)).tolist():
+        assert shrunk_size(width, height, 160) == shrink(_noise(height, width), 160).shape[1::-1]
 
 
-def test_an_image_larger_than_a_page_is_named_with_the_remedy() -> None:
-    assert encode_chunk(_task("10x10", max_bytes=300)).sizes == [300]
-    with pytest.raises(UserError) as caught:
-        encode_chunk(_task("1x1", "10x11", max_bytes=300))
-    message = str(caught.value)
-    assert "image 8 (the image 10x11) takes 330 bytes" in message
-    assert "--output.max_resolution" in message and "--output.page_size" in message
-
-
-@pytest.mark.parametrize(("mode", "side"), [(layout.MODE_JPEG, 65501), (layout.MODE_RAW, 65536)])
-def test_an_image_too_wide_for_the_format_is_refused(mode: int, side: int) -> None:
-    with pytest.raises(UserError, match=rf"photo.png has {side} x 1 pixels.*--output.max_resolution"):
-        encode_image(np.zeros((1, side, 3), np.uint8), mode, 90, "photo.png")
-    encode_image(np.zeros((1, side - 1, 3), np.uint8), mode, 90, "photo.png")
+def test_subsampling_is_as_asked() -> None:
+    # Colours that change from pixel to pixel: only full chroma keeps them.
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[::2, ::2, 0] = pixels[1::2, 1::2, 2] = 255
+    errors = {
+        name: np.abs(pixels_of(encode_image(pixels, layout.MODE_JPEG, 95, name)).astype(int) - pixels).mean()
+        for name in ("420", "422", "444")
+    }
+    assert errors["444"] < 10 < errors["422"] < errors["420"]

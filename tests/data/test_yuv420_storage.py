@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton import open_beton
-from engine.data.encode import EncodeSettings, Task, encode_chunk
+from engine.data.record import RecordSettings, make_record
 from engine.data.yuv420 import encode_yuv420, even_size, fit
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, record, write_pixels
@@ -142,24 +142,10 @@ def test_a_file_holds_the_planes(tmp_path: Path) -> None:
             assert np.abs(found - expected).max() < 0.53
 
 
-def test_the_longest_side_may_be_limited_instead(tmp_path: Path) -> None:
-    output = OutputConfig(format="yuv420", short_side=0, max_resolution=30)
-    settings = EncodeSettings(
-        max_resolution=output.max_resolution, short_side=output.short_side, jpeg_quality=90, max_bytes=2**21
-    )
-    modes = np.full(1, layout.MODE_YUV420, np.uint8)
-    records = encode_chunk(Task(first=0, ids=["x"], modes=modes, reader=_One(), settings=settings))
-    assert records.images.tolist() == [(layout.MODE_YUV420, 30, 20, 0)]
-
-
-class _One:
-    """A reader of one image of 60 x 40 pixels."""
-
-    def read(self, sample_id: str) -> NDArray[np.uint8]:
-        return _noise(40, 60)
-
-    def where(self, sample_id: str) -> str:
-        return sample_id
+def test_the_longest_side_may_be_limited_instead() -> None:
+    settings = RecordSettings(max_resolution=30, short_side=0, jpeg_quality=90, max_bytes=2**21)
+    outcome = make_record(_noise(40, 60), "", layout.MODE_YUV420, settings)
+    assert (outcome.mode, outcome.width, outcome.height) == (layout.MODE_YUV420, 30, 20)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +155,13 @@ class _One:
         ((40, 40), 2399, "2400 bytes"),
     ],
 )
-def test_an_image_too_large_is_named_with_the_remedy(
+def test_an_image_too_large_is_refused_with_the_remedy(
     size: tuple[int, int], max_bytes: int, words: str
 ) -> None:
-    class Large(_One):
-        def read(self, sample_id: str) -> NDArray[np.uint8]:
-            return np.zeros((*size, 3), np.uint8)
-
-    settings = EncodeSettings(max_resolution=500, short_side=256, jpeg_quality=90, max_bytes=max_bytes)
-    task = Task(first=3, ids=["x"], modes=np.array([2], np.uint8), reader=Large(), settings=settings)
+    settings = RecordSettings(max_resolution=500, short_side=256, jpeg_quality=90, max_bytes=max_bytes)
     with pytest.raises(UserError) as caught:
-        encode_chunk(task)
+        make_record(np.zeros((*size, 3), np.uint8), "", layout.MODE_YUV420, settings)
     assert words in str(caught.value)
-    assert "image 3 (x)" in str(caught.value)
     assert "--output.short_side=0 --output.max_resolution" in str(caught.value)
 
 
