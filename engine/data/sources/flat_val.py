@@ -9,7 +9,7 @@ from typing import Any
 from engine.config.write_schema import SourceConfig
 from engine.data.sources import ilsvrc_train_tar, image_folder
 from engine.data.sources.base import Reader, Source, Split
-from engine.data.sources.label_list import find_label_list
+from engine.data.sources.label_list import KNOWN_NAMES, find_label_list
 from engine.data.sources.location import Location, locate
 from engine.data.sources.scanning import Scanning
 from engine.data.sources.tar import TarReader, Window, members, places
@@ -99,7 +99,7 @@ def _folder_images(folder: Location) -> _Images | None:
     """The images of a folder that has no folders in it, None where there are some or no images."""
     if folder.kind() != "folder":
         return None
-    entries = [entry for entry in folder.entries() if entry.name[0] != "."]
+    entries = [entry for entry in folder.entries() if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
     names = sorted(entry.name for entry in entries if image_folder.is_image(entry.name))
     if not names or any(entry.is_folder for entry in entries):
         return None

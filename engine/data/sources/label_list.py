@@ -146,7 +146,8 @@ def _packed_devkit(place: Location) -> dict[str, bytes]:
                         content = tar.extractfile(member)
                         found[name] = content.read() if content else b""
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(f"{place} is not a whole .tar.gz ({error}): get it again") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{place} is not a whole .tar.gz ({reason}): get it again") from None
     for name in (_TRUTH, _META):
         if name not in found:
             raise UserError(

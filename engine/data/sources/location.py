@@ -92,7 +92,7 @@ class LocalPath(Location):
     """A path on this machine."""
 
     def at(self, path: str) -> "LocalPath":
-        return LocalPath(path or "/")
+        return LocalPath(path or ".")
 
     @property
     def parent(self) -> "LocalPath":

@@ -56,39 +56,36 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     Raises UserError when pyarrow is missing, a file is damaged or lacks a column, or a label is no class.
     """
     shards = find_shards(config, split, ".parquet")
-    if not shards:
+    if shards is None:
         return None
-    folder = shards[0].parent
-    first = _open(shards[0])
-    image, label = _columns(first, shards[0])
+    path, first = locate(config), next(iter(shards))
+    image, label = _columns(_open(first), first)
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     found: list[NDArray[np.void]] = []
-    with Scanning(str(locate(config)), len(shards), "files") as scanning:
+    with Scanning(str(path), len(shards.names), "files") as scanning:
         for number, shard in enumerate(shards):
             file = _open(shard)
             if _columns(file, shard) != (image, label):
-                raise UserError(f"{shard} has other columns than {shards[0]}: pass files of one data set")
+                raise UserError(f"{shard} has other columns than {first}: pass files of one data set")
             labels.append(_labels(file, label, shard))
             found.append(_places(file, number))
-            stem = shard.name.removesuffix(".parquet")
+            stem = shards.names[number].removesuffix(".parquet")
             ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(_names(file, image, shard))]
             scanning.reached(number + 1)
     if not ids:
         raise UserError(
-            f"the {len(shards)} parquet files of {split} in {folder} have no rows: get them again"
+            f"the {len(shards.names)} parquet files of {split} in {path} have no rows: get them again"
         )
     every = np.concatenate(labels)
-    names = _class_names(first, label) or listed_class_names(folder)
+    names = _class_names(_open(first), label) or listed_class_names(config, shards)
     return Source(
         kind="parquet",
-        classes=check_label_numbers(every.tolist(), names, ids, str(folder)),
+        classes=check_label_numbers(every.tolist(), names, ids, str(path)),
         labels=every,
         ids=ids,
         places=np.concatenate(found),
-        reader=ParquetReader(
-            folder, tuple(shard.path.removeprefix(folder.path + "/") for shard in shards), image
-        ),
+        reader=ParquetReader(shards.folder, shards.names, image),
         notes=(
             f"{split}: parquet is slow to read here and there; --output.order=source reads it once, in order",
         ),

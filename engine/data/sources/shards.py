@@ -1,15 +1,18 @@
 """Data sets in shards, such as `train-000.tar` or `data/validation-00001-of-00014.parquet`: which are a split's."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import get_args
 
 from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import Split, printable
 from engine.data.sources.location import Location, locate
 from engine.errors import UserError
 
-# Where shards lie below the data set's folder, besides the split's own folder.
-_FOLDERS = (".", "data")
+# Where Hugging Face's hub has them below a data set's folder.
+_FOLDER = "data"
 
 # More than this is no count of classes but a hash or an id.
 _MOST_CLASSES = 1_000_000
@@ -17,55 +20,87 @@ _MOST_CLASSES = 1_000_000
 _CLASS_LISTS = ("classes.txt", "class_names.txt", "classnames.txt")
 
 
-def find_shards(config: SourceConfig, split: Split, ending: str) -> list[Location]:
-    """The split's shards with this ending, by name; empty when `config.path` holds none of either split.
+@dataclass(frozen=True)
+class Shards:
+    """One split's files."""
+
+    folder: Location
+    """The innermost one that holds them all."""
+    names: tuple[str, ...]
+    """Their paths below it, sorted."""
+
+    def __iter__(self) -> Iterator[Location]:
+        return (self.folder / name for name in self.names)
+
+
+def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | None:
+    """The split's shards with this ending; None when `config.path` holds none of either split.
 
     The path is a folder, one shard, or a pattern with `*`, `?`, `{000..009}` or `{a,b}`. A shard is of the split
     whose folder option (train_folder, val_folder) begins a word of its name, or else of its folder's name. Raises
     UserError when there are shards, but none of this split.
     """
-    every = [shard for shard in _all(config) if shard.name.endswith(ending) and shard.name[0] != "."]
+    every = [shard for shard in _all(config, split) if shard.name.endswith(ending) and shard.name[0] != "."]
     if not every:
-        return []
-    mine = [shard for shard in every if _split_of(shard, config) == split]
-    if not mine:
-        name = config.train_folder if split == "train" else config.val_folder
+        return None
+    paths = sorted({shard.path for shard in every if _split_of(shard, config) == split})
+    if not paths:
         raise UserError(
-            f"none of the {len(every)} *{ending} files of {config.path} has {name!r} in its name, such as "
-            f"{every[0].name}: pass --source.{split}_folder=NAME, the word that begins the split's files"
+            f"none of the {len(every)} *{ending} files of {locate(config)} has {_folder_name(config, split)!r} in its "
+            f"name, such as {printable(every[0].name)}: pass --source.{split}_folder=NAME, the word that begins the "
+            f"names of the split's files"
         )
-    return sorted(mine, key=lambda shard: shard.path)
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return Shards(every[0].at(folder), tuple(os.path.relpath(path, folder or ".") for path in paths))
 
 
-def listed_class_names(folder: Location) -> list[str] | None:
-    """Class names, a line each, from a classes.txt or class_names.txt in a folder; None where there is none."""
-    there = {entry.name for entry in folder.entries()}
-    for name in _CLASS_LISTS:
-        if name in there:
-            try:
-                names = (folder / name).read().decode("utf-8-sig").splitlines()
-            except UnicodeDecodeError:
-                raise UserError(f"{folder / name} is not a text file: write one class name a line") from None
-            while names and not names[-1].strip():
-                names.pop()
-            if not names or not all(line.strip() for line in names) or len(set(names)) < len(names):
-                raise UserError(
-                    f"{folder / name} is empty, has an empty line or a name twice: one name a line"
-                )
-            return [line.strip() for line in names]
+def listed_class_names(config: SourceConfig, shards: Shards) -> list[str] | None:
+    """Class names, a line each, from a classes.txt or class_names.txt beside the shards or in the folder `config.path`.
+
+    None where there is none. Raises UserError for an empty or repeated name.
+    """
+    path = locate(config)
+    for folder in (shards.folder, *([path] if path.kind() == "folder" else [])):
+        there = {entry.name for entry in folder.entries()}
+        for name in _CLASS_LISTS:
+            if name in there:
+                return _class_names(folder / name)
     return None
 
 
-def _all(config: SourceConfig) -> list[Location]:
+def _class_names(place: Location) -> list[str]:
+    try:
+        names = [line.strip() for line in place.read().decode("utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError:
+        raise UserError(f"{place} is not a text file: write one class name a line") from None
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise UserError(f"{place} is empty, has an empty line or a name twice: write one class name a line")
+    return names
+
+
+def _all(config: SourceConfig, split: Split) -> list[Location]:
     path = locate(config)
-    if path.kind() == "file":
+    kind = path.kind()
+    if kind == "file":
         return [path]
-    if path.kind() == "missing":
+    if kind == "missing":
         return _matches(path) if re.search(r"[*?{\[]", path.path) else []
-    names = {entry.name for entry in path.entries() if entry.is_folder}
-    wanted = [name for name in (*_FOLDERS, config.train_folder, config.val_folder) if name in names]
-    folders = [path, *(path / name for name in wanted)]
-    return [folder / one.name for folder in folders for one in folder.entries() if not one.is_folder]
+    own = _folder_name(config, split)
+    inside = path.entries()
+    if own and any(entry.name == own and entry.is_folder for entry in inside):
+        entries = (path / own).entries()
+        # Class folders with a tar beside them are an image folder all the same.
+        if any(entry.is_folder and entry.name[0] != "." for entry in entries):
+            return []
+        return [path / own / entry.name for entry in entries]
+    found = [path / entry.name for entry in inside if not entry.is_folder]
+    if any(entry.name == _FOLDER and entry.is_folder for entry in inside):
+        found += [path / _FOLDER / entry.name for entry in (path / _FOLDER).entries() if not entry.is_folder]
+    return found
+
+
+def _folder_name(config: SourceConfig, split: Split) -> str:
+    return config.train_folder if split == "train" else config.val_folder
 
 
 def _matches(path: Location) -> list[Location]:
@@ -94,7 +129,7 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _split_of(shard: Location, config: SourceConfig) -> Split | None:
-    names: dict[Split, str] = {"train": config.train_folder.lower(), "val": config.val_folder.lower()}
+    names = {split: _folder_name(config, split).lower() for split in get_args(Split)}
     for text in (shard.name.lower(), shard.parent.name.lower()):
         found = [
             split for split, name in names.items() if name and re.search(f"(?<![a-z]){re.escape(name)}", text)

@@ -32,24 +32,25 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if path.kind() == "file" and not is_webdataset(path):
         return None
     shards = find_shards(config, split, ".tar")
-    if not shards:
+    if shards is None:
         return None
-    folder = shards[0].parent
-    files = tuple(shard.path.removeprefix(folder.path.rstrip("/") + "/") for shard in shards)
     ids: list[str] = []
     labels: list[int] = []
     found: list[NDArray[np.void]] = []
-    with Scanning(str(path), len(shards), "shards") as scanning:
+    with Scanning(str(path), len(shards.names), "shards") as scanning:
         for number, shard in enumerate(shards):
+            stem = shards.names[number].removesuffix(".tar")
             images = []
             for image, label in _samples(shard):
-                ids.append(f"{shard.name.removesuffix('.tar')}/{image.name}")
+                ids.append(f"{stem}/{image.name}")
                 labels.append(label)
                 images.append(image)
             found.append(places(images, number))
             scanning.reached(number + 1)
     if not ids:
-        raise UserError(f"the {len(shards)} shards of {split} in {path} hold no samples: get them again")
+        raise UserError(
+            f"the {len(shards.names)} shards of {split} in {path} hold no samples: get them again"
+        )
     if len(set(ids)) < len(ids):
         repeated = next(one for one, two in zip(sorted(ids), sorted(ids)[1:], strict=False) if one == two)
         raise UserError(
@@ -57,11 +58,11 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         )
     return Source(
         kind="WebDataset",
-        classes=check_label_numbers(labels, listed_class_names(folder), ids, str(folder)),
+        classes=check_label_numbers(labels, listed_class_names(config, shards), ids, str(path)),
         labels=np.array(labels, np.int64),
         ids=ids,
         places=np.concatenate(found),
-        reader=TarReader(folder, files),
+        reader=TarReader(shards.folder, shards.names),
     )
 
 

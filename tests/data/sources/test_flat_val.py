@@ -1,0 +1,184 @@
+"""A validation folder without class folders gets its labels from each kind of list, or one line that says why not."""
+
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.data.sources.conftest import CLASSES
+from tests.data.sources.forms import (
+    contents,
+    flatten_val,
+    folder_contents,
+    open_source,
+    refused,
+    solution,
+    write_devkit,
+)
+
+Flat = list[tuple[str, bytes, str]]
+
+
+@pytest.fixture
+def flat(animals: Path) -> Flat:
+    return flatten_val(animals / "val")
+
+
+@pytest.fixture
+def root(animals: Path, flat: Flat, tmp_path: Path) -> Path:
+    """train/ in class folders, val/ flat, and no list yet."""
+    folder = tmp_path / "imagenet"
+    shutil.copytree(animals / "train", folder / "train")
+    (folder / "val").mkdir()
+    for name, content, _ in flat:
+        (folder / "val" / name).write_bytes(content)
+    return folder
+
+
+def plain(flat: Flat, ending: str = "") -> str:
+    """A list of lines `file-name class`."""
+    return "".join(f"{name.removesuffix(ending)} {kind}\n" for name, _, kind in reversed(flat))
+
+
+def write_list(kind: str, path: Path, flat: Flat) -> Path:
+    """A list of this kind at a path of its usual name, in this folder."""
+    truth = [name for _, _, name in flat]
+    if kind == "kaggle":
+        path /= "LOC_val_solution.csv"
+        path.write_text(solution(flat), encoding="utf-8")
+    elif kind == "plain":
+        path /= "val_labels.txt"
+        path.write_text(plain(flat), encoding="utf-8")
+    else:
+        path = write_devkit(path / "ILSVRC2012_devkit_t12", CLASSES, truth)
+        if kind == "packed devkit":
+            path = Path(shutil.make_archive(str(path), "gztar", path.parent, path.name))
+            shutil.rmtree(path.with_name("ILSVRC2012_devkit_t12"))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["devkit", "packed devkit", "kaggle", "plain"])
+@pytest.mark.parametrize("place", [".", "val", "..", "elsewhere"])
+def test_each_kind_of_list_gives_the_labels_of_the_folders(
+    kind: str, place: str, root: Path, flat: Flat, animals: Path
+) -> None:
+    folder = root / place
+    folder.mkdir(exist_ok=True)
+    written = write_list(kind, folder.resolve(), flat)
+    source = open_source(root, "val", val_labels=str(written) if place == "elsewhere" else "")
+    assert source.kind == "flat folder"
+    assert source.classes == open_source(root).classes == list(CLASSES)
+    assert contents(source) == folder_contents(animals / "val")
+    assert source.ids == sorted(name for name, _, _ in flat)
+    assert source.notes[0].startswith("val: classes of the images from ")
+    assert written.name in source.notes[0]
+    assert source.where(0) == str(root / "val" / source.ids[0])
+
+
+def test_names_in_a_list_may_lack_the_extension_or_have_a_folder(
+    root: Path, flat: Flat, animals: Path
+) -> None:
+    for text in (plain(flat, ".JPEG"), "".join(f"val/{line}\n\n" for line in plain(flat).splitlines())):
+        (root / "val_labels.txt").write_text(text, encoding="utf-8")
+        assert contents(open_source(root, "val")) == folder_contents(animals / "val")
+
+
+def test_images_of_the_list_that_are_not_there_are_noted(root: Path, flat: Flat) -> None:
+    write_list("plain", root, flat)
+    (root / "val" / flat[4][0]).unlink()
+    source = open_source(root, "val")
+    assert len(source) == len(flat) - 1
+    assert source.notes[1].endswith("has 1 more images, such as ILSVRC2012_val_00000005: they are not there")
+
+
+def test_what_is_no_image_is_counted(root: Path, flat: Flat) -> None:
+    write_list("plain", root / "val", flat)
+    (root / "val/notes.txt").touch()
+    assert open_source(root, "val").notes[-1] == "val: passed over 1 files that are not images"
+
+
+def _change(line: int, text: str) -> Callable[[str], str]:
+    def change(before: str) -> str:
+        lines = before.splitlines()
+        lines[line] = text
+        return "\n".join(lines) + "\n"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        (
+            "plain",
+            lambda text: text[text.index("\n") + 1 :],
+            "names no class for 1 of 9 images, such as ILSVRC2012",
+        ),
+        ("plain", lambda text: "", "names no class for 9 of 9 images"),
+        ("plain", lambda text: text + text, "9 images are in .* more than once, such as ILSVRC2012"),
+        (
+            "plain",
+            _change(0, "ILSVRC2012_val_00000009 65"),
+            r"not among the 3 of train, such as '65' for ILSVRC",
+        ),
+        ("plain", _change(2, "one_word"), r"line 3 of .* is 'one_word': write it as `file-name class`"),
+        ("kaggle", lambda text: text[text.index("\n") + 1 :], "does not start with ImageId,PredictionString"),
+        (
+            "kaggle",
+            _change(2, "ILSVRC2012_val_00000008,n01440764 1 2 3"),
+            "line 3 of .* is not an image and the",
+        ),
+        ("kaggle", _change(2, "ILSVRC2012_val_00000008,"), "line 3 of .* is not an image and the boxes"),
+        ("kaggle", _change(1, "x,n01440764 1 2 3 4 n01443537 1 2 3 4"), "line 2 of .* boxes of one class"),
+        ("kaggle", lambda text: "", "does not start with"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(
+    kind: str, change: Callable[[str], str], expected: str, root: Path, flat: Flat
+) -> None:
+    path = write_list(kind, root, flat)
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    message = refused(root, "val")
+    with pytest.raises(AssertionError, match=expected):
+        raise AssertionError(message)
+    assert str(path) in message
+
+
+def test_a_damaged_devkit_is_refused(root: Path, flat: Flat) -> None:
+    pack = write_list("packed devkit", root, flat)
+    whole = pack.read_bytes()
+    for data in (whole[: len(whole) // 2], b"hello", b""):
+        pack.write_bytes(data)
+        assert "is not a whole .tar.gz (" in refused(root, "val")
+    with tarfile.open(pack, "w:gz"):
+        pass
+    assert "holds no data/ILSVRC2012_validation_ground_truth.txt" in refused(root, "val")
+    pack.unlink()
+    devkit = write_list("devkit", root, flat)
+    (devkit / "data/ILSVRC2012_validation_ground_truth.txt").write_text("1\n1001\n", encoding="utf-8")
+    assert "line 2 of data/ILSVRC2012_validation_ground_truth.txt in" in refused(root, "val")
+    (devkit / "data/meta.mat").write_bytes(b"no mat file")
+    assert f"data/meta.mat in {devkit} can't be read (" in refused(root, "val")
+    (devkit / "data/meta.mat").unlink()
+    assert "meta.mat: it does not exist" in refused(root, "val")
+
+
+def test_a_list_that_is_missing_or_no_text_is_refused(root: Path, flat: Flat) -> None:
+    assert "has no class folders, and no list of its images' classes" in refused(root, "val")
+    assert "nowhere.txt: it does not exist" in refused(root, "val", val_labels=str(root / "nowhere.txt"))
+    (root / "list.txt").write_bytes(b"\xff\xfe\x00")
+    assert "list.txt is not a text file" in refused(root, "val", val_labels=str(root / "list.txt"))
+
+
+def test_two_images_of_one_name_are_refused(root: Path, flat: Flat) -> None:
+    write_list("plain", root, flat)
+    shutil.copy(root / "val" / flat[0][0], (root / "val" / flat[0][0]).with_suffix(".png"))
+    assert "1 images differ in nothing but folder or extension" in refused(root, "val")
+
+
+def test_without_train_the_labels_are_not_guessed(root: Path, flat: Flat) -> None:
+    write_list("plain", root, flat)
+    shutil.rmtree(root / "train")
+    assert refused(root, "val").startswith(f"no folder 'train' under {root}")

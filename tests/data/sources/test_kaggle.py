@@ -1,0 +1,61 @@
+"""Kaggle's tree is read from wherever in it the path points to."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.data.sources.conftest import CLASSES
+from tests.data.sources.forms import (
+    contents,
+    flatten_val,
+    folder_contents,
+    open_source,
+    refused,
+    same_as_folder,
+    solution,
+)
+
+
+@pytest.fixture
+def unzipped(animals: Path, tmp_path: Path) -> Path:
+    """The folder into which Kaggle's archive was unzipped."""
+    images = tmp_path / "ILSVRC/Data/CLS-LOC"
+    shutil.copytree(animals / "train", images / "train")
+    flat = flatten_val(animals / "val")
+    for folder in ("val", "test"):
+        (images / folder).mkdir()
+    for name, content, _ in flat:
+        (images / "val" / name).write_bytes(content)
+    (images / "test/ILSVRC2012_test_00000001.JPEG").write_bytes(b"")
+    (tmp_path / "LOC_val_solution.csv").write_text(solution(flat), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("below", [".", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
+def test_the_path_may_point_anywhere_into_the_tree(unzipped: Path, animals: Path, below: str) -> None:
+    path = unzipped / below
+    same_as_folder(open_source(path), open_source(animals))
+    val = open_source(path, "val")
+    assert val.classes == list(CLASSES)
+    assert contents(val) == folder_contents(animals / "val")
+
+
+def test_a_relative_path_will_do(unzipped: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(unzipped / "ILSVRC/Data/CLS-LOC")
+    assert contents(open_source(os.curdir, "val")) == folder_contents(animals / "val")
+
+
+def test_val_may_have_been_sorted_into_class_folders(unzipped: Path, animals: Path) -> None:
+    val = unzipped / "ILSVRC/Data/CLS-LOC/val"
+    shutil.rmtree(val)
+    shutil.copytree(animals / "val", val)
+    same_as_folder(open_source(unzipped, "val"), open_source(animals, "val"))
+
+
+def test_without_its_list_val_is_refused_and_another_one_can_be_named(unzipped: Path, animals: Path) -> None:
+    moved = (unzipped / "LOC_val_solution.csv").rename(unzipped / "moved.csv")
+    assert "has no class folders, and no list of its images' classes" in refused(unzipped, "val")
+    source = open_source(unzipped, "val", val_labels=str(moved))
+    assert contents(source) == folder_contents(animals / "val")
