@@ -172,10 +172,9 @@ def _from_devkit(files: dict[str, bytes], where: str) -> LabelList:
 
 def _wordnet_ids(data: bytes, where: str) -> dict[int, str]:
     """ILSVRC2012_ID -> WNID, from the devkit's meta.mat."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise UserError(f"{where} is read with scipy, which is not installed: pip install scipy") from None
+    # Only here: it takes a while to import.
+    from scipy.io import loadmat
+
     try:
         synsets = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
         pairs = [(int(one["ILSVRC2012_ID"]), str(one["WNID"])) for one in np.atleast_1d(synsets)]

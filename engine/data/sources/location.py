@@ -10,7 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import printable
@@ -60,10 +60,6 @@ class Location(ABC):
     @abstractmethod
     def read_range(self, start: int, size: int) -> bytes:
         """`size` bytes from byte `start`, fewer only where the file ends."""
-
-    @abstractmethod
-    def open(self) -> BinaryIO:
-        """The file, for reading here and there."""
 
     def __truediv__(self, name: str) -> "Location":
         """The file or folder of this name, or path, in this folder."""
@@ -124,21 +120,15 @@ class LocalPath(Location):
             raise describe_os_error(error, str(self), "read") from None
 
     def read(self) -> bytes:
-        with self.open() as file:
-            try:
+        try:
+            with open(self.path, "rb") as file:
                 return file.read()
-            except OSError as error:
-                raise describe_os_error(error, str(self), "read") from None
+        except OSError as error:
+            raise describe_os_error(error, str(self), "read") from None
 
     def read_range(self, start: int, size: int) -> bytes:
         try:
             return os.pread(_descriptor(self.path).number, size, start)
-        except OSError as error:
-            raise describe_os_error(error, str(self), "read") from None
-
-    def open(self) -> BinaryIO:
-        try:
-            return open(self.path, "rb")
         except OSError as error:
             raise describe_os_error(error, str(self), "read") from None
 
@@ -207,10 +197,6 @@ class RemotePath(Location):
     def read_range(self, start: int, size: int) -> bytes:
         return bytes(self._ask("cat_file", start=start, end=start + size)) if size else b""
 
-    def open(self) -> BinaryIO:
-        file: BinaryIO = self._ask("open", mode="rb")
-        return file
-
     def _ask(self, method: str, **options: Any) -> Any:
         try:
             return getattr(self.system, method)(self.path, **options)
@@ -229,7 +215,8 @@ def _unreachable(url: str, error: Exception) -> UserError:
 def locate(config: SourceConfig, path: str = "") -> Location:
     """The location of `path`, or of `config.path`: a URL where it says `://`, else a path on this machine.
 
-    Raises UserError for a URL without fsspec, of a kind it doesn't know, or with options that are no JSON object.
+    Raises UserError for a URL of a kind that fsspec doesn't know, or whose package is missing, and for options that are
+    no JSON object.
     """
     path = path or config.path
     if "://" not in path:
@@ -239,10 +226,9 @@ def locate(config: SourceConfig, path: str = "") -> Location:
             )
         return LocalPath(path)
     options = _storage_options(config.storage_options)
-    try:
-        import fsspec
-    except ImportError:
-        raise UserError(f"{printable(path)} is a URL, which takes fsspec: pip install fsspec") from None
+    # Only here: with its parts it takes a while to import.
+    import fsspec
+
     try:
         system, inner = fsspec.core.url_to_fs(path, **options)
     # Whatever the file system's constructor makes of the options; a missing package names itself.

@@ -4,6 +4,7 @@ Class names come from the schema's "huggingface" metadata (a ClassLabel), from a
 are the label numbers. Labels are read at once; images are read by row groups, of which each process keeps the last one.
 """
 
+import io
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,12 +93,38 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     )
 
 
+class _Ranges(io.RawIOBase):
+    """A location as a file that pyarrow can read here and there."""
+
+    def __init__(self, path: Location) -> None:
+        self._path, self._size, self._place = path, path.size(), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._size - self._place, 0)
+        data = self._path.read_range(self._place, left if size is None or size < 0 else min(size, left))
+        self._place += len(data)
+        return data
+
+
 def _open(path: Location) -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
         raise UserError(f"{path} is read with pyarrow, which is not installed: pip install pyarrow") from None
-    return _read(path, lambda: pyarrow.parquet.ParquetFile(path.open(), page_checksum_verification=True))
+    return _read(path, lambda: pyarrow.parquet.ParquetFile(_Ranges(path), page_checksum_verification=True))
 
 
 def _read(path: Location, read: Any) -> Any:

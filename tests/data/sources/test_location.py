@@ -1,0 +1,82 @@
+"""Paths and URLs are told apart, and what can't be reached is told in one line."""
+
+import os
+import pickle
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from engine.config.write_schema import SourceConfig
+from engine.data.sources.location import LocalPath, locate
+from engine.errors import UserError
+from tests.data.sources.forms import contents, folder_contents, open_source, refused
+
+
+def test_a_local_path_reads_whole_files_and_ranges(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    place = LocalPath(str(tmp_path)) / "a"
+    assert (place.kind(), place.size(), place.read()) == ("file", 10, b"0123456789")
+    assert (place.read_range(3, 4), place.read_range(8, 4), place.read_range(20, 4)) == (b"3456", b"89", b"")
+    assert place.parent.entries() == [("a", False)]
+    assert (place.parent.kind(), (place / "b").kind()) == ("folder", "missing")
+    assert (place.name, str(place.parent)) == ("a", str(tmp_path))
+
+
+def test_relative_paths_have_a_name_and_a_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "./", "x/.."):
+        assert LocalPath(path).name == tmp_path.name
+        assert LocalPath(path).parent.path == str(tmp_path.parent)
+
+
+def test_few_files_stay_open_and_none_that_is_not_needed(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(100):
+        (tmp_path / str(number)).write_bytes(b"x")
+        assert (LocalPath(str(tmp_path)) / str(number)).read_range(0, 1) == b"x"
+    assert len(os.listdir("/proc/self/fd")) < before + 20
+
+
+def test_a_url_of_fsspecs_works_as_a_path_does(animals: Path) -> None:
+    source = open_source(f"file://{animals}")
+    assert source.ids == open_source(animals).ids
+    assert contents(source) == folder_contents(animals / "train")
+    assert source.where(0) == f"file://{animals}/train/{source.ids[0]}"
+
+
+def test_a_remote_place_finds_its_file_system_again_after_its_journey() -> None:
+    fsspec.filesystem("memory").pipe_file("/there/a.bin", b"0123456789")
+    place = locate(SourceConfig(path="memory://there")) / "a.bin"
+    again = pickle.loads(pickle.dumps(place))
+    assert (again.kind(), again.size(), again.read(), again.read_range(8, 10)) == (
+        "file",
+        10,
+        b"0123456789",
+        b"89",
+    )
+    assert (again.read_range(3, 0), str(again), again.parent.entries()) == (
+        b"",
+        "memory:///there/a.bin",
+        [("a.bin", False)],
+    )
+    assert (again / "b").kind() == "missing"
+    with pytest.raises(
+        UserError, match=r"^cannot read memory:///there/b: it does not exist: check the path$"
+    ):
+        (again.parent / "b").read()
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        ("gopher://x/y", "", "cannot open gopher://x/y: Protocol not known: gopher"),
+        ("gdrive://x/y", "", "cannot open gdrive://x/y: "),
+        ("memory://x", "{", "source.storage_options is not JSON: "),
+        ("memory://x", "[1]", "source.storage_options is not a JSON object"),
+        ("somewhere", '{"anon": true}', "source.storage_options goes with a URL, and somewhere is none"),
+        ("memory://nowhere", "", "source.path memory:///nowhere does not exist: pass the folder"),
+    ],
+)
+def test_what_is_no_place_is_refused(path: str, options: str, expected: str) -> None:
+    assert refused(path, storage_options=options).startswith(expected)

@@ -1,0 +1,48 @@
+"""A tar of an image folder is read as the unpacked folder is."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.data.sources.forms import open_source, refused, same_as_folder, write_tar
+
+
+@pytest.mark.parametrize("top", ["", ".", "imagenet"])
+def test_a_tar_gives_what_the_unpacked_folder_gives(animals: Path, tmp_path: Path, top: str) -> None:
+    root = tmp_path / "folder"
+    shutil.copytree(animals, root)
+    # Files come before folders of the same class, whatever their names.
+    (root / "train/n01440764/inner").mkdir()
+    (root / "train/n01440764/inner/a.jpg").write_bytes(b"a")
+    (root / "train/n01440764/z.jpg").write_bytes(b"z")
+    (root / "train/n01440764/.hidden.jpg").write_bytes(b"h")
+    (root / "train/n01440764/notes.txt").write_bytes(b"n")
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for split in ("val", "train"):
+            tar.add(root / split, f"{top}/{split}" if top else split)
+    for split in ("train", "val"):
+        source = open_source(tmp_path / "all.tar", "train" if split == "train" else "val")
+        same_as_folder(source, open_source(root, "train" if split == "train" else "val"))
+        assert source.kind == "tar of an image folder"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([("val/k/a.jpg", b"x")], "holds no images in train/<class>/: pass --source.train_folder=NAME"),
+        ([("train/a.jpg", b"x")], "holds no images in train/<class>/"),
+        ([("train/k/a.jpg", b"x")] * 2, "holds some images of train/ twice"),
+        ([], "holds no images in train/<class>/"),
+    ],
+)
+def test_what_is_no_image_folder_is_refused(
+    tmp_path: Path, files: list[tuple[str, bytes]], expected: str
+) -> None:
+    assert expected in refused(write_tar(tmp_path / "x.tar", files))
+
+
+def test_a_compressed_tar_is_refused_in_words(animals: Path, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "all"), "gztar", animals)
+    assert refused(packed) == f"{packed} is not a tar: it is compressed: uncompress it first"

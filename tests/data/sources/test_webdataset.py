@@ -1,0 +1,135 @@
+"""WebDataset shards give the images and labels that were packed, or one line that says what is wrong with them."""
+
+import json
+import pickle
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.sources.conftest import CLASSES
+from tests.data.sources.forms import contents, folder_contents, open_source, refused, write_shards, write_tar
+
+
+@pytest.fixture
+def shards(animals: Path, tmp_path: Path) -> Path:
+    """Shards of both splits in one folder, with the class names."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for split in ("train", "val"):
+        write_shards(folder, split, animals / split, label="cls" if split == "train" else "json")
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_shards_in_a_folder_give_what_the_image_folder_gives(shards: Path, animals: Path) -> None:
+    train, val = open_source(shards), open_source(shards, "val")
+    assert train.kind == val.kind == "WebDataset"
+    assert train.classes == val.classes == list(CLASSES)
+    assert contents(train) == folder_contents(animals / "train")
+    assert contents(val) == folder_contents(animals / "val")
+    assert train.ids[:2] == ["train-000/00000.jpg", "train-000/00001.jpg"]
+    assert isinstance(train.places, np.ndarray)
+    assert train.places["file"].tolist() == [0] * 7 + [1] * 7 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*.tar", "{train,val}-00?.tar", "{train-{000..002},val-{000..001}}.tar", "[tv]*-*.tar"]
+)
+def test_a_pattern_names_the_shards(shards: Path, animals: Path, pattern: str) -> None:
+    (shards / "classes.txt").unlink()
+    train = open_source(f"{shards}/{pattern}")
+    assert train.classes == ["0", "1", "2"]
+    assert len(train) == len(folder_contents(animals / "train"))
+    assert len(open_source(f"{shards}/{pattern}", "val")) == len(folder_contents(animals / "val"))
+
+
+def test_relative_paths_and_folders_of_the_splits_will_do(
+    shards: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in ("train", "validation"):
+        (shards / split).mkdir()
+        for shard in shards.glob(f"{split[:3]}*-*.tar"):
+            shard.rename(shards / split / shard.name[-7:])
+    monkeypatch.chdir(shards.parent)
+    for path in ("shards", "./shards/", "shards/*/*.tar"):
+        assert len(open_source(path)) == 18
+        val = open_source(path, "val", val_folder="validation")
+        assert len(val) == 9
+    assert contents(open_source("shards", "val", val_folder="validation")) == folder_contents(animals / "val")
+
+
+def test_the_reader_of_many_shards_is_small(shards: Path) -> None:
+    source = open_source(shards)
+    assert len(pickle.dumps(source.reader)) < 500
+    again = pickle.loads(pickle.dumps(source.reader))
+    assert again.read(source.places[9]) == source.read(9)
+    assert source.where(9).endswith("train-001.tar")
+
+
+def test_an_image_folder_with_a_tar_beside_its_classes_stays_one(animals: Path, tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(animals, root)
+    for folder in (root, root / "train"):
+        write_tar(folder / "train-backup.tar", [("a.jpg", b"x"), ("a.cls", b"0")])
+    assert open_source(root).kind == "image folder"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ([("a.jpg", b"x"), ("a.cls", b"1")], None),
+        ([("a.JPEG", b"x"), ("a.json", _json({"label": 1})), ("a.seg.png", b"mask")], None),
+        ([("k/a.webp", b"x"), ("k/a.cls", b"1\n"), ("k/a.txt", b"words")], None),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("b.jpg", b"x"), ("b.txt", b"1")], "sample b of {} has no label"),
+        ([("a.cls", b"1")], "sample a of {} has no images (a.cls)"),
+        ([("a.jpg", b"x"), ("a.png", b"x"), ("a.cls", b"1")], "sample a of {} has 2 images (a.jpg, a.png, a.cls)"),
+        ([("a.jpg", b"x"), ("a.cls", b"cat")], "sample a of {}: its .cls holds no integer label"),
+        ([("a.jpg", b"x"), ("a.cls", b"\xff\n\xfe")], "sample a of {}: its .cls holds no integer label"),
+        ([("a.jpg", b"x"), ("a.json", b'{"label": 1')], "sample a of {}: its .json holds no integer label"),
+        ([("a.jpg", b"x"), ("a.json", _json({"label": 1.5}))], "sample a of {}: its .json holds no integer"),
+        ([("a.jpg", b"x"), ("a.json", _json({"label": True}))], "sample a of {}: its .json holds no integer"),
+        ([("a.jpg", b"x"), ("a.json", _json([1]))], "sample a of {}: its .json holds no integer label"),
+        ([("a.jpg", b"x"), ("a.cls", b"-1")], "has the label -1: labels start at 0"),
+        ([("a.jpg", b"x"), ("a.cls", b"123456789")], "has the label 123456789: put a classes.txt there"),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("b.jpg", b"x"), ("b.cls", b"1"), ("a.jpg", b"x"), ("a.cls", b"1")],
+         "sample train-0/a.jpg is there twice"),
+        ([], "the 1 shards of train in {folder} hold no samples"),
+    ],
+)  # fmt: skip
+def test_samples_are_read_or_refused_by_name(
+    tmp_path: Path, files: list[tuple[str, bytes]], expected: str | None
+) -> None:
+    shard = write_tar(tmp_path / "train-0.tar", files)
+    if expected is None:
+        assert contents(open_source(tmp_path)) == Counter({("1", b"x"): 1})
+    else:
+        assert expected.format(shard, folder=tmp_path) in refused(tmp_path)
+
+
+def test_labels_without_a_name_and_bad_lists_of_names_are_refused(shards: Path) -> None:
+    for text, expected in (
+        ("a\nb\n", "has the label 2, but there are 2 class names"),
+        ("a\n\nb\n", "classes.txt is empty, has an empty line or a name twice"),
+        ("a\nb\na\n", "classes.txt is empty, has an empty line or a name twice"),
+        ("", "classes.txt is empty, has an empty line or a name twice"),
+    ):
+        (shards / "classes.txt").write_text(text, encoding="utf-8")
+        assert expected in refused(shards)
+    (shards / "classes.txt").write_bytes(b"\xff\xfe")
+    assert "classes.txt is not a text file" in refused(shards)
+
+
+def test_shards_that_are_missing_or_cut_short_are_refused(shards: Path) -> None:
+    assert "no file matches" in refused(f"{shards}/train-{{000..003}}.tar")
+    assert "train-003.tar" in refused(f"{shards}/train-{{000..003}}.tar")
+    assert "has 'test' in its name" in refused(shards, "val", val_folder="test")
+    data = (shards / "train-001.tar").read_bytes().rstrip(b"\0")
+    (shards / "train-001.tar").write_bytes(data)
+    assert refused(shards).startswith(f"{shards}/train-001.tar is cut short")
