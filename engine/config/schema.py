@@ -11,6 +11,8 @@ from engine.config.options import check_config, option
 from engine.config.schedule_schema import LrConfig as LrConfig
 from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
 from engine.config.schedule_schema import check_lr, check_resolution
+from engine.config.training_schema import TrainingConfig as TrainingConfig
+from engine.config.training_schema import check_training
 from engine.errors import UserError
 
 
@@ -112,38 +114,6 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Optimisation, precision and device."""
-
-    eval_only: bool = option(False, "only validate model.weights, without opening the training data")
-    batch_size: int = option(512, "GLOBAL batch: images per optimizer step over all devices", low=1)
-    device_batch_size: int = option(
-        0, "most images one device takes at once; more are accumulated; 0: no limit", low=0
-    )
-    optimizer: str = option("sgd", "optimizer", choices=("sgd",))
-    momentum: float = option(0.9, "SGD momentum", low=0, high=0.9999)
-    nesterov: bool = option(False, "SGD with Nesterov momentum")
-    weight_decay: float = option(4e-5, "weight decay of weights; norms and biases are never decayed", low=0)
-    epochs: int = option(30, "passes over the training data", low=1)
-    label_smoothing: float = option(
-        0.1, "share of the target spread evenly over all classes", low=0, high=0.99
-    )
-    use_blurpool: bool = option(False, "blur before strided convolutions (antialiased-cnns' filter)")
-    channels_last: bool = option(True, "keep weights and activations in NHWC memory order")
-    precision: str = option(
-        "auto",
-        "arithmetic of forward and backward; auto: bf16 where the device has it, else fp16 on a GPU, else "
-        "fp32",
-        choices=("auto", "fp32", "bf16", "fp16"),
-    )
-    device: str = option(
-        "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
-    )
-    seed: int = option(0, "seed of weights, order, crops and flips", low=0, high=2**31 - 1)
-    resume: str = option("", "run folder to go on with, from its last finished epoch; same recipe and data")
-
-
-@dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
     """What the run promises. The verdict is measured, and a missed target gives exit code 1."""
 
@@ -184,7 +154,8 @@ class TrainConfig:
         check_resolution(self.resolution, self.training.epochs)
         if not self.training.eval_only:
             check_lr(self.lr, self.training.epochs)
-        _check_training(self)
+        check_training(self.training)
+        _check_rest(self)
 
 
 def _check_paths(config: TrainConfig) -> None:
@@ -202,13 +173,8 @@ def _check_paths(config: TrainConfig) -> None:
         raise UserError("training.resume brings its own weights: drop model.weights")
 
 
-def _check_training(config: TrainConfig) -> None:
-    training = config.training
+def _check_rest(config: TrainConfig) -> None:
     if config.augmentation.min_scale > config.augmentation.max_scale:
         raise UserError("augmentation.min_scale is above augmentation.max_scale: swap them")
-    if training.nesterov and training.momentum == 0:
-        raise UserError("training.nesterov needs training.momentum above 0")
-    if training.device == "cpu" and training.precision == "fp16":
-        raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")
     if config.budget.minutes and not config.budget.target_top1:
         raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")

@@ -1,15 +1,24 @@
 """The optimizer and who is decayed: decided by what a parameter is, not by what it is called."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from engine.config.schema import TrainingConfig
+from engine.config.schema import TrainConfig
+from engine.registry import Registry
+from engine.train.optimizers.lamb import Lamb
+from engine.train.optimizers.sgdw import DecoupledSGD
+
+Groups = list[dict[str, Any]]
+OPTIMIZERS: Registry[Callable[[Groups, TrainConfig], torch.optim.Optimizer]] = Registry("training.optimizer")
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(model: nn.Module, weight_decay: float) -> Groups:
     """Two parameter groups: weights, decayed; vectors (biases) and all that belongs to a norm, not decayed."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
@@ -23,12 +32,33 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object
     ]
 
 
-def build_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with momentum over the two groups; its learning rate is set before every step."""
-    return torch.optim.SGD(
-        decay_groups(model, training.weight_decay),
-        lr=0.0,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
-        fused=True,
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the two groups; its learning rate is set before every step."""
+    groups = decay_groups(model, config.training.weight_decay)
+    return OPTIMIZERS[config.training.optimizer](groups, config)
+
+
+@OPTIMIZERS.register("sgd")
+def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    training = config.training
+    return torch.optim.SGD(groups, lr=0.0, momentum=training.momentum, nesterov=training.nesterov, fused=True)
+
+
+@OPTIMIZERS.register("sgdw")
+def _sgdw(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    training = config.training
+    return DecoupledSGD(groups, peak_lr=config.lr.lr, momentum=training.momentum, nesterov=training.nesterov)
+
+
+@OPTIMIZERS.register("adamw")
+def _adamw(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    training = config.training
+    return torch.optim.AdamW(
+        groups, lr=0.0, betas=(training.beta1, training.beta2), eps=training.eps, fused=True
     )
+
+
+@OPTIMIZERS.register("lamb")
+def _lamb(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+    training = config.training
+    return Lamb(groups, betas=(training.beta1, training.beta2), eps=training.eps)

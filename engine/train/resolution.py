@@ -41,7 +41,7 @@ def progressive(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
     """
     start = resolution.delay_fraction * epochs
     end = (1 - resolution.finetune_fraction) * epochs
-    grown = 1.0 if epoch >= end - _EDGE else max(0.0, (epoch - start) / (end - start))
+    grown = 1.0 if epoch >= end - _EDGE else max(0.0, epoch - start) / max(end - start, _EDGE)
     exact = resolution.max_res * (resolution.initial_scale + (1 - resolution.initial_scale) * grown)
     return min(round(exact / resolution.multiple_of) * resolution.multiple_of, resolution.max_res)
 

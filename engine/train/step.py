@@ -20,7 +20,7 @@ class Step:
 
     def __init__(self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module) -> None:
         self.ranks, self.precision = ranks, precision
-        self.optimizer = build_optimizer(model, config.training)
+        self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
         self.model = model

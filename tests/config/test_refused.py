@@ -245,6 +245,7 @@ def test_an_anchor_that_holds_itself_ends(recipe: Recipe) -> None:
         ("--lr.lr_schedule_type=flat-cosine --lr.flat_until=0.01", "comes before the peak at epoch 2"),
         ("--augmentation.min_scale=0.5 --augmentation.max_scale=0.4", "min_scale is above"),
         ("--training.nesterov=true --training.momentum=0", "nesterov needs training.momentum"),
+        ("--training.nesterov=true --training.optimizer=lamb", "nesterov means nothing to lamb"),
         ("--training.device=cpu --training.precision=fp16", "fp16 needs a GPU"),
         ("--budget.minutes=3", "say what is to be reached"),
     ],

@@ -67,8 +67,7 @@ def test_progressive_resizing_is_composers_at_each_epochs_start(
     sides = [resolution_at(ours, epoch, epochs) for epoch in range(epochs)]
     assert sides == [_composers_side(epoch / epochs, side, scale, delay, finetune) for epoch in range(epochs)]
     assert sides == sorted(sides)
-    assert sides[0] == round(scale * side)
-    assert sides.count(side) >= finetune * epochs
+    assert sides.count(side) >= int(finetune * epochs)
 
 
 def test_progressive_resizing_without_a_ramp_is_a_jump_and_never_above_the_maximum() -> None:

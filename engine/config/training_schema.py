@@ -1,0 +1,60 @@
+"""The options of section `training`: optimisation, precision and device."""
+
+from dataclasses import dataclass
+
+from engine.config.options import option
+from engine.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Optimisation, precision and device."""
+
+    eval_only: bool = option(False, "only validate model.weights, without opening the training data")
+    batch_size: int = option(512, "GLOBAL batch: images per optimizer step over all devices", low=1)
+    device_batch_size: int = option(
+        0, "most images one device takes at once; more are accumulated; 0: no limit", low=0
+    )
+    optimizer: str = option(
+        "sgd",
+        "optimizer; sgdw: SGD with decoupled weight decay, as Composer's; lamb: You et al. 2019",
+        choices=("sgd", "sgdw", "adamw", "lamb"),
+    )
+    momentum: float = option(0.9, "sgd, sgdw: momentum", low=0, high=0.9999)
+    nesterov: bool = option(False, "sgd, sgdw: Nesterov momentum")
+    beta1: float = option(0.9, "adamw, lamb: how much of the gradients' mean is kept", low=0, high=0.9999)
+    beta2: float = option(0.999, "adamw, lamb: how much of the squares' mean is kept", low=0, high=0.99999)
+    eps: float = option(1e-8, "adamw, lamb: added to the denominator (LAMB's authors: 1e-6)", above=0)
+    weight_decay: float = option(
+        4e-5,
+        "weight decay of weights; norms and biases are never decayed. A step takes the share lr x weight_decay of "
+        "a weight away (sgd: by way of momentum), but sgdw lr / lr.lr x weight_decay",
+        low=0,
+    )
+    epochs: int = option(30, "passes over the training data", low=1)
+    label_smoothing: float = option(
+        0.1, "share of the target spread evenly over all classes", low=0, high=0.99
+    )
+    use_blurpool: bool = option(False, "blur before strided convolutions (antialiased-cnns' filter)")
+    channels_last: bool = option(True, "keep weights and activations in NHWC memory order")
+    precision: str = option(
+        "auto",
+        "arithmetic of forward and backward; auto: bf16 where the device has it, else fp16 on a GPU, else "
+        "fp32",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    device: str = option(
+        "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
+    )
+    seed: int = option(0, "seed of weights, order, crops and flips", low=0, high=2**31 - 1)
+    resume: str = option("", "run folder to go on with, from its last finished epoch; same recipe and data")
+
+
+def check_training(training: TrainingConfig) -> None:
+    """Raises UserError for options that don't fit each other."""
+    if training.nesterov and training.momentum == 0:
+        raise UserError("training.nesterov needs training.momentum above 0")
+    if training.nesterov and training.optimizer not in ("sgd", "sgdw"):
+        raise UserError(f"training.nesterov means nothing to {training.optimizer}: drop it")
+    if training.device == "cpu" and training.precision == "fp16":
+        raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")
