@@ -2,8 +2,7 @@
 
 The global batch k of an epoch is the same set of samples for any number of ranks and any accumulation:
 one permutation is cut into global batches, and each of those into (accumulation, rank, position). The
-permutation sorts counter-based keys, as crops.py draws them: NumPy keeps its bit generators' streams from
-version to version, but promises nothing for what `Generator.permutation` makes of them (NEP 19).
+permutation sorts counter-based keys (counter.py), so it is the same for every version of NumPy.
 
 There are two such permutations. `epoch_permutation` is fully random, for a file that fits into memory.
 `page_windows` is for one that does not: the file's pages are shuffled, so many of them as fit into a window
@@ -17,16 +16,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.counter import sample_keys
+
 PAGE_BYTES = 2**20
 """Bytes of a page in page-wise order. Finer than a file's own pages (8 MiB and more): in a file that lies in
 the order of its classes a page holds a single class, and a window should hold many; and still so much that
 reading it costs a disk or a server little more than reading it as a part of something longer."""
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
-_ORDER_STREAM = np.uint64(0x6F72646572)
-_PAGE_STREAM = np.uint64(0x7061676573)
-_FILE_STREAM = np.uint64(0x66696C65)
+_ORDER_STREAM = 0x6F72646572
+_PAGE_STREAM = 0x7061676573
+_FILE_STREAM = 0x66696C65
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -143,17 +143,6 @@ def _check_rank(rank: int, world: int) -> None:
         raise ValueError(f"rank {rank} of {world}")
 
 
-def _keys(count: int, seed: int, epoch: int, stream: np.uint64) -> NDArray[np.uint64]:
+def _keys(count: int, seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:
     """One key for each of `count` things, all different, shape (count,)."""
-    # Arrays of one, since NumPy lets arrays wrap around in silence, as is meant here, but not scalars.
-    key = _mix(np.array([seed], np.uint64) + _GOLDEN)
-    key = _mix(key + np.array([epoch + 1], np.uint64) * _GOLDEN)
-    key = _mix(key ^ stream)
-    return _mix(np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN + key)
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """splitmix64's finishing steps (Steele et al. 2014), one-to-one on 64 bits."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    return sample_keys(np.arange(count), seed, epoch, stream)
