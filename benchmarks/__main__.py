@@ -8,6 +8,7 @@ from engine.registry import nearest
 
 # stage: (module:function, what it measures). The function takes the remaining arguments, returns the exit code.
 STAGES: dict[str, tuple[str, str]] = {
+    "convert": ("benchmarks.bench_convert:main", "image files to a .beton"),
     "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
     "memory": ("benchmarks.bench_memory:main", "memory that a loader takes for itself"),
     "resize": ("benchmarks.bench_resize:main", "packed crops to a finished batch, on the GPU alone"),

@@ -40,7 +40,7 @@ _CLASSES = 8
 _SYNTHETIC_SIZE = (375, 500)
 # Raised with every change of `synthetic_photo`, and of how the files are made from the images.
 _SYNTHETIC_VERSION = 1
-_FILE_VERSION = 3
+_FILE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,29 +132,36 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as source:
-            photos = []
-            for index, (name, content) in enumerate(_contents(data, count or PHOTOS)):
-                photos.append(Path(source, f"{index:06d}_{name}"))
-                photos[-1].write_bytes(content)
-            if not photos:
-                raise UserError(
-                    f"{data} holds no images ({', '.join(EXTENSIONS)}): give a folder or tar of some"
-                )
-            # The first of each class are validation too: a conversion wants both, with the same classes.
-            _link(photos[:_CLASSES], Path(source, "val"))
-            _link(photos, Path(source, "train"))
+            photos = unpack(data, count or PHOTOS, Path(source))
+            link_tree(photos, len(photos), Path(source))
             output = OutputConfig(folder=str(folder), format=storage, overwrite=True)
             convert(WriteConfig(source=SourceConfig(path=source), output=output))
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
 
 
-def _link(photos: list[Path], split: Path) -> None:
-    """A split's folder, whose names lead to the photos."""
-    for index, photo in enumerate(photos):
-        path = split / f"class{index % _CLASSES}" / photo.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(photo)
+def unpack(data: Path | None, count: int, folder: Path) -> list[Path]:
+    """At most `count` of the images as files in `folder`. Raises UserError where there are none, OSError."""
+    photos = []
+    for index, (name, content) in enumerate(_contents(data, count)):
+        photos.append(folder / f"{index:06d}_{name}")
+        photos[-1].write_bytes(content)
+    if not photos:
+        raise UserError(f"{data} holds no images ({', '.join(EXTENSIONS)}): give a folder or tar of some")
+    return photos
+
+
+def link_tree(photos: list[Path], count: int, folder: Path) -> None:
+    """train/ and val/ in `folder`, whose names lead to the photos: `count` training images, over and over.
+
+    The first of each class are validation too: a conversion wants both, with the same classes.
+    """
+    for split, number in (("val", min(count, _CLASSES)), ("train", count)):
+        for index in range(number):
+            photo = photos[index % len(photos)]
+            path = folder / split / f"class{index % _CLASSES}" / f"{index // len(photos):03d}_{photo.name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(photo)
 
 
 def _contents(data: Path | None, count: int) -> Iterator[tuple[str, bytes]]:

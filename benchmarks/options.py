@@ -56,11 +56,16 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The options, with `pairs` (ours, peer). Raises UserError, one line, for what can't be used."""
     options = parser.parse_args(argv)
     options.pairs = pairs(options.against or ["ffcv"], options.ours)
-    if options.data and not options.data.exists():
-        raise UserError(f"--data {options.data} does not exist: give a folder or a tar of images")
-    if options.json:
-        _check_output(options.json)
+    check_files(options.data, options.json)
     return options
+
+
+def check_files(data: Path | None, json: Path | None) -> None:
+    """Raise UserError when `--data` is not there, or `--json` could not be written after the measurement."""
+    if data and not data.exists():
+        raise UserError(f"--data {data} does not exist: give a folder or a tar of images")
+    if json:
+        _check_output(json)
 
 
 def check_cores(cores: Sequence[int]) -> None:

@@ -67,6 +67,27 @@ _LAYOUTS = {
         "second, with that of an earlier start; new resolution, within a running process. since: the process's "
         f"start, the end of its imports, or asking for it. ratio: ours / peer's, {_RATIO}; below 1 ours is quicker.",
     ),
+    "convert": _Layout(
+        what={
+            "case": lambda r: str(r["case"]),
+            "px": lambda r: str(r["resolution"] or "any"),
+            "workers": lambda r: str(r["cores"]),
+        },
+        unit="img/s",
+        digits=0,
+        more={
+            "ours MB/s": lambda r: f"{r['ours_bytes_per_second'] / 1e6:,.1f}",
+            "peer MB/s": lambda r: f"{r['peer_bytes_per_second'] / 1e6:,.1f}",
+            "ours kB/img": lambda r: f"{r['ours_bytes_per_image'] / 1e3:.1f}",
+            "peer kB/img": lambda r: f"{r['peer_bytes_per_image'] / 1e3:.1f}",
+            "ours ms/img": lambda r: f"{r['ours_cpu_ms_per_image']:.2f}",
+            "peer ms/img": lambda r: f"{r['peer_cpu_ms_per_image']:.2f}",
+        },
+        explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. Timed from looking "
+        "for the images until the file is synced to the disk, the start of the encoding processes included. case: "
+        "what is done to each image. px: limit of the longer side. MB/s: what was written. ms/img: CPU time of all "
+        "processes.",
+    ),
     "resize": _Layout(
         what={**_PX, **_SCALE, **_BATCH},
         unit="img/s",
@@ -100,7 +121,11 @@ def page(records: Sequence[Record]) -> str:
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items() if value)
     versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
     data = [record[key] for record in records for key in ("data", "peer_data") if key in record]
-    forms = [f"batches of {record['batch']}, {record['ours']}: {record['form']}" for record in records]
+    forms = [
+        f"batches of {record['batch']}, {record['ours']}: {record['form']}"
+        for record in records
+        if "batch" in record
+    ]
     facts = [
         f"machine: {machine}",
         f"versions: {versions}",

@@ -15,6 +15,7 @@ import PIL
 import engine
 from engine.config.write_schema import OutputConfig, RulesConfig
 from engine.data.plan import Plan
+from engine.data.transcode import encoder_name
 
 # The options that decide what is stored; order, shard and license are told apart from them, and the others (workers,
 # folder, overwrite) change nothing.
@@ -45,6 +46,7 @@ def rules_as_text(rules: RulesConfig) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Tool -> version, of all that may change a byte."""
     return {
+        "encoder": encoder_name(),
         "engine": engine.__version__,
         "ffcv": importlib.metadata.version("ffcv"),
         "numpy": np.__version__,

@@ -158,7 +158,11 @@ def _start_worker(slots: str) -> None:
     # There is a process for each core already.
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    _slots = os.open(slots, os.O_RDWR)
+    try:
+        _slots = os.open(slots, os.O_RDWR)
+    except FileNotFoundError:
+        # The parent was killed meanwhile.
+        os._exit(1)
 
 
 def _end_with_parent() -> None:

@@ -21,6 +21,8 @@ from engine.data.beton import open_beton
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+PARTS = [f"{split}.beton.partial{end}" for split in ("train", "val") for end in ("", ".journal")]
+
 
 def _refused(result: subprocess.CompletedProcess[str], *expected: str) -> None:
     """Exit code 2, and one line on stderr that holds all of `expected`."""
@@ -77,8 +79,13 @@ def test_classes_that_differ(write_dataset: Run, pets: Path, tmp_path: Path) -> 
 def test_a_text_file_named_jpeg(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
     (pets / "train/dog/notes.JPEG").write_text("not an image\n" * 50)
     result = write_dataset(f"source.path={pets}", "output.folder=out", "output.num_workers=2")
-    _refused(result, "cannot read image", "train/dog/notes.JPEG", "not an image")
-    assert _left(tmp_path / "out") == []
+    _refused(result, "cannot use image", "train/dog/notes.JPEG", "--rules.unreadable=skip")
+    assert "the same command goes on" in result.stdout
+    assert not {"train.beton", "val.beton"} & set(_left(tmp_path / "out"))
+    result = write_dataset(f"source.path={pets}", "output.folder=out", "rules.unreadable=skip")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "unreadable 1" in result.stdout and "; 1 left out" in result.stdout
+    assert _left(tmp_path / "out") == ["train.beton", "val.beton"]
 
 
 def test_a_truncated_jpeg(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
@@ -86,7 +93,7 @@ def test_a_truncated_jpeg(write_dataset: Run, pets: Path, tmp_path: Path) -> Non
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
     result = write_dataset(f"source.path={pets}", "output.folder=out", "output.num_workers=2")
-    _refused(result, "cannot read image", "val/dog/003.jpg", "truncated")
+    _refused(result, "cannot use image", "val/dog/003.jpg", "--rules.damaged=skip or --rules.damaged=repair")
     assert _left(tmp_path / "out") == []
 
 
@@ -148,12 +155,40 @@ def test_a_read_only_file_system(write_dataset: Run, pets: Path, mounted: Callab
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_full_disk(write_dataset: Run, pets: Path, mounted: Callable[..., Path], workers: int) -> None:
+def test_a_full_disk(
+    write_dataset: Run, pets: Path, mounted: Callable[..., Path], tmp_path: Path, workers: int
+) -> None:
     folder = mounted("size=300k")
     options = ["output.format=raw", "output.page_size=2", f"output.num_workers={workers}"]
+    command = (f"source.path={pets}", f"output.folder={folder}", *options)
+    _refused(write_dataset(*command), "cannot write", "the disk is full")
+    assert not {"train.beton", "val.beton"} & set(_left(folder))
+    # Nothing has changed, and it is no worse for having been tried twice.
+    _refused(write_dataset(*command), "cannot write", "the disk is full")
+    subprocess.run(["mount", "-o", "remount,size=3m", str(folder)], check=True)
+    done = write_dataset(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    fresh = write_dataset(f"source.path={pets}", "output.folder=fresh", *options)
+    assert fresh.returncode == 0, fresh.stderr
+    assert _left(folder) == ["train.beton", "val.beton"]
+    for name in _left(folder):
+        assert (folder / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_a_disk_that_is_too_small_is_told_before(
+    write_dataset: Run, pets: Path, mounted: Callable[..., Path], tmp_path: Path
+) -> None:
+    for number in range(1000):
+        os.link(pets / "train/cat/005.jpg", pets / f"train/dog/more{number}.jpg")
+    folder = mounted("size=1m")
+    options = ["output.format=raw", "output.page_size=2", "output.num_workers=1"]
     result = write_dataset(f"source.path={pets}", f"output.folder={folder}", *options)
-    _refused(result, "cannot write", "the disk is full")
+    # 1,000 images of 90 x 120 pixels.
+    _refused(result, f"{folder} has only 1.0 MB free, and the files need about 3", " MB", "free some space")
     assert _left(folder) == []
+    result = write_dataset(f"source.path={pets}", "output.folder=out", *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "1,047 images need about 3" in result.stdout and "in about 0 s with 1 worker" in result.stdout
 
 
 # --- sudden ends
@@ -192,7 +227,7 @@ def starting(long_source: Path, tmp_path: Path) -> Iterator["subprocess.Popen[st
 @pytest.fixture
 def conversion(starting: "subprocess.Popen[str]", tmp_path: Path) -> "subprocess.Popen[str]":
     """The same under way: the workers are at work and a part of train.beton is written."""
-    partial = tmp_path / f"out/train.beton.partial-{starting.pid}"
+    partial = tmp_path / "out/train.beton.partial"
     _wait_for(lambda: partial.exists() and partial.stat().st_size > 9 * 2**20, "a part of train.beton")
     assert starting.poll() is None
     return starting
@@ -226,8 +261,7 @@ def test_kill_9_of_the_conversion_leaves_no_file_and_no_process(
     conversion.kill()
     conversion.wait()
     _wait_for(lambda: _gone(workers), "end of the workers", 15)
-    left = [f"{split}.beton.partial-{conversion.pid}" for split in ("train", "val")]
-    assert _left(tmp_path / "out") == left
+    assert _left(tmp_path / "out") == PARTS
     done = write_dataset(f"source.path={pets}", "output.folder=out", "output.num_workers=1")
     assert done.returncode == 0, done.stderr
     assert _left(tmp_path / "out") == ["train.beton", "val.beton"]
@@ -243,7 +277,7 @@ def test_kill_9_of_a_worker_ends_the_conversion_within_seconds(
     assert errors.count("\n") == 1, errors
     assert errors.startswith("error: an encoding process was killed")
     assert _gone(workers)
-    assert _left(tmp_path / "out") == []
+    assert _left(tmp_path / "out") == PARTS
 
 
 def test_ctrl_c_ends_it_cleanly(conversion: "subprocess.Popen[str]", tmp_path: Path) -> None:
@@ -254,7 +288,7 @@ def test_ctrl_c_ends_it_cleanly(conversion: "subprocess.Popen[str]", tmp_path: P
     assert conversion.returncode == 130
     assert errors == "interrupted\n"
     assert _gone(workers)
-    assert _left(tmp_path / "out") == []
+    assert _left(tmp_path / "out") == PARTS
 
 
 def test_ctrl_c_while_the_workers_start_ends_it_cleanly(

@@ -102,7 +102,7 @@ def test_the_file_says_what_it_is(pets: Path, tmp_path: Path) -> None:
     assert manifest.settings["jpeg_quality"] == 80
     assert (manifest.order, manifest.shard, manifest.license) == ("source", "", "CC0")
     assert manifest.rules["damaged"] == "fail" and manifest.rules["cmyk"] == "repair"
-    assert {"engine", "ffcv", "numpy", "opencv", "pillow"} <= set(manifest.versions)
+    assert set(manifest.versions) == {"encoder", "engine", "ffcv", "numpy", "opencv", "pillow"}
     assert (manifest.source, manifest.created_by) == ("image folder", "write_dataset.py")
     assert train.num_classes == 2
     assert int(max(train.images["width"].max(), train.images["height"].max())) == 50

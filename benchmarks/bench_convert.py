@@ -1,0 +1,238 @@
+"""`python -m benchmarks convert`: image files to a .beton, ours against ffcv's own DatasetWriter.
+
+Both sides take the same photos from the page cache, over and over for some seconds of work, write to the same disk
+and sync what they wrote. They take turns, each time in a process of its own; the faster side gets more images
+rather than less time.
+"""
+
+import argparse
+import hashlib
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import converters
+from benchmarks import options as opt
+from benchmarks.converters import Conversion, Took
+from benchmarks.images import PHOTOS, link_tree, unpack
+from benchmarks.method import LEAST_ROUNDS, failed, paired
+from benchmarks.recording import context, save
+from benchmarks.table import Record, table
+from engine.data.progress import human_bytes
+from engine.errors import UserError, describe_os_error
+from engine.registry import nearest
+from engine.report.machine import machine
+
+_LONGEST = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is done to the images, by the options of both sides."""
+
+    storage: str
+    """The name of ours in the record."""
+    peer: str
+    resolution: int
+    ours: dict[str, Any]
+    theirs: dict[str, Any]
+
+
+_JPEG = {"write_mode": "jpg", "jpeg_quality": 90}
+CASES = {
+    "all encoded anew": Case(
+        storage="jpeg",
+        peer="ffcv-jpeg",
+        resolution=500,
+        ours={"format": "jpeg", "max_resolution": 500, "jpeg_quality": 90, "jpeg_unchanged": False},
+        theirs=_JPEG | {"max_resolution": 500},
+    ),
+    "kept where they fit": Case(
+        storage="jpeg",
+        peer="ffcv-jpeg",
+        resolution=500,
+        ours={"format": "jpeg", "max_resolution": 500, "jpeg_quality": 90},
+        theirs=_JPEG | {"max_resolution": 500},
+    ),
+    "all kept": Case(
+        storage="jpeg",
+        peer="ffcv-jpeg",
+        resolution=0,
+        ours={"format": "jpeg", "max_resolution": 0, "jpeg_quality": 90},
+        theirs=_JPEG,
+    ),
+    "raw": Case(
+        storage="raw",
+        peer="ffcv-raw",
+        resolution=500,
+        ours={"format": "raw", "max_resolution": 500},
+        theirs={"write_mode": "raw", "max_resolution": 500},
+    ),
+    "yuv420": Case(
+        storage="yuv420",
+        peer="ffcv-raw",
+        resolution=500,
+        ours={"format": "yuv420", "short_side": 0, "max_resolution": 500},
+        theirs={"write_mode": "raw", "max_resolution": 500},
+    ),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the table, and write the records as asked for."""
+    options = _parse(argv)
+    shared = context()
+    records: list[Record] = []
+    try:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            photos = unpack(options.data, options.images or PHOTOS, Path(folder))
+            data = _identity(options.data, photos)
+            print(f"data: {data}", flush=True)
+            for name in options.case or CASES:
+                case = CASES[name]
+                print(
+                    f"{case.storage} against {case.peer}, {name}, {options.workers} workers:",
+                    end="",
+                    flush=True,
+                )
+                measured = _measure(case, photos, Path(folder), options)
+                records.append({**_facts(name, case, options.workers), **measured, "data": data, **shared})
+                save(options.json, records)
+    except OSError as error:
+        raise describe_os_error(error, options.folder or tempfile.gettempdir(), "write into") from None
+    print(f"\n{table(records)}")
+    return 1 if any(record.get("error") for record in records) else 0
+
+
+class _Side:
+    """One side with as many images as it needs for a round."""
+
+    def __init__(
+        self, convert: Callable[[Conversion], int], case: Case, photos: list[Path], folder: Path, workers: int
+    ) -> None:
+        self._convert, self._case, self._photos, self._workers = convert, case, photos, workers
+        self._folder = folder
+        self.rounds: list[Took] = []
+
+    def warm_up(self, seconds: float) -> None:
+        """Find out how many images take about `seconds`."""
+        count = len(self._photos)
+        for _ in range(2):
+            took = self._once(count)
+            count = min(_LONGEST, max(count, round(took.images / took.seconds * seconds)))
+        self._count = count
+
+    def round(self) -> float:
+        """Images per second of another round."""
+        self.rounds.append(self._once(self._count))
+        return self.rates[-1]
+
+    @property
+    def rates(self) -> list[float]:
+        """Images per second of each round."""
+        return [took.images / took.seconds for took in self.rounds]
+
+    def facts(self, name: str) -> Record:
+        """What a record says of this side alone."""
+        middle = statistics.median
+        return {
+            f"{name}_bytes_per_second": round(middle(took.bytes / took.seconds for took in self.rounds)),
+            f"{name}_bytes_per_image": round(middle(took.bytes / took.images for took in self.rounds)),
+            f"{name}_cpu_ms_per_image": round(
+                1000 * middle(t.cpu_seconds / t.images for t in self.rounds), 4
+            ),
+            f"{name}_images": self.rounds[0].images,
+        }
+
+    def _once(self, count: int) -> Took:
+        with (
+            tempfile.TemporaryDirectory(dir=self._folder) as source,
+            tempfile.TemporaryDirectory(dir=self._folder) as output,
+        ):
+            link_tree(self._photos, count, Path(source))
+            return converters.run(
+                self._convert,
+                Conversion(
+                    source=Path(source),
+                    output=Path(output),
+                    workers=self._workers,
+                    ours=self._case.ours,
+                    peer=self._case.theirs,
+                ),
+            )
+
+
+def _measure(case: Case, photos: list[Path], folder: Path, options: argparse.Namespace) -> Record:
+    """A record's measured part."""
+    ours, peer = (
+        _Side(convert, case, photos, folder, options.workers)
+        for convert in (converters.ours, converters.ffcv)
+    )
+    try:
+        for side in (ours, peer):
+            side.warm_up(options.seconds)
+        for _ in range(options.rounds):
+            print(f" {ours.round() / peer.round():.2f}", end="", flush=True)
+    # Whatever ends ffcv's writer, the other cases are worth measuring.
+    except Exception as error:  # noqa: BLE001
+        print(f" failed: {error}", flush=True)
+        return failed(" ".join(f"{type(error).__name__}: {error}".split()))
+    print(flush=True)
+    return {**paired(ours.rates, peer.rates), **ours.facts("ours"), **peer.facts("peer")}
+
+
+def _facts(name: str, case: Case, workers: int) -> Record:
+    return {
+        "stage": "convert",
+        "ours": case.storage,
+        "peer": case.peer,
+        "case": name,
+        "resolution": case.resolution,
+        "scale": [1.0, 1.0],
+        "cores": workers,
+        "cache": "warm",
+        "metric": "images_per_second",
+        "device": "cpu",
+        "ours_settings": f"engine.data.convert.convert, {workers} workers",
+        "peer_settings": f"ffcv.writer.DatasetWriter, {workers} workers, torchvision's ImageFolder, chunks of 100",
+    }
+
+
+def _identity(data: Path | None, photos: list[Path]) -> str:
+    state, total = hashlib.sha256(), 0
+    for photo in photos:
+        content = photo.read_bytes()
+        total += len(content)
+        state.update(content)
+    origin = data.name if data else "synthetic photo-like images, no real ones"
+    return f"{origin}: {len(photos)} images repeated, {human_bytes(total)}, sha256 {state.hexdigest()[:16]}"
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options, checked. Raises UserError, one line, for what can't be used."""
+    parser = opt.Parser(prog="python -m benchmarks convert", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--against", choices=["ffcv"], default="ffcv", help="whom to measure against (default: ffcv)")
+    add("--case", action="append", help=f"of: {', '.join(CASES)} (default: all); may be given more than once")
+    add("--data", type=Path, help="folder or tar of images (default: made-up photos)")
+    add("--images", type=opt.whole(1, 10**6), help=f"different images at most (default: {PHOTOS})")
+    add("--folder", type=Path, help="where to write (default: the system's temporary folder)")
+    add("--workers", type=opt.whole(1, 1024), default=2, help="encoding processes of each side (default: 2)")
+    add("--seconds", type=float, default=8.0, help="of a round, about (default: 8)")
+    add(
+        "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
+    )
+    add("--json", type=Path, metavar="FILE", help="write the records there, and a table beside it as .md")
+    options = parser.parse_args(argv)
+    for name in options.case or ():
+        if name not in CASES:
+            raise UserError(f"no case {name!r}{nearest(name, CASES)}; choices: {', '.join(CASES)}")
+    if options.workers > machine()["cores"]:
+        raise UserError(f"--workers {options.workers}: this process may use {machine()['cores']} cores")
+    opt.check_files(options.data, options.json)
+    if options.folder and not options.folder.is_dir():
+        raise UserError(f"--folder {options.folder} is not a folder: make it or give another")
+    return options
