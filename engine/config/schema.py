@@ -7,6 +7,7 @@ global batch, resolution ramps are shares of the run, and an option that is not 
 
 from dataclasses import dataclass, field
 
+from engine.config.model_schema import ModelConfig as ModelConfig
 from engine.config.options import check_config, option
 from engine.config.schedule_schema import LrConfig as LrConfig
 from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
@@ -14,16 +15,6 @@ from engine.config.schedule_schema import check_lr, check_resolution
 from engine.config.training_schema import TrainingConfig as TrainingConfig
 from engine.config.training_schema import check_training
 from engine.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which network, and where its first weights come from."""
-
-    arch: str = option(
-        "resnet18", "network: a torchvision classification model, or one of ours (small_resnet)"
-    )
-    weights: str = option("", "file of weights to start from (a run's weights.pt); empty: start from scratch")
 
 
 @dataclass(frozen=True, kw_only=True)

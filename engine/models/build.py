@@ -1,17 +1,32 @@
-"""A network by name: ours from the registry, else any classification model of torchvision."""
+"""A network by name: ours from the registry, a classification model of torchvision, or timm's as `timm:NAME`."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torchvision
 from torch import nn
 
 from engine.errors import UserError
+from engine.models import from_timm
 from engine.models.blurpool import apply_blurpool
-from engine.models.small import SmallResNet
+from engine.models.small import ResNet9, SmallResNet, resnet_32px
 from engine.registry import Registry, nearest
 
 MODELS: Registry[Callable[[int], nn.Module]] = Registry("model.arch")
 MODELS.register("small_resnet")(SmallResNet)
+MODELS.register("resnet9")(ResNet9)
+for _depth in ("resnet18", "resnet34", "resnet50"):
+    MODELS.register(f"{_depth}_32px")(partial(resnet_32px, _depth))
+
+# Their second outputs need a loss of their own and are no part of the network that is used.
+_NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
+_ARGUMENTS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
+
+
+def torchvision_names() -> list[str]:
+    """The names of torchvision's classification models."""
+    return list(torchvision.models.list_models(module=torchvision.models))
 
 
 def build_model(arch: str, num_classes: int, *, use_blurpool: bool) -> nn.Module:
@@ -19,19 +34,25 @@ def build_model(arch: str, num_classes: int, *, use_blurpool: bool) -> nn.Module
 
     Raises UserError when there is no such network, or BlurPool is asked for and has nowhere to go.
     """
-    torchvision_names = torchvision.models.list_models(module=torchvision.models)
-    if arch in MODELS.names():
-        model = MODELS[arch](num_classes)
-    elif arch in torchvision_names:
-        model = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
-    else:
-        hint = nearest(arch, [*MODELS.names(), *torchvision_names])
-        ours = ", ".join(MODELS.names())
-        raise UserError(
-            f"model.arch: no network {arch!r}{hint}; torchvision's classification models, or {ours}"
-        )
+    model = _construct(arch, num_classes)
     if use_blurpool and apply_blurpool(model) == 0:
         raise UserError(f"training.use_blurpool: {arch} has no strided convolution to blur; drop the option")
+    return model
+
+
+def _construct(arch: str, num_classes: int) -> nn.Module:
+    if arch.startswith(from_timm.PREFIX):
+        return from_timm.build(arch, num_classes)
+    if arch in MODELS.names():
+        return MODELS[arch](num_classes)
+    if arch not in torchvision_names():
+        hint = nearest(arch, [*MODELS.names(), *torchvision_names()])
+        ours = ", ".join(MODELS.names())
+        raise UserError(
+            f"model.arch: no network {arch!r}{hint}; torchvision's classification models, timm:NAME, or {ours}"
+        )
+    arguments = _ARGUMENTS.get(arch, {})
+    model: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arguments)
     return model
 
 
@@ -39,7 +60,10 @@ def weights_note(arch: str, *, use_blurpool: bool) -> str:
     """One sentence on where weights saved for this network load."""
     if arch in MODELS.names():
         return f"load with strict=True into engine.models.build.build_model({arch!r}, ...): {arch} is ours"
-    plain = f"torchvision.models.{arch}"
+    if arch.startswith(from_timm.PREFIX):
+        plain = f"timm.create_model({arch.removeprefix(from_timm.PREFIX)!r}, num_classes=...)"
+    else:
+        plain = f"torchvision.models.{arch}" + ("(aux_logits=False)" if arch in _ARGUMENTS else "")
     if not use_blurpool:
         return f"load with strict=True into {plain}"
     return (

@@ -17,6 +17,7 @@ from engine.data.pair import agree_on_classes
 from engine.data.read_ahead import shortage
 from engine.errors import UserError
 from engine.models.build import build_model, weights_note
+from engine.models.sides import refuse_sides
 from engine.train import checkpoint, resume
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
@@ -24,10 +25,12 @@ from engine.train.entries import accuracy_entry, facts_entry, result_entry
 from engine.train.evaluate import Accuracy
 from engine.train.host import keep_freed_memory
 from engine.train.precision import choose_precision
+from engine.train.resolution import resolution_at
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
 
 WEIGHTS = "weights.pt"
+WEIGHTS_EMA = "weights_ema.pt"
 
 
 class Record(Protocol):
@@ -136,10 +139,22 @@ class Run:
         training = self.config.training
         torch.manual_seed(training.seed)
         model = build_model(self.config.model.arch, self.classes.count, use_blurpool=training.use_blurpool)
+        refuse_sides(model, self.config.model.arch, self._sides())
         if self.config.model.weights:
             checkpoint.load_weights(model, Path(self.config.model.weights))
         layout = torch.channels_last if training.channels_last else torch.contiguous_format
         return model.to(self.ranks.device).to(memory_format=layout)
+
+    def _sides(self) -> dict[str, list[int]]:
+        """The image sides of the run, in pixels, by where they are set."""
+        config = self.config
+        epochs = 0 if config.training.eval_only else config.training.epochs
+        trained = {resolution_at(config.resolution, epoch, epochs) for epoch in range(epochs)}
+        return {
+            "section resolution": sorted(trained),
+            "validation.resolution": [config.validation.resolution],
+            "validation.plain_resolution": [config.validation.plain_resolution],
+        }
 
     def _build_trainer(self, train: Beton) -> Trainer:
         trainer = Trainer(

@@ -8,7 +8,7 @@ from torch import nn
 
 from engine.errors import UserError
 from engine.models.blurpool import BlurConv2d, apply_blurpool
-from engine.models.build import MODELS, build_model, weights_note
+from engine.models.build import build_model, weights_note
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "small_resnet"])
@@ -49,11 +49,15 @@ def test_blurpool_changes_the_output() -> None:
     assert not torch.allclose(plain(images), blurred(images))
 
 
-@pytest.mark.parametrize("arch", MODELS.names())
-@pytest.mark.parametrize("size", [8, 24, 28, 33, 64])
+@pytest.mark.parametrize(
+    ("arch", "size"),
+    [("small_resnet", 8), ("small_resnet", 24), ("small_resnet", 33), ("small_resnet", 64)]
+    + [(arch, size) for arch in ("resnet9", "resnet18_32px") for size in (8, 33)],
+)
 def test_our_networks_take_small_images_of_any_size(arch: str, size: int) -> None:
-    model = build_model(arch, 5, use_blurpool=True).eval()
-    assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
+    model = build_model(arch, 5, use_blurpool=arch != "resnet9").eval()
+    with torch.no_grad():
+        assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
 
 
 def test_an_unknown_network_is_refused_with_the_nearest_name() -> None:
@@ -75,3 +79,23 @@ def test_the_note_on_weights_says_that_plain_torchvision_lacks_blurpool() -> Non
     assert "BlurPool" in weights_note("resnet50", use_blurpool=True)
     assert "BlurPool" not in weights_note("resnet50", use_blurpool=False)
     assert "is ours" in weights_note("small_resnet", use_blurpool=True)
+    assert "torchvision.models.googlenet(aux_logits=False)" in weights_note("googlenet", use_blurpool=False)
+
+
+def test_a_32px_resnet_differs_from_torchvisions_in_its_stem_alone() -> None:
+    ours, theirs = (
+        {name: value.shape for name, value in model.state_dict().items()}
+        for model in (build_model("resnet18_32px", 10, use_blurpool=False), torchvision.models.resnet18())
+    )
+    different = {name for name in theirs if ours[name] != theirs[name]}
+    assert ours.keys() == theirs.keys()
+    assert different == {"conv1.weight", "fc.weight", "fc.bias"}
+    assert ours["conv1.weight"] == (64, 3, 3, 3)
+
+
+def test_resnet9_has_the_parameters_of_pages() -> None:
+    # His eight convolutions and classifier, and two numbers for each channel's norm.
+    convs = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
+    expected = sum(9 * before * after + 2 * after for before, after in convs) + 512 * 10
+    model = build_model("resnet9", 10, use_blurpool=False)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected

@@ -1,0 +1,41 @@
+"""Which image sides a network takes, found before anything is trained: each is tried without arithmetic."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from engine.errors import UserError
+
+
+def refuse_sides(model: nn.Module, arch: str, sides: Mapping[str, Iterable[int]]) -> None:
+    """Try a batch of each side (pixels), given by the option it comes from; `model` is put into eval mode.
+
+    Tensors on the meta device have shapes but no contents, so this takes no memory and little time. Raises
+    UserError for the first side that the network can't take, as a vision transformer takes but one.
+    """
+    model.eval()
+    state = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    seen: set[int] = set()
+    for option, several in sides.items():
+        for side in several:
+            if side not in seen and (reason := _refusal(model, state, side)):
+                raise UserError(
+                    f"model.arch: {arch} can't take images of {side} px ({reason}): change {option}"
+                )
+            seen.add(side)
+
+
+def _refusal(model: nn.Module, state: dict[str, torch.Tensor], side: int) -> str:
+    """Why images of `side` pixels don't fit, in a line; empty where they do."""
+    images = torch.empty(2, 3, side, side, device="meta")
+    try:
+        with torch.no_grad():
+            functional_call(model, state, (images,))
+    except NotImplementedError:
+        # A network that looks at its values can't be tried without any.
+        return ""
+    except (RuntimeError, AssertionError, ValueError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
