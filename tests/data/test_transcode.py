@@ -387,3 +387,69 @@ def test_verifying_without_the_c_library_finds_the_same(in_c: None, monkeypatch:
     differ = sum(a != b for a, b in zip(in_library, verdicts(), strict=True))
     # TurboJPEG stops at the last row, so it may miss what lies between that and the end.
     assert differ <= len(headers) // 20
+
+
+def _passed(content: bytes) -> int:
+    """What the lean check makes of a JPEG: where the image ends, 0: left to libjpeg."""
+    header, native = read_jpeg_header(content), library()
+    assert native is not None
+    job = transcode._job(content, header.width, header.height)
+    return int(job.length) if native.transcode("find_end", job) == 0 else 0
+
+
+def _is_sound(content: bytes) -> bool:
+    try:
+        transcode.verify(content, read_jpeg_header(content))
+    except DamagedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("make", ["444", "422", "420", "optimised", "restarts", "often"])
+def test_the_lean_check_passes_what_encoders_make(in_c: None, make: str) -> None:
+    for height, width, quality in ((1, 1, 50), (8, 8, 99), (150, 203, 20), (399, 250, 92), (700, 900, 98)):
+        content = jpeg(height, width, **{**MAKES[make], "quality": quality})
+        assert _passed(content) == len(content)
+        noise = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        noisy = save(Image.fromarray(noise), **{**MAKES[make], "quality": quality})
+        assert _passed(noisy + b"more") == len(noisy)
+
+
+def _fuzz_scans(turns: int, seed: int) -> tuple[int, int]:
+    """Damage to entropy-coded data alone, in images large enough that it is gone through in several places at once."""
+    random = np.random.default_rng(seed)
+    good = [jpeg(160, 220, **MAKES[make]) for make in ("444", "420", "optimised", "restarts")]
+    good.append(save(picture(160, 220).convert("L"), quality=95))
+    passed = sound = 0
+    for turn in range(turns):
+        content = bytearray(good[turn % len(good)])
+        start = read_jpeg_header(bytes(content)).scan
+        for _ in range(random.integers(1, 3)):
+            at = int(random.integers(start, len(content) - 2))
+            # Bits of values change nothing else; lost, added and stuffed bytes do.
+            what = random.integers(5)
+            if what < 2:
+                content[at] ^= 1 << random.integers(8)
+            elif what == 2:
+                del content[at : at + int(random.integers(1, 3))]
+            elif what == 3:
+                content[at:at] = random.bytes(int(random.integers(1, 3)))
+            else:
+                content[at:at] = random.choice([b"\xff\x00", b"\xff\xd9", b"\xff", b"\xff\xd0"])
+        data = bytes(content)
+        is_sound, end = _is_sound(data), _passed(data)
+        assert is_sound or not end
+        passed, sound = passed + bool(end), sound + is_sound
+    return passed, sound
+
+
+def test_the_lean_check_passes_nothing_that_libjpeg_warns_of(in_c: None) -> None:
+    passed, sound = _fuzz_scans(3000, seed=3)
+    # What is sound and yet left to libjpeg is rare: leftover bytes that it does not count, coefficients beyond 63.
+    assert 30 < passed <= sound < 2900
+
+
+@pytest.mark.slow
+def test_the_lean_check_on_many_more(in_c: None) -> None:
+    passed, sound = _fuzz_scans(60000, seed=4)
+    assert 600 < passed <= sound
