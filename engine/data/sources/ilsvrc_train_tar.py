@@ -7,6 +7,7 @@ go straight there. Classes, labels, ids and order are those of the unpacked `tra
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import Source, Split, printable
@@ -30,26 +31,30 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     tar = _tar(config) if split == "train" else None
     if tar is None:
         return None
-    by_class: dict[str, list[Member]] = {}
+    ids: dict[str, list[str]] = {}
+    found: dict[str, NDArray[np.void]] = {}
     skipped: list[str] = []
     window = Window(tar)
     with Scanning(str(tar), window.file_size, "bytes") as scanning:
         for name, packed in _class_tars(tar, window):
             inner = sorted(members(window, packed.offset, packed.offset + packed.size, packed.name))
-            by_class[name] = [member for member in inner if is_image(member.name)]
+            images = [member for member in inner if is_image(member.name)]
+            # Names and numbers, class by class: a million Member objects would take hundreds of megabytes.
+            ids[name] = [f"{name}/{member.name}" for member in images]
+            found[name] = places(images)
             skipped += [f"{name}/{member.name}" for member in inner if not is_image(member.name)]
             scanning.reached(packed.offset + packed.size)
-    classes = sorted(by_class)
-    empty = [name for name in classes if not by_class[name]]
+    classes = sorted(ids)
+    empty = [name for name in classes if not ids[name]]
     if empty or not classes:
         what = f"class {printable(empty[0])} of {tar} has" if empty else f"{tar} has"
         raise UserError(f"{what} no images: get the tar again")
     return Source(
         kind="ILSVRC2012 tar",
         classes=classes,
-        labels=np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes]),
-        ids=[f"{name}/{member.name}" for name in classes for member in by_class[name]],
-        places=np.concatenate([places(by_class[name]) for name in classes]),
+        labels=np.repeat(np.arange(len(classes)), [len(ids[name]) for name in classes]),
+        ids=[one for name in classes for one in ids[name]],
+        places=np.concatenate([found[name] for name in classes]),
         reader=TarReader(tar.parent, (tar.name,)),
         notes=(
             f"train: passed over {len(skipped)} files that are not images, such as {printable(skipped[0])}",

@@ -6,6 +6,7 @@ are the label numbers. Labels are read at once; images are read by row groups, o
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -127,7 +128,7 @@ def _open(path: Location) -> Any:
     return _read(path, lambda: pyarrow.parquet.ParquetFile(_Ranges(path), page_checksum_verification=True))
 
 
-def _read(path: Location, read: Any) -> Any:
+def _read(path: Location, read: Callable[[], Any]) -> Any:
     """What `read` gives. Raises UserError naming the file for whatever pyarrow finds wrong with it."""
     import pyarrow
 

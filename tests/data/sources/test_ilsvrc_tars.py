@@ -2,12 +2,15 @@
 
 import pickle
 import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.data.beton import open_beton
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import (
@@ -54,6 +57,23 @@ def test_cifar_10_in_official_tars_has_the_labels_of_its_folders(cifar10: Path, 
     assert contents(val) == contents(of_folders) == folder_contents(cifar10 / "test")
     assert np.bincount(val.labels).tolist() == [20] * 10
     assert val.ids[0] == "ILSVRC2012_val_00000001.JPEG"
+
+
+def test_cifar_10_in_official_tars_converts_to_the_labels_of_its_folders(
+    cifar10: Path, tmp_path: Path, write_dataset: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    folder = write_official(tmp_path / "official", cifar10 / "train", cifar10 / "test")
+    done = write_dataset(f"source.path={folder}", "output.folder=out", "output.num_workers=1")
+    assert done.returncode == 0, done.stderr
+    expected = {name: kind for name, _, kind in flatten_val(cifar10 / "test")}
+    expected |= {f"{path.parent.name}/{path.name}": path.parent.name for path in cifar10.glob("train/*/*")}
+    found: dict[str, str] = {}
+    for split in ("train", "val"):
+        beton = open_beton(tmp_path / f"out/{split}.beton")
+        assert beton.manifest is not None
+        names = [beton.manifest.classes[label] for label in beton.labels]
+        found |= dict(zip(beton.manifest.ids, names, strict=True))
+    assert found == expected and len(found) == 800
 
 
 def test_the_train_tar_itself_may_be_the_path(official: Path, animals: Path) -> None:

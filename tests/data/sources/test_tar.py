@@ -3,6 +3,7 @@
 import os
 import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_names_in_two_parts_are_put_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_member_of_more_than_eight_gigabytes_is_stepped_over(tmp_path: Path, format: int) -> None:
+def test_a_member_of_more_than_eight_gigabytes_is_stepped_over(tmp_path: Path, format: Literal[1, 2]) -> None:
     size = 9 * 2**30
     member = tarfile.TarInfo("large.tar")
     member.size = size
