@@ -13,12 +13,19 @@ from engine.registry import nearest
 
 # verb: (module:function, what it does). The function takes the remaining arguments and returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
-    "audit": ("engine.audit.command:main", "whether the labels of a training and a validation file can be believed"),
+    "audit": (
+        "engine.audit.command:main",
+        "whether the labels of a training and a validation file can be believed",
+    ),
     "build": ("engine.data.decoders.native.build:main", "compile the C decoders for this machine"),
     "doctor": ("engine.doctor:main", "check this machine and installation, and say what to do"),
-    "inspect": ("engine.inspect:main", "what a .beton file holds, after checking that it is whole"),
+    "extract": ("engine.extract:main", "one image of a .beton as a file"),
+    "inspect": ("engine.inspect:main", "what a .beton holds, with a picture of some of its images"),
+    "merge": ("engine.merge:main", "one .beton of several, such as a conversion's shards"),
     "report": ("engine.report.html:main", "draw a run's report.html anew from its log"),
     "speedrun": ("engine.speedrun:main", "the whole job on Fashion-MNIST: convert, train, report"),
+    "subset": ("engine.subset:main", "some classes, or a share, of a .beton's images as one of their own"),
+    "verify": ("engine.verify:main", "whether .betons are whole and their images what was written"),
 }
 
 

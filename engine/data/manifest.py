@@ -36,7 +36,7 @@ class Manifest:
     created_by: str = ""
     """The program that wrote the file."""
     order: str = "source"
-    """"shuffled" or "source": how the samples lie in the file."""
+    """How the samples lie in the file: "shuffled", "source", or "merged": as in the files that it was made of."""
     source_numbers: tuple[int, ...] = ()
     """Sample -> its number in the source's own order, of all images found there."""
     rules: dict[str, str] = field(default_factory=dict)
@@ -86,26 +86,29 @@ class Manifest:
             raise ValueError(str(error)) from None
 
 
-def check_same_classes(train: Sequence[str], val: Sequence[str], where: str) -> None:
+def check_same_classes(
+    train: Sequence[str], val: Sequence[str], where: str, names: tuple[str, str] = ("train", "val")
+) -> None:
     """Raise UserError naming the first differences when the two lists (label -> name) differ.
 
-    `where` says in the message whose lists these are.
+    `where` says in the message whose lists these are, `names` what to call the two.
     """
     if list(train) == list(val):
         return
-    only_train = [name for name in train if name not in set(val)]
-    only_val = [name for name in val if name not in set(train)]
+    in_train, in_val = set(train), set(val)
+    only_train = [name for name in train if name not in in_val]
+    only_val = [name for name in val if name not in in_train]
     if only_train or only_val:
         parts = [
-            f"only in {split}: {_first(names)}"
-            for split, names in (("train", only_train), ("val", only_val))
-            if names
+            f"only in {split}: {_first(found)}"
+            for split, found in zip(names, (only_train, only_val), strict=True)
+            if found
         ]
         detail = "; ".join(parts)
     else:
         label = next(i for i, (a, b) in enumerate(zip(train, val, strict=True)) if a != b)
-        detail = f"the order differs: label {label} is {train[label]!r} in train and {val[label]!r} in val"
-    raise UserError(f"train and val have different classes in {where}: {detail}")
+        detail = f"the order differs: label {label} is {train[label]!r} in {names[0]} and {val[label]!r} in {names[1]}"
+    raise UserError(f"{names[0]} and {names[1]} have different classes in {where}: {detail}")
 
 
 def _first(names: list[str], count: int = 3) -> str:
