@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine.config.options import option
+from engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,4 +15,24 @@ class ModelConfig:
         "network: a torchvision classification model; one of timm's as timm:NAME; or one of ours for images of 24 to "
         "64 px (small_resnet, resnet9, resnet18_32px, resnet34_32px, resnet50_32px)",
     )
+    stochastic_depth: float = option(
+        -1.0,
+        "probability that the last residual block is skipped for an image in training; block l of L with l/L of it "
+        "(linear rule); -1: as the network is defined (ResNets: none; ConvNeXt, EfficientNet, ...: their own)",
+        low=-1,
+        high=0.99,
+    )
+    dropout: float = option(
+        -1.0, "share that the network's dropout layers drop; -1: as the network is defined", low=-1, high=0.99
+    )
+    zero_init_residual: bool = option(
+        False, "start the last norm of each residual branch at zero, so that blocks begin as identities (ResNets)"
+    )
     weights: str = option("", "file of weights to start from (a run's weights.pt); empty: start from scratch")
+
+
+def check_model(model: ModelConfig) -> None:
+    """Raises UserError for a probability that is neither one nor -1."""
+    for name in ("stochastic_depth", "dropout"):
+        if -1 < getattr(model, name) < 0:
+            raise UserError(f"model.{name} is {getattr(model, name)}: 0 to 0.99, or -1 for the network's own")

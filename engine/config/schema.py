@@ -8,6 +8,7 @@ global batch, resolution ramps are shares of the run, and an option that is not 
 from dataclasses import dataclass, field
 
 from engine.config.model_schema import ModelConfig as ModelConfig
+from engine.config.model_schema import check_model
 from engine.config.options import check_config, option
 from engine.config.schedule_schema import LrConfig as LrConfig
 from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
@@ -142,6 +143,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_config(self)
         _check_paths(self)
+        check_model(self.model)
         check_resolution(self.resolution, self.training.epochs)
         if not self.training.eval_only:
             check_lr(self.lr, self.training.epochs)

@@ -10,6 +10,7 @@ from torch import nn
 from engine.errors import UserError
 from engine.models import from_timm
 from engine.models.blurpool import apply_blurpool
+from engine.models.residual import apply_stochastic_depth, zero_init_residual
 from engine.models.small import ResNet9, SmallResNet, resnet_32px
 from engine.registry import Registry, nearest
 
@@ -29,20 +30,53 @@ def torchvision_names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
-def build_model(arch: str, num_classes: int, *, use_blurpool: bool) -> nn.Module:
+def build_model(
+    arch: str,
+    num_classes: int,
+    *,
+    use_blurpool: bool,
+    stochastic_depth: float = -1.0,
+    dropout: float = -1.0,
+    zero_init: bool = False,
+) -> nn.Module:
     """A freshly initialised network with `num_classes` outputs, on the CPU.
 
-    Raises UserError when there is no such network, or BlurPool is asked for and has nowhere to go.
+    `stochastic_depth` is the last residual block's probability to be dropped and `dropout` that of all dropout
+    layers, negative where the network's own are to stay; `zero_init` starts residual branches at zero. None of them
+    changes the weights' names. Raises UserError when there is no such network, or it has no place for what is asked.
     """
-    model = _construct(arch, num_classes)
+    model = _construct(arch, num_classes, dropout, stochastic_depth)
     if use_blurpool and apply_blurpool(model) == 0:
         raise UserError(f"training.use_blurpool: {arch} has no strided convolution to blur; drop the option")
+    if zero_init and zero_init_residual(model) == 0:
+        raise UserError(
+            f"model.zero_init_residual: {arch} has no residual blocks of ResNet's; drop the option"
+        )
     return model
 
 
-def _construct(arch: str, num_classes: int) -> nn.Module:
+def _construct(arch: str, num_classes: int, dropout: float, stochastic_depth: float) -> nn.Module:
+    """The network as it is defined, but for what is dropped in training."""
     if arch.startswith(from_timm.PREFIX):
-        return from_timm.build(arch, num_classes)
+        return from_timm.build(arch, num_classes, dropout=dropout, stochastic_depth=stochastic_depth)
+    model = _by_name(arch, num_classes)
+    if dropout >= 0 and set_dropout(model, dropout) == 0:
+        raise UserError(f"model.dropout: {arch} has no dropout layer; drop the option")
+    if stochastic_depth >= 0 and apply_stochastic_depth(model, stochastic_depth) == 0:
+        raise UserError(f"model.stochastic_depth: {arch} has no residual blocks to skip; drop the option")
+    return model
+
+
+def set_dropout(model: nn.Module, share: float) -> int:
+    """Let every dropout layer of `model` drop `share`; returns how many there are."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for layer in layers:
+        layer.p = share
+    return len(layers)
+
+
+def _by_name(arch: str, num_classes: int) -> nn.Module:
+    """Ours, or torchvision's."""
     if arch in MODELS.names():
         return MODELS[arch](num_classes)
     if arch not in torchvision_names():

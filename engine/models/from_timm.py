@@ -11,10 +11,11 @@ from engine.registry import nearest
 PREFIX = "timm:"
 
 
-def build(arch: str, num_classes: int) -> nn.Module:
+def build(arch: str, num_classes: int, *, dropout: float, stochastic_depth: float) -> nn.Module:
     """The freshly initialised network that `timm:NAME` names; NAME may be any that timm.create_model knows.
 
-    Raises UserError when timm is not installed or has no such network.
+    Negative probabilities leave what timm takes. Raises UserError when timm is not installed, has no such network,
+    or the network takes no such probability.
     """
     name = arch.removeprefix(PREFIX)
     try:
@@ -28,7 +29,16 @@ def build(arch: str, num_classes: int) -> nn.Module:
     plain = name.split(".")[0]
     if not timm.is_model(plain):
         raise UserError(f"model.arch: timm {timm.__version__} has no network {name!r}{_hint(timm, plain)}")
-    model: nn.Module = timm.create_model(plain, pretrained=False, num_classes=num_classes)
+    asked = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
+    given = {key: value for key, value in asked.items() if value >= 0}
+    try:
+        model: nn.Module = timm.create_model(plain, pretrained=False, num_classes=num_classes, **given)
+    except TypeError as error:
+        key = next((key for key in given if f"'{key}'" in str(error)), None)
+        if key is None:
+            raise
+        name = "model.dropout" if key == "drop_rate" else "model.stochastic_depth"
+        raise UserError(f"{name}: {arch} has no {key} argument; drop the option") from None
     return model
 
 

@@ -136,12 +136,19 @@ class Run:
         )
 
     def _build_model(self) -> nn.Module:
-        training = self.config.training
+        training, wanted = self.config.training, self.config.model
         torch.manual_seed(training.seed)
-        model = build_model(self.config.model.arch, self.classes.count, use_blurpool=training.use_blurpool)
-        refuse_sides(model, self.config.model.arch, self._sides())
-        if self.config.model.weights:
-            checkpoint.load_weights(model, Path(self.config.model.weights))
+        model = build_model(
+            wanted.arch,
+            self.classes.count,
+            use_blurpool=training.use_blurpool,
+            stochastic_depth=wanted.stochastic_depth,
+            dropout=wanted.dropout,
+            zero_init=wanted.zero_init_residual,
+        )
+        refuse_sides(model, wanted.arch, self._sides())
+        if wanted.weights:
+            checkpoint.load_weights(model, Path(wanted.weights))
         layout = torch.channels_last if training.channels_last else torch.contiguous_format
         return model.to(self.ranks.device).to(memory_format=layout)
 

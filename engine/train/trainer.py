@@ -23,6 +23,7 @@ from engine.errors import UserError
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
+from engine.train.randomness import seed_step
 from engine.train.precision import Precision
 from engine.train.resolution import resolution_at
 from engine.train.schedules import lr_at
@@ -61,6 +62,7 @@ class Trainer:
         with closing(self._batches(epoch)) as batches:
             for step in range(steps):
                 lr = self._lr(epoch, step / steps)
+                seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
                 lr_peak = max(lr_peak, lr)
                 loss_sum += self.step.take(batches, plan.accumulation, lr)
                 bar.update(plan.global_batch)
