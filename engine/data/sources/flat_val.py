@@ -51,8 +51,11 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
         images = _folder_images(base / config.val_folder)
     if images is None:
         return None
-    beside = [images.where] if images.where.kind() == "folder" else []
-    listed = find_label_list(config, images.where, [*beside, base, base.parent])
+    beside = [images.where, base] if images.where.kind() == "folder" else [base]
+    # Above a bucket or a disk's root there is nothing to look into.
+    if base.parent.name:
+        beside.append(base.parent)
+    listed = find_label_list(config, images.where, beside)
     classes = ilsvrc_train_tar.class_names(config)
     if classes is None:
         classes = image_folder.class_names(config)

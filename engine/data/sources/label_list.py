@@ -82,9 +82,8 @@ def find_label_list(config: SourceConfig, images: Location, beside: Sequence[Loc
     if config.val_labels:
         return _read_list(locate(config, config.val_labels))
     for folder in beside:
-        there = {entry.name for entry in folder.entries()}
         for name in KNOWN_NAMES:
-            if name in there:
+            if (folder / name).kind() != "missing":
                 return _read_list(folder / name)
     raise UserError(
         f"{images} has no class folders, and no list of its images' classes ({', '.join(KNOWN_NAMES)}) lies in "
