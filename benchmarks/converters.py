@@ -62,6 +62,8 @@ def ffcv(conversion: Conversion) -> int:
     from ffcv.writer import DatasetWriter
     from torchvision.datasets import ImageFolder
 
+    # Its processes are forked, as where a script of its user starts them; here the way of this one's start would do.
+    multiprocessing.set_start_method("fork", force=True)
     path = conversion.output / "train.beton"
     with _clock():
         images = ImageFolder(str(conversion.source / "train"))

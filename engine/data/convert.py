@@ -132,7 +132,7 @@ def _chunk_and_estimate(
     expected = estimate([writer.plan for writer in writers], encoders, settings)
     there = sum(os.fstat(writer.partial.file.fileno()).st_blocks * 512 for writer in writers)
     print(expected.check(folder, images, left, there, encoders.num_workers), flush=True)
-    return chunk_size(expected.bytes)
+    return chunk_size(expected.bytes, expected.seconds)
 
 
 def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int) -> Stages:

@@ -10,8 +10,10 @@ from engine.data.record import RecordSettings
 # Where nothing is known of the images.
 USUAL_CHUNK = 16
 
-# A chunk's records together: few enough for memory, many enough for sending it to cost nothing.
+# A chunk's records together and the time they take: little enough for memory and for a quick end, much enough for
+# sending the chunk to cost nothing.
 _CHUNK_BYTES = 4 * 2**20
+_CHUNK_SECONDS = 0.25
 _LARGEST_CHUNK = 256
 
 
@@ -29,9 +31,10 @@ def record_settings(config: WriteConfig) -> RecordSettings:
     )
 
 
-def chunk_size(bytes_each: float) -> int:
-    """How many images of this size make a chunk; it changes nothing in the file."""
-    return max(1, min(_LARGEST_CHUNK, int(_CHUNK_BYTES / bytes_each)))
+def chunk_size(bytes_each: float, seconds_each: float) -> int:
+    """How many images of this size, that take so long to encode, make a chunk; it changes nothing in the file."""
+    most = min(_CHUNK_BYTES / bytes_each, _CHUNK_SECONDS / max(seconds_each, 1e-9))
+    return max(1, min(_LARGEST_CHUNK, int(most)))
 
 
 def make_tasks(plan: Plan, first: int, chunk: int, settings: RecordSettings) -> Iterator[Task]:

@@ -188,7 +188,7 @@ def test_a_disk_that_is_too_small_is_told_before(
     assert _left(folder) == []
     result = write_dataset(f"source.path={pets}", "output.folder=out", *options)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "1,047 images need about 3" in result.stdout and "in about 0 s with 1 worker" in result.stdout
+    assert "1,047 images need about 3" in result.stdout and " s with 1 worker" in result.stdout
 
 
 # --- sudden ends

@@ -1,0 +1,57 @@
+"""The convert stage: both sides convert the same images for real, and a record says what came of it."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench_convert
+from benchmarks.bench_convert import main
+from engine.errors import UserError
+from tests.benchmarks import records
+
+SMALL = ("--seconds=0.01", "--workers=1")
+
+
+@pytest.mark.slow
+def test_both_sides_convert_and_are_recorded(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work").mkdir()
+    arguments = [*SMALL, f"--data={folder}", f"--folder={tmp_path}/work", f"--json={tmp_path}/c.json"]
+    assert main([*arguments, "--case=all kept", "--case=raw"]) == 0
+    found = records.read(tmp_path / "c.json")
+    for record in found:
+        records.check(record)
+        assert (record["stage"], record["metric"]) == ("convert", "images_per_second")
+        # Ours has the validation images, too.
+        assert record["ours_images"] > record["peer_images"] >= 10
+        assert record["ours_cpu_ms_per_image"] > 0 and record["peer_cpu_ms_per_image"] > 0
+    assert [(r["case"], r["ours"], r["peer"]) for r in found] == [
+        ("all kept", "jpeg", "ffcv-jpeg"),
+        ("raw", "raw", "ffcv-raw"),
+    ]
+    assert "| jpeg | ffcv-jpeg | all kept" in capsys.readouterr().out
+    assert "synced to the disk" in (tmp_path / "c.md").read_text(encoding="utf-8")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--case=al kept", "no case 'al kept'.*all kept"),
+        ("--workers=5000", "--workers"),
+        ("--data=nowhere", "nowhere does not exist"),
+        ("--folder=nowhere", "nowhere is not a folder"),
+        ("--against=other", "ffcv"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(argument: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        main([argument])
+
+
+def test_the_cases_have_the_same_settings_on_both_sides() -> None:
+    for case in bench_convert.CASES.values():
+        assert case.ours["max_resolution"] == case.theirs.get("max_resolution", 0) == case.resolution
+        assert case.ours.get("jpeg_quality") == case.theirs.get("jpeg_quality")
+        assert case.peer == ("ffcv-jpeg" if case.theirs["write_mode"] == "jpg" else "ffcv-raw")
