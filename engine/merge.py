@@ -13,7 +13,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m engine merge",
         description=f"{__doc__} Each record's checksum is compared on the way. Of all shards of a conversion it makes "
-        "the file that the conversion would have made in one go.",
+        "the file that the conversion would have made in one go, except that shards don't look for images that are "
+        "there twice (python -m engine audit does).",
     )
     parser.add_argument(
         "output", type=Path, metavar="OUTPUT", help="the file to write; must not be there yet"

@@ -54,8 +54,8 @@ def _fitted(picture: Image.Image) -> Image.Image:
     scale = _SIDE / max(picture.size)
     if scale >= 2:
         scale = math.floor(scale)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture.resize(size, Image.Resampling.BOX if scale >= 1 else Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX if scale >= 1 else Image.Resampling.LANCZOS)
 
 
 def _caption(draw: ImageDraw.ImageDraw, beton: Beton, sample: int, left: int, top: int) -> None:

@@ -6,6 +6,7 @@ The choice is a function of the seed and the images' numbers in the file. It is 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def _manifest(
     classes = manifest.classes
     if choice.classes and not choice.keep_labels:
         classes = tuple(classes[label] for label in labels)
-    said = {
+    said: dict[str, Any] = {
         "of": beton.num_samples,
         "of_classes": beton.num_classes,
         "classes": len(labels),
