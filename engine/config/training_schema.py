@@ -31,6 +31,27 @@ class TrainingConfig:
         "a weight away (sgd: by way of momentum), but sgdw lr / lr.lr x weight_decay",
         low=0,
     )
+    clip_norm: float = option(
+        0.0, "gradients that are longer than this, all taken together, are shortened to it; 0: never", low=0
+    )
+    sam_rho: float = option(
+        0.0, "sharpness-aware minimisation: how far it climbs before it takes the gradient; 0: off", low=0
+    )
+    sam_interval: int = option(1, "every so many steps is one of SAM's, which cost twice as much", low=1)
+    ema_half_life: float = option(
+        0.0,
+        "steps in which a moving average of the weights forgets half; it is validated beside them, saved as "
+        "weights_ema.pt, and the verdict is about it; 0: none",
+        low=0,
+    )
+    ema_every: int = option(1, "every so many steps the average takes the weights in", low=1)
+    nonfinite: str = option(
+        "stop",
+        "a loss that is not finite ends the run (stop), or a step whose gradients are not finite is left out and "
+        "counted (skip: some small copies in each step; with lamb a wait for the device as well)",
+        choices=("stop", "skip"),
+    )
+    loss_limit: float = option(1e6, "a training loss above this ends the run as well", above=0)
     epochs: int = option(30, "passes over the training data", low=1)
     label_smoothing: float = option(
         0.1, "share of the target spread evenly over all classes", low=0, high=0.99
@@ -56,5 +77,8 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError("training.nesterov needs training.momentum above 0")
     if training.nesterov and training.optimizer not in ("sgd", "sgdw"):
         raise UserError(f"training.nesterov means nothing to {training.optimizer}: drop it")
+    for needs, key in (("sam_rho", "sam_interval"), ("ema_half_life", "ema_every")):
+        if getattr(training, key) > 1 and not getattr(training, needs):
+            raise UserError(f"training.{key} means nothing without training.{needs}: set that too")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

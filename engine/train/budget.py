@@ -17,9 +17,12 @@ class Verdict:
         return 1 if self.met is False else 0
 
 
-def judge(budget: BudgetConfig, top1: float, elapsed_seconds: float) -> Verdict:
-    """Compare the measured top-1 (a share) and training time with what the recipe promised."""
-    measured = f"{top1:.2%} top-1"
+def judge(budget: BudgetConfig, top1: float, elapsed_seconds: float, of: str = "") -> Verdict:
+    """Compare the measured top-1 (a share) and training time with what the recipe promised.
+
+    `of` says what was measured where that is not plain.
+    """
+    measured = f"{top1:.2%} top-1{of and ' '}{of}"
     if elapsed_seconds:
         measured += f" in {describe_seconds(elapsed_seconds)}"
     if not budget.target_top1:

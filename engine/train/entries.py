@@ -27,6 +27,11 @@ def accuracy_entry(accuracy: Accuracy | None) -> dict[str, float | None]:
     }
 
 
+def average_entry(accuracy: Accuracy | None) -> dict[str, float | None]:
+    """The same of the moving average of the weights, under keys that begin with ema_."""
+    return {f"ema_{key}": value for key, value in accuracy_entry(accuracy).items()}
+
+
 def facts_entry(
     config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, classes: ClassList
 ) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Going on with an interrupted run from its last finished epoch.
 
-Order, crops and schedules are functions of (seed, epoch), so weights, optimizer, scaler and the number of
-finished epochs are all the state there is; on a CPU the run goes on to the bit as if never interrupted.
+Order, crops and schedules are functions of (seed, epoch), so weights, their average, optimizer, scaler and the
+number of finished epochs are all the state there is; on a CPU the run goes on to the bit as if never interrupted.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from engine.models.sides import refuse_sides
 from engine.train import checkpoint, resume
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
-from engine.train.entries import accuracy_entry, facts_entry, result_entry
+from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
 from engine.train.evaluate import Accuracy
 from engine.train.host import keep_freed_memory
 from engine.train.precision import choose_precision
@@ -70,30 +70,46 @@ class Run:
         num_val = self.validator.loader.beton.num_samples
         if self.trainer is None:
             record.start({**facts, "num_val": num_val})
-            accuracy, weights = self.validator.accuracy(self.model), None
+            accuracy, average, weights = self.validator.accuracy(self.model), None, None
         else:
             num_train = self.trainer.loader.beton.num_samples
             plan = self.trainer.plan(self.first_epoch).entry()
             resumed = {"resumed_at_epoch": self.first_epoch or None}
             record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
-            accuracy, weights = self._fit(self.trainer, record), WEIGHTS
+            (accuracy, average), weights = self._fit(self.trainer, record), WEIGHTS
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
-        if weights and self.ranks.main:
-            # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
-            state = {name: value.cpu().contiguous() for name, value in self.model.state_dict().items()}
-            checkpoint.save(record.folder / weights, state)
+        if weights:
+            self._save_weights(record.folder / weights, self.model)
         # Without training there is no time to judge.
         budget = self.config.budget if self.trainer else replace(self.config.budget, minutes=0.0)
-        verdict = judge(budget, accuracy.top1, self.elapsed)
+        judged, of = (average, "of the averaged weights") if average else (accuracy, "")
+        verdict = judge(budget, judged.top1, self.elapsed, of)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
-        record.finish(result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note))
+        result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note)
+        record.finish({**result, **self._average_result(average, record.folder)})
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
 
-    def _fit(self, trainer: Trainer, record: Record) -> Accuracy:
-        """Every epoch that is left; returns the last validation's accuracy."""
+    def _average_result(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
+        """The result line's part on the averaged weights, which are saved; nothing where there are none."""
+        average = self.trainer and self.trainer.step.ema
+        if not average or not accuracy:
+            return {}
+        plain = self.validator.plain_accuracy(average.model)
+        self._save_weights(folder / WEIGHTS_EMA, average.model)
+        plain_entry = {"ema_plain_top1": plain.top1_no_tta, "ema_plain_top5": plain.top5_no_tta}
+        return {**average_entry(accuracy), **plain_entry, "weights_ema": WEIGHTS_EMA}
+
+    def _save_weights(self, path: Path, model: nn.Module) -> None:
+        if self.ranks.main:
+            # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
+            state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+            checkpoint.save(path, state)
+
+    def _fit(self, trainer: Trainer, record: Record) -> tuple[Accuracy, Accuracy | None]:
+        """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
         epochs, started = self.config.training.epochs, time.perf_counter() - self.elapsed
         if self.first_epoch >= epochs:
             raise UserError(
@@ -102,9 +118,13 @@ class Run:
         with self._progress_bar(trainer) as bar:
             for epoch in range(self.first_epoch, epochs):
                 entry = trainer.train_epoch(epoch, bar)
-                accuracy, begin = None, time.perf_counter()
+                accuracy, average, begin = None, None, time.perf_counter()
                 if epoch + 1 == epochs or self.config.logging.log_level > 0:
                     accuracy = self.validator.accuracy(self.model)
+                    if trainer.step.ema:
+                        average = self.validator.accuracy(trainer.step.ema.model)
+                if trainer.step.ema:
+                    entry.update(average_entry(average))
                 entry["val_seconds"] = time.perf_counter() - begin
                 entry["val_resolution"] = self.config.validation.resolution
                 self.elapsed = time.perf_counter() - started
@@ -113,7 +133,7 @@ class Run:
                 if self.ranks.main:
                     resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
         assert accuracy is not None
-        return accuracy
+        return accuracy, average
 
     def _tell_skips(self) -> None:
         """A line for each sample that this rank has left out, once."""

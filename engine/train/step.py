@@ -1,7 +1,8 @@
 """One optimizer step over a global batch: what the hot loop does, and all of the state that it changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,18 +12,24 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.config.schema import TrainConfig
 from engine.data.loader import Batch
 from engine.train.distributed import Ranks
+from engine.train.ema import Ema
+from engine.train.nonfinite import SkippingUpdate
 from engine.train.optimizer import build_optimizer
 from engine.train.precision import Precision
+from engine.train.sam import Sam
 
 
 class Step:
-    """Trains `model` in place, a global batch at a time. Nothing in it waits for the device."""
+    """Trains `model` in place, a global batch at a time. Nothing in it waits for the device.
+
+    `ema` holds the average of the weights where the recipe asks for one.
+    """
 
     def __init__(self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module) -> None:
-        self.ranks, self.precision = ranks, precision
+        self.ranks, self.precision, training = ranks, precision, config.training
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
         self.model = model
         if ranks.world > 1:
             # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
@@ -32,32 +39,87 @@ class Step:
                 gradient_as_bucket_view=True,
                 broadcast_buffers=False,
             )
+        self.ema: Ema | None = None
+        if training.ema_half_life:
+            self.ema = Ema(model, half_life=training.ema_half_life, every=training.ema_every)
+        self._sam = None
+        if training.sam_rho:
+            self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
+        self._skipping = None
+        if training.nonfinite == "skip":
+            self._skipping = SkippingUpdate(self.optimizer, self.scaler, model)
+        self._clip_norm = training.clip_norm
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._taken = torch.zeros((), dtype=torch.bool, device=ranks.device)
 
-    def take(self, batches: Iterator[Batch], accumulation: int, lr: float) -> torch.Tensor:
-        """One step over the next `accumulation` batches; returns the sum of their losses, on the device."""
+    def take(
+        self, batches: Iterator[Batch], accumulation: int, *, lr: float, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Step `number` of the run (from 0), over the next `accumulation` batches.
+
+        Returns the sum of their losses and whether the step was left out (training.nonfinite), both on the device.
+        """
+        if self._skipping:
+            self._skipping.remember()
+        parts: Iterable[Batch] = islice(batches, accumulation)
+        if self._sam and self._sam.climbs(number):
+            # They are gone through twice.
+            parts = list(parts)
+            loss = self._backward(parts, accumulation)
+            with self._sam.climbed():
+                self._backward(parts, accumulation)
+        else:
+            loss = self._backward(parts, accumulation)
+        left_out = self._update(lr)
+        if self.ema:
+            self.ema.update(number)
+        return loss, left_out
+
+    def _backward(self, parts: Iterable[Batch], accumulation: int) -> torch.Tensor:
+        """The gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
         total = torch.zeros((), device=self.ranks.device)
-        for part in range(accumulation):
-            batch = next(batches)
-            with self._keep_gradients_here(part + 1 < accumulation):
+        for index, batch in enumerate(parts, start=1):
+            with self._keep_gradients_here(index < accumulation):
                 with self.precision.autocast():
                     loss = self.criterion(self.model(batch.images), batch.labels)
                 self.scaler.scale(loss / accumulation).backward()
             total += loss.detach()
+        return total
+
+    def _update(self, lr: float) -> torch.Tensor:
+        """Change the weights along the gradients, which are gone then; returns whether that was left out."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.scaler.step(self.optimizer)
+        left_out = self._taken
+        if self._skipping:
+            left_out = self._skipping.step(self._clip())
+        else:
+            if self._clip_norm:
+                self._clip()
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return total
+        return left_out
+
+    def _clip(self) -> torch.Tensor:
+        """Shorten the gradients to clip_norm, if there is one and they are longer; returns their length before."""
+        self.scaler.unscale_(self.optimizer)
+        length = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
+        if self._clip_norm:
+            nn.utils.clip_grads_with_norm_(self._weights, self._clip_norm, length)
+        return length
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs beside the model's own weights."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return {**state, "ema": self.ema.model.state_dict()} if self.ema else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave; other keys are ignored."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
 
     def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
         """Ranks exchange gradients only with the last of the accumulated batches."""

@@ -1,11 +1,10 @@
 """The training epoch: batches in their order, a step for each, and what the log says of it.
 
-The hot loop never waits for the device: losses stay there until the epoch's end. Everything that decides
-what a step does (order, crops, learning rate, resolution) is a pure function of the recipe, seed and epoch,
-which is why going on after an interruption repeats the undisturbed run.
+The hot loop waits for the device only now and then: losses stay there until nonfinite.py looks at them. Everything
+that decides what a step does (order, crops, learning rate, resolution) is a pure function of the recipe, seed and
+epoch, which is why going on after an interruption repeats the undisturbed run.
 """
 
-import math
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -19,12 +18,12 @@ from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
 from engine.data.loader import Batch, Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
-from engine.errors import UserError
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
-from engine.train.randomness import seed_step
+from engine.train.nonfinite import EpochLosses
 from engine.train.precision import Precision
+from engine.train.randomness import seed_step
 from engine.train.resolution import resolution_at
 from engine.train.schedules import lr_at
 from engine.train.step import Step
@@ -50,30 +49,27 @@ class Trainer:
     def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
         """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
 
-        Raises UserError for a corrupt sample and for a loss that is not finite.
+        Raises UserError for a corrupt sample and for a loss that is not finite or too high.
         """
         epochs = self.config.training.epochs
         resolution, plan, steps = self._resolution(epoch), self.plan(epoch), self.steps(epoch)
         bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
         waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
-        loss_sum = torch.zeros((), device=self.ranks.device)
-        lr_peak = 0.0
+        losses = EpochLosses(
+            self.config, self.ranks, epoch=epoch, steps=steps, accumulation=plan.accumulation
+        )
+        first, lr_peak = sum(self.steps(before) for before in range(epoch)), 0.0
         self.model.train()
         with closing(self._batches(epoch)) as batches:
             for step in range(steps):
-                lr = self._lr(epoch, step / steps)
                 seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
+                lr = self._lr(epoch, step / steps)
                 lr_peak = max(lr_peak, lr)
-                loss_sum += self.step.take(batches, plan.accumulation, lr)
+                losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=first + step))
                 bar.update(plan.global_batch)
-        batches_done = steps * plan.accumulation * self.ranks.world
-        skipped = torch.tensor(float(self.loader.skips - skips), device=self.ranks.device)
-        sums = self.ranks.sum(torch.stack([loss_sum, skipped])).tolist()
-        train_loss, left_out = sums[0] / batches_done, int(sums[1])
+        train_loss = losses.mean()
+        left_out = int(self.ranks.sum(torch.tensor(self.loader.skips - skips, device=self.ranks.device)))
         seconds, waited = time.perf_counter() - started, self.loader.wait_seconds - waited
-        if not math.isfinite(train_loss):
-            advice = f"lower lr.lr (it is {self.config.lr.lr:g})"
-            raise UserError(f"epoch {epoch + 1}: the training loss became {train_loss}: {advice}")
         images = steps * plan.global_batch - left_out
         return {
             "epoch": epoch + 1,
@@ -85,6 +81,7 @@ class Trainer:
             **plan.entry(),
             "images": images,
             "skipped": left_out,
+            "skipped_steps": losses.skipped,
             "images_per_second": images / seconds,
             "data_wait_seconds": waited,
             "compute_seconds": seconds - waited,

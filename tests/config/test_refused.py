@@ -246,6 +246,8 @@ def test_an_anchor_that_holds_itself_ends(recipe: Recipe) -> None:
         ("--augmentation.min_scale=0.5 --augmentation.max_scale=0.4", "min_scale is above"),
         ("--training.nesterov=true --training.momentum=0", "nesterov needs training.momentum"),
         ("--training.nesterov=true --training.optimizer=lamb", "nesterov means nothing to lamb"),
+        ("--training.sam_interval=5", "training.sam_interval means nothing without training.sam_rho"),
+        ("--training.ema_every=20", "training.ema_every means nothing without training.ema_half_life"),
         ("--training.device=cpu --training.precision=fp16", "fp16 needs a GPU"),
         ("--budget.minutes=3", "say what is to be reached"),
     ],

@@ -21,9 +21,26 @@ def _losses(folder: Path) -> list[float]:
     return [entry["train_loss"] for entry in log_of(folder, "epoch")]
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(options: Options) -> None:
-    _, whole = train_here(options(training__epochs=5, logging__name="whole"))
-    argv = options(training__epochs=5, logging__name="killed")
+PLAIN: dict[str, object] = {}
+# All that has state of its own or depends on how many steps were taken before.
+RICH = {
+    "training__optimizer": "lamb",
+    "training__sam_rho": 0.05,
+    "training__sam_interval": 4,
+    "training__ema_half_life": 5,
+    "training__ema_every": 4,
+    "training__clip_norm": 1,
+    "training__nonfinite": "skip",
+    "resolution__schedule": "stages",
+    "resolution__stages": "16x1, 24x4",
+    "resolution__batch_sizes": "16:12",
+}
+
+
+@pytest.mark.parametrize("techniques", [PLAIN, RICH], ids=["plain", "rich"])
+def test_a_killed_run_goes_on_to_the_same_weights(options: Options, techniques: dict[str, object]) -> None:
+    _, whole = train_here(options(training__epochs=5, logging__name="whole", **techniques))
+    argv = options(training__epochs=5, logging__name="killed", **techniques)
     process = subprocess.Popen(command(argv), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     killed = whole.parent / "killed"
     _wait_for(killed / "checkpoints" / "last.pt", process)
@@ -31,12 +48,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(options: Options) -> None:
     process.wait()
     done = len(_losses(killed))
     assert not (killed / "weights.pt").exists()
-    code, resumed = train_here(options(training__epochs=5, training__resume=killed))
+    code, resumed = train_here(options(training__epochs=5, training__resume=killed, **techniques))
     assert (code, resumed) == (0, killed)
     assert log_of(killed, "start")[-1]["resumed_at_epoch"] in (done, done - 1)
     assert _losses(killed)[-1] == _losses(whole)[-1]
-    first, second = (torch.load(run / "weights.pt", weights_only=True) for run in (whole, killed))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    for file in [path.name for path in whole.glob("weights*.pt")]:
+        first, second = (torch.load(run / file, weights_only=True) for run in (whole, killed))
+        assert all(torch.equal(first[name], second[name]) for name in first), file
+    assert (whole / "weights_ema.pt").exists() is bool(techniques)
 
 
 def _wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:

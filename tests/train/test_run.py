@@ -98,9 +98,24 @@ def test_the_resolved_config_repeats_the_run(options: Options) -> None:
     assert first == second
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_epoch(options: Options) -> None:
-    with pytest.raises(UserError, match=r"epoch 1: the training loss became (nan|inf)"):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options: Options) -> None:
+    with pytest.raises(UserError, match=r"epoch 1, step [23] of 6: the training loss became (nan|inf|\d)"):
         train_here(options(lr__lr=1e30))
+
+
+def test_the_averaged_weights_are_validated_saved_and_judged_beside_the_others(options: Options) -> None:
+    changes = {"training__ema_half_life": 4, "training__ema_every": 2, "training__sam_rho": 0.05}
+    argv = options(training__epochs=2, training__sam_interval=3, budget__target_top1=0.01, **changes)
+    _, folder = train_here(argv)
+    last, (result,) = log_of(folder, "epoch")[-1], log_of(folder, "result")
+    assert last["ema_val_loss"] == result["ema_val_loss"] != result["val_loss"]
+    assert (last["skipped_steps"], result["weights_ema"]) == (0, "weights_ema.pt")
+    assert f"{result['ema_top1']:.2%} top-1 of the averaged weights" in result["verdict"]
+    weights = folder / "weights_ema.pt"
+    _, again = train_here(options(training__eval_only=True, model__weights=weights))
+    (checked,) = log_of(again, "result")
+    assert (checked["top1"], checked["plain_top1"]) == (result["ema_top1"], result["ema_plain_top1"])
+    assert checked["val_loss"] == pytest.approx(result["ema_val_loss"], rel=1e-5)
 
 
 def test_bf16_trains_too(options: Options) -> None:

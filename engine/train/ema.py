@@ -1,0 +1,37 @@
+"""An exponential moving average of a model's weights, kept beside them as a model of its own."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Ema:
+    """Averages weights and batch-norm statistics in every `every`-th step; what is older loses half its weight in
+    `half_life` steps, whatever `every` is.
+
+    W <- keep x W + (1 - keep) x weights with keep = 2^(-every / half_life), as Composer's. `model` is the average.
+    """
+
+    def __init__(self, model: nn.Module, *, half_life: float, every: int) -> None:
+        self.every, self.keep = every, 2.0 ** (-every / half_life)
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        pairs = [
+            *zip(self.model.parameters(), model.parameters(), strict=True),
+            *zip(self.model.buffers(), model.buffers(), strict=True),
+        ]
+        self._averaged = [(own, theirs) for own, theirs in pairs if own.is_floating_point()]
+        self._counted = [(own, theirs) for own, theirs in pairs if not own.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, number: int) -> None:
+        """To be called after step `number` of the run, counted from 0."""
+        if (number + 1) % self.every:
+            return
+        torch._foreach_lerp_(
+            [own for own, _ in self._averaged],
+            [theirs.detach() for _, theirs in self._averaged],
+            1 - self.keep,
+        )
+        if self._counted:
+            torch._foreach_copy_([own for own, _ in self._counted], [theirs for _, theirs in self._counted])
