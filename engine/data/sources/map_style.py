@@ -59,7 +59,8 @@ class MapStyleReader:
 def find(config: SourceConfig, split: Split) -> Source | None:
     """The split of the data set that `config.path` names; None when it is no such name.
 
-    Raises UserError when it can't be imported, isn't such a data set, or gives labels that are no integers.
+    Raises UserError when it can't be imported, isn't such a data set, or gives labels that are no integers or a first
+    image that can't be used.
     """
     if not config.path.startswith(PREFIX):
         return None
@@ -72,6 +73,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         raise UserError(f"{config.path} {key!r} is a {type(dataset).__name__} without a length") from None
     if not count:
         raise UserError(f"{config.path} {key!r} is empty")
+    decoded = not isinstance(reader.read(0), bytes)
     labels = _labels(dataset, reader, count)
     ids = [f"{split}/{index:07d}" for index in range(count)]
     return Source(
@@ -81,6 +83,11 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=ids,
         places=range(count),
         reader=reader,
+        notes=(
+            f"{split}: {config.path} decodes its images, so they are encoded anew; as bytes they stay as they are",
+        )
+        if decoded
+        else (),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
 
@@ -128,10 +130,18 @@ def test_damage_and_rows_without_bytes_are_told_when_they_are_read(animals: Path
     data = bytearray(path.read_bytes())
     data[20] ^= 255
     path.write_bytes(data)
-    with pytest.raises(Exception, match=r"train\.parquet is not a whole parquet file \("):
+    with pytest.raises(UserError, match=r"train\.parquet is not a whole parquet file \("):
         source.read(0)
     elsewhere = tmp_path / "elsewhere/train.parquet"
     elsewhere.parent.mkdir()
     parquet.write_table(pyarrow.table({"image": [{"bytes": None, "path": "a.jpg"}], "label": [0]}), elsewhere)
-    with pytest.raises(Exception, match=r"row 0 of row group 0 of .*: it holds no image bytes"):
+    with pytest.raises(UserError, match=r"row 0 of row group 0 of .*: it holds no image bytes"):
         open_source(elsewhere).read(0)
+
+
+def test_without_pyarrow_its_name_is_told(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert refused(path) == f"{path} is read with pyarrow, which is not installed: pip install pyarrow"

@@ -127,6 +127,7 @@ def test_worker_processes_read_for_themselves(animals: Path, put: Put, opened: O
     assert found == [source.read(index) for index in range(len(source))]
 
 
+@pytest.mark.slow
 def test_a_conversion_from_s3_is_that_of_the_folder(
     animals: Path,
     tmp_path: Path,
