@@ -15,8 +15,8 @@ from engine.audit.pictures import Pictures
 from engine.audit.watch import Watch
 
 # Measured on 488 photos and copies of them; see tests/audit/test_near_duplicates.py.
-NEAR_BITS = 8
-ALIKE = 0.95
+NEAR_BITS = 10
+ALIKE = 0.9
 
 _BATCH = 4096
 

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_TEMPERATURES = np.geomspace(0.35, 5.7, 13)
-# Times the temperature that fits best.
-_AROUND = (0.5, 0.7, 1.0, 1.4, 2.0)
+# Each is _RATIO times the one before. A mixture has one of those from _FIRST on, and the ones so many places below it:
+# networks are surer of some images than one temperature for all says. Hotter ones would pass noise off as doubt.
+_RATIO = 1.15
+_TEMPERATURES = 0.25 * _RATIO ** np.arange(24)
+_FIRST = 6
+_COLDER = (0, 3, 6)
 _STEPS = 300
 _ROWS = 4096
 # Half the chi-squared quantile of 95% with one degree of freedom.
@@ -35,7 +38,7 @@ class Noise:
     """Labels that are wrong."""
     low: float
     high: float
-    """The 95% interval of the likelihood ratio."""
+    """The 95% interval of the likelihood ratio, over the temperatures as well."""
     wrong: NDArray[np.float64]
     """(n,): the probability that this label is wrong."""
 
@@ -43,18 +46,32 @@ class Noise:
 def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.int64]) -> Noise:
     """The noise in `labels` (n,), below `classes`; log_probabilities is (n, classes)."""
     classes = log_probabilities.shape[1]
+    softened = [_softened(log_probabilities, labels, heat) for heat in _TEMPERATURES]
     blind = np.full(len(labels), 1 / classes)
-    best = max(
-        _TEMPERATURES,
-        key=lambda heat: _fit(np.stack([_softened(log_probabilities, labels, heat), blind], axis=1))[1],
-    )
-    parts = np.stack([*(_softened(log_probabilities, labels, best * by) for by in _AROUND), blind], axis=1)
-    weights, likelihood = _fit(parts)
-    # A label drawn blindly is right once in `classes` draws.
+    mixtures = [
+        np.stack([*(softened[place - by] for by in _COLDER), blind], axis=1)
+        for place in range(_FIRST, len(_TEMPERATURES))
+    ]
+    fits = [_fit(parts) for parts in mixtures]
+    likelihoods = [likelihood for _, likelihood in fits]
+    best = int(np.argmax(likelihoods))
+    floor = likelihoods[best] - _DROP
+    ends = [
+        (_bound(parts, weights[-1], floor, 0.0), _bound(parts, weights[-1], floor, 1.0))
+        for parts, (weights, likelihood) in zip(mixtures, fits, strict=True)
+        if likelihood > floor
+    ]
+    weights, parts = fits[best][0], mixtures[best]
+    clean = parts[:, :-1] @ weights[:-1]
+    # A label drawn blindly is right once in `classes` draws; this one, as often as a clean one would be.
     scale = (classes - 1) / classes
-    low, high = (_bound(parts, float(weights[-1]), likelihood, end) for end in (0.0, 1.0))
-    wrong = weights[-1] / classes / (parts @ weights) * scale
-    return Noise(float(weights[-1]) * scale, low * scale, high * scale, wrong)
+    drawn = weights[-1] / classes / (clean + weights[-1] / classes)
+    return Noise(
+        share=float(weights[-1]) * scale,
+        low=min(low for low, _ in ends) * scale,
+        high=max(high for _, high in ends) * scale,
+        wrong=drawn * (1 - clean / (1 - weights[-1])),
+    )
 
 
 def _softened(
@@ -90,12 +107,12 @@ def _fit(parts: NDArray[np.float64], noise: float | None = None) -> tuple[NDArra
     return weights, likelihood
 
 
-def _bound(parts: NDArray[np.float64], best: float, likelihood: float, end: float) -> float:
-    """Where, between the best noise and `end`, the log likelihood has fallen by _DROP; `end` if it never does."""
-    near, far = best, end
-    for _ in range(20):
+def _bound(parts: NDArray[np.float64], best: float, floor: float, end: float) -> float:
+    """Where, between the best noise and `end`, the log likelihood has fallen to `floor`."""
+    near, far = float(best), end
+    for _ in range(12):
         middle = (near + far) / 2
-        if likelihood - _fit(parts, middle)[1] < _DROP:
+        if _fit(parts, middle)[1] > floor:
             near = middle
         else:
             far = middle

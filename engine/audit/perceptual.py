@@ -29,7 +29,7 @@ def perceptual_hashes(pictures: NDArray[np.uint8]) -> NDArray[np.uint64]:
     basis, rows, columns = _cosines()
     coefficients = (basis @ luma @ basis.T)[:, rows, columns]
     bits = np.packbits(coefficients > _NOTHING, axis=1)
-    hashes: NDArray[np.uint64] = bits.view(np.uint64)[:, 0]
+    hashes: NDArray[np.uint64] = np.ascontiguousarray(bits).view(np.uint64)[:, 0]
     return hashes
 
 

@@ -68,14 +68,14 @@ def _permuted(theirs: Permutation, names: Sequence[str]) -> Finding:
         verdict = f"none in val; the network is right on {theirs.before:.1%} of it"
         data = {"val_top1": theirs.before}
         return Finding(check="permuted labels", level=FINE, verdict=verdict, data=data)
-    first = theirs.cycles[0][0]
-    example = f"images labelled {names[first]!r} show {names[theirs.meaning[first]]!r}"
-    more = f" and {_moved(theirs) - 1} more" if _moved(theirs) > 1 else ""
+    moved = [label for cycle in theirs.cycles for label in cycle]
+    examples = ", ".join(f"{names[label]!r} shows {names[theirs.meaning[label]]!r}" for label in moved[:3])
+    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
     return Finding(
         check="permuted labels",
         level=FOUND,
         verdict=f"the labels of val look permuted: accuracy as labelled {theirs.before:.1%}, after the permutation "
-        f"{theirs.after:.1%}: {example}{more}{order_hint(theirs.meaning, names)}",
+        f"{theirs.after:.1%}: label {examples}{more}{order_hint(theirs.meaning, names)}",
         details=_cycle_lines(theirs, names),
         data=_permutation_data(theirs, names),
     )

@@ -1,0 +1,65 @@
+"""The share of wrong labels is estimated from made-up probabilities whose truth is known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from engine.audit.noise import estimate_noise
+
+CLASSES = 12
+Sample = tuple[NDArray[np.float16], NDArray[np.int64]]
+
+
+def network(count: int, *, sureness: float, seed: int = 0) -> Sample:
+    """Log probabilities of a network that is right as often as it says when `sureness` is 1, and labels."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2.5, (count, CLASSES))
+    # Drawing from a softmax is taking the largest after adding Gumbel noise.
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    logits *= sureness
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logs.astype(np.float16), labels
+
+
+def flip(
+    labels: NDArray[np.int64], share: float, seed: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of which this share is another class than before, and which those are."""
+    random = np.random.default_rng(seed)
+    which = random.choice(len(labels), round(share * len(labels)), replace=False)
+    flipped = labels.copy()
+    flipped[which] = (labels[which] + random.integers(1, CLASSES, len(which))) % CLASSES
+    return flipped, which
+
+
+@pytest.mark.parametrize("sureness", [0.6, 1.0, 2.5])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+def test_the_true_share_is_in_the_interval_however_sure_the_network_is(share: float, sureness: float) -> None:
+    logs, labels = network(3000, sureness=sureness)
+    noise = estimate_noise(logs, flip(labels, share)[0])
+    # A little beyond it, as one interval in twenty.
+    assert noise.low - 0.008 <= share <= noise.high + 0.008
+    assert abs(noise.share - share) < max(0.025, 0.2 * share)
+    assert noise.high - noise.low < 0.08
+
+
+def test_a_network_that_is_unsure_of_some_images_only_is_not_taken_for_noise() -> None:
+    sharp, soft = network(2000, sureness=1.5), network(2000, sureness=0.8, seed=5)
+    logs, labels = (np.concatenate(parts) for parts in zip(sharp, soft, strict=True))
+    assert estimate_noise(logs, labels).low < 0.01
+
+
+def test_the_images_named_are_those_that_were_flipped_and_the_surest_are_surest() -> None:
+    logs, labels = network(4000, sureness=1.0)
+    flipped, which = flip(labels, 0.1)
+    wrong = estimate_noise(logs, flipped).wrong
+    assert np.isin(np.argsort(-wrong)[:100], which).mean() > 0.9
+    assert np.isin(np.flatnonzero(wrong > 0.5), which).mean() > 0.7
+    assert wrong.sum() == pytest.approx(len(which), rel=0.2)
+    assert wrong.min() >= 0 and wrong.max() <= 1
+
+
+def test_few_images_give_a_wide_interval() -> None:
+    logs, labels = network(120, sureness=1.0)
+    noise = estimate_noise(logs, flip(labels, 0.05)[0])
+    assert noise.high - noise.low > 0.03
