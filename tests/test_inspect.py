@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from engine.config.write_schema import OutputConfig, RulesConfig, SourceConfig, WriteConfig
@@ -14,7 +15,7 @@ from engine.data.convert import convert
 from engine.errors import UserError
 from engine.inspect import main
 from tests.data.betons import drop_checksums, drop_manifest, overwrite, write_pixels
-from tests.data.conftest import photo, write_tree
+from tests.data.conftest import Tree, photo, write_tree
 from tests.shapes import CLASSES, write_betons
 
 
@@ -58,10 +59,12 @@ def test_storage_and_checksums_are_named(tmp_path: Path, capsys: pytest.CaptureF
 def test_odd_images_and_the_size_of_classes_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = {name: photo(20, 20, seed) for seed, name in enumerate(("1.jpg", "2.jpg", "3.jpg"))}
-    damaged: dict[str, np.ndarray | bytes] = {f"bad{number:02d}.jpg": b"" for number in range(12)}
+    images: dict[str, NDArray[np.uint8] | bytes] = {
+        name: photo(20, 20, seed) for seed, name in enumerate(("1.jpg", "2.jpg", "3.jpg"))
+    }
+    damaged = {f"bad{number:02d}.jpg": b"" for number in range(12)}
     few = {"1.jpg": photo(20, 20, 9)}
-    tree = {"train": {"many": images | damaged, "few": few}, "val": {"many": images, "few": few}}
+    tree: Tree = {"train": {"many": images | damaged, "few": few}, "val": {"many": images, "few": few}}
     source = SourceConfig(path=str(write_tree(tmp_path / "source", tree)))
     output = OutputConfig(folder=str(tmp_path), num_workers=1, license="only for research")
     path = convert(WriteConfig(source=source, output=output, rules=RulesConfig(empty="skip")))["train"]

@@ -81,7 +81,7 @@ def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:
         for samples, checksums, payload in reader.examine(part.samples, examine):
             labels = part.labels[done : done + len(samples)]
             sizes = beton.sizes[samples].tolist()
-            writer.append(beton.images[samples], labels, sizes, checksums.tolist(), payload)
+            writer.append(beton.images[samples], labels, sizes, checksums, payload)
             done += len(samples)
             progress.update(len(samples), writer.offset)
 

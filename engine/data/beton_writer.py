@@ -62,7 +62,7 @@ class BetonWriter:
         images: NDArray[np.void],
         labels: NDArray[np.int64],
         sizes: Sequence[int],
-        checksums: Sequence[int],
+        checksums: Sequence[int] | NDArray[np.uint32],
         payload: bytes | memoryview,
     ) -> None:
         """Write records one after the other: `payload` is all of them, `sizes` bytes each.
@@ -82,7 +82,7 @@ class BetonWriter:
         images: NDArray[np.void],
         labels: NDArray[np.int64],
         sizes: Sequence[int],
-        checksums: Sequence[int],
+        checksums: Sequence[int] | NDArray[np.uint32],
     ) -> list[int]:
         """As `append`, for records that an interrupted writer has written already; returns where each one starts."""
         here = slice(self.count, self.count + len(sizes))

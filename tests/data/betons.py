@@ -18,9 +18,10 @@ from engine.data.manifest import Manifest
 
 CPU_PAGE_MB = 2
 
-_ARGUMENTS = (layout.FIELD.fields or {})["arguments"][1]
+_INSIDE = layout.FIELD.fields
+assert _INSIDE is not None
 # Where the label's descriptor tells of the manifest and the checksums.
-_PARTS = layout.HEADER.itemsize + layout.FIELD.itemsize + _ARGUMENTS
+_PARTS = layout.HEADER.itemsize + layout.FIELD.itemsize + _INSIDE["arguments"][1]
 
 
 def write_pixels(

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -34,9 +35,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tree(tmp_path_factory.mktemp("shards") / "source", {"train": files, "val": val})  # type: ignore[dict-item]
 
 
-def converted(source: Path, folder: Path, shard: str = "", **output: object) -> Path:
+def converted(source: Path, folder: Path, shard: str = "", **output: Any) -> Path:
     """train.beton, or a shard of it."""
-    options = OutputConfig(folder=str(folder), num_workers=1, page_size=2, shard=shard, **output)  # type: ignore[arg-type]
+    options = OutputConfig(folder=str(folder), num_workers=1, page_size=2, shard=shard, **output)
     rules = RulesConfig(empty="skip")
     return convert(WriteConfig(source=SourceConfig(path=str(source)), output=options, rules=rules))["train"]
 
@@ -51,7 +52,7 @@ def converted(source: Path, folder: Path, shard: str = "", **output: object) -> 
     ],
 )
 def test_all_shards_are_the_unsharded_file_byte_by_byte(
-    source: Path, tmp_path: Path, parts: int, output: dict[str, object]
+    source: Path, tmp_path: Path, parts: int, output: dict[str, Any]
 ) -> None:
     whole = converted(source, tmp_path / "whole", **output)
     # Given in any order.
