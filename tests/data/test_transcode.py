@@ -86,6 +86,14 @@ def test_progressive_becomes_baseline(in_c: None) -> None:
     assert record.count(b"\xff\xda") == 1
 
 
+def test_progressive_that_ends_early_is_encoded_anew(in_c: None) -> None:
+    content = jpeg(97, 131, progressive=True)
+    early = content[: content.rindex(b"\xff\xda", 0, content.rindex(b"\xff\xda"))] + b"\xff\xd9"
+    outcome = make_record(early, "a.jpg", JPEG, ALL_SIZES)
+    assert outcome.record and not outcome.unchanged and outcome.odd == ()
+    assert np.abs(pixels_of(outcome.record).astype(int) - pixels_of(early)).mean() < 4
+
+
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
 def test_adobes_marker_stays_since_it_decides_the_colours(either_way: None, subsampling: str) -> None:
     plain = jpeg(33, 47, subsampling=subsampling)

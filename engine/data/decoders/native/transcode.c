@@ -124,9 +124,19 @@ static j_compress_ptr open_sink(struct session *session) {
     return &session->to;
 }
 
+/* Whether each coefficient came with all its bits. Where a progressive file ends early, decoders smooth over what is
+   missing, each in its own way, and would not for the same coefficients in a baseline file. */
+static int is_complete(j_decompress_ptr from) {
+    for (int i = 0; from->progressive_mode && i < from->num_components; i++)
+        for (int place = 0; place < DCTSIZE2; place++)
+            if (from->coef_bits[i][place] != 0) return 0;
+    return 1;
+}
+
 static int rewrite(struct session *session) {
     if (!is_usual(&session->from)) return UNSUITABLE;
     jvirt_barray_ptr *coefficients = jpeg_read_coefficients(&session->from);
+    if (!is_complete(&session->from)) return UNSUITABLE;
     j_compress_ptr to = open_sink(session);
     jpeg_copy_critical_parameters(&session->from, to);
     to->optimize_coding = TRUE;
