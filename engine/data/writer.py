@@ -154,8 +154,9 @@ class SplitWriter:
 
     def _metadata(
         self, rows: NDArray[np.void]
-    ) -> tuple[NDArray[np.void], NDArray[np.int64], list[int], NDArray[np.uint32]]:
-        return rows["image"], self._labels[rows["number"]], rows["size"].tolist(), rows["crc32"]
+    ) -> tuple[NDArray[np.void], NDArray[np.int64], list[int], list[int]]:
+        """As BetonWriter takes it."""
+        return rows["image"], self._labels[rows["number"]], rows["size"].tolist(), rows["crc32"].tolist()
 
     def _enter(self, rows: NDArray[np.void]) -> None:
         self._numbers.append(rows["number"].copy())

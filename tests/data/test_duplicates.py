@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.data.duplicates import DIGEST_BYTES, Seen, digest_of
+from engine.data.sources.base import Content
 
 
 def test_a_digest_is_that_of_the_content_and_of_nothing_else() -> None:
