@@ -11,7 +11,7 @@ from engine.data.sources.base import Content
 
 def test_a_digest_is_that_of_the_content_and_of_nothing_else() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    contents = [
+    contents: list[Content] = [
         b"",
         b"a",
         pixels.tobytes(),
