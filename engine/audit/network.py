@@ -22,11 +22,11 @@ from engine.data.crops import CenterCrop
 from engine.data.loader import Loader
 from engine.errors import UserError
 from engine.models.build import build_model
-from engine.train import checkpoint
 from engine.train.distributed import Ranks, process_group
 from engine.train.evaluate import predictions
 from engine.train.host import keep_freed_memory
 from engine.train.precision import Precision, choose_precision
+from engine.train.weights import load_weights
 
 _SEED = 0
 
@@ -63,7 +63,7 @@ def ask(config: TrainConfig, train: Beton, val: Beton, labels: Labels) -> tuple[
     with process_group(config.training.device) as ranks:
         precision = choose_precision(config.training.precision, ranks.device)
         model = build_model(config.model.arch, labels.num_train, use_blurpool=config.training.use_blurpool)
-        checkpoint.load_weights(model, Path(config.model.weights))
+        load_weights(model, Path(config.model.weights), use_ema=config.model.use_ema)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         model = model.to(ranks.device).to(memory_format=layout)
         both = ((train, labels.train, part), (val, labels.val, known))

@@ -46,7 +46,7 @@ def apply_stochastic_depth(model: nn.Module, last: float) -> int:
     highest = max((module.p for module in own), default=0.0)
     for module in own:
         module.p *= last / highest
-    ends = _branch_ends(model)
+    ends = branch_ends(model)
     for number, (block, name) in enumerate(ends, start=1):
         setattr(block, name, DroppingNorm(getattr(block, name), last * number / len(ends)))
     return len(own) + len(ends)
@@ -54,13 +54,13 @@ def apply_stochastic_depth(model: nn.Module, last: float) -> int:
 
 def zero_init_residual(model: nn.Module) -> int:
     """Start every residual branch of `model` at zero (Goyal et al. 2017, section 5.1); returns how many there are."""
-    ends = _branch_ends(model)
+    ends = branch_ends(model)
     for block, name in ends:
         nn.init.zeros_(getattr(block, name).weight)
     return len(ends)
 
 
-def _branch_ends(model: nn.Module) -> list[tuple[nn.Module, str]]:
+def branch_ends(model: nn.Module) -> list[tuple[nn.Module, str]]:
     """Each residual block, in order, and the name of the norm that its branch ends with."""
     ends = []
     for block in model.modules():

@@ -17,6 +17,7 @@ from engine.data.pair import agree_on_classes
 from engine.data.read_ahead import shortage
 from engine.errors import UserError
 from engine.models.build import build_model, weights_note
+from engine.models.head import train_only_head
 from engine.models.sides import refuse_sides
 from engine.train import checkpoint, resume
 from engine.train.budget import judge
@@ -29,6 +30,7 @@ from engine.train.resolution import resolution_at
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
 
+from engine.train.weights import load_weights
 WEIGHTS = "weights.pt"
 WEIGHTS_EMA = "weights_ema.pt"
 
@@ -168,7 +170,9 @@ class Run:
         )
         refuse_sides(model, wanted.arch, self._sides())
         if wanted.weights:
-            checkpoint.load_weights(model, Path(wanted.weights))
+            load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, reset_head=wanted.reset_head)
+        if wanted.train_only == "head":
+            train_only_head(model)
         layout = torch.channels_last if training.channels_last else torch.contiguous_format
         return model.to(self.ranks.device).to(memory_format=layout)
 

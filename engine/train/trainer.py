@@ -18,6 +18,7 @@ from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
 from engine.data.loader import Batch, Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
+from engine.models.head import train_mode
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
@@ -59,7 +60,7 @@ class Trainer:
             self.config, self.ranks, epoch=epoch, steps=steps, accumulation=plan.accumulation
         )
         first, lr_peak = sum(self.steps(before) for before in range(epoch)), 0.0
-        self.model.train()
+        train_mode(self.model)
         with closing(self._batches(epoch)) as batches:
             for step in range(steps):
                 seed_step(self.config.training.seed, epoch, step, self.ranks.rank)

@@ -1,0 +1,97 @@
+"""Weights from a file into a network: ours, torchvision's or timm's, whatever they are wrapped in.
+
+Understood are a plain state_dict; a checkpoint that holds one as "model" or "state_dict" and the moving average of
+it as "ema", "model_ema" or "state_dict_ema"; and names that start with `module.`, as DistributedDataParallel's, or
+with `_orig_mod.`, as torch.compile's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.errors import UserError
+from engine.models.head import classifier_name
+from engine.train import checkpoint
+
+RAW = ("model", "state_dict")
+AVERAGED = ("ema", "model_ema", "state_dict_ema")
+PREFIXES = ("module.", "_orig_mod.")
+
+# torchvision's files of GoogLeNet and Inception have them; here these networks come without (build.py).
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+
+def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_head: bool = False) -> None:
+    """Load the weights of `path` into `model`, strictly; with `use_ema` the file's moving average.
+
+    With `reset_head` the classifier stays as it is. Raises UserError naming the first weight that is missing,
+    unexpected or of another shape.
+    """
+    state, own = read_weights(path, use_ema=use_ema), model.state_dict()
+    head = f"{classifier_name(model)}."
+    if not any(name.startswith(_AUXILIARY) for name in own):
+        state = {name: value for name, value in state.items() if not name.startswith(_AUXILIARY)}
+    if reset_head:
+        state = {name: value for name, value in state.items() if not name.startswith(head)}
+        state |= {name: value for name, value in own.items() if name.startswith(head)}
+    for name in [*own, *state]:
+        problem = _misfit(name, state, own)
+        if problem and name.startswith(head):
+            advice = "it has another number of classes? --model.reset_head=true starts with a new classifier"
+            raise UserError(f"{path} does not fit this network: {problem}; {advice}, or check model.arch")
+        if problem:
+            raise UserError(f"{path} does not fit this network: {problem}; check model.arch")
+    model.load_state_dict(state, strict=True)
+
+
+def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, torch.Tensor]:
+    """The weights that a file holds, by plain names. Raises UserError where there are none, or no average."""
+    content = checkpoint.load(path)
+    key = state_key(content, AVERAGED if use_ema else RAW)
+    if key is None and use_ema:
+        raise UserError(f"model.use_ema: {path} holds no moving average; drop the option")
+    state = content if key is None else content[key]
+    if not is_state(state):
+        averaged = state_key(content, AVERAGED)
+        advice = (
+            "it holds a moving average alone: pass --model.use_ema=true" if averaged else "is it a model's?"
+        )
+        raise UserError(f"{path} holds no weights: {advice}")
+    return without_prefix(state)
+
+
+def state_key(content: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    """Under which of `keys` a checkpoint holds weights; None where under none of them."""
+    return next((key for key in keys if is_state(content.get(key))), None)
+
+
+def is_state(value: Any) -> bool:
+    """Whether it is a state_dict: names with tensors, and nothing else."""
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+    )
+
+
+def without_prefix(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` without the wrappers' prefixes, as far as all names have them, and the average's own counter."""
+    # torch.optim.swa_utils.AveragedModel's, which torchvision's reference scripts save.
+    state = {name: value for name, value in state.items() if name != "n_averaged"}
+    while prefix := next((one for one in PREFIXES if all(name.startswith(one) for name in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    """What is wrong with the weight, in a few words; empty where it fits."""
+    if name not in state:
+        return f"it lacks {name}"
+    if name not in own:
+        return f"it holds {name}, unknown here"
+    if state[name].shape != own[name].shape:
+        return f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+    return ""
