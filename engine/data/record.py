@@ -110,7 +110,7 @@ def _of_jpeg(content: bytes, header: JpegHeader, mode: int, settings: RecordSett
     unchanged = mode == layout.MODE_JPEG and settings.jpeg_unchanged and width == header.width
     try:
         if unchanged:
-            record = keep(content, header)
+            record = keep(content, header, settings.max_bytes)
         else:
             record = transcode(
                 content,

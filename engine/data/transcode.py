@@ -47,13 +47,13 @@ def encoder_name() -> str:
     return f"libjpeg-turbo {major}.{minor // 1000}.{minor % 1000}, C"
 
 
-def keep(content: bytes, header: JpegHeader) -> bytes | None:
+def keep(content: bytes, header: JpegHeader, max_bytes: int) -> bytes | None:
     """The JPEG with its own coefficients, to the bit, without metadata and whatever follows its end.
 
     A baseline JPEG keeps its own entropy-coded data. Another one, or one too unusual to tell, is written anew as a
     baseline JPEG of a single scan: a progressive one takes several times as long to decode, at each epoch again.
     None where it is no JPEG that training can decode, such as CMYK. Raises DamagedError when libjpeg has anything
-    against it.
+    against it, TooLargeError when one that is written anew has more than `max_bytes`.
     """
     if header.components not in (1, 3):
         return None
@@ -68,7 +68,8 @@ def keep(content: bytes, header: JpegHeader) -> bytes | None:
         job = _job(jpeg, header.width, header.height)
         if native.transcode("find_end", job) == _DONE:
             return jpeg[: job.length]
-    return _run("rewrite", jpeg, header.width, header.height, _most_jpeg_bytes(header.width, header.height))
+    most = min(max_bytes, _most_jpeg_bytes(header.width, header.height))
+    return _run("rewrite", jpeg, header.width, header.height, most)
 
 
 def transcode(

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests.data.odd_files import jpeg, picture, pixels_of, save
 
 JPEG, RAW, YUV420 = layout.MODE_JPEG, layout.MODE_RAW, layout.MODE_YUV420
 ALL_SIZES = RecordSettings(max_resolution=0, short_side=0, jpeg_quality=90, max_bytes=2**24)
-MAKES: dict[str, dict[str, object]] = {
+MAKES: dict[str, dict[str, Any]] = {
     "444": {"subsampling": "4:4:4"},
     "422": {"subsampling": "4:2:2"},
     "420": {"subsampling": "4:2:0"},
@@ -291,7 +292,9 @@ def test_photos_encoded_anew_lose_no_more_than_by_way_of_rgb(
     in_c: None, contents: list[bytes], subsampling: str
 ) -> None:
     settings = replace(ALL_SIZES, max_resolution=400, jpeg_subsampling=subsampling)
-    ours, others, sizes = [], [], []
+    ours: list[float] = []
+    others: list[float] = []
+    sizes = []
     for content in contents[::8]:
         pixels = shrink(decode_rgb(content), 400)
         records = [
