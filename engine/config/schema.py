@@ -7,6 +7,10 @@ global batch, resolution ramps are shares of the run, and an option that is not 
 
 from dataclasses import dataclass, field
 
+from engine.config.augmentation_schema import AugmentationConfig as AugmentationConfig
+from engine.config.augmentation_schema import check_augmentation
+from engine.config.loss_schema import LossConfig as LossConfig
+from engine.config.loss_schema import check_loss
 from engine.config.model_schema import ModelConfig as ModelConfig
 from engine.config.model_schema import check_model
 from engine.config.options import check_config, option
@@ -65,22 +69,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
-    """Random resized crop and flip (torchvision's law)."""
-
-    min_scale: float = option(
-        0.08, "smallest share of the image's area that a random crop takes", above=0, high=1
-    )
-    max_scale: float = option(
-        1.0, "largest share of the image's area that a random crop takes", above=0, high=1
-    )
-    max_aspect: float = option(
-        4 / 3, "random crops are at most this much wider than high, or higher", low=1, high=4
-    )
-    flip: bool = option(True, "flip half of the training images left to right")
-
-
-@dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
     """Where the run's record goes."""
 
@@ -133,6 +121,7 @@ class TrainConfig:
     resolution: ResolutionConfig = field(default_factory=ResolutionConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     lr: LrConfig = field(default_factory=LrConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -148,6 +137,8 @@ class TrainConfig:
         if not self.training.eval_only:
             check_lr(self.lr, self.training.epochs)
         check_training(self.training)
+        check_augmentation(self.augmentation)
+        check_loss(self.loss)
         _check_rest(self)
 
 
@@ -167,7 +158,5 @@ def _check_paths(config: TrainConfig) -> None:
 
 
 def _check_rest(config: TrainConfig) -> None:
-    if config.augmentation.min_scale > config.augmentation.max_scale:
-        raise UserError("augmentation.min_scale is above augmentation.max_scale: swap them")
     if config.budget.minutes and not config.budget.target_top1:
         raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")

@@ -20,6 +20,7 @@ from engine.models.build import build_model, weights_note
 from engine.models.head import train_only_head
 from engine.models.sides import refuse_sides
 from engine.train import checkpoint, resume
+from engine.train.augment.chain import loader_dtype
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
 from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
@@ -29,8 +30,8 @@ from engine.train.precision import choose_precision
 from engine.train.resolution import resolution_at
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
-
 from engine.train.weights import load_weights
+
 WEIGHTS = "weights.pt"
 WEIGHTS_EMA = "weights_ema.pt"
 
@@ -56,7 +57,7 @@ class Run:
         self.elapsed, self.first_epoch = 0.0, 0
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
-        _set_backends(ranks.device)
+        _set_backends(ranks.device, tf32=config.training.tf32)
         val = open_beton(Path(config.data.val_dataset))
         train = None if config.training.eval_only else open_beton(Path(config.data.train_dataset))
         self.classes = agree_on_classes(*(beton for beton in (train, val) if beton is not None))
@@ -189,7 +190,12 @@ class Run:
 
     def _build_trainer(self, train: Beton) -> Trainer:
         trainer = Trainer(
-            self.config, self.ranks, self.precision, self._open_loader(train, training=True), self.model
+            self.config,
+            self.ranks,
+            self.precision,
+            self._open_loader(train, training=True),
+            self.model,
+            self.classes.count,
         )
         if self.config.training.resume:
             progress = resume.restore(self.config, trainer, self.model)
@@ -201,10 +207,11 @@ class Run:
         return trainer
 
     def _open_loader(self, beton: Beton, *, training: bool) -> Loader:
+        dtype = self.precision.input_dtype
         loader = Loader(
             beton,
             device=self.ranks.device,
-            dtype=self.precision.input_dtype,
+            dtype=loader_dtype(self.config, dtype) if training else dtype,
             channels_last=self.config.training.channels_last,
             workers=self.config.data.num_workers or self.ranks.cores(),
             in_memory=self._reads_ahead(beton, training=training),
@@ -248,11 +255,11 @@ class Run:
         self.close()
 
 
-def _set_backends(device: torch.device) -> None:
-    """Fastest convolutions for fixed shapes; and what is called fp32 is fp32, so no TF32."""
+def _set_backends(device: torch.device, *, tf32: bool) -> None:
+    """Fastest convolutions for fixed shapes; and what is called fp32 is fp32, unless TF32 is asked for."""
     if device.type == "cpu":
         keep_freed_memory()
     else:
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32

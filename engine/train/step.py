@@ -10,9 +10,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.config.schema import TrainConfig
-from engine.data.loader import Batch
+from engine.train.augment.chain import TrainBatch
+from engine.train.compiling import CompiledForward, Forward
 from engine.train.distributed import Ranks
 from engine.train.ema import Ema
+from engine.train.losses import Objective
 from engine.train.nonfinite import SkippingUpdate
 from engine.train.optimizer import build_optimizer
 from engine.train.precision import Precision
@@ -25,11 +27,13 @@ class Step:
     `ema` holds the average of the weights where the recipe asks for one.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module) -> None:
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, num_classes: int
+    ) -> None:
         self.ranks, self.precision, training = ranks, precision, config.training
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
+        self.objective = Objective(config, num_classes, ranks.device)
         self.model = model
         if ranks.world > 1:
             # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
@@ -45,6 +49,16 @@ class Step:
         self._sam = None
         if training.sam_rho:
             self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
+        self._forward: Forward = self.model
+        self._compiled = None
+        if training.compile:
+            self._forward = self._compiled = CompiledForward(
+                self.model,
+                ranks,
+                precision,
+                channels_last=training.channels_last,
+                variations=self._passes,
+            )
         self._skipping = None
         if training.nonfinite == "skip":
             self._skipping = SkippingUpdate(self.optimizer, self.scaler, model)
@@ -52,8 +66,12 @@ class Step:
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._taken = torch.zeros((), dtype=torch.bool, device=ranks.device)
 
+    def prepare(self, count: int, side: int) -> float:
+        """Make ready for batches of `count` images of `side` pixels; returns the seconds that compiling took."""
+        return self._compiled.prepare(count, side) if self._compiled else 0.0
+
     def take(
-        self, batches: Iterator[Batch], accumulation: int, *, lr: float, number: int
+        self, batches: Iterator[TrainBatch], accumulation: int, *, lr: float, number: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Step `number` of the run (from 0), over the next `accumulation` batches.
 
@@ -61,7 +79,7 @@ class Step:
         """
         if self._skipping:
             self._skipping.remember()
-        parts: Iterable[Batch] = islice(batches, accumulation)
+        parts: Iterable[TrainBatch] = islice(batches, accumulation)
         if self._sam and self._sam.climbs(number):
             # They are gone through twice.
             parts = list(parts)
@@ -75,13 +93,13 @@ class Step:
             self.ema.update(number)
         return loss, left_out
 
-    def _backward(self, parts: Iterable[Batch], accumulation: int) -> torch.Tensor:
+    def _backward(self, parts: Iterable[TrainBatch], accumulation: int) -> torch.Tensor:
         """The gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
         total = torch.zeros((), device=self.ranks.device)
         for index, batch in enumerate(parts, start=1):
             with self._keep_gradients_here(index < accumulation):
                 with self.precision.autocast():
-                    loss = self.criterion(self.model(batch.images), batch.labels)
+                    loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
                 self.scaler.scale(loss / accumulation).backward()
             total += loss.detach()
         return total
@@ -120,6 +138,10 @@ class Step:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.model.load_state_dict(state["ema"])
+
+    def _passes(self) -> list[AbstractContextManager[None]]:
+        """What a forward pass may run in: as it is, and as in SAM's second pass."""
+        return [nullcontext(), *([self._sam.resting()] if self._sam else [])]
 
     def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
         """Ranks exchange gradients only with the last of the accumulated batches."""

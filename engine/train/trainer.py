@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
-from engine.data.loader import Batch, Loader
+from engine.data.loader import Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
 from engine.models.head import train_mode
+from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
@@ -31,13 +32,20 @@ from engine.train.step import Step
 
 
 class Trainer:
-    """Trains `model` in place; `loader` is the training file's and stays its opener's to close.
+    """Trains `model` in place; `loader` is the training file's, gives images in chain.loader_dtype
+    and stays its opener's to close.
 
     Raises UserError when the recipe's global batch can't be laid out over the ranks.
     """
 
     def __init__(
-        self, config: TrainConfig, ranks: Ranks, precision: Precision, loader: Loader, model: nn.Module
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        precision: Precision,
+        loader: Loader,
+        model: nn.Module,
+        num_classes: int,
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
         self.plans = plans_by_resolution(config, ranks.world, loader.beton.num_samples)
@@ -45,7 +53,8 @@ class Trainer:
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
-        self.step = Step(config, ranks, precision, model)
+        self.augment = Augment(config, num_classes, precision.input_dtype)
+        self.step = Step(config, ranks, precision, model, num_classes)
 
     def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
         """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
@@ -55,12 +64,13 @@ class Trainer:
         epochs = self.config.training.epochs
         resolution, plan, steps = self._resolution(epoch), self.plan(epoch), self.steps(epoch)
         bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
+        train_mode(self.model)
+        compile_seconds = self.step.prepare(plan.device_batch, resolution)
         waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
         losses = EpochLosses(
             self.config, self.ranks, epoch=epoch, steps=steps, accumulation=plan.accumulation
         )
         first, lr_peak = sum(self.steps(before) for before in range(epoch)), 0.0
-        train_mode(self.model)
         with closing(self._batches(epoch)) as batches:
             for step in range(steps):
                 seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
@@ -87,6 +97,7 @@ class Trainer:
             "data_wait_seconds": waited,
             "compute_seconds": seconds - waited,
             "train_seconds": seconds,
+            "compile_seconds": compile_seconds,
             **memory_entry(self.ranks.device),
         }
 
@@ -108,7 +119,7 @@ class Trainer:
             rate *= self.plan(epoch).global_batch / self.config.training.batch_size
         return rate
 
-    def _batches(self, epoch: int) -> Generator[Batch, None, None]:
+    def _batches(self, epoch: int) -> Generator[TrainBatch, None, None]:
         config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
         windows = self._windows(epoch)
         order = (
@@ -132,7 +143,9 @@ class Trainer:
             flip=law.flip,
         )
         batches = ids.reshape(-1, plan.device_batch)
-        return self.loader.batches(batches, self._resolution(epoch), crop, windows)
+        with closing(self.loader.batches(batches, self._resolution(epoch), crop, windows)) as loaded:
+            for batch in loaded:
+                yield self.augment(batch, epoch)
 
     def _windows(self, epoch: int) -> Windows | None:
         """The epoch in page-wise order; None where the order is random."""

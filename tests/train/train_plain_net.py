@@ -31,9 +31,9 @@ def main() -> int:
     with process_group("cpu") as ranks:
         beton = open_beton(Path(config.data.train_dataset))
         with Loader(beton, device=ranks.device) as loader, tqdm(disable=True) as bar:
-            trainer = Trainer(config, ranks, Precision("fp32", ranks.device), loader, model)
+            trainer = Trainer(config, ranks, Precision("fp32", ranks.device), loader, model, 6)
             print(
-                f"accumulation {trainer.plan.accumulation}, loss {trainer.train_epoch(0, bar)['train_loss']:.9f}"
+                f"accumulation {trainer.plan(0).accumulation}, loss {trainer.train_epoch(0, bar)['train_loss']:.9f}"
             )
         if ranks.main:
             torch.save(model.state_dict(), weights)

@@ -1,0 +1,35 @@
+"""Colour jitter: brightness, contrast, saturation and hue in an order of each sample's own (torchvision's law)."""
+
+from functools import partial
+
+import numpy as np
+
+from engine.config.augmentation_schema import AugmentationConfig
+from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.train.augment.draws import Draws
+from engine.train.augment.operations import NAMES, Layer, Operations
+
+_KINDS = ("brightness", "contrast", "saturation", "hue")
+
+
+def colour_jitter_layers(law: AugmentationConfig, draws: Draws, height: int, width: int) -> list[Layer]:
+    """Factors uniform in 1 - share .. 1 + share, the hue's shift in -share .. share."""
+    kinds = [kind for kind in _KINDS if getattr(law, kind) > 0]
+    shares = np.array([getattr(law, kind) for kind in kinds])
+    middles = np.array([0.0 if kind == "hue" else 1.0 for kind in kinds])
+    drawn = draws.uniform("colour-jitter", 2 * len(kinds))
+    values = middles + shares * (2 * drawn[:, : len(kinds)] - 1)
+    codes = np.array([NAMES.index(kind) for kind in kinds])
+    orders = drawn[:, len(kinds) :].argsort(1)
+    return [
+        Layer(operations=codes[order], values=np.take_along_axis(values, order[:, None], 1)[:, 0])
+        for order in orders.T
+    ]
+
+
+@AUGMENTATIONS.register("colour-jitter")
+def colour_jitter(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
+    """On where any of the four is."""
+    if not any(getattr(law, kind) for kind in _KINDS):
+        return None
+    return Operations(partial(colour_jitter_layers, law))

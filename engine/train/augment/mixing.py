@@ -1,0 +1,95 @@
+"""MixUp (Zhang et al. 2017) and CutMix (Yun et al. 2019): images and their targets mixed with a partner's.
+
+Shares and boxes are each sample's own (timm's mode "elem"; the papers draw one for a batch). Partners are neighbours
+in the epoch's order: 0 and 1, 2 and 3, ... So who mixes with whom is the same for any number of ranks and any
+accumulation, as long as a device takes an even number of images at once. (The last of an odd number mixes with the
+first, and a corrupt sample that is left out moves the partners of those behind it in its batch.)
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+from torch.nn import functional
+
+from engine.config.augmentation_schema import AugmentationConfig
+from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.train.augment.draws import Draws, upload
+from engine.train.augment.erasing import inside
+
+
+def partners(count: int) -> NDArray[np.int64]:
+    """The position of each sample's partner in a batch of `count`."""
+    positions = np.arange(count)
+    swapped = positions ^ 1
+    swapped[swapped == count] = 0
+    return swapped
+
+
+def beta(drawn: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """Beta(alpha, alpha) from uniform numbers, by its inverse; rounded, since machines' last digits differ."""
+    return np.round(betaincinv(alpha, alpha, drawn) * 2.0**24) / 2.0**24
+
+
+def cut_boxes(
+    shares: NDArray[np.float64], drawn: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.int64]:
+    """The box that comes from the partner, (n, 4): top, left, height, width; of area 1 - share before it is clipped.
+
+    `drawn` (n, 2) in [0, 1) is where its centre lies.
+    """
+    middle_y, middle_x = (drawn * (height, width)).astype(np.int64).T
+    half = np.sqrt(1 - shares) / 2
+    half_height, half_width = (half * height).astype(np.int64), (half * width).astype(np.int64)
+    top, bottom = np.clip(middle_y - half_height, 0, None), np.clip(middle_y + half_height, None, height)
+    left, right = np.clip(middle_x - half_width, 0, None), np.clip(middle_x + half_width, None, width)
+    return np.stack([top, left, bottom - top, right - left], axis=1)
+
+
+class Mixing:
+    """MixUp or CutMix, for each sample one of them; their alphas, and CutMix's share where both are on."""
+
+    on_levels = False
+
+    def __init__(self, law: AugmentationConfig, num_classes: int) -> None:
+        self._law, self._num_classes = law, num_classes
+        self._cut_share = law.cutmix_share if law.mixup_alpha else 1.0
+        if not law.cutmix_alpha:
+            self._cut_share = 0.0
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor, draws: Draws
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        blend, boxes, shares = self._decide(draws, *images.shape[2:])
+        other = upload(partners(len(images)), images.device)
+        weight = upload(blend.astype(np.float32), images.device)[:, None, None, None]
+        if self._cut_share:
+            weight = torch.where(inside(boxes, *images.shape[2:], images.device), 0, weight)
+        # Indexing keeps channels_last, which index_select does not.
+        partner = images[other]
+        mixed = partner + (images - partner).mul_(weight)
+        one_hot = functional.one_hot(targets, self._num_classes).float()
+        share = upload(shares.astype(np.float32), images.device)[:, None]
+        return mixed, torch.lerp(one_hot.index_select(0, other), one_hot, share)
+
+    def _decide(
+        self, draws: Draws, height: int, width: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """For each sample its own share of all pixels outside its box, the box, and its share of its target."""
+        law, (which, omitted, share, *centre) = self._law, draws.uniform("mixing", 5).T
+        cuts = which < self._cut_share
+        shares = np.ones(len(draws.ids))
+        for rows, alpha in ((cuts, law.cutmix_alpha), (~cuts, law.mixup_alpha)):
+            if alpha:
+                shares[rows] = beta(share[rows], alpha)
+        shares[omitted >= law.mix_probability] = 1
+        boxes = cut_boxes(shares, np.stack(centre, axis=1), height, width)
+        boxes[~cuts] = 0
+        blend = np.where(cuts, 1.0, shares)
+        return blend, boxes, np.where(cuts, 1 - boxes[:, 2] * boxes[:, 3] / (height * width), shares)
+
+
+@AUGMENTATIONS.register("mixing")
+def mixing(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
+    """On where either alpha is."""
+    return Mixing(law, num_classes) if law.mixup_alpha or law.cutmix_alpha else None
