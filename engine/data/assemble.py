@@ -5,6 +5,7 @@ parts (files, and which of their samples) -> records, read ahead -> checksums ->
 
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +78,8 @@ def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:
         return stretch.samples, checksums, payload
 
     done = 0
-    with RecordReader(beton) as reader:
-        for samples, checksums, payload in reader.examine(part.samples, examine):
+    with RecordReader(beton) as reader, closing(reader.examine(part.samples, examine)) as examined:
+        for samples, checksums, payload in examined:
             labels = part.labels[done : done + len(samples)]
             sizes = beton.sizes[samples].tolist()
             writer.append(beton.images[samples], labels, sizes, checksums, payload)

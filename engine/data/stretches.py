@@ -8,7 +8,7 @@ stays at a few stretches a thread, whatever the file's size.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,8 +25,8 @@ from engine.errors import UserError, describe_os_error
 
 Result = TypeVar("Result")
 
-# Enough requests for a disk to be busy, on however few cores.
-_LEAST_THREADS = 4
+# Enough requests for a disk to be busy, on however few cores; no more memory than a few hundred MB, on however many.
+_LEAST_THREADS, _MOST_THREADS = 4, 16
 _STRETCH = 4 * 2**20
 # What is read in vain, rather than ask the disk once more.
 _GAP = 64 * 2**10
@@ -94,13 +94,15 @@ class RecordReader:
             raise describe_os_error(error, self._path, f"read sample {sample} of") from None
         return record.tobytes()
 
-    def examine(self, samples: NDArray[np.int64], work: Callable[[Stretch], Result]) -> Iterator[Result]:
+    def examine(
+        self, samples: NDArray[np.int64], work: Callable[[Stretch], Result]
+    ) -> Generator[Result, None, None]:
         """What `work` makes of the stretches of these samples, in their order.
 
-        It runs in one thread per core, at least four, while later stretches are read. Fastest for samples in the
-        order in which they lie in the file.
+        It runs in one thread per core, 4 to 16, while later stretches are read. Fastest for samples in the
+        order in which they lie in the file. To be closed, which ends the threads, before the reader is.
         """
-        threads = max(_LEAST_THREADS, len(os.sched_getaffinity(0)))
+        threads = min(_MOST_THREADS, max(_LEAST_THREADS, len(os.sched_getaffinity(0))))
         waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(threads, thread_name_prefix="examine") as pool:
             try:

@@ -1,6 +1,7 @@
 """Whether a file's records are still what was written: by their checksums, or by decoding where there are none."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +52,12 @@ def verify(beton: Beton) -> Verified:
     bad: list[BadRecord] = []
     done = 0
     in_file_order = np.argsort(beton.images["data_ptr"], kind="stable")
-    with RecordReader(beton) as reader, ReadProgress(beton.path.name, beton.num_samples) as progress:
-        for count, size, found in reader.examine(in_file_order, examine):
+    with (
+        ReadProgress(beton.path.name, beton.num_samples) as progress,
+        RecordReader(beton) as reader,
+        closing(reader.examine(in_file_order, examine)) as examined,
+    ):
+        for count, size, found in examined:
             bad += found
             done += size
             progress.update(count, done)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,15 @@ def test_an_error_of_the_work_ends_it(beton: Beton, monkeypatch: pytest.MonkeyPa
         assert [next(found) for _ in range(7)] == [1] * 7
         with pytest.raises(ZeroDivisionError):
             next(found)
+
+
+def test_closing_ends_the_threads(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches, "_STRETCH", 1)
+    before = threading.active_count()
+    with RecordReader(beton) as reader, closing(reader.examine(np.arange(COUNT), contents)) as found:
+        assert next(found)[0] == [0]
+        assert threading.active_count() > before
+    assert threading.active_count() == before
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ def test_several_files_are_all_verified_whatever_is_wrong_with_the_first(copy_of
     assert first.startswith(f"BAD {cut.path} was cut short") and f"{sound.path}: sound" in second
 
 
+def test_a_log_tells_how_far_it_is(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("engine.data.progress._LOG_SECONDS", 0)
+    assert main([str(copy_of("raw").path)]) == 0
+    said = capsys.readouterr().out
+    assert f"raw.beton: {COUNT} of {COUNT} images, " in said
+    assert " read (" in said and "/s), 0 s left" in said and "written" not in said
+
+
 def test_quick_reads_no_image(copy_of, capsys) -> None:  # type: ignore[no-untyped-def]
     beton = copy_of("raw")
     flip(beton, 3, 0)
