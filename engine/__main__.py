@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "whether the labels of a training and a validation file can be believed",
     ),
     "build": ("engine.data.decoders.native.build:main", "compile the C decoders for this machine"),
+    "checkpoint": ("engine.checkpoint:main", "what a file of weights holds, and a changed copy of it"),
     "doctor": ("engine.doctor:main", "check this machine and installation, and say what to do"),
     "extract": ("engine.extract:main", "one image of a .beton as a file"),
     "inspect": ("engine.inspect:main", "what a .beton holds, with a picture of some of its images"),

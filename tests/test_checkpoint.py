@@ -1,0 +1,124 @@
+"""`python -m engine checkpoint`: what it shows of a file and what it makes of one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.__main__ import main
+from engine.errors import UserError
+
+RAW = {
+    "conv.weight": torch.ones(4, 3, 2, 2),
+    "bn.running_mean": torch.zeros(4),
+    "fc.weight": torch.ones(5, 4),
+}
+AVERAGE = {name: value * 2 for name, value in RAW.items()}
+OURS = {
+    "model": RAW, "ema": AVERAGE, "optimizer": {"state": {}}, "scaler": {}, "epoch": 7, "elapsed": 12.5,
+    "config": {"model": {"arch": "resnet50"}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A run's checkpoint."""
+    torch.save(OURS, tmp_path / "last.pt")
+    return tmp_path / "last.pt"
+
+
+def _rewrite(file: Path, *options: str) -> dict[str, Any]:
+    output = file.with_name("out.pt")
+    assert main(["checkpoint", str(file), "--output", str(output), *options]) == 0
+    content: dict[str, Any] = torch.load(output, weights_only=True)
+    return content
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_shows_kind_keys_epoch_network_and_parameters(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint", str(file)]) == 0
+    lines = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["kind"] == "checkpoint of a run"
+    assert lines["keys"] == "model, ema, optimizer, scaler, epoch, elapsed, config"
+    assert (lines["epoch"], lines["network"]) == ("7", "resnet50")
+    # 4x3x2x2 and 5x4; a running mean is no parameter.
+    assert lines["model"].startswith(
+        "3 tensors, 68 parameters, float32; conv.weight 4x3x2x2 to fc.weight 5x4"
+    )
+    assert lines["ema"] == lines["model"]
+
+
+def test_it_shows_a_prefix_and_every_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({f"module.{name}": value for name, value in RAW.items()}, tmp_path / "w.pt")
+    assert main(["checkpoint", str(tmp_path / "w.pt"), "--shapes"]) == 0
+    out = capsys.readouterr().out
+    assert "weights alone" in out
+    assert "every name begins with module." in out
+    assert "module.bn.running_mean 4 float32" in out
+
+
+def test_the_average_takes_the_weights_place_and_the_rest_goes(file: Path) -> None:
+    content = _rewrite(file, "--use-ema", "--strip-ema", "--strip-optimizer", "--reset-schedule")
+    assert content.keys() == {"model", "epoch", "elapsed", "config"}
+    assert _same(content["model"], AVERAGE)
+    assert (content["epoch"], content["elapsed"]) == (0, 0.0)
+
+
+def test_plain_weights_are_taken_out_with_another_prefix(file: Path) -> None:
+    prefixed = _rewrite(file, "--weights-only", "--add-prefix", "module.")
+    assert _same(prefixed, {f"module.{name}": value for name, value in RAW.items()})
+    torch.save(prefixed, file)
+    file.with_name("out.pt").unlink()
+    assert _same(_rewrite(file, "--strip-prefix", "module."), RAW)
+
+
+def test_without_options_the_copy_holds_the_same(file: Path) -> None:
+    content = _rewrite(file)
+    assert content.keys() == OURS.keys()
+    assert _same(content["model"], RAW)
+    assert _same(content["ema"], AVERAGE)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--strip-ema"], "--strip-ema: .* would be changed: say where to with --output"),
+        (
+            ["--output", "out.pt", "--strip-prefix", "module."],
+            r"conv\.weight in .* does not begin with module\.",
+        ),
+        (["--output", "last.pt"], r"last\.pt exists: choose another name"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_writes_nothing(
+    file: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(UserError, match=message):
+        main(["checkpoint", str(file), *options])
+    assert os.listdir(file.parent) == ["last.pt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "option", "message"),
+    [
+        (RAW, "--use-ema", "holds weights alone"),
+        ({"model": RAW}, "--use-ema", "holds no moving average"),
+        ({"model": RAW}, "--reset-schedule", "counts no epochs"),
+        ({"ema": RAW}, "--weights-only", "see --use-ema"),
+    ],
+)
+def test_a_change_that_the_file_has_no_place_for_is_refused(
+    content: dict[str, Any], option: str, message: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=message):
+        main(["checkpoint", str(tmp_path / "w.pt"), option, "--output", str(tmp_path / "out.pt")])
+    assert not (tmp_path / "out.pt").exists()
