@@ -64,6 +64,13 @@ class TrainingConfig:
         "fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
+    compile: bool = option(
+        False, "torch.compile the network, anew for each resolution; without a compiler a line says so"
+    )
+    tf32: bool = option(
+        False,
+        "on a GPU, TF32 for what is called fp32: faster where the precision is fp32, with 10 bits of mantissa",
+    )
     device: str = option(
         "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
     )

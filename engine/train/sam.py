@@ -40,13 +40,21 @@ class Sam:
         weights = [weight for weight in self._weights if weight.grad is not None]
         before = [weight.detach().clone() for weight in weights]
         self._climb(weights)
+        try:
+            with self.resting():
+                yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(weights, before)
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Within: forward passes leave batch-norm statistics as they are."""
         for norm in self._norms:
             norm.track_running_stats = False
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(weights, before)
             for norm in self._norms:
                 norm.track_running_stats = True
 

@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from engine.config.load import load_train_config
 from engine.config.schema import TrainConfig
-from engine.data.loader import Batch
+from engine.train.augment.chain import TrainBatch
 from engine.train.distributed import Ranks
 from engine.train.precision import Precision
 from engine.train.step import Step
@@ -34,14 +33,12 @@ def network(*, norm: bool = True) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(6 * 6 * 6, 4))
 
 
-def batches(count: int, size: int = 8, seed: int = 0) -> list[Batch]:
+def batches(count: int, size: int = 8, seed: int = 0) -> list[TrainBatch]:
     """Random images of 8 x 8 and random labels of four classes."""
     random = torch.Generator().manual_seed(seed)
     return [
-        Batch(
-            torch.randn(size, 3, 8, 8, generator=random),
-            torch.randint(0, 4, (size,), generator=random),
-            np.arange(size),
+        TrainBatch(
+            torch.randn(size, 3, 8, 8, generator=random), torch.randint(0, 4, (size,), generator=random)
         )
         for _ in range(count)
     ]
@@ -49,15 +46,15 @@ def batches(count: int, size: int = 8, seed: int = 0) -> list[Batch]:
 
 def step_of(config: TrainConfig, model: nn.Module) -> Step:
     """The step over `model`, on the CPU and in fp32."""
-    return Step(config, ALONE, Precision("fp32", CPU), model.train())
+    return Step(config, ALONE, Precision("fp32", CPU), model.train(), 4)
 
 
 def take(
-    step: Step, parts: list[Batch], *, accumulation: int = 1, lr: float = 0.1
+    step: Step, parts: list[TrainBatch], *, accumulation: int = 1, lr: float = 0.1
 ) -> list[tuple[float, bool]]:
     """Steps until the parts are used up; the loss and whether it was left out of each."""
     taken = []
-    left: Iterator[Batch] = iter(parts)
+    left: Iterator[TrainBatch] = iter(parts)
     for number in range(len(parts) // accumulation):
         loss, left_out = step.take(left, accumulation, lr=lr, number=number)
         taken.append((float(loss), bool(left_out)))

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.data.loader import Batch
+from engine.train.augment.chain import TrainBatch
 from tests.train.steps import batches, network, recipe, step_of, take, weights
 
 SMOOTHING = 0.1
 
 
-def _gradients(model: nn.Module, parts: list[Batch]) -> list[torch.Tensor]:
+def _gradients(model: nn.Module, parts: list[TrainBatch]) -> list[torch.Tensor]:
     """Of the mean loss over all parts, by autograd alone."""
     loss = torch.stack(
         [
-            functional.cross_entropy(model(part.images), part.labels, label_smoothing=SMOOTHING)
+            functional.cross_entropy(model(part.images), part.targets, label_smoothing=SMOOTHING)
             for part in parts
         ]
     ).mean()
@@ -41,7 +41,7 @@ def test_gradients_are_shortened_together_and_only_where_they_are_longer(limit: 
         torch.testing.assert_close(weight.detach(), old - 0.1 * factor * gradient)
 
 
-def _foret(model: nn.Module, parts: list[Batch], rho: float) -> list[torch.Tensor]:
+def _foret(model: nn.Module, parts: list[TrainBatch], rho: float) -> list[torch.Tensor]:
     """The gradient at w + rho g / |g|, with batch-norm statistics updated at w alone."""
     gradients = _gradients(model, parts)
     higher = copy.deepcopy(model)
