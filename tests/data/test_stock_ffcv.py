@@ -157,7 +157,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _write_png(folder / f"source/{split}/class{i // 8}/{i:02d}.png", pixels)
     np.save(folder / "originals.npy", originals)
     for mode in ("jpeg", "raw", "yuv420"):
-        output = OutputConfig(folder=str(folder / mode), format=mode, num_workers=1, page_size=2)
+        output = OutputConfig(
+            folder=str(folder / mode), format=mode, num_workers=1, page_size=2, order="source"
+        )
         paths = convert(WriteConfig(source=SourceConfig(path=str(folder / "source")), output=output))
         paths["train"].rename(folder / f"ours-{mode}.beton")
     _run(_PROGRAM, folder)
