@@ -12,8 +12,6 @@
 
 #define RUNNERS 4
 #define TRACE 512
-/* From this place on, two symbols might belong to two blocks. */
-#define PAIRED 48
 #define MOST_BLOCKS (1 << 20) /* so that no sum of DC differences overflows */
 /* What a block that ends nowhere may read behind the data. */
 #define BEHIND (DCTSIZE2 * 4 + 8)
@@ -90,7 +88,7 @@ ALWAYS_INLINE void start_block(const struct scan *scan, struct runner *runner) {
     stop(runner);
 }
 
-/* Past `PAIRED` after this entry: end the block and start the next; or the code was longer than a look. */
+/* Past the block's end after this entry: start the next; or only the code was longer than a look. */
 ALWAYS_INLINE void turn(const struct scan *scan, struct runner *runner, unsigned entry) {
     const struct table *ac = scan->kinds[runner->kind].ac;
     if (__builtin_expect(entry >> 8 == ESCAPE, 0)) {
@@ -98,7 +96,10 @@ ALWAYS_INLINE void turn(const struct scan *scan, struct runner *runner, unsigned
         runner->bit += entry & 255;
         /* A place that no block ends at, where there is no such code. */
         runner->place = entry ? runner->place - ESCAPE + (entry >> 8) : DCTSIZE2 + 1;
-        if (runner->place < PAIRED) return;
+        if (runner->place < DCTSIZE2) return;
+    } else if (runner->place != DCTSIZE2 && (runner->place < END_OF_BLOCK || runner->place >= END_OF_BLOCK + DCTSIZE2)) {
+        /* Of two symbols the first may have ended the block. */
+        runner->bit -= entry & 255, runner->place -= entry >> 8;
     }
     uint64_t end = pass_rest(scan->data, runner->bit, ac, runner->place);
     if (end) {
@@ -128,7 +129,7 @@ static void run_all(const struct scan *scan, struct runner *runners) {
     {                                                                \
         unsigned entry = pairs##i[load(data, bit##i) >> (64 - LOOK)]; \
         bit##i += entry & 255, place##i += entry >> 8;               \
-        if (place##i >= PAIRED) {                                    \
+        if (place##i >= DCTSIZE2) {                                    \
             runners[i].bit = bit##i, runners[i].place = place##i;    \
             turn(scan, &runners[i], entry);                          \
             bit##i = runners[i].bit, place##i = runners[i].place, pairs##i = runners[i].pairs; \
