@@ -18,18 +18,14 @@ def test_both_sides_convert_and_are_recorded(
 ) -> None:
     (tmp_path / "work").mkdir()
     arguments = [*SMALL, f"--data={folder}", f"--folder={tmp_path}/work", f"--json={tmp_path}/c.json"]
-    assert main([*arguments, "--case=all kept", "--case=raw"]) == 0
-    found = records.read(tmp_path / "c.json")
-    for record in found:
-        records.check(record)
-        assert (record["stage"], record["metric"]) == ("convert", "images_per_second")
-        # Ours has the validation images, too.
-        assert record["ours_images"] > record["peer_images"] >= 10
-        assert record["ours_cpu_ms_per_image"] > 0 and record["peer_cpu_ms_per_image"] > 0
-    assert [(r["case"], r["ours"], r["peer"]) for r in found] == [
-        ("all kept", "jpeg", "ffcv-jpeg"),
-        ("raw", "raw", "ffcv-raw"),
-    ]
+    assert main([*arguments, "--case=all kept"]) == 0
+    (record,) = records.read(tmp_path / "c.json")
+    records.check(record)
+    assert (record["stage"], record["metric"]) == ("convert", "images_per_second")
+    assert (record["case"], record["ours"], record["peer"]) == ("all kept", "jpeg", "ffcv-jpeg")
+    # Ours has the validation images, too.
+    assert record["ours_images"] > record["peer_images"] >= 10
+    assert record["ours_cpu_ms_per_image"] > 0 and record["peer_cpu_ms_per_image"] > 0
     assert "| jpeg | ffcv-jpeg | all kept" in capsys.readouterr().out
     assert "synced to the disk" in (tmp_path / "c.md").read_text(encoding="utf-8")
     assert list((tmp_path / "work").iterdir()) == []
