@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from engine.config.load import to_dict
+from engine.config.options import options_of
 from engine.config.schema import TrainConfig
 from engine.errors import UserError
 from engine.train import checkpoint
@@ -74,10 +75,12 @@ def restore(config: TrainConfig, trainer: Trainer, model: nn.Module) -> Progress
 
 def _refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:
     for section, options in to_dict(config).items():
+        specs = options_of(type(getattr(config, section)))
         for key, now in options.items():
             name = f"{section}.{key}"
             if section in _SECTIONS_MAY_DIFFER or name in _MAY_DIFFER:
                 continue
-            then = before.get(section, {}).get(key)
+            # An option that is newer than that run: its default is what the run did.
+            then = before.get(section, {}).get(key, specs[key].default)
             if then != now:
                 raise UserError(f"training.resume: that run was started with {name}={then}, not {now}")

@@ -37,7 +37,7 @@ class Sam:
 
         On leaving the weights are what they were, to the bit.
         """
-        weights = [weight for weight in self._weights if weight.grad is not None]
+        weights: list[torch.Tensor] = [weight for weight in self._weights if weight.grad is not None]
         before = [weight.detach().clone() for weight in weights]
         self._climb(weights)
         try:
@@ -59,9 +59,9 @@ class Sam:
                 norm.track_running_stats = True
 
     @torch.no_grad()
-    def _climb(self, weights: list[nn.Parameter]) -> None:
+    def _climb(self, weights: list[torch.Tensor]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         length = nn.utils.get_total_norm(gradients)
-        torch._foreach_add_(weights, torch._foreach_mul(gradients, self.rho / (length + _TINY)))
+        torch._foreach_add_(weights, list(torch._foreach_mul(gradients, self.rho / (length + _TINY))))
         for weight in weights:
             weight.grad = None

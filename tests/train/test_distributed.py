@@ -48,11 +48,17 @@ def test_two_ranks_train_the_same_samples_and_agree_on_the_weights(options: Opti
 
 
 def test_weights_do_not_depend_on_how_the_global_batch_is_split(options: Options, tmp_path: Path) -> None:
-    """1 rank at once, 1 rank x 4 accumulated batches and 2 ranks x 2 of them agree to rounding."""
-    trained = {}
+    """1 rank at once, 1 rank x 4 accumulated batches and 2 ranks x 2 of them agree to rounding.
+
+    Every other step is one of SAM's, and gradients are clipped: both are about the global batch's gradient.
+    """
+    trained, techniques = (
+        {},
+        {"training__sam_rho": 0.2, "training__sam_interval": 2, "training__clip_norm": 1},
+    )
     for ranks, limit, accumulation in ((1, 0, 1), (1, 4, 4), (2, 4, 2)):
         weights = tmp_path / f"{ranks}-{limit}.pt"
-        argv = [*options(training__device_batch_size=limit, lr__lr=0.5), str(weights)]
+        argv = [*options(training__device_batch_size=limit, lr__lr=0.5, **techniques), str(weights)]
         done = subprocess.run(
             command(argv, ranks, script="tests/train/train_plain_net.py"),
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,

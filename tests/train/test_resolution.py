@@ -91,12 +91,17 @@ def test_a_batch_belongs_to_all_resolutions_up_to_its_own() -> None:
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 2), ("none", 1)])
-def test_a_run_in_stages_takes_each_stages_batch_and_rate(options: Options, rule: str, factor: int) -> None:
+def test_a_run_in_stages_takes_each_stages_batch_and_rate(
+    options: Options, capsys: pytest.CaptureFixture[str], rule: str, factor: int
+) -> None:
     argv = options(
         resolution__schedule="stages", resolution__stages="16x2, 24x1", resolution__batch_sizes="16:32",
         lr__batch_scaling=rule, lr__lr_schedule_type="constant", training__device_batch_size=16,
     )  # fmt: skip
     _, folder = train_here(argv)
+    told = capsys.readouterr().out
+    assert "16 px: global batch 32 = 16 images x 2 accumulation x 1 device" in told
+    assert "24 px: global batch 16 = 16 images x 1 accumulation x 1 device" in told
     epochs = log_of(folder, "epoch")
     assert [entry["resolution"] for entry in epochs] == [16, 16, 24]
     assert [entry["global_batch"] for entry in epochs] == [32, 32, 16]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from engine.errors import UserError
+from engine.train import checkpoint
 from tests.train.conftest import ROOT, command, log_of, train_here
 
 Options = Callable[..., list[str]]
@@ -96,6 +97,17 @@ def test_another_recipe_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         train_here(options(training__epochs=2, training__resume=copy, **change))
+
+
+def test_an_option_that_is_newer_than_the_run_counts_as_its_default(options: Options, copy: Path) -> None:
+    path = copy / "checkpoints" / "last.pt"
+    content = checkpoint.load(path)
+    del content["config"]["training"]["sam_rho"]
+    checkpoint.save(path, content)
+    with pytest.raises(UserError, match="all 2 epochs of that run are done"):
+        train_here(options(training__epochs=2, training__resume=copy))
+    with pytest.raises(UserError, match=r"started with training\.sam_rho=0\.0, not 0\.1"):
+        train_here(options(training__epochs=2, training__resume=copy, training__sam_rho=0.1))
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(options: Options, copy: Path) -> None:
