@@ -1,11 +1,12 @@
 """torch.compile: the same training as without, one shape at a time, and no compiler is one line."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from tests.train.conftest import log_of, train_here
 from tests.train.steps import batches, network, recipe, step_of, take, weights
 
 
@@ -39,6 +40,21 @@ def test_compiled_training_is_the_same_training(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "compiling for 8 images of 8 px on each device"
     assert told[1].startswith("compiled in ") and len(told) == 2
+
+
+@pytest.mark.slow
+def test_a_run_compiles_once_for_each_resolution_and_times_it_apart(
+    options: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = {"resolution__schedule": "stages", "resolution__stages": "16x2, 24x1"}
+    _, folder = train_here(options(training__compile=True, **stages))
+    epochs = log_of(folder, "epoch")
+    assert [entry["compile_seconds"] > 0 for entry in epochs] == [True, False, True]
+    first = epochs[0]
+    apart = first["compile_seconds"] + first["train_seconds"] + first["val_seconds"]
+    assert apart <= first["elapsed_seconds"], "none is part of another"
+    told = capsys.readouterr().out
+    assert told.count("compiling for 16 images of") == told.count("compiled in") == 2
 
 
 def test_without_a_compiler_a_line_says_so_and_training_goes_on(
