@@ -52,7 +52,8 @@ def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.in
         return np.stack([*(_softened(log_probabilities, labels, heat / by) for by in _COLDER), blind], axis=1)
 
     middle = max(_COARSE, key=lambda heat: _fit(mixture(heat))[1])
-    mixtures = [mixture(middle * by) for by in _FINE]
+    # The others too: where all images are equally easy, heat explains as much as noise, and the interval says so.
+    mixtures = [mixture(heat) for heat in (*(middle * _FINE), *_COARSE)]
     fits = [_fit(parts) for parts in mixtures]
     likelihoods = [likelihood for _, likelihood in fits]
     best = int(np.argmax(likelihoods))
