@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from engine.train.augment.chain import TrainBatch
+from engine.train.optimizer import decay_groups
 from tests.train.steps import batches, network, recipe, step_of, take, weights
 
 SMOOTHING = 0.1
@@ -32,6 +33,24 @@ def _length(gradients: list[torch.Tensor]) -> float:
 def _first(model: nn.Module) -> torch.Tensor:
     """The first layer's weights themselves."""
     return next(model.parameters()).detach()
+
+
+def test_with_nothing_asked_for_a_step_is_the_plain_loop_to_the_bit() -> None:
+    parts, ours, plain = batches(6), network(), network().train()
+    step = step_of(recipe(momentum=0.9, weight_decay=5e-5), ours)
+    groups = decay_groups(plain, 5e-5)
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True)
+    taken = take(step, parts, accumulation=2)
+    for first, second in zip(parts[::2], parts[1::2], strict=True):
+        total = torch.zeros(())
+        for part in (first, second):
+            loss = functional.cross_entropy(plain(part.images), part.targets, label_smoothing=SMOOTHING)
+            (loss / 2).backward()
+            total += loss.detach()
+        optimizer.step()
+        optimizer.zero_grad()
+        assert taken.pop(0) == (float(total), False)
+    assert all(torch.equal(ours.state_dict()[name], value) for name, value in plain.state_dict().items())
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e3])
