@@ -42,9 +42,10 @@ class Assembled:
     seconds: float
 
 
-def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None) -> Assembled:
+def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, left_out: int = 0) -> Assembled:
     """Write `output`, the parts one after the other; it is whole or absent. All parts are yuv420, or none is.
 
+    A conversion leaves room in the tables for images that were `left_out`; a merge of its shards does likewise.
     Raises UserError when it is there already or can't be written, and when a record is not what was written.
     """
     first = parts[0].beton
@@ -54,7 +55,7 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None) -> 
     _check_disk(output, parts, page_size)
     fields = image_fields(first.storage == "yuv420", first.short_side, first.max_resolution)
     with atomic_write(output) as file, ReadProgress(output.name, total) as progress:
-        writer = BetonWriter(file, fields, page_size, total)
+        writer = BetonWriter(file, fields, page_size, total + left_out)
         for part in parts:
             _copy(writer, part, progress)
         size = writer.finish(manifest)

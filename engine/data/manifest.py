@@ -57,7 +57,8 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The manifest as compressed JSON, the same bytes for the same content."""
         # ASCII with escapes, so that file names that are no valid UTF-8 survive the round trip.
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        content = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return zlib.compress(text.encode("utf-8"), level=6)
 
     @classmethod

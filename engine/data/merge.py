@@ -41,7 +41,7 @@ def merge(output: Path, inputs: Sequence[Path], partial: bool = False) -> Assemb
         betons = in_shard_order(betons, partial)
         manifest = merge_manifests(betons)
     parts = [Part(beton=beton, samples=np.arange(beton.num_samples), labels=beton.labels) for beton in betons]
-    return assemble(output, parts, manifest)
+    return assemble(output, parts, manifest, len(manifest.rejects) if manifest else 0)
 
 
 def _check_storage(betons: Sequence[Beton]) -> None:
