@@ -2,7 +2,8 @@
 
 Each takes images, float32 (n, 3, height, width), and values (n, 1, 1, 1), and gives new images in 0..255. Formulas
 are those of torchvision.transforms.v2.functional and Pillow. Those round to whole levels after each operation; here
-only those that count in whole levels (posterize, equalize) do, so results lie within a level of theirs.
+only those that count in whole levels (posterize, equalize) do, so results lie within a level of theirs (saturation:
+two).
 """
 
 from collections.abc import Callable

@@ -67,7 +67,8 @@ class Mixing:
             weight = torch.where(inside(boxes, *images.shape[2:], images.device), 0, weight)
         # Indexing keeps channels_last, which index_select does not.
         partner = images[other]
-        mixed = partner + (images - partner).mul_(weight)
+        # Exact where the weight is 0 or 1.
+        mixed = images.mul_(weight).add_(partner.mul_(1 - weight))
         one_hot = functional.one_hot(targets, self._num_classes).float()
         share = upload(shares.astype(np.float32), images.device)[:, None]
         return mixed, torch.lerp(one_hot.index_select(0, other), one_hot, share)
