@@ -22,7 +22,7 @@ def sample_keys(ids: NDArray[np.int64], seed: int, epoch: int, stream: int) -> N
 def uniforms(keys: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
     """The first `count` numbers of each key's stream, uniform in [0, 1), of shape (len(keys), count)."""
     draws = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
-    return (_mix(keys[:, None] + draws) >> np.uint64(11)) * 2.0**-53
+    return (_mix(keys[:, None] + draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -60,11 +60,12 @@ class Mixing:
     def __call__(
         self, images: torch.Tensor, targets: torch.Tensor, draws: Draws
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        blend, boxes, shares = self._decide(draws, *images.shape[2:])
+        height, width = images.shape[2:]
+        blend, boxes, shares = self._decide(draws, height, width)
         other = upload(partners(len(images)), images.device)
         weight = upload(blend.astype(np.float32), images.device)[:, None, None, None]
         if self._cut_share:
-            weight = torch.where(inside(boxes, *images.shape[2:], images.device), 0, weight)
+            weight = torch.where(inside(boxes, height, width, images.device), 0, weight)
         # Indexing keeps channels_last, which index_select does not.
         partner = images[other]
         # Exact where the weight is 0 or 1.

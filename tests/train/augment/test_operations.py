@@ -1,5 +1,7 @@
 """Each image operation against torchvision's or Pillow's on single images, and each policy's choices."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -211,7 +213,8 @@ def test_increasing_strengths_are_timms(magnitude: float) -> None:
     sides = {"translate-x": 160, "translate-y": 224}
     for name, other in theirs.items():
         found = {float(INCREASING[name](np.array([s * magnitude / 10]), 224, 160)[0]) for s in (-1, 1)}
-        drawn = {timm_reference.LEVEL_TO_ARG[other](magnitude, {})[0] for _ in range(40)}
+        level: Any = timm_reference.LEVEL_TO_ARG[other]
+        drawn = {level(magnitude, {})[0] for _ in range(40)}
         expected = {value * sides.get(name, 1) for value in drawn}
         assert sorted(found) == pytest.approx(sorted(expected)), name
 

@@ -44,7 +44,8 @@ def _train(options: Options, *, workers: int = 1, **changes: Any) -> Run:
             tqdm(disable=True) as bar,
         ):
             loss = Trainer(config, ranks, precision, loader, model, 6).train_epoch(0, bar)["train_loss"]
-    return loss, model[-1].weight.detach()
+    (last,) = [layer for layer in model if isinstance(layer, nn.Linear)]
+    return loss, last.weight.detach()
 
 
 @pytest.fixture
@@ -76,5 +77,5 @@ def test_a_loss_trains_on_labels_and_on_mixed_targets(options: Options, name: st
 
 def test_a_teacher_trains_a_student(options: Options, plain: Run, tmp_path: Path) -> None:
     torch.save(build_model("small_resnet", 6, use_blurpool=False).state_dict(), tmp_path / "teacher.pt")
-    taught = {"loss__teacher": tmp_path / "teacher.pt", "loss__teacher_arch": "small_resnet"}
+    taught: dict[str, Any] = {"loss__teacher": tmp_path / "teacher.pt", "loss__teacher_arch": "small_resnet"}
     assert not torch.equal(_train(options, **taught)[1], plain[1])
