@@ -62,6 +62,13 @@ class DataConfig:
         "a corrupt image ends the run (stop), or is left out of its batch, named and counted (skip)",
         choices=("stop", "skip"),
     )
+    holdout: float = option(
+        0.0,
+        "share of the training images, drawn with training.seed, that is not trained on, but searched by "
+        "validation.search",
+        low=0,
+        high=0.5,
+    )
     pin_cores: bool = option(
         True,
         "several processes on a host keep to cores of their own, near their GPU; false: the system decides",
@@ -91,6 +98,22 @@ class ValidationConfig:
     lr_tta: bool = option(True, "average the probabilities of the image and its left-right flip")
     plain_resolution: int = option(224, "resolution of the plain result reported beside it", low=8, high=1024)
     plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)
+    search: str = option(
+        "",
+        "eval_only: resolutions such as 224,256,288, of which the best on data.holdout's images is validated (FixRes)",
+    )
+
+    def search_list(self) -> list[int]:
+        """The resolutions to search, in pixels. Raises UserError for anything else in `search`."""
+        try:
+            sides = [int(side) for side in self.search.split(",") if side.strip()]
+        except ValueError:
+            sides = [0]
+        if not all(8 <= side <= 1024 for side in sides):
+            raise UserError(
+                f"validation.search: {self.search!r} is no list of resolutions from 8 to 1024: as in 224,256"
+            )
+        return sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +167,8 @@ class TrainConfig:
 
 def _check_paths(config: TrainConfig) -> None:
     for key in ("train_dataset", "val_dataset"):
-        needless = key == "train_dataset" and config.training.eval_only
+        searched = bool(config.validation.search)
+        needless = key == "train_dataset" and config.training.eval_only and not searched
         if not getattr(config.data, key) and not needless:
             raise UserError(
                 f"data.{key} is not set: pass --data.{key}=FILE, a file that write_dataset.py wrote"
@@ -158,5 +182,9 @@ def _check_paths(config: TrainConfig) -> None:
 
 
 def _check_rest(config: TrainConfig) -> None:
+    if config.validation.search_list() and not config.training.eval_only:
+        raise UserError("validation.search needs trained weights: training.eval_only and model.weights")
+    if config.validation.search and not config.data.holdout:
+        raise UserError("validation.search needs data.holdout, the share of train that the weights never saw")
     if config.budget.minutes and not config.budget.target_top1:
         raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")

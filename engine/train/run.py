@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
 from engine.data.beton import Beton, open_beton
+from engine.data.holdout import held_out
 from engine.data.loader import Loader
 from engine.data.pair import agree_on_classes
 from engine.data.read_ahead import shortage
@@ -28,6 +29,7 @@ from engine.train.evaluate import Accuracy
 from engine.train.host import keep_freed_memory
 from engine.train.precision import choose_precision
 from engine.train.resolution import resolution_at
+from engine.train.search import search_resolution, search_table
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
 from engine.train.weights import load_weights
@@ -66,6 +68,7 @@ class Run:
         self.validator = Validator(
             config.validation, ranks, self.precision, self._open_loader(val, training=False)
         )
+        self.search = self._build_search() if config.validation.search else None
 
     def execute(self, record: Record) -> int:
         """Train (or only validate), write it all down, and return the exit code that the verdict asks for."""
@@ -73,9 +76,10 @@ class Run:
         num_val = self.validator.loader.beton.num_samples
         if self.trainer is None:
             record.start({**facts, "num_val": num_val})
+            found = self._choose_resolution(self.search) if self.search else {}
             accuracy, average, weights = self.validator.accuracy(self.model), None, None
         else:
-            num_train = self.trainer.loader.beton.num_samples
+            num_train, found = self.trainer.num_samples, {}
             plan = self.trainer.plan(self.first_epoch).entry()
             resumed = {"resumed_at_epoch": self.first_epoch or None}
             record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
@@ -90,10 +94,33 @@ class Run:
         verdict = judge(budget, judged.top1, self.elapsed, of)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
         result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note)
-        record.finish({**result, **self._average_result(average, record.folder)})
+        record.finish({**result, **found, **self._average_result(average, record.folder)})
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
+
+    def _build_search(self) -> Validator:
+        """What measures on the images held out of training. Raises UserError for another file, or when none are."""
+        config = self.config
+        train = open_beton(Path(config.data.train_dataset))
+        agree_on_classes(train, self.validator.loader.beton)
+        held = held_out(train.num_samples, config.data.holdout, config.training.seed)
+        if not len(held):
+            raise UserError(
+                f"data.holdout {config.data.holdout:g} of {train.num_samples} images is none: raise it"
+            )
+        loader = self._open_loader(train, training=False, in_memory=False)
+        return Validator(config.validation, self.ranks, self.precision, loader, held)
+
+    def _choose_resolution(self, search: Validator) -> dict[str, Any]:
+        """Search, and validate at the best from here on; returns the result line's part on it."""
+        found = search_resolution(search, self.model, self.config.validation.search_list())
+        if self.ranks.main:
+            print(search_table(found), flush=True)
+        validation = replace(self.config.validation, resolution=found[0]["resolution"])
+        self.config = replace(self.config, validation=validation)
+        self.validator.validation = validation
+        return {"search": found}
 
     def _average_result(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
         """The result line's part on the averaged weights, which are saved; nothing where there are none."""
@@ -140,7 +167,7 @@ class Run:
 
     def _tell_skips(self) -> None:
         """A line for each sample that this rank has left out, once."""
-        loaders = [part.loader for part in (self.trainer, self.validator) if part is not None]
+        loaders = [part.loader for part in (self.trainer, self.validator, self.search) if part is not None]
         for line in (line for loader in loaders for line in loader.new_skips()):
             print(f"note: left out: {line}", flush=True)
 
@@ -185,6 +212,7 @@ class Run:
         return {
             "section resolution": sorted(trained),
             "validation.resolution": [config.validation.resolution],
+            "validation.search": config.validation.search_list(),
             "validation.plain_resolution": [config.validation.plain_resolution],
         }
 
@@ -206,7 +234,7 @@ class Run:
             print("\n".join(lines[:1] if alike else lines), flush=True)
         return trainer
 
-    def _open_loader(self, beton: Beton, *, training: bool) -> Loader:
+    def _open_loader(self, beton: Beton, *, training: bool, in_memory: bool = True) -> Loader:
         dtype = self.precision.input_dtype
         loader = Loader(
             beton,
@@ -214,7 +242,7 @@ class Run:
             dtype=loader_dtype(self.config, dtype) if training else dtype,
             channels_last=self.config.training.channels_last,
             workers=self.config.data.num_workers or self.ranks.cores(),
-            in_memory=self._reads_ahead(beton, training=training),
+            in_memory=in_memory and self._reads_ahead(beton, training=training),
             decoder=self.config.data.decoder,
             verify=self.config.data.verify,
             corrupt=self.config.data.corrupt,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
+from engine.data.holdout import held_out, without
 from engine.data.loader import Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
 from engine.models.head import train_mode
@@ -48,8 +49,10 @@ class Trainer:
         num_classes: int,
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
-        self.plans = plans_by_resolution(config, ranks.world, loader.beton.num_samples)
         beton = loader.beton
+        self._held = held_out(beton.num_samples, config.data.holdout, config.training.seed)
+        self.num_samples = beton.num_samples - len(self._held)
+        self.plans = plans_by_resolution(config, ranks.world, self.num_samples)
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
@@ -107,7 +110,7 @@ class Trainer:
 
     def steps(self, epoch: int) -> int:
         """Optimizer steps of an epoch; what does not fill a global batch is left out of it."""
-        return self.loader.beton.num_samples // self.plan(epoch).global_batch
+        return self.num_samples // self.plan(epoch).global_batch
 
     def _resolution(self, epoch: int) -> int:
         return resolution_at(self.config.resolution, epoch, self.config.training.epochs)
@@ -128,7 +131,7 @@ class Trainer:
             else windows.order
         )
         ids = batches_of(
-            order,
+            without(order, self._held),
             global_batch=plan.global_batch,
             accumulation=plan.accumulation,
             rank=self.ranks.rank,
