@@ -66,4 +66,5 @@ def test_the_tail_is_never_below_the_exact_one(count: int, data: st.DataObject) 
     for number in range(hits + 1):
         total += np.exp(term)
         term += odds + np.log((count - number) / (number + 1)) if number < count else 0
-    assert np.log(max(total, 1e-300)) <= log_tail(hits / count, count, expected) + 1e-9
+    # Below the smallest normal numbers the sum has no precision left.
+    assert total < 1e-300 or np.log(total) <= log_tail(hits / count, count, expected) + 1e-9

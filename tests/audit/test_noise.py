@@ -32,7 +32,7 @@ def flip(
     return flipped, which
 
 
-@pytest.mark.parametrize("sureness", [0.6, 1.0, 2.5])
+@pytest.mark.parametrize("sureness", [0.6, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
 def test_the_true_share_is_in_the_interval_however_sure_the_network_is(share: float, sureness: float) -> None:
     logs, labels = network(3000, sureness=sureness)
