@@ -7,6 +7,7 @@
 PYTHON ?= .venv/bin/python
 SET ?= auto
 STAGE ?= loader
+JOBS ?= 2
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup speedrun test lint bench gpu lock
@@ -24,9 +25,9 @@ speedrun: ## the whole job on real images: data set, training, accuracy target, 
 	$(call setup_for,speedrun)
 	@$(PYTHON) -m engine speedrun
 
-test: ## every test this machine can run
+test: ## every test this machine can run, in JOBS processes
 	$(call setup_for,test)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses=$(JOBS) --dist=worksteal
 
 lint: ## style, format, types
 	$(call setup_for,lint)
