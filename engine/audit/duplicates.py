@@ -45,7 +45,8 @@ def find_pairs(collection: Collection, pictures: Pictures, *, near: bool) -> tup
     repeated = np.concatenate([np.zeros(0, np.int64), *(group[1:] for group in groups)])
     images = np.setdiff1d(np.arange(collection.size), repeated)
     hashes = _hash_all(pictures, images)
-    images, hashes = (part[~np.isin(images, list(pictures.damaged))] for part in (images, hashes))
+    sound = ~np.isin(images, list(pictures.damaged))
+    images, hashes = images[sound], hashes[sound]
     total = len(images) * (len(images) - 1) // 2
     with Watch("comparing hashes", total, "pairs") as watch:
         places, beyond = near_pairs(hashes, NEAR_BITS, watch.update)

@@ -107,8 +107,7 @@ def _permutation_data(found: Permutation, names: Sequence[str]) -> dict[str, obj
 
 
 def _gaps(train: Opinion, val: Opinion, names: Sequence[str]) -> Finding:
-    splits = ((one.labels, one.predicted) for one in (train, val))
-    gaps = find_gaps(*splits, train.classes)
+    gaps = find_gaps((train.labels, train.predicted), (val.labels, val.predicted), train.classes)
     overall = [float((one.labels == one.predicted).mean()) for one in (train, val)]
     lines = [
         f"{names[gap.label]}: train {gap.train:.1%}, val {gap.val:.1%} of {gap.count:,}; as the other classes go it "

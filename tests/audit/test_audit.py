@@ -12,6 +12,7 @@ from PIL import Image
 from engine.__main__ import main as engine
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.convert import convert
+from engine.data.sources import Split
 from engine.errors import UserError
 from tests.shapes import CLASSES, write_shapes
 from tests.train.conftest import TINY, train_here
@@ -29,7 +30,7 @@ def write_val(images: Path, folder: Path, rename: Rename) -> Path:
     return betons(folder / "images", folder)["val"]
 
 
-def betons(images: Path, folder: Path) -> dict[str, Path]:
+def betons(images: Path, folder: Path) -> dict[Split, Path]:
     output = OutputConfig(folder=str(folder), num_workers=1, page_size=2)
     return convert(WriteConfig(source=SourceConfig(path=str(images)), output=output))
 
@@ -40,7 +41,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(images: Path) -> dict[str, Path]:
+def files(images: Path) -> dict[Split, Path]:
     """train.beton and val.beton with the right labels."""
     return betons(images, images.parent)
 
@@ -119,8 +120,9 @@ def test_without_a_network_lists_balance_and_copies_are_compared(images: Path, t
     leaked = next((tmp_path / "images" / "train" / "amber").iterdir())
     with Image.open(leaked) as image:
         image.save(tmp_path / "images" / "val" / "blue" / "leaked.JPEG", quality=70)
-    train = betons(images, tmp_path / "train")["train"] if (tmp_path / "train").mkdir() is None else None
-    (tmp_path / "val").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+    train = betons(images, tmp_path / "train")["train"]
     shutil.rmtree(tmp_path / "images" / "train" / "fawn")
     (tmp_path / "images" / "train" / "gold").mkdir()
     shutil.copy(leaked, tmp_path / "images" / "train" / "gold")

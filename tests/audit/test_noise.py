@@ -45,7 +45,7 @@ def test_the_true_share_is_in_the_interval_however_sure_the_network_is(share: fl
 
 def test_a_network_that_is_unsure_of_some_images_only_is_not_taken_for_noise() -> None:
     sharp, soft = network(2000, sureness=1.5), network(2000, sureness=0.8, seed=5)
-    logs, labels = (np.concatenate(parts) for parts in zip(sharp, soft, strict=True))
+    logs, labels = np.concatenate([sharp[0], soft[0]]), np.concatenate([sharp[1], soft[1]])
     assert estimate_noise(logs, labels).low < 0.01
 
 

@@ -19,7 +19,7 @@ def test_the_classifier_is_found(arch: str) -> None:
     with torch.device("meta"):
         model = build_model(arch, 17, use_blurpool=False)
     assert classifier_name(model) == NAMES[arch]
-    assert model.get_submodule(NAMES[arch]).weight.shape[0] == 17  # type: ignore[union-attr,index]
+    assert model.get_submodule(NAMES[arch]).weight.shape[0] == 17  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
