@@ -19,6 +19,8 @@ def epoch_line(entry: Line) -> str:
     if top1 is not None:
         without = f" (no TTA {text.percent(bare)})" if bare not in (None, top1) else ""
         parts += [f"val {text.number(entry.get('val_loss'))}", f"top-1 {text.percent(top1)}{without}"]
+    if entry.get("ema_top1") is not None:
+        parts.append(f"EMA {text.percent(entry['ema_top1'])}")
     parts.append(f"{text.rate(entry.get('images_per_second'))} img/s")
     parts.append(f"waiting {text.percent(waiting_share([entry]), 0)}")
     parts.append(text.duration(entry.get("elapsed_seconds")))

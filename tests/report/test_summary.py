@@ -29,6 +29,12 @@ def test_epoch_line_without_tta_gives_one_accuracy() -> None:
     assert "no TTA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "top1_no_tta": 0.5})
 
 
+def test_epoch_line_has_the_averaged_weights_beside_the_raw_ones() -> None:
+    line = epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": 0.625})
+    assert "top-1 50.00%  EMA 62.50%" in line
+    assert "EMA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": None})
+
+
 def test_closing_summary_says_verdict_accuracies_time_and_pace() -> None:
     summary = closing_summary(run_config(), demo_log())
     assert summary.splitlines()[0].startswith("verdict    target met: 92.31%")
