@@ -6,10 +6,12 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+_MOST_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +41,40 @@ class Took:
 
 
 def run(side: Callable[[Conversion], int], conversion: Conversion) -> Took:
-    """Let a side do it in a fresh process, after its imports. Raises whatever it raises."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_timed, side, conversion).result()
+    """Let a side do it in a fresh process, after its imports. Raises whatever it raises.
+
+    Raises RuntimeError when its process dies, or has not answered after ten minutes.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, side, conversion))
+    process.start()
+    # Only the child may hold its end, or its death would go unnoticed here.
+    theirs.close()
+    try:
+        if not pipe.poll(_MOST_SECONDS):
+            raise RuntimeError(f"it has not ended after {_MOST_SECONDS} s")
+        answer = pipe.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"its process ended with code {process.exitcode}") from None
+    finally:
+        # What ffcv and its libraries leave running may keep a process from ending by itself.
+        process.kill()
+        process.join()
+        pipe.close()
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Took)
+    return answer
+
+
+def _answer(pipe: Connection, side: Callable[[Conversion], int], conversion: Conversion) -> None:
+    """The child's main function."""
+    try:
+        pipe.send(_timed(side, conversion))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        pipe.send(error)
 
 
 def ours(conversion: Conversion) -> int:

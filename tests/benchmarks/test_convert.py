@@ -27,7 +27,7 @@ def test_both_sides_convert_and_are_recorded(
     assert record["ours_images"] > record["peer_images"] >= 10
     assert record["ours_cpu_ms_per_image"] > 0 and record["peer_cpu_ms_per_image"] > 0
     assert "| jpeg | ffcv-jpeg | all kept" in capsys.readouterr().out
-    assert "synced to the disk" in (tmp_path / "c.md").read_text(encoding="utf-8")
+    assert "synced to the disk" in " ".join((tmp_path / "c.md").read_text(encoding="utf-8").split())
     assert list((tmp_path / "work").iterdir()) == []
 
 
