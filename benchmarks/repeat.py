@@ -47,5 +47,8 @@ def repeat_records(source: Path, target: Path, count: int) -> None:
         for number in range(times):
             file.seek(data_start + number * span)
             file.write(pages.data)
+        # Records of the last repeat beyond `count`: nothing in the file would tell of them.
+        file.truncate(int((table["ptr"] + table["size"]).max()))
+        file.seek(0, 2)
         write_checksums(file, fields, checksums, samples, table)
         write_ends(file, beton.page_size, fields, samples, table)
