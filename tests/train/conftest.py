@@ -83,7 +83,7 @@ class Launch(Protocol):
     """See the fixture launch."""
 
     def __call__(
-        self, argv: list[str], *, ranks: int = 1, timeout: float = 120
+        self, argv: list[str], *, ranks: int = 1, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -91,7 +91,7 @@ class Launch(Protocol):
 def launch(tmp_path: Path) -> Launch:
     """Run train_imagenet.py as its users do: python for one rank, torchrun for more."""
 
-    def run(argv: list[str], *, ranks: int = 1, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(argv: list[str], *, ranks: int = 1, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(argv, ranks), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
         )

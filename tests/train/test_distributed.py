@@ -83,7 +83,7 @@ def test_a_corrupt_sample_ends_every_rank_with_its_reason(
         stderr=subprocess.PIPE,
         text=True,
     )
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode != 0
     assert "can't be used: its bytes are not those that were written" in errors
     assert "damaged.beton: sample " in errors
