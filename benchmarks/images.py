@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -40,7 +40,11 @@ _CLASSES = 8
 _SYNTHETIC_SIZE = (375, 500)
 # Raised with every change of `synthetic_photo`, and of how the files are made from the images.
 _SYNTHETIC_VERSION = 1
-_FILE_VERSION = 4
+_FILE_VERSION = 5
+
+# Storage -> what differs from write_dataset.py's defaults of that format. `jpeg` is as stock ffcv and ffcv-imagenet
+# write it, every image encoded anew; `jpeg-kept` has the images' own JPEG data where they fit, as ours does by default.
+_OUTPUTS: dict[str, dict[str, Any]] = {"jpeg": {"jpeg_unchanged": False}, "jpeg-kept": {"format": "jpeg"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +116,13 @@ def _key(data: Path | None, storage: str, count: int | None) -> str:
         except OSError as error:
             raise describe_os_error(error, data, "read") from None
         origin = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in facts]
-    settings = dataclasses.asdict(OutputConfig(format=storage))
+    settings = dataclasses.asdict(_output(storage))
     text = json.dumps([origin, settings, count, __version__, _FILE_VERSION])
     return f"{data.stem if data else 'synthetic'}-{storage}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _output(storage: str, **more: Any) -> OutputConfig:
+    return OutputConfig(**{"format": storage, **_OUTPUTS.get(storage, {}), **more})
 
 
 def _is_whole(beton: Path) -> bool:
@@ -134,7 +142,7 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
         with tempfile.TemporaryDirectory(dir=folder) as source:
             photos = unpack(data, count or PHOTOS, Path(source))
             link_tree(photos, len(photos), Path(source))
-            output = OutputConfig(folder=str(folder), format=storage, overwrite=True)
+            output = _output(storage, folder=str(folder), overwrite=True)
             convert(WriteConfig(source=SourceConfig(path=source), output=output))
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None

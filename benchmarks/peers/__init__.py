@@ -20,7 +20,7 @@ class Contender:
     """One side of a comparison."""
 
     storage: str
-    """How the images lie in the file that it reads: output.format of write_dataset.py."""
+    """How the images lie in the file that it reads (benchmarks.images)."""
     module: str
     """Has `open_side(task: Task, **options: str) -> Side`."""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +39,7 @@ _STOCK, _OURS = "benchmarks.peers.ffcv_stock", "benchmarks.peers.ours"
 
 OURS = {
     "jpeg": Contender(storage="jpeg", module=_OURS, options={"decoder": "cpu"}),
+    "jpeg-kept": Contender(storage="jpeg-kept", module=_OURS, options={"decoder": "cpu"}),
     "raw": Contender(storage="raw", module=_OURS, options={"decoder": "cpu"}),
     "raw-packed": Contender(storage="raw", module=_OURS, options={"decoder": "packed"}),
     "yuv420": Contender(storage="yuv420", module=_OURS, options={"decoder": "cpu"}),
@@ -46,6 +47,7 @@ OURS = {
 }
 PEERS = {
     "ffcv-jpeg": Contender(storage="jpeg", module=_STOCK),
+    "ffcv-jpeg-kept": Contender(storage="jpeg-kept", module=_STOCK),
     "ffcv-raw": Contender(storage="raw", module=_STOCK),
 }
 
@@ -53,7 +55,7 @@ PEERS = {
 SELF = "self"
 
 # peer: which of ours stand against it where the user doesn't say.
-_USUAL_OURS = {"ffcv-raw": ("raw", "raw-packed"), SELF: ("jpeg",)}
+_USUAL_OURS = {"ffcv-jpeg-kept": ("jpeg-kept",), "ffcv-raw": ("raw", "raw-packed"), SELF: ("jpeg",)}
 _USUAL_OURS_ELSE = ("jpeg", "yuv420", "yuv420-packed")
 # Shorter for the peer that the project measures itself by.
 _SHORT = {"ffcv": "ffcv-jpeg"}
