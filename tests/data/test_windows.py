@@ -238,7 +238,8 @@ def test_a_file_of_stock_ffcv_is_read_in_page_order(tmp_path: Path) -> None:
             for sample in windows.order[start:stop]:
                 begin, size = int(pointers[sample]), int(beton.sizes[sample])
                 assert (memory[begin : begin + size] == sample).all()
-                assert resident(memory)[begin // PAGESIZE : (begin + size - 1) // PAGESIZE + 1].all()
+                # A system page that a record shares with another window's may go with that one.
+                assert resident(memory)[-(-begin // PAGESIZE) : (begin + size) // PAGESIZE].all()
 
 
 def test_the_epoch_of_a_single_window_needs_no_next(file: File) -> None:

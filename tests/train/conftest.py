@@ -1,7 +1,6 @@
 """A tiny real data set, and training runs on it: in this process, as a process, and under torchrun."""
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,10 +105,5 @@ def command(argv: list[str], ranks: int = 1, script: str = "train_imagenet.py") 
         return [sys.executable, *words]
     torchrun = Path(sys.executable).with_name("torchrun")
     launcher = [str(torchrun)] if torchrun.exists() else [sys.executable, "-m", "torch.distributed.run"]
-    return [*launcher, f"--nproc-per-node={ranks}", f"--master-port={_free_port()}", *words]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    # It finds a port by itself and keeps it: one found here might be another test's by the time it is used.
+    return [*launcher, "--standalone", f"--nproc-per-node={ranks}", *words]
