@@ -23,6 +23,14 @@ class AugmentationConfig:
         4 / 3, "random crops are at most this much wider than high, or higher", low=1, high=4
     )
     flip: bool = option(True, "flip half of the training images left to right")
+    repeats: int = option(
+        1,
+        "repeated augmentation (Hoffer et al. 2019): each image stands so many times in a batch, with another crop and "
+        "augmentation each; an epoch has as many images as before, of a share of the data that changes from epoch to "
+        "epoch",
+        low=1,
+        high=8,
+    )
     policy: str = option(
         "none",
         "random image operations; auto-augment: ImageNet's policy (Cubuk et al. 2018); rand-augment: Cubuk et al. "

@@ -186,5 +186,10 @@ def _check_rest(config: TrainConfig) -> None:
         raise UserError("validation.search needs trained weights: training.eval_only and model.weights")
     if config.validation.search and not config.data.holdout:
         raise UserError("validation.search needs data.holdout, the share of train that the weights never saw")
+    if config.augmentation.repeats > 1 and config.data.order == "pages":
+        raise UserError(
+            "augmentation.repeats goes back to the images of a batch, which data.order pages may have released: use "
+            "data.order random, or drop the repeats"
+        )
     if config.budget.minutes and not config.budget.target_top1:
         raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")

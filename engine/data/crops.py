@@ -1,4 +1,6 @@
-"""Which part of an image is taken, and whether it is flipped: a pure function of (seed, epoch, sample id).
+"""Which part of an image is taken, and whether it is flipped: a pure function of (seed, epoch, view).
+
+A view is a sample's id or, where samples are repeated in a batch, one number for the sample and its repeat (order.py).
 
 A counter-based generator (splitmix64's mixing, Steele et al. 2014) replaces generators with state, so a
 crop does not depend on which thread, worker, rank or batch its sample falls into. Only operations that
@@ -24,7 +26,7 @@ _DRAWS_PER_ATTEMPT = 4
 
 @dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop:
-    """torchvision's RandomResizedCrop and RandomHorizontalFlip, drawn for (seed, epoch, sample id)."""
+    """torchvision's RandomResizedCrop and RandomHorizontalFlip, drawn for (seed, epoch, view)."""
 
     seed: int
     epoch: int
@@ -34,7 +36,7 @@ class RandomResizedCrop:
     flip: bool = True
 
     def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
-        """One row (top, left, height, width, flip) for each sample, in pixels of the stored image."""
+        """One row (top, left, height, width, flip) for each view, in pixels of the stored image."""
         boxes = np.empty((len(ids), 5), np.int32)
         _random_boxes(
             np.uint64(self.seed),

@@ -23,7 +23,7 @@ from engine.data.beton import Beton
 from engine.data.crops import CropLaw
 from engine.data.decoders.pool import Bad, DecodePool
 from engine.data.delivery import MEAN, STD, choose_delivery
-from engine.data.order import Windows
+from engine.data.order import Windows, samples_of
 from engine.data.read_ahead import ReadAhead
 from engine.data.slots import Producer, Slot
 from engine.data.windows import WindowReader
@@ -36,7 +36,10 @@ Batches = Sequence[NDArray[np.int64]] | NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """images (n, 3, resolution, resolution), normalised, and labels (n,) int64, on the device; ids (n,)."""
+    """images (n, 3, resolution, resolution), normalised, and labels (n,) int64, on the device.
+
+    ids (n,): the views (order.py) that it was asked for.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -114,10 +117,10 @@ class Loader:
     def batches(
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
     ) -> Generator[Batch, None, None]:
-        """One Batch for each array of sample ids, in order. Raises UserError for a corrupt sample.
+        """One Batch for each array of views (order.py), in order. Raises UserError for a corrupt sample.
 
-        `windows` is the epoch that the ids come from, where it is in page-wise order. One iteration at a time:
-        starting a second one before the first has ended or was closed, and going on after `close()`, raises
+        `windows` is the epoch that they come from, where it is in page-wise order, without repeats. One iteration at
+        a time: starting a second one before the first has ended or was closed, and going on after `close()`, raises
         RuntimeError.
         """
         with self._producing(ids, resolution, crop, windows) as producer:
@@ -169,7 +172,7 @@ class Loader:
                 reader.advance(batch_ids)
             bad = self._delivery.fill(slot, batch_ids, resolution, crop)
             slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
-            slot.labels = slot.hold(self.beton.labels[slot.ids])
+            slot.labels = slot.hold(self.beton.labels[samples_of(slot.ids)])
             slot.resolution = resolution
 
         self._reader, self._delivered = reader, self._start
@@ -195,7 +198,7 @@ class Loader:
         return slot
 
     def _without(self, slot: Slot, ids: NDArray[np.int64], bad: list[Bad]) -> NDArray[np.int64]:
-        """The ids that are left of a batch without its bad samples, or the end of the run."""
+        """The views that are left of a batch without its bad samples, or the end of the run."""
         more = f" (and {len(bad) - 1} more in its batch)" if len(bad) > 1 else ""
         if self._corrupt == "stop":
             raise UserError(bad[0].message + more)
@@ -204,7 +207,7 @@ class Loader:
             raise UserError(f"{bad[0].message}; no sample of its batch of {len(ids)} can be used")
         self._delivery.keep(slot, rows)
         for sample in bad:
-            self._skipped.setdefault(int(ids[sample.row]), sample.message)
+            self._skipped.setdefault(int(samples_of(ids)[sample.row]), sample.message)
         self.skips += len(bad)
         return ids[rows]
 

@@ -8,6 +8,9 @@ There are two such permutations. `epoch_permutation` is fully random, for a file
 `page_windows` is for one that does not: the file's pages are shuffled, so many of them as fit into a window
 are taken at a time, and the samples are shuffled within the window. So the disk is read once an epoch, a page
 at a time, and only the windows that are in use need memory. Nothing here depends on the ranks or the machine.
+
+What a batch holds is views: a view is a sample in one of its repeats, as one number, so that it can be the key of
+its crop and augmentations. A sample's first view is its own id; only `repeated` makes others.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ PAGE_BYTES = 2**20
 """Bytes of a page in page-wise order. Finer than a file's own pages (8 MiB and more): in a file that lies in
 the order of its classes a page holds a single class, and a window should hold many; and still so much that
 reading it costs a disk or a server little more than reading it as a part of something longer."""
+
+# A view is repeat x 2^40 + sample: no file has as many samples.
+_REPEAT_SHIFT = 40
 
 # Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
 _ORDER_STREAM = 0x6F72646572
@@ -98,6 +104,33 @@ def page_windows(pages: Pages, *, window_bytes: int, seed: int, epoch: int) -> W
         order[start:stop] = order[start:stop][np.argsort(keys[order[start:stop]])]
     spans = tuple(pages.spans[np.sort(shuffled[begin:end])] for begin, end in pairwise(bounds))
     return Windows(order=order, starts=starts, spans=spans)
+
+
+def repeated(order: NDArray[np.int64], *, repeats: int, global_batch: int) -> NDArray[np.int64]:
+    """An epoch's views where each sample stands `repeats` times in its global batch; as many whole batches as `order`
+    fills, flat.
+
+    Repeated augmentation (Hoffer et al. 2019; Berman et al. 2019). As in timm's RepeatAugSampler, with which ResNet
+    Strikes Back trained: `order` with each sample `repeats` times in a row is cut into global batches, until there are
+    as many as in a plain epoch. So an epoch uses the first part of its `order`, another one each time, and where the
+    global batch is no multiple of `repeats` a sample at its edge has its last views in the next one.
+
+    timm deals a batch out to its ranks in turn, so that on as many ranks as repeats, or more, none has a sample twice.
+    Here all first views of a batch come first, then all second ones, and so on, which gives the same where the batch
+    is cut into as many device batches, or more, over ranks or accumulation; and views of one sample are never
+    neighbours, who are MixUp's and CutMix's partners, if there are two samples or more.
+    """
+    steps = len(order) // global_batch
+    places = np.arange(steps * global_batch).reshape(steps, global_batch)
+    # Few bits are sorted several times faster.
+    by_repeat = np.argsort((places % repeats).astype(np.uint8), axis=1, kind="stable")
+    sample, repeat = np.divmod(np.take_along_axis(places, by_repeat, axis=1).ravel(), repeats)
+    return order[sample] + (repeat << _REPEAT_SHIFT)
+
+
+def samples_of(views: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The samples that `views` show, of the same shape."""
+    return views & ((1 << _REPEAT_SHIFT) - 1)
 
 
 def train_batches(

@@ -8,6 +8,7 @@ epoch, which is why going on after an interruption repeats the undisturbed run.
 import time
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
 from engine.data.holdout import held_out, without
 from engine.data.loader import Loader
-from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows
+from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows, repeated
 from engine.models.head import train_mode
 from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
+from engine.train.memory_fit import fit_plans, fits_in_memory
 from engine.train.nonfinite import EpochLosses
 from engine.train.precision import Precision
 from engine.train.randomness import seed_step
@@ -58,6 +60,8 @@ class Trainer:
         )
         self.augment = Augment(config, num_classes, precision.input_dtype)
         self.step = Step(config, ranks, precision, model, num_classes)
+        if config.training.fit_memory and ranks.device.type == "cuda":
+            self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
     def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
         """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
@@ -130,8 +134,9 @@ class Trainer:
             if windows is None
             else windows.order
         )
+        order = without(order, self._held)
         ids = batches_of(
-            without(order, self._held),
+            repeated(order, repeats=law.repeats, global_batch=plan.global_batch),
             global_batch=plan.global_batch,
             accumulation=plan.accumulation,
             rank=self.ranks.rank,

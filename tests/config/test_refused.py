@@ -244,6 +244,7 @@ def test_an_anchor_that_holds_itself_ends(recipe: Recipe) -> None:
         ("--lr.lr=0.1 --lr.lr_final=0.2", "lr.lr_final 0.2 is above lr.lr, the peak of 0.1"),
         ("--lr.lr_schedule_type=flat-cosine --lr.flat_until=0.01", "comes before the peak at epoch 2"),
         ("--augmentation.min_scale=0.5 --augmentation.max_scale=0.4", "min_scale is above"),
+        ("--augmentation.repeats=3 --data.order=pages", "augmentation.repeats goes back to the images"),
         ("--training.nesterov=true --training.momentum=0", "nesterov needs training.momentum"),
         ("--training.nesterov=true --training.optimizer=lamb", "nesterov means nothing to lamb"),
         ("--training.sam_interval=5", "training.sam_interval means nothing without training.sam_rho"),

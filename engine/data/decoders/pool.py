@@ -23,6 +23,7 @@ from engine.data.decoders.native.library import library
 from engine.data.decoders.packing import copy_crops, plan_crops
 from engine.data.decoders.workspace import Workspace
 from engine.data.mapping import Mapping
+from engine.data.order import samples_of
 
 # Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long. A batch is
 # packed in a millisecond or two, of which each slice costs some hundredths.
@@ -41,6 +42,8 @@ class Bad:
 
 class DecodePool:
     """Decodes batches of one `.beton`. `close()` ends its threads.
+
+    Batches are asked for as views (order.py): the sample is what is decoded, the view what its crop is drawn for.
 
     `verify` says when a record's checksum is compared, where the file has checksums: the first time that this pool
     uses the record (first-epoch), each time, or never. `portable` does without the C library where there is one.
@@ -70,20 +73,20 @@ class DecodePool:
         """The file's bytes, mapped."""
         return self._mapping.memory
 
-    def decode(self, ids: NDArray[np.int64], crop: CropLaw, out: NDArray[np.uint8]) -> list[Bad]:
-        """Fill out, uint8 of shape (len(ids), resolution, resolution, 3) in C order; returns what can't be used.
+    def decode(self, views: NDArray[np.int64], crop: CropLaw, out: NDArray[np.uint8]) -> list[Bad]:
+        """Fill out, uint8 of shape (len(views), resolution, resolution, 3) in C order; returns what can't be used.
 
-        Rows of such samples hold anything. Raises UserError when the file itself fails, IndexError for an id
+        Rows of such samples hold anything. Raises UserError when the file itself fails, IndexError for a sample
         that it does not have.
         """
-        ids = self._checked(ids)
+        ids = self._samples(views)
         square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
         if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
         batch = DecodeBatch(
             memory=self.memory,
             **{name: column[ids] for name, column in self._columns.items()},
-            boxes=self._boxes(ids, crop),
+            boxes=self._boxes(views, ids, crop),
             out=out,
             status=np.full(len(ids), UNKNOWN_MODE, np.uint8),
             # What is measured with a centre crop should be what Pillow's pixels would give.
@@ -102,15 +105,15 @@ class DecodePool:
         return self._bad(ids, batch.status)
 
     def pack(
-        self, ids: NDArray[np.int64], crop: CropLaw, take: Callable[[int], NDArray[np.uint8]]
+        self, views: NDArray[np.int64], crop: CropLaw, take: Callable[[int], NDArray[np.uint8]]
     ) -> tuple[NDArray[np.int64], list[Bad]]:
         """Copy the crops' bytes into the buffer that `take` gives for a number of bytes.
 
         Returns the geometry (engine.data.decoders.packing) and what can't be used. Every sample of the file must be
         stored in one mode, raw or yuv420. Raises as `decode` does.
         """
-        ids = self._checked(ids)
-        boxes = self._boxes(ids, crop)
+        ids = self._samples(views)
+        boxes = self._boxes(views, ids, crop)
         # Any sample's: there may be none in this batch.
         geometry, size = plan_crops(boxes, int(self._modes[0]))
         buffer = take(size)
@@ -125,19 +128,19 @@ class DecodePool:
         self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
         return geometry, self._bad(ids, status)
 
-    def _checked(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _samples(self, views: NDArray[np.int64]) -> NDArray[np.int64]:
         """The kernels read where they are told to; what they are told is checked here, and given one layout."""
-        ids = np.ascontiguousarray(ids, np.int64)
-        if len(ids) and not (ids.min() >= 0 and ids.max() < self.beton.num_samples):
+        ids = np.ascontiguousarray(samples_of(views), np.int64)
+        if len(ids) and not (views.min() >= 0 and ids.max() < self.beton.num_samples):
             raise IndexError(
                 f"{self.beton.path} has samples 0 to {self.beton.num_samples - 1}; asked for "
-                f"{ids.min()} to {ids.max()}"
+                f"{views.min()} to {views.max()}"
             )
         return ids
 
-    def _boxes(self, ids: NDArray[np.int64], crop: CropLaw) -> NDArray[np.int32]:
+    def _boxes(self, views: NDArray[np.int64], ids: NDArray[np.int64], crop: CropLaw) -> NDArray[np.int32]:
         heights, widths = self._columns["heights"][ids], self._columns["widths"][ids]
-        boxes = np.ascontiguousarray(crop.boxes(ids, heights, widths), np.int32)
+        boxes = np.ascontiguousarray(crop.boxes(views, heights, widths), np.int32)
         top, left, height, width = (boxes[:, column] for column in (TOP, LEFT, HEIGHT, WIDTH))
         # Without a sum of two int32, which may wrap around.
         outside = (top < 0) | (left < 0) | (top > heights - height) | (left > widths - width)

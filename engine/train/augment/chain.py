@@ -2,7 +2,7 @@
 
     batch, float32 --levels 0..255--> policy, colour jitter --normalised--> erasing, ColOut, MixUp or CutMix --> step
 
-Without any of them a batch passes as it came. Decisions are drawn for (seed, epoch, sample id), see draws.py.
+Without any of them a batch passes as it came. Decisions are drawn for (seed, epoch, view), see draws.py.
 """
 
 from dataclasses import dataclass

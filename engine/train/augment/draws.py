@@ -1,6 +1,7 @@
-"""The random numbers of a batch: a pure function of (seed, epoch, sample id) and of what they are for.
+"""The random numbers of a batch: a pure function of (seed, epoch, view) and of what they are for.
 
-So a sample's augmentation is the same in whatever batch, on whatever rank and after whatever interruption it comes.
+A view is a sample's id or, where samples are repeated in a batch, one number for the sample and its repeat (order.py).
+So a view's augmentation is the same in whatever batch, on whatever rank and after whatever interruption it comes.
 They are drawn on the host, where the ids are, and go to the device without it being waited for.
 """
 
@@ -17,14 +18,14 @@ from engine.data.counter import sample_keys, uniforms
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """The draws for samples `ids` (n,) in this epoch."""
+    """The draws for the views `ids` (n,) in this epoch."""
 
     seed: int
     epoch: int
     ids: NDArray[np.int64]
 
     def uniform(self, purpose: str, count: int) -> NDArray[np.float64]:
-        """`count` numbers in [0, 1) for each sample, (n, count); each purpose has numbers of its own."""
+        """`count` numbers in [0, 1) for each view, (n, count); each purpose has numbers of its own."""
         stream = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
         return uniforms(sample_keys(self.ids, self.seed, self.epoch, stream), count)
 
