@@ -2,10 +2,8 @@
 
 fastargs merges the sources. What it lets pass is caught here: unknown keys, values of the wrong type,
 empty values, its reading of environment variables (which it would put above the command line), and its
-exit code 0 on a bad configuration. What PyYAML would make of a plain word (`1e-4` text, `010` eight, `no`
-false, `1:30` ninety, the second of two equal keys the only one) is caught too: words stay text, and mean
-what they mean on the command line. A recipe may name the file it builds on with a top-level `base:`,
-relative to itself; later files and then the command line win.
+exit code 0 on a bad configuration. A recipe may name the file it builds on with a top-level `base:`,
+relative to itself; later files and then the command line win. Further stages stand in its `then:` (stages.py).
 """
 
 import argparse
@@ -13,17 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import yaml
 from fastargs import Config, Param, Section
 from fastargs.validation import Checker
 
 from engine.config.options import OptionSpec, options_of
+from engine.config.recipe_file import with_bases
 from engine.config.schema import TrainConfig
+from engine.config.stages import Values, check_stages, refuse_in_stage, stage_values
 from engine.config.write_schema import WriteConfig
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 from engine.registry import nearest
 
 C = TypeVar("C", TrainConfig, WriteConfig)
+
+_EPILOG = "Later files win over earlier ones, and the command line over all files."
+_EPILOG_OF_STAGES = (
+    " A recipe may go on with further stages: each item of its list `then:` says, by section, what differs from the "
+    "stage before, whose weights it starts from. The command line wins in every stage."
+)
 
 # What ffcv-imagenet's users will try, and what to do instead.
 _GONE = {
@@ -38,13 +43,39 @@ _GONE = {
 
 
 def load_train_config(argv: Sequence[str]) -> tuple[TrainConfig, str]:
-    """The run that `argv` asks for, and its recipe's name ("run" without one). Raises UserError."""
-    return _load(TrainConfig, argv, "Train an image classifier on .beton files; a recipe is given with -C.")
+    """The run that `argv` asks for, and its recipe's name ("run" without one). Raises UserError.
+
+    Of a recipe of several stages it is the first.
+    """
+    stages, recipe = load_train_stages(argv)
+    return stages[0], recipe
+
+
+def load_train_stages(argv: Sequence[str]) -> tuple[list[TrainConfig], str]:
+    """All stages of the recipe that `argv` asks for, in order, and its name; all are checked. Raises UserError.
+
+    A stage starts from model.weights, which from the second on is a path in the run's folder: that of what the stage
+    before leaves, as in stage1/weights.pt. Those before training.first_stage are there, but are not to be run. With
+    training.eval_only there is one: the last, with the weights to validate.
+    """
+    config = _collect(
+        TrainConfig, argv, "Train an image classifier on .beton files; a recipe is given with -C."
+    )
+    several = stage_values(config.in_files, config.then, config.on_line)
+    stages = []
+    for number, values in enumerate(several, start=1):
+        try:
+            stages.append(_build(TrainConfig, values))
+        except UserError as error:
+            raise (UserError(f"in stage {number}: {error}") if len(several) > 1 else error) from None
+    check_stages(stages)
+    return stages, config.recipe
 
 
 def load_write_config(argv: Sequence[str]) -> WriteConfig:
     """The conversion that `argv` asks for. Raises UserError."""
-    return _load(WriteConfig, argv, "Convert a data set of images into train.beton and val.beton.")[0]
+    config = _collect(WriteConfig, argv, "Convert a data set of images into train.beton and val.beton.")
+    return _build(WriteConfig, {**config.in_files, **config.on_line})
 
 
 def to_dict(config: TrainConfig | WriteConfig) -> dict[str, dict[str, Any]]:
@@ -56,22 +87,24 @@ def to_dict(config: TrainConfig | WriteConfig) -> dict[str, dict[str, Any]]:
     }
 
 
-def _load(schema: type[C], argv: Sequence[str], description: str) -> tuple[C, str]:
+def _collect(schema: type, argv: Sequence[str], description: str) -> "_GuardedConfig":
     config = _GuardedConfig(schema, argv)
     config.collect_argparse_args(_build_parser(schema, description))
-    values = {path: _parse(config.specs, ".".join(path), value) for path, value in config.content.items()}
+    return config
+
+
+def _build(schema: type[C], values: Values) -> C:
     sections = {
         name: section(**{path[1]: value for path, value in values.items() if path[0] == name})
         for name, section in _sections(schema).items()
     }
-    recipe = Path(config.files[-1]).stem if config.files else "run"
-    return schema(**sections), recipe
+    return schema(**sections)
 
 
 def _build_parser(schema: type, description: str) -> argparse.ArgumentParser:
     parser = _Parser(
         description=description,
-        epilog="Later files win over earlier ones, and the command line over all files.",
+        epilog=_EPILOG + (_EPILOG_OF_STAGES if schema is TrainConfig else ""),
         allow_abbrev=False,
     )
     file_help = "recipe in YAML; may be given several times, and may name the file it builds on as `base:`"
@@ -122,7 +155,11 @@ class _GuardedConfig(Config):
     def __init__(self, schema: type, argv: Sequence[str]) -> None:
         super().__init__()
         self.argv = list(argv)
-        self.files: list[str] = []
+        self.recipe = "run"
+        self.in_files: Values = {}
+        self.on_line: Values = {}
+        self.then: list[Values] = []
+        self._has_stages = schema is TrainConfig
         self.specs: dict[tuple[str, ...], OptionSpec] = {}
         for name, section in _sections(schema).items():
             specs = options_of(section)
@@ -145,31 +182,55 @@ class _GuardedConfig(Config):
                     f"unexpected {word!r}: a recipe is given as -C FILE, an option as --a.b=VALUE"
                 )
             self._refuse_unknown(word.removeprefix("--").split("=")[0], "on the command line")
+        for name in known.config_file:
+            self.collect_config_file(name)
+            self.recipe = Path(name).stem
+        self.in_files = dict(self.content)
         given = {
             key: value for key, value in vars(known).items() if key != "config_file" and value is not None
         }
-        self.files = known.config_file
-        for name in known.config_file:
-            self.collect_config_file(name)
-        self.collect(given)
+        self.on_line = {tuple(key.split(".")): _parse(self.specs, key, value) for key, value in given.items()}
         return self
 
     def collect_config_file(self, fname: str) -> "_GuardedConfig":
-        for path, content in _with_bases(Path(fname)):
-            options: dict[str, Any] = {}
-            for key, value in self._flatten(content, path):
-                if tuple(key.split(".")) not in self.specs:
-                    self._refuse_unknown(key, f"in {path}")
-                if value is None:
-                    raise UserError(f"{key} has no value in {path}: give it one or delete the line")
-                if key in options:
-                    raise UserError(f"{key} is given twice in {path}: delete one of the lines")
-                options[key] = _parse(self.specs, key, value, f" (in {path})")
-            self.collect(options)
+        for path, content in with_bases(Path(fname)):
+            if self._has_stages and "then" in content:
+                self.then = list(self._stages(content.pop("then"), path))
+            self.collect(self._options(content, f"in {path}"))
         return self
 
-    def _flatten(self, content: dict[Any, Any], file: Path) -> Iterator[tuple[str, Any]]:
-        """(dotted name, value) of all that a file says; what is deeper than section and option is a value."""
+    def _stages(self, items: Any, path: Path) -> Iterator[Values]:
+        """What each item of a file's `then:` sets."""
+        if not isinstance(items, list):
+            raise UserError(
+                f"`then:` in {path} is not a list: begin each further stage with a -, or write [] for none"
+            )
+        for number, item in enumerate(items, start=2):
+            where = f"in stage {number} of {path}"
+            if not isinstance(item, dict):
+                raise UserError(
+                    f"what stands {where} is not a stage: it should hold sections such as `training:`"
+                )
+            options = self._options(item, where)
+            for key in options:
+                refuse_in_stage(key, where)
+            yield {tuple(key.split(".")): value for key, value in options.items()}
+
+    def _options(self, content: dict[Any, Any], where: str) -> dict[str, Any]:
+        """The parsed values, by dotted name, of what a file or a stage of it sets."""
+        options: dict[str, Any] = {}
+        for key, value in self._flatten(content, where):
+            if tuple(key.split(".")) not in self.specs:
+                self._refuse_unknown(key, where)
+            if value is None:
+                raise UserError(f"{key} has no value {where}: give it one or delete the line")
+            if key in options:
+                raise UserError(f"{key} is given twice {where}: delete one of the lines")
+            options[key] = _parse(self.specs, key, value, f" ({where})")
+        return options
+
+    def _flatten(self, content: dict[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
+        """(dotted name, value) of all that is said there; what is deeper than section and option is a value."""
         sections = {section for section, _ in self.specs}
         for key, value in content.items():
             if isinstance(value, dict):
@@ -177,9 +238,7 @@ class _GuardedConfig(Config):
             elif key not in sections:
                 yield str(key), value
             elif value is not None:
-                raise UserError(
-                    f"{key!r} in {file} is a section: put its options, indented, on lines below it"
-                )
+                raise UserError(f"{key!r} {where} is a section: put its options, indented, on lines below it")
 
     def _refuse_unknown(self, key: str, where: str) -> NoReturn:
         if key in _GONE:
@@ -188,52 +247,3 @@ class _GuardedConfig(Config):
         of_other_section = [name for name in names if name.split(".")[1] == key.split(".")[-1]]
         hint = nearest(key, of_other_section) or nearest(key, names) or "; --help lists all"
         raise UserError(f"unknown option {key!r} {where}{hint}")
-
-
-def _with_bases(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The file's content behind that of the file it names as `base:`, if any; the outermost base first."""
-    if path.resolve() in seen:
-        raise UserError(f"{path} is its own base: remove a `base:` line")
-    content = _read_yaml(path)
-    base = content.pop("base", None)
-    if base is not None:
-        if not isinstance(base, str):
-            raise UserError(f"`base:` in {path} is not the name of one file")
-        yield from _with_bases(path.parent / base, (*seen, path.resolve()))
-    yield path, content
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _TextLoader)
-    except OSError as error:
-        raise describe_os_error(error, path, "read the recipe") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
-        raise UserError(f"{path} can't be read as YAML: {reason}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a recipe: it should hold sections such as `training:`")
-    return content
-
-
-class _TextLoader(yaml.SafeLoader):
-    """YAML in which plain words stay text, an empty value is None, and a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is given twice", key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_TextLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

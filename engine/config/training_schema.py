@@ -15,6 +15,11 @@ class TrainingConfig:
     device_batch_size: int = option(
         0, "most images one device takes at once; more are accumulated; 0: no limit", low=0
     )
+    fit_memory: bool = option(
+        False,
+        "on a GPU: take as large a part of the batch at once as its memory holds at each resolution, found by trying "
+        "before the run; device_batch_size is then the most that is tried",
+    )
     optimizer: str = option(
         "sgd",
         "optimizer; sgdw: SGD with decoupled weight decay, as Composer's; lamb: You et al. 2019",
@@ -75,6 +80,7 @@ class TrainingConfig:
         "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
     )
     seed: int = option(0, "seed of weights, order, crops and flips", low=0, high=2**31 - 1)
+    first_stage: int = option(1, "stage of the recipe to begin with, from model.weights", low=1)
     resume: str = option("", "run folder to go on with, from its last finished epoch; same recipe and data")
 
 
@@ -87,5 +93,7 @@ def check_training(training: TrainingConfig) -> None:
     for needs, key in (("sam_rho", "sam_interval"), ("ema_half_life", "ema_every")):
         if getattr(training, key) > 1 and not getattr(training, needs):
             raise UserError(f"training.{key} means nothing without training.{needs}: set that too")
+    if training.eval_only and training.first_stage > 1:
+        raise UserError("training.first_stage means nothing to training.eval_only: drop one of them")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

@@ -1,0 +1,142 @@
+"""A recipe of several stages -> what each of them sets: pure functions of what stands in the files and on the line.
+
+Each item of a recipe's `then:` says what differs from the stage before it. A later stage is a run of its own that
+starts from the weights of the one before; only what says where a run starts from is not handed on.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from engine.config.schema import TrainConfig
+from engine.errors import UserError
+
+Values = dict[tuple[str, ...], Any]
+"""Parsed values by (section, option); what is not set is not in it."""
+
+WEIGHTS = "weights.pt"
+WEIGHTS_EMA = "weights_ema.pt"
+"""What a run leaves in its folder: its weights and, where it keeps one, their moving average."""
+
+_FIRST, _EVAL_ONLY = ("training", "first_stage"), ("training", "eval_only")
+_WEIGHTS, _USE_EMA, _RESET_HEAD = ("model", "weights"), ("model", "use_ema"), ("model", "reset_head")
+_RESUME, _HALF_LIFE = ("training", "resume"), ("training", "ema_half_life")
+
+_START = (_WEIGHTS, _USE_EMA, _RESET_HEAD, _RESUME)
+"""Where a run starts from."""
+
+_FROM_THE_ONE_BEFORE = "a stage starts from the weights of the one before (model.use_ema: from their average)"
+_OF_ALL = "it is the same in all stages: set it above `then:`"
+_REFUSED = {
+    "model.weights": _FROM_THE_ONE_BEFORE,
+    "model.reset_head": _FROM_THE_ONE_BEFORE,
+    "training.resume": "it is said of the whole run: --training.resume=RUN",
+    "training.eval_only": "it is said of the whole recipe",
+    "training.first_stage": "it is said of the whole recipe",
+    **dict.fromkeys(("model.arch", "training.device", "data.pin_cores", "data.holdout"), _OF_ALL),
+    **dict.fromkeys(("logging.folder", "logging.name"), _OF_ALL),
+}
+"""What may not stand in an item of `then:`, and why."""
+
+
+def refuse_in_stage(key: str, where: str) -> None:
+    """Raises UserError for an option that no item of `then:` may set; `where` names the stage and its file."""
+    if reason := _REFUSED.get(key):
+        raise UserError(f"{key} {where} can't stand there: {reason}")
+
+
+def stage_folder(number: int) -> str:
+    """The name of a stage's folder in the run's, counted from 1."""
+    return f"stage{number}"
+
+
+def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> list[Values]:
+    """What each stage sets: the first `in_files`, each later one its item of `then` as well, all of them `on_line`.
+
+    A later stage's model.weights is the file that the one before leaves, relative to the run's folder. What
+    model.weights and its kin say is about the first stage that runs (training.first_stage). Only the last stage has
+    a budget; where nothing is trained it is the only one. Raises UserError for a first stage that there is not, and
+    for averaged weights that the stage before does not keep.
+    """
+    whole = {**in_files, **on_line}
+    of_start = {path: whole[path] for path in _START if path in whole}
+    inherited, own = [_without_start(in_files)], [dict(in_files)]
+    for item in then:
+        inherited.append(_without_start({**inherited[-1], **item}))
+        own.append(item)
+    stages = [{**values, **_without_start(on_line)} for values in inherited]
+    if whole.get(_EVAL_ONLY):
+        return [{**stages[-1], **of_start}]
+    first = _first_stage(whole, len(stages))
+    averaged = [bool(item.get(_USE_EMA)) for item in own]
+    for number in range(1, len(stages) + 1):
+        values = stages[number - 1]
+        if number < len(stages):
+            stages[number - 1] = values = {
+                path: value for path, value in values.items() if path[0] != "budget"
+            }
+        if number == first:
+            use_ema = on_line.get(_USE_EMA, averaged[number - 1])
+            values |= {**of_start, _USE_EMA: use_ema}
+        elif number > first:
+            values[_WEIGHTS] = _left_by(number - 1, stages[number - 2], averaged[number - 1])
+    return stages
+
+
+def as_recipe(stages: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """The recipe, as YAML has it, that gives these stages again; each as load.to_dict gives it."""
+    top = {section: dict(options) for section, options in stages[0].items()}
+    first = top["training"]["first_stage"]
+    for section, key in (_WEIGHTS, _RESET_HEAD):
+        top[section][key] = stages[first - 1][section][key]
+    then = []
+    for number, (before, stage) in enumerate(pairwise(stages), start=2):
+        item: dict[str, Any] = {}
+        for section, options in stage.items():
+            for key, value in options.items():
+                # The average is not handed on: where it does not stand, it is not meant.
+                told = f"{section}.{key}" not in _REFUSED and (section, key) != _USE_EMA
+                if told and value != before[section][key]:
+                    item.setdefault(section, {})[key] = value
+        average = stage["model"]["weights"] == f"{stage_folder(number - 1)}/{WEIGHTS_EMA}"
+        if stage["model"]["use_ema"] or (number > first and average):
+            item.setdefault("model", {})["use_ema"] = True
+        then.append(item)
+    return {**top, "then": then}
+
+
+def check_stages(stages: Sequence[TrainConfig]) -> None:
+    """Raises UserError for stages, each checked by itself, that don't fit each other."""
+    for number, stage in enumerate(stages, start=1):
+        if stage.data.holdout and stage.training.seed != stages[0].training.seed:
+            raise UserError(
+                f"in stage {number}: training.seed draws the images of data.holdout, which no stage may train on: "
+                f"let all stages have one seed"
+            )
+
+
+def _first_stage(whole: Values, count: int) -> int:
+    first = int(whole.get(_FIRST, 1))
+    if first > count:
+        stages = "1 stage" if count == 1 else f"{count} stages"
+        raise UserError(f"training.first_stage is {first}, but the recipe has {stages}")
+    if whole.get(_RESUME):
+        # The run's folder knows where it began.
+        return 1
+    if first > 1 and not whole.get(_WEIGHTS):
+        raise UserError("training.first_stage needs weights to begin from: pass --model.weights=FILE")
+    return first
+
+
+def _left_by(number: int, values: Values, averaged: bool) -> str:
+    """The file that stage `number`, which sets `values`, leaves for the next one."""
+    if averaged and not values.get(_HALF_LIFE):
+        raise UserError(
+            f"in stage {number + 1}: model.use_ema needs the averaged weights of stage {number}: set "
+            f"training.ema_half_life there, or drop it"
+        )
+    return f"{stage_folder(number)}/{WEIGHTS_EMA if averaged else WEIGHTS}"
+
+
+def _without_start(values: Values) -> Values:
+    return {path: value for path, value in values.items() if path not in _START}
