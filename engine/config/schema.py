@@ -14,6 +14,8 @@ from engine.config.loss_schema import check_loss
 from engine.config.model_schema import ModelConfig as ModelConfig
 from engine.config.model_schema import check_model
 from engine.config.options import check_config, option
+from engine.config.reference_schema import ReferenceConfig as ReferenceConfig
+from engine.config.reference_schema import check_reference
 from engine.config.schedule_schema import LrConfig as LrConfig
 from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
 from engine.config.schedule_schema import check_lr, check_resolution
@@ -127,16 +129,6 @@ class BudgetConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceConfig:
-    """What others published for this recipe; shown beside our figures, never mixed with them."""
-
-    source: str = option("", "who published it")
-    top1: float = option(0.0, "their top-1 accuracy, as a share; 0: none", low=0, high=1)
-    minutes: float = option(0.0, "their training time in minutes; 0: none", low=0)
-    hardware: str = option("", "what they trained on")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A whole run. Constructing it checks every value and every combination (raises UserError)."""
 
@@ -162,6 +154,7 @@ class TrainConfig:
         check_training(self.training)
         check_augmentation(self.augmentation)
         check_loss(self.loss)
+        check_reference(self.reference)
         _check_rest(self)
 
 
