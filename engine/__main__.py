@@ -23,7 +23,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "extract": ("engine.extract:main", "one image of a .beton as a file"),
     "inspect": ("engine.inspect:main", "what a .beton holds, with a picture of some of its images"),
     "merge": ("engine.merge:main", "one .beton of several, such as a conversion's shards"),
+    "recipes": ("engine.recipes.command:main", "the recipes as a table, or one of them in full"),
     "report": ("engine.report.html:main", "draw a run's report.html anew from its log"),
+    "schedules": (
+        "engine.report.schedule_pictures:main",
+        "draw every recipe's learning rate, resolution and batch by epoch",
+    ),
     "speedrun": ("engine.speedrun:main", "the whole job on Fashion-MNIST: convert, train, report"),
     "subset": ("engine.subset:main", "some classes, or a share, of a .beton's images as one of their own"),
     "verify": ("engine.verify:main", "whether .betons are whole and their images what was written"),
