@@ -15,7 +15,7 @@ class ReferenceConfig:
     citation: str = option("", "where it stands: authors, title, year or name of the file")
     top1: float = option(0.0, "their top-1 accuracy, as a share; 0: none", low=0, high=1)
     epochs: int = option(0, "their epochs, of this stage alone; 0: not said", low=0)
-    minutes: float = option(0.0, "their training time in minutes, of this stage alone; 0: none", low=0)
+    minutes: float = option(0.0, "their training time in minutes, earlier stages included; 0: none", low=0)
     hardware: str = option("", "what they trained on")
     tta: bool = option(False, "their accuracy is with test-time augmentation")
     resolution: int = option(0, "their validation resolution, in pixels; 0: not said", low=0, high=1024)

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.config.options import options_of
 from engine.config.schema import TrainConfig
-from engine.report import text
+from engine.report import published, text
 from engine.report.charts import clean
 from engine.report.history import History, Line, waiting_share
 from engine.report.layout import thinned
@@ -58,24 +58,38 @@ def results(history: History, config: dict[str, Any]) -> str:
             f'<th class="figure">top-5</th><th>measured on {images} images</th></tr></thead>'
             f"<tbody>{rows}</tbody></table>"
         )
-    theirs = reference(config)
+    theirs = reference(history, config)
     return card("Results" if rows else "To compare with", table + theirs) if table or theirs else ""
 
 
-def reference(config: dict[str, Any]) -> str:
-    """What others published for this recipe, in a box that says so."""
+def reference(history: History, config: dict[str, Any]) -> str:
+    """What others published for this recipe, in a box that says so; ours beside their accuracy by epoch."""
     known = config.get("reference", {})
     if not known.get("source"):
         return ""
-    figures = []
+    figures = [clean(figure) for figure in published.figures(known)]
     if known.get("top1"):
-        figures.append(f"<b>{text.percent(known['top1'])} top-1</b>")
-    if known.get("minutes"):
-        figures.append(f"<b>{text.duration(60 * known['minutes'])}</b>")
-    if known.get("hardware"):
-        figures.append(f"on {clean(known['hardware'])}")
+        figures[0] = f"<b>{figures[0]}</b>"
     said = f"Published by {clean(known['source'])}, not ours: {', '.join(figures) or 'no figures given'}."
-    return f'<p class="theirs">{said}</p>'
+    further = [clean(known[key]) for key in ("note", "citation") if known.get(key)]
+    if further:
+        said += f'<br><span class="soft">{". ".join(further)}.</span>'
+    return f'<div class="theirs"><p>{said}</p>{_their_curve(history, known)}</div>'
+
+
+def _their_curve(history: History, known: dict[str, Any]) -> str:
+    """Their accuracy by epoch and ours after as many epochs; nothing where they gave none."""
+    points = published.by_epoch(known, history.epochs)
+    if not points:
+        return ""
+    rows = "".join(
+        f"<tr><td>{epoch}</td><td>{text.percent(theirs)}</td><td>{text.percent(ours)}</td></tr>"
+        for epoch, theirs, ours in points
+    )
+    return (
+        "<details><summary>Top-1 by epoch</summary><table><thead><tr><th>epoch</th><th>theirs</th><th>ours</th></tr>"
+        f"</thead><tbody>{rows}</tbody></table></details>"
+    )
 
 
 def epoch_table(epochs: list[Line]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.report import text
+from engine.report import published, text
 from engine.report.history import History, Line, build_history, mean_throughput, waiting_share
 
 
@@ -34,8 +34,9 @@ def closing_summary(config: dict[str, Any], lines: list[Line]) -> str:
     rows += _pace_rows(history)
     reference = config.get("reference", {})
     if reference.get("source") and reference.get("top1"):
-        published = f"{text.percent(reference['top1'])}, published by {reference['source']}, not ours"
-        rows.append(("reference", published))
+        accuracy, *more = published.figures(reference)
+        said = f"{accuracy.removesuffix(' top-1')}, published by {reference['source']}, not ours"
+        rows.append(("reference", f"{said} ({', '.join(more)})" if more else said))
     if history.result and history.result.get("weights_note"):
         rows.append(("weights", str(history.result["weights_note"])))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)

@@ -16,7 +16,13 @@ from engine.report.html import main, render
 from tests.report.runs import demo_log, epoch_lines, result_line, run_config, start_line, whole_log
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
-REFERENCE = {"source": "ffcv-imagenet", "top1": 0.738, "minutes": 14.9, "hardware": "8 × A100"}
+REFERENCE = {
+    "source": "ffcv-imagenet",
+    "top1": 0.738,
+    "tta": True,
+    "minutes": 14.9,
+    "hardware": "8 × A100",
+}
 
 
 class Page(HTMLParser):
@@ -243,13 +249,26 @@ def test_results_stand_beside_how_they_were_measured() -> None:
 
 def test_what_others_published_is_labelled_and_never_drawn() -> None:
     page = render(run_config(reference=REFERENCE), whole_log(16))
-    said = "Published by ffcv-imagenet, not ours: 73.80% top-1 , 14 min 54 s , on 8 × A100."
+    said = "Published by ffcv-imagenet, not ours: 73.80% top-1 , with TTA, 14 min 54 s, on 8 × A100."
     assert said in Page(page).text
     for svg in _charts(page).values():
         words = " ".join(svg.itertext())
         assert "73.80%" not in words
         assert "ffcv" not in words
     assert "Published by" not in render(run_config(), whole_log(16))
+
+
+def test_their_accuracy_by_epoch_stands_beside_ours_after_as_many_epochs() -> None:
+    curve = {**REFERENCE, "curve": "1:0.19, 16:0.738, 20:0.75", "note": "a note", "citation": "a paper"}
+    lines = whole_log(16)
+    ours = next(line["top1"] for line in lines if line.get("epoch") == 1)
+    page = render(run_config(reference=curve), lines)
+    text = Page(page).text
+    assert f"1 19.00% {100 * ours:.2f}% 16 73.80% 74.00% 20 75.00% –" in text
+    assert "a note. a paper." in text
+    assert "Top-1 by epoch" not in render(run_config(reference=REFERENCE), lines)
+    # As an older or newer version may have written it.
+    assert "Top-1 by epoch" not in render(run_config(reference={**REFERENCE, "curve": "soon"}), lines)
 
 
 def test_settings_that_differ_say_their_default_and_all_are_there() -> None:

@@ -50,8 +50,9 @@ def test_closing_summary_says_verdict_accuracies_time_and_pace() -> None:
 
 
 def test_closing_summary_names_who_published_a_reference() -> None:
-    config = run_config(reference={"source": "someone", "top1": 0.738})
-    assert "reference  73.80%, published by someone, not ours" in closing_summary(config, whole_log(2))
+    config = run_config(reference={"source": "someone", "top1": 0.738, "resolution": 256, "tta": True})
+    said = "reference  73.80%, published by someone, not ours (at 256 px, with TTA)"
+    assert said in closing_summary(config, whole_log(2))
     assert "published" not in closing_summary(run_config(), whole_log(2))
 
 

@@ -1,0 +1,1 @@
+"""`python -m engine recipes`: the shelf of recipes as a table, and each of them in full."""

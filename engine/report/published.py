@@ -1,0 +1,40 @@
+"""What others published for a recipe, in words: it stands beside our figures, and never among them."""
+
+from typing import Any
+
+from engine.config.schema import ReferenceConfig
+from engine.errors import UserError
+from engine.report import text
+from engine.report.history import Line
+
+
+def figures(reference: dict[str, Any]) -> list[str]:
+    """Their figures, the accuracy first, each in a few words; `reference` is that section of a configuration."""
+    found = []
+    if reference.get("top1"):
+        found.append(f"{text.percent(reference['top1'])} top-1")
+        if reference.get("resolution"):
+            found.append(f"at {reference['resolution']} px")
+        if "tta" in reference:
+            found.append("with TTA" if reference["tta"] else "no TTA")
+    if reference.get("epochs"):
+        plural = "" if reference["epochs"] == 1 else "s"
+        found.append(f"{text.count(reference['epochs'])} epoch{plural}")
+    if reference.get("minutes"):
+        found.append(text.duration(60 * reference["minutes"]))
+    if reference.get("hardware"):
+        found.append(f"on {reference['hardware']}")
+    return found
+
+
+def by_epoch(reference: dict[str, Any], epochs: list[Line]) -> list[tuple[int, float, float | None]]:
+    """(epochs done, their top-1, ours after as many epochs or None) for each point of their curve.
+
+    A curve that can't be read, as in the folder of another version's run, is none.
+    """
+    try:
+        points = ReferenceConfig(curve=str(reference.get("curve") or "")).curve_points()
+    except UserError:
+        return []
+    ours = {epoch.get("epoch"): epoch.get("top1") for epoch in epochs}
+    return [(epoch, top1, ours.get(epoch)) for epoch, top1 in points]

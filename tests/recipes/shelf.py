@@ -1,0 +1,26 @@
+"""What the tests of the shelf share: its files, a recipe by name, a configuration of a few options."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.config.load import load_train_stages
+from engine.config.schema import TrainConfig
+from engine.recipes.shelf import Recipe, find_recipe, read_recipe, recipe_files
+
+FILES: list[Path] = recipe_files()
+
+
+def named(name: str) -> Recipe:
+    """A recipe on the shelf."""
+    return read_recipe(find_recipe(name, FILES))
+
+
+def config(**options: Any) -> TrainConfig:
+    """A configuration of these options, written section__option."""
+    given = [f"--{key.replace('__', '.')}={value}" for key, value in options.items()]
+    return load_train_stages(["--data.train_dataset=a", "--data.val_dataset=b", *given])[0][0]
+
+
+def untied(text: str) -> str:
+    """Cells keep some words together, which the printed table no longer shows."""
+    return text.replace("\N{NO-BREAK SPACE}", " ")
