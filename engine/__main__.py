@@ -24,7 +24,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("engine.inspect:main", "what a .beton holds, with a picture of some of its images"),
     "merge": ("engine.merge:main", "one .beton of several, such as a conversion's shards"),
     "recipes": ("engine.recipes.command:main", "the recipes as a table, or one of them in full"),
-    "recipes": ("engine.recipes.command:main", "the recipes as a table, or one of them in full"),
     "report": ("engine.report.html:main", "draw a run's report.html anew from its log"),
     "schedules": (
         "engine.report.schedule_pictures:main",
