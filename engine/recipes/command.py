@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from engine.recipes.page import page
-from engine.recipes.shelf import find_recipe, read_recipe, recipe_files
+from engine.recipes.shelf import ROOT, find_recipe
 from engine.recipes.table import markdown, row_of, terminal
+from engine.report.shelf import read_shelf
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,10 +15,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a recipe to show in full")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     asked = parser.parse_args(argv)
-    files = recipe_files()
+    recipes = read_shelf(ROOT)
     if asked.name is not None:
-        print(page(read_recipe(find_recipe(asked.name, files))))
+        print(page(find_recipe(asked.name, recipes)))
         return 0
-    rows = [row_of(read_recipe(file)) for file in files]
+    rows = [row_of(recipe) for recipe in recipes]
     print(markdown(rows) if asked.markdown else terminal(rows))
     return 0

@@ -10,9 +10,10 @@ from typing import Any
 from engine.config.load import to_dict
 from engine.config.options import options_of
 from engine.config.schema import TrainConfig
-from engine.recipes.shelf import ROOT, TRAIN, VAL, Recipe
+from engine.recipes.shelf import ROOT, path_of
 from engine.recipes.table import WIDTH
 from engine.report import published, text
+from engine.report.shelf import Recipe
 
 # What is no setting of the recipe's, or has a place of its own on the page.
 _APART = {"reference"}
@@ -24,8 +25,8 @@ def page(recipe: Recipe, root: Path = ROOT) -> str:
     stages = recipe.stages
     epochs = "+".join(str(stage.training.epochs) for stage in stages)
     blocks = [
-        f"{recipe.path}: {epochs} epochs of {stages[0].model.arch}",
-        file_comment((root / recipe.path).read_text(encoding="utf-8")),
+        f"{path_of(recipe)}: {epochs} epochs of {stages[0].model.arch}",
+        file_comment((root / path_of(recipe)).read_text(encoding="utf-8")),
     ]
     before = defaults()
     for number, stage in enumerate(stages, start=1):
@@ -142,7 +143,7 @@ def _commands(recipe: Recipe) -> str:
         [
             "start it (on N GPUs: torchrun --nproc-per-node=N in python's place)",
             f"  {convert}",
-            f"  python train_imagenet.py -C {recipe.path} \\",
-            f"    --data.train_dataset={TRAIN} --data.val_dataset={VAL}",
+            f"  python train_imagenet.py -C {path_of(recipe)} \\",
+            "    --data.train_dataset=DATA/train.beton --data.val_dataset=DATA/val.beton",
         ]
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
 from engine.config.schema import TrainConfig
-from engine.recipes.shelf import Recipe
 from engine.recipes.techniques import changes, techniques
 from engine.report import text
+from engine.report.shelf import Recipe
 from engine.train.resolution import batch_at, resolution_at
 
 WIDTH = 120

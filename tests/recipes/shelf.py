@@ -1,18 +1,18 @@
-"""What the tests of the shelf share: its files, a recipe by name, a configuration of a few options."""
+"""What the tests of the shelf share: all of it, a recipe by name, a configuration of a few options."""
 
-from pathlib import Path
 from typing import Any
 
 from engine.config.load import load_train_stages
 from engine.config.schema import TrainConfig
-from engine.recipes.shelf import Recipe, find_recipe, read_recipe, recipe_files
+from engine.recipes.shelf import ROOT, find_recipe
+from engine.report.shelf import Recipe, read_shelf
 
-FILES: list[Path] = recipe_files()
+SHELF = read_shelf(ROOT)
 
 
 def named(name: str) -> Recipe:
     """A recipe on the shelf."""
-    return read_recipe(find_recipe(name, FILES))
+    return find_recipe(name, SHELF)
 
 
 def config(**options: Any) -> TrainConfig:

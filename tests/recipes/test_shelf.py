@@ -1,41 +1,33 @@
-"""Recipes are found where they lie: every YAML but base.yaml, by name or by path."""
+"""A recipe is found by its name, or by where it lies."""
 
 from pathlib import Path
 
 import pytest
 
 from engine.errors import UserError
-from engine.recipes.shelf import find_recipe, recipe_files
+from engine.recipes.shelf import find_recipe, path_of
+from engine.report.shelf import Recipe
+from tests.recipes.shelf import SHELF
+
+TWINS = [
+    Recipe(family=family, name=name, stages=SHELF[0].stages)
+    for family, name in (("a", "x_16"), ("b", "x_16"), ("b", "x_100"))
+]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    for path in (
-        "b_configs/base.yaml",
-        "b_configs/x_100.yaml",
-        "b_configs/x_16.yaml",
-        "a_configs/x_16.yaml",
-        "docs/x_1.yaml",
-    ):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).touch()
-    return tmp_path
+def test_every_recipe_of_the_shelf_lies_where_its_path_says(repository: Path) -> None:
+    files = {path.relative_to(repository) for path in repository.glob("*_configs/*.yaml")}
+    paths = {path_of(recipe) for recipe in SHELF}
+    assert paths == {path for path in files if path.name != "base.yaml"}
 
 
-def test_files_come_by_folder_and_by_number(root: Path) -> None:
-    found = [str(path) for path in recipe_files(root)]
-    assert found == ["a_configs/x_16.yaml", "b_configs/x_16.yaml", "b_configs/x_100.yaml"]
+def test_a_recipe_is_found_by_name_and_by_path() -> None:
+    assert find_recipe("x_100", TWINS) is TWINS[2]
+    assert find_recipe("b_configs/x_16", TWINS) is find_recipe("b_configs/x_16.yaml", TWINS) is TWINS[1]
 
 
-def test_a_recipe_is_found_by_name_and_by_path(root: Path) -> None:
-    files = recipe_files(root)
-    assert find_recipe("x_100", files) == Path("b_configs/x_100.yaml")
-    assert find_recipe("a_configs/x_16", files) == find_recipe("a_configs/x_16.yaml", files) == files[0]
-
-
-def test_a_name_that_is_none_or_several_is_refused(root: Path) -> None:
-    files = recipe_files(root)
+def test_a_name_that_is_none_or_several_is_refused() -> None:
     with pytest.raises(UserError, match=r"write one of a_configs/x_16\.yaml, b_configs/x_16\.yaml"):
-        find_recipe("x_16", files)
+        find_recipe("x_16", TWINS)
     with pytest.raises(UserError, match=r"no recipe 'x_10'.*did you mean 'x_100'"):
-        find_recipe("x_10", files)
+        find_recipe("x_10", TWINS)

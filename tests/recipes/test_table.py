@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from engine.recipes.command import main
-from engine.recipes.shelf import read_recipe
-from engine.recipes.table import WIDTH, markdown, published, row_of, techniques_of, terminal
+from engine.recipes.table import HEADS, WIDTH, markdown, published, row_of, techniques_of, terminal
 from engine.recipes.techniques import techniques
-from tests.recipes.shelf import FILES, config, named, untied
+from tests.recipes.shelf import SHELF, config, named, untied
 
 
 def test_the_table_has_every_recipe_and_fits_a_terminal(
@@ -21,12 +20,12 @@ def test_the_table_has_every_recipe_and_fits_a_terminal(
     names = {path.stem for path in repository.glob("*_configs/*.yaml")} - {"base"}
     assert len(names) > 25
     first_column = [line.split()[0] for line in lines if line[:1].strip()]
-    assert [name for name in first_column if name in names] == [path.stem for path in FILES]
-    assert {path.stem for path in FILES} == names
+    assert [name for name in first_column if name in names] == [recipe.name for recipe in SHELF]
+    assert {recipe.name for recipe in SHELF} == names
 
 
 def test_no_word_of_a_cell_is_lost_or_broken() -> None:
-    rows = [row_of(read_recipe(path)) for path in FILES]
+    rows = [row_of(recipe) for recipe in SHELF]
     printed = terminal(rows).split()
     assert {word for row in rows for cell in row.cells for word in cell.split()} <= set(printed)
 
@@ -40,11 +39,9 @@ def test_the_documents_table_is_what_the_recipes_say(
 
 
 def test_markdown_has_a_row_for_each_recipe() -> None:
-    lines = markdown([row_of(read_recipe(path)) for path in FILES]).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2 : len(FILES) + 2]] == [
-        f"| {path.stem}" for path in FILES
-    ]
-    assert len({line.count(" | ") for line in lines[2 : len(FILES) + 2]}) == 1
+    lines = markdown([row_of(recipe) for recipe in SHELF]).splitlines()[2 : len(SHELF) + 2]
+    assert [line.split(" | ")[0] for line in lines] == [f"| {recipe.name}" for recipe in SHELF]
+    assert {line.count(" | ") for line in lines} == {len(HEADS) - 1}
 
 
 def test_a_row_tells_of_all_stages() -> None:
