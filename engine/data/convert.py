@@ -73,7 +73,8 @@ def _plans(config: WriteConfig) -> dict[Split, Plan]:
     rules = config.rules
     if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
         raise UserError(
-            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep"
+            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep "
+            "here, and pass --duplicate or --leak to python -m engine merge"
         )
     return {split: make_plan(source, split, config.output) for split, source in sources.items()}
 

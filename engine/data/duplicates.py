@@ -1,5 +1,6 @@
 """Images of the same content, found by a digest of it, in memory that a data set of tens of millions leaves flat."""
 
+import base64
 import hashlib
 from array import array
 
@@ -20,6 +21,37 @@ def digest_of(content: Content) -> bytes:
     state = hashlib.sha256(f"pixels {content.shape}".encode("ascii"))
     state.update(np.ascontiguousarray(content).data)
     return state.digest()[:DIGEST_BYTES]
+
+
+def digests_as_text(digests: bytes) -> str:
+    """Digests one after the other, for a manifest."""
+    return base64.b64encode(digests).decode("ascii")
+
+
+def digests_of_text(text: str) -> list[bytes]:
+    """What `digests_as_text` was given, one by one. Raises ValueError for any other text."""
+    data = base64.b64decode(text, validate=True)
+    if len(data) % DIGEST_BYTES:
+        raise ValueError(f"{len(data)} bytes are no digests")
+    return [data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES)]
+
+
+def find_copies(
+    digest: bytes, number: int, seen: "Seen", of_val: "Seen | None", *, skip_leaks: bool
+) -> list[tuple[str, int]]:
+    """By which rules image `number` is a copy, and of which image: (option of RulesConfig, its number).
+
+    The number is one in val for a "leak", which is looked for in `of_val`; for a "duplicate" it is that of an image
+    before. The image is then seen itself, unless it is a leak and such are left out.
+    """
+    found = []
+    if of_val is not None and (first := of_val.find(digest)) >= 0:
+        found.append(("leak", first))
+        if skip_leaks:
+            return found
+    if (first := seen.add(digest, number)) != number:
+        found.append(("duplicate", first))
+    return found
 
 
 class Seen:

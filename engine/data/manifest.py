@@ -49,6 +49,8 @@ class Manifest:
     """Images of the same content as one before: (source id, id of the first one), in file order."""
     shard: str = ""
     """Such as "2/8" in a file that holds only a part of its split."""
+    digests: str = ""
+    """In a shard: base64 of a digest for each image (engine.data.duplicates), by which merging finds copies."""
     license: str = ""
     """A note on the data's licence."""
     checksums: bool = False

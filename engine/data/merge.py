@@ -1,11 +1,13 @@
 """Several .betons as one, in the order given; all the shards of one conversion make the file that it would have made.
 
-open -> do they go together? -> one manifest of all -> records copied as they are (assemble.py)
+open -> do they go together? -> copies among shards (shard_copies.py) -> one manifest of all -> records copied as they
+are (assemble.py)
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,33 +17,114 @@ import numpy as np
 from engine.data.assemble import Assembled, Part, assemble, refuse_existing
 from engine.data.beton import Beton, open_beton
 from engine.data.manifest import Manifest, check_same_classes
+from engine.data.shard_copies import CopyRules, Searched, lacks_digests, search
 from engine.errors import UserError
 
 MERGED = "merged"
 """The manifest's order of files that were laid one after the other."""
 
 
-def merge(output: Path, inputs: Sequence[Path], partial: bool = False) -> Assembled:
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merge came to."""
+
+    file: Assembled
+    notes: tuple[str, ...]
+    """What the user should know of copies, in words."""
+
+
+def merge(
+    output: Path,
+    inputs: Sequence[Path],
+    partial: bool = False,
+    *,
+    val: Sequence[Path] = (),
+    rules: CopyRules = CopyRules(),  # noqa: B008 - it is frozen
+) -> Merged:
     """Write `output` of the inputs. Shards are put in their order, and some may be missing where `partial`.
 
+    Among the images of shards copies are looked for, and `rules` say what becomes of them; `val` are the shards of
+    val, whose images are looked for among those of train.
     Raises UserError when the inputs don't go together, one is damaged, or the output can't be written.
     """
     refuse_existing(output)
     betons = [open_beton(path) for path in inputs]
     _check_storage(betons)
-    manifests = [beton.manifest for beton in betons if beton.manifest]
-    if len(manifests) not in (0, len(betons)):
+    named = [beton.manifest for beton in betons if beton.manifest]
+    if len(named) not in (0, len(betons)):
         bare = next(beton.path for beton in betons if not beton.manifest)
         raise UserError(
             f"{bare} names no classes (stock ffcv wrote it), and others do: labels that mean different things can't be "
             "merged; convert it with write_dataset.py"
         )
-    manifest = None
-    if manifests:
+    if named:
         betons = in_shard_order(betons, partial)
-        manifest = merge_manifests(betons)
-    parts = [Part(beton=beton, samples=np.arange(beton.num_samples), labels=beton.labels) for beton in betons]
-    return assemble(output, parts, manifest, len(manifest.rejects) if manifest else 0)
+    searched, notes = _search(betons, val, partial, rules)
+    kept = [one.kept for one in searched] or [np.arange(beton.num_samples) for beton in betons]
+    manifests = [one.manifest for one in searched] or [beton.manifest for beton in betons if beton.manifest]
+    manifest = merge_manifests(betons, manifests) if named else None
+    parts = [
+        Part(beton=beton, samples=samples, labels=beton.labels[samples])
+        for beton, samples in zip(betons, kept, strict=True)
+        if len(samples)
+    ]
+    if not parts:
+        raise UserError("every image is one of val as well and would be left out: pass --leak=keep")
+    file = assemble(output, parts, manifest, len(manifest.rejects) if manifest else 0)
+    return Merged(file=file, notes=notes)
+
+
+def _search(
+    betons: Sequence[Beton], val: Sequence[Path], partial: bool, rules: CopyRules
+) -> tuple[list[Searched], tuple[str, ...]]:
+    """Copies among shards, or an empty list where they can't be looked for; and what to say of it.
+
+    Raises UserError where that is an error: something of `val` or `rules` that would not be heeded.
+    """
+    asked = bool(val) or not rules.keep_all
+    if not betons[0].manifest or not betons[0].manifest.shard:
+        if asked:
+            raise UserError(
+                f"{betons[0].path} is no shard (--output.shard), and copies are looked for among shards only: leave "
+                "out --val, --duplicate and --leak; python -m engine audit finds copies in any files"
+            )
+        return [], ()
+    is_train = betons[0].manifest.split == "train"
+    of_val = [open_beton(path) for path in val]
+    if of_val:
+        if not is_train:
+            raise UserError("--val is for merging the shards of train, and these are val's: leave it out")
+        of_val = in_shard_order(of_val, partial)
+        _check_val(betons[0], of_val)
+    elif rules.leak != "keep":
+        raise UserError(f"--leak={rules.leak} needs the shards of val to compare with: pass --val FILE...")
+    old = lacks_digests([*betons, *of_val])
+    if old:
+        why = f"{old} was written by an earlier version, and tells nothing of its images' content"
+        if asked:
+            raise UserError(f"copies can't be looked for: {why}: convert it again, or leave out the options")
+        return [], (f"copies were not looked for: {why}",)
+    searched = search(betons, of_val, rules)
+    notes = [_found(searched)] if any(one.manifest.duplicates for one in searched) else []
+    if is_train and not of_val:
+        notes.append("images that are in val as well were not looked for: --val VAL_SHARD... does")
+    return searched, tuple(notes)
+
+
+def _found(searched: Sequence[Searched]) -> str:
+    kinds = _sum(one.manifest.odd for one in searched)
+    counts = ", ".join(f"{kind} {kinds[kind]:,}" for kind in ("duplicate", "leak") if kinds.get(kind))
+    return f"copies: {counts}; python -m engine inspect lists them"
+
+
+def _check_val(train: Beton, val: Sequence[Beton]) -> None:
+    """Raise UserError unless these are val's shards of the conversion that `train` is a shard of."""
+    for beton in val:
+        manifest = _manifest(beton)
+        if not manifest.shard or manifest.split != "val":
+            raise UserError(f"--val: {beton.path} is no shard of val: give the files val.*-of-*.beton")
+        where = f"{train.path} and {beton.path}"
+        check_same_classes(_manifest(train).classes, manifest.classes, where, ("the first", "the second"))
 
 
 def _check_storage(betons: Sequence[Beton]) -> None:
@@ -103,13 +186,13 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
     return ordered
 
 
-def merge_manifests(betons: Sequence[Beton]) -> Manifest:
-    """What a file of all these says of itself. Raises UserError when they don't go together.
+def merge_manifests(betons: Sequence[Beton], all_of: Sequence[Manifest]) -> Manifest:
+    """What a file of all these says of itself; `all_of` what each one does. Raises UserError when they don't go
+    together.
 
     Of shards: what the unsharded file would say. Of other files: what they agree on, and under settings "merged"
     what each one has of its own; their images' numbers in their sources are dropped.
     """
-    all_of = [_manifest(beton) for beton in betons]
     first = all_of[0]
     for beton, manifest in zip(betons, all_of, strict=True):
         where = f"{betons[0].path} and {beton.path}"
@@ -118,7 +201,7 @@ def merge_manifests(betons: Sequence[Beton]) -> Manifest:
             raise UserError(
                 f"{where} are of the splits {first.split} and {manifest.split}: merge files of one split"
             )
-    _check_ids(betons)
+    _check_ids(betons, all_of)
     shards = bool(first.shard)
     return Manifest(
         split=first.split,
@@ -151,11 +234,11 @@ def _manifest(beton: Beton) -> Manifest:
     return beton.manifest
 
 
-def _check_ids(betons: Sequence[Beton]) -> None:
+def _check_ids(betons: Sequence[Beton], manifests: Sequence[Manifest]) -> None:
     """An image that is in two files is most likely a file that was given twice."""
     first_of: dict[str, int] = {}
-    for number, beton in enumerate(betons):
-        for name in _manifest(beton).ids:
+    for number, (beton, manifest) in enumerate(zip(betons, manifests, strict=True)):
+        for name in manifest.ids:
             other = first_of.setdefault(name, number)
             if other != number:
                 raise UserError(

@@ -125,4 +125,5 @@ def _manifest(
         rejects=(),
         duplicates=tuple(pair for pair in manifest.duplicates if there.issuperset(pair)),
         shard="",
+        digests="",
     )

@@ -18,7 +18,7 @@ from engine.config.write_schema import RulesConfig, WriteConfig
 from engine.data import layout
 from engine.data.beton_writer import BetonWriter, image_fields
 from engine.data.chunk import STORED, Records, Reject
-from engine.data.duplicates import DIGEST_BYTES, Seen
+from engine.data.duplicates import DIGEST_BYTES, Seen, digests_as_text, find_copies
 from engine.data.journal import Entry
 from engine.data.manifest import Manifest
 from engine.data.partial import Partial
@@ -55,6 +55,7 @@ class SplitWriter:
         self._seen = Seen(len(plan))
         self._labels = np.asarray(plan.images.labels, np.int64)
         self._numbers: list[NDArray[np.int64]] = []
+        self._digests: list[bytes] = []
         self._modes = np.zeros(3, np.int64)
         self._last, self._fresh = _Step(), list[_Step]()
         descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
@@ -160,21 +161,23 @@ class SplitWriter:
 
     def _enter(self, rows: NDArray[np.void]) -> None:
         self._numbers.append(rows["number"].copy())
+        if self._output.shard:
+            self._digests.append(rows["digest"].tobytes())
         self._modes += np.bincount(rows["image"]["mode"], minlength=3)
 
     def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:
         """By which rules this image is a copy of one before, and which: (option of RulesConfig, id)."""
-        # A shard does not know the others' images.
+        # A shard does not know the others' images: its digests go into its manifest, and merging compares them all.
         if self._output.shard:
             return []
-        found = []
-        if self._val is not None and (first := self._val._seen.find(digest)) >= 0:
-            found.append(("leak", f"val: {self._val.plan.images.ids[first]}"))
-            if self._rules["leak"] == "skip":
-                return found
-        if (first := self._seen.add(digest, number)) != number:
-            found.append(("duplicate", self.plan.images.ids[first]))
-        return found
+        of_val = self._val._seen if self._val else None
+        found = find_copies(digest, number, self._seen, of_val, skip_leaks=self._rules["leak"] == "skip")
+        return [(kind, self._name_of(kind, first)) for kind, first in found]
+
+    def _name_of(self, kind: str, first: int) -> str:
+        if kind == "leak" and self._val is not None:
+            return f"val: {self._val.plan.images.ids[first]}"
+        return self.plan.images.ids[first]
 
     def _note(self, number: int, copies: list[tuple[str, str]]) -> None:
         self.duplicates += [(self.plan.images.ids[number], first) for _, first in copies]
@@ -213,6 +216,7 @@ class SplitWriter:
             rejects=tuple(self.rejects),
             duplicates=tuple(self.duplicates),
             shard=output.shard,
+            digests=digests_as_text(b"".join(self._digests)),
             license=output.license,
         )
 

@@ -124,7 +124,7 @@ def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: P
         versions={"engine": "2", "pillow": "9"},
         license="B",
     )
-    done = merge(tmp_path / "x.beton", [first.path, second.path])
+    done = merge(tmp_path / "x.beton", [first.path, second.path]).file
     merged = open_beton(tmp_path / "x.beton")
     assert (done.samples, done.bytes) == (5, merged.path.stat().st_size)
     assert contents(merged) == contents(first) + contents(second)
