@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from engine.data.beton import Beton
 from engine.data.beton_writer import BetonWriter, image_fields
 from engine.data.manifest import Manifest
+from engine.data.partial import journal_path, partial_path
 from engine.data.progress import Progress, human_bytes
 from engine.data.stretches import ReadProgress, RecordReader, Stretch
 from engine.errors import UserError, describe_os_error
-from engine.files import atomic_write
+from engine.files import sole_write
 
 # About what the manifest, the tables and the ends of pages take.
 _TABLES_PER_IMAGE = 96
@@ -52,20 +53,28 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, lef
     total = sum(len(part.samples) for part in parts)
     page_size = max(part.beton.page_size for part in parts)
     refuse_existing(output)
-    _check_disk(output, parts, page_size)
     fields = image_fields(first.storage == "yuv420", first.short_side, first.max_resolution)
-    with atomic_write(output) as file, ReadProgress(output.name, total) as progress:
+    with sole_write(output) as file:
+        # Here, where the space of what a killed attempt left is free again.
+        _check_disk(output, parts, page_size)
         writer = BetonWriter(file, fields, page_size, total + left_out)
-        for part in parts:
-            _copy(writer, part, progress)
+        with ReadProgress(output.name, total) as progress:
+            for part in parts:
+                _copy(writer, part, progress)
         size = writer.finish(manifest)
     return Assembled(samples=total, bytes=size, seconds=progress.seconds)
 
 
 def refuse_existing(output: Path) -> None:
-    """Raise UserError when there is anything at this path."""
+    """Raise UserError when there is anything at this path, or a conversion to it was begun."""
     if output.exists() or output.is_symlink():
         raise UserError(f"{output} is there already: choose another OUTPUT, or remove it")
+    journal = journal_path(output)
+    if journal.exists():
+        raise UserError(
+            f"a conversion to {output} is under way or was interrupted: choose another OUTPUT, or remove "
+            f"{partial_path(output).name} and {journal.name} beside it"
+        )
 
 
 def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:

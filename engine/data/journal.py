@@ -5,8 +5,6 @@ other one tells of images that are done and was written when their records were 
 last entry that is whole was cut short by the end, and is dropped.
 """
 
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -20,12 +18,10 @@ from numpy.typing import NDArray
 from engine.data.checksum import crc32
 from engine.data.chunk import STORED
 from engine.errors import UserError
+from engine.files import open_locked
 
 _MAGIC = b"ENGJRNL1"
 _ENTRY = np.dtype([("crc32", "<u4"), ("head", "<u4"), ("rows", "<u8")])
-
-# Of file systems that know no locks: there the user has to see to it.
-_NO_LOCKS = {errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,21 +112,10 @@ def _read_entry(file: BinaryIO) -> Entry | None:
 
 
 def _open_locked(path: Path) -> BinaryIO:
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise UserError(
-                f"another conversion is writing {path.name.removesuffix('.partial.journal')} in {path.parent}: wait "
-                "for its end, or choose another --output.folder"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                file.close()
-                raise
-        # Whoever had the lock may have removed the file before giving it back.
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-        file.close()
+    try:
+        return open_locked(path)
+    except BlockingIOError:
+        raise UserError(
+            f"another conversion is writing {path.name.removesuffix('.partial.journal')} in {path.parent}: wait "
+            "for its end, or choose another --output.folder"
+        ) from None
