@@ -5,26 +5,21 @@ Alone or under torchrun, on GPUs or on the CPU; --help lists every option.
 
 import sys
 
-from engine.config.load import load_train_config
+from engine.config.load import load_train_stages
 from engine.errors import run_cli
 from engine.train.host import limit_spinning
 
 
 def main() -> int:
     """Parse, build, run, close; returns the exit code (0 done, 1 target missed, 2 bad input)."""
-    config, recipe = load_train_config(sys.argv[1:])
+    stages, recipe = load_train_stages(sys.argv[1:])
     limit_spinning()
     # Only now: it is the import of torch that this acts on; and --help should not wait for it.
-    from engine.report.record import RunRecord
+    from engine.course import run_recipe
     from engine.train.distributed import process_group
-    from engine.train.run import Run
 
-    with (
-        process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
-        Run(config, ranks) as run,
-        RunRecord.open(config, recipe, writes=ranks.main) as record,
-    ):
-        return run.execute(record)
+    with process_group(stages[0].training.device, pin_cores=stages[0].data.pin_cores) as ranks:
+        return run_recipe(stages, recipe, ranks)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def refuse_in_stage(key: str, where: str) -> None:
         raise UserError(f"{key} {where} can't stand there: {reason}")
 
 
-def stage_folder(number: int) -> str:
-    """The name of a stage's folder in the run's, counted from 1."""
+def stage_folder(number: int | str) -> str:
+    """The name of a stage's folder in the run's, counted from 1; of "*" a pattern for all."""
     return f"stage{number}"
 
 
@@ -59,8 +59,10 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
     for averaged weights that the stage before does not keep.
     """
     whole = {**in_files, **on_line}
-    of_start = {path: whole[path] for path in _START if path in whole}
-    inherited, own = [_without_start(in_files)], [dict(in_files)]
+    # What is gone on with has its weights; those that its recipe once began from are not asked for.
+    said = {**on_line, _RESUME: whole[_RESUME]} if whole.get(_RESUME) else whole
+    of_start = {path: said[path] for path in _START if path in said}
+    inherited, own = [_without_start(in_files)], [of_start]
     for item in then:
         inherited.append(_without_start({**inherited[-1], **item}))
         own.append(item)
@@ -68,18 +70,15 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
     if whole.get(_EVAL_ONLY):
         return [{**stages[-1], **of_start}]
     first = _first_stage(whole, len(stages))
-    averaged = [bool(item.get(_USE_EMA)) for item in own]
-    for number in range(1, len(stages) + 1):
-        values = stages[number - 1]
+    for number, (values, item) in enumerate(zip(stages, own, strict=True), start=1):
         if number < len(stages):
-            stages[number - 1] = values = {
-                path: value for path, value in values.items() if path[0] != "budget"
-            }
+            for path in [path for path in values if path[0] == "budget"]:
+                del values[path]
+        averaged = bool(item.get(_USE_EMA))
         if number == first:
-            use_ema = on_line.get(_USE_EMA, averaged[number - 1])
-            values |= {**of_start, _USE_EMA: use_ema}
+            values.update({**of_start, _USE_EMA: on_line.get(_USE_EMA, averaged)})
         elif number > first:
-            values[_WEIGHTS] = _left_by(number - 1, stages[number - 2], averaged[number - 1])
+            values[_WEIGHTS] = _left_by(number - 1, stages[number - 2], averaged)
     return stages
 
 

@@ -17,7 +17,7 @@ from engine.report import figures, sections, text
 from engine.report.charts import clean
 from engine.report.history import History, Line, build_history, goal, mean_throughput, read_log, waiting_share
 from engine.report.layout import Figure
-from engine.report.summary import measured_as
+from engine.report.summary import measured_as, stage_words
 
 Tile = tuple[str, str, str]
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine report", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="run folder: the one with config.yaml and log.jsonl")
     folder = parser.parse_args(argv).folder
-    config = _read_config(folder / "config.yaml")
+    config = read_config(folder / "config.yaml")
     lines, unreadable = read_log(folder / "log.jsonl")
     if unreadable:
         print(f"notice: {unreadable} line(s) of {folder / 'log.jsonl'} are not whole and were left out")
@@ -69,7 +69,8 @@ def _style() -> str:
     return re.sub(r"\s*\n\s*", "", css)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's config.yaml, by section. Raises UserError when it is none."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -160,6 +161,7 @@ def _subject(history: History, config: dict[str, Any]) -> str:
         str(start.get("recipe") or "run"),
         str(start.get("arch") or config.get("model", {}).get("arch") or "?"),
     ]
+    words += stage_words(start)
     if start.get("num_train"):
         words.append(f"{text.count(start['num_train'])} training images")
     if start.get("num_classes"):

@@ -21,15 +21,18 @@ from tqdm import tqdm
 
 from engine.config.load import to_dict
 from engine.config.schema import TrainConfig
+from engine.config.stages import stage_folder
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
 from engine.report import html, machine
-from engine.report.history import Line, parse_line, parse_log
+from engine.report.history import Line, build_history, parse_line, parse_log
 from engine.report.summary import closing_summary, epoch_line
 
 CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
 REPORT_NAME = "report.html"
+STAGES_NAME = "stages.yaml"
+"""In the folder of a run of several stages: the whole recipe."""
 
 
 class RunRecord:
@@ -46,30 +49,35 @@ class RunRecord:
         self._watchable = config.logging.log_level >= 1
 
     @classmethod
-    def open(cls, config: TrainConfig, recipe: str, *, writes: bool) -> "RunRecord":
-        """Make the run's folder, or continue the one that training.resume names.
+    def open(cls, config: TrainConfig, recipe: str, *, writes: bool, begun: bool = False) -> "RunRecord":
+        """Make the run's folder, or continue the one that training.resume names; `begun`: the one that logging names.
 
         On ranks that don't write, `folder` is right only where the configuration names it: the folder of an
         unnamed new run carries the first rank's start time. Raises UserError for a name that is taken, a
         folder that can't be resumed, a full disk and the like.
         """
-        if config.training.resume:
-            folder = Path(config.training.resume)
+        begun = begun or bool(config.training.resume)
+        folder = Path(config.training.resume or new_folder(config, recipe, free=writes))
+        if begun:
             lines, log = _continue_log(folder) if writes else ([], None)
         else:
-            folder = _new_folder(config, recipe)
-            if writes and not config.logging.name:
-                folder = _free_name(folder)
             lines, log = [], (_new_log(folder) if writes else None)
         record = cls(folder, config, recipe, log, lines)
         try:
+            if config.training.resume and writes:
+                record._keep_start()
             record._write_config()
         except BaseException:
             record.close()
-            if writes and not config.training.resume:
+            if writes and not begun:
                 _discard_empty(folder)
             raise
         return record
+
+    @property
+    def finished(self) -> bool:
+        """Whether the log ends with a result."""
+        return build_history(self._lines).result is not None
 
     def start(self, facts: dict[str, Any]) -> None:
         """Log what is run, on what, with what; `facts` are the trainer's."""
@@ -129,6 +137,14 @@ class RunRecord:
         _write_line(self._log, line, self.folder / LOG_NAME)
         self._lines.append(line)
 
+    def _keep_start(self) -> None:
+        """What the run started from stays in config.yaml, where going on does not name it again."""
+        path = self.folder / CONFIG_NAME
+        if path.is_file():
+            before = html.read_config(path).get("model", {})
+            kept = ("weights", "use_ema", "reset_head")
+            self._config["model"].update({key: before[key] for key in kept if key in before})
+
     def _write_config(self) -> None:
         if self._log is None:
             return
@@ -162,11 +178,33 @@ def notice(text: str) -> None:
     print(f"notice: {text}", file=sys.stderr, flush=True)
 
 
-def _new_folder(config: TrainConfig, recipe: str) -> Path:
+def new_folder(config: TrainConfig, recipe: str, *, free: bool) -> Path:
+    """The folder of a new run; one without a name is called after the time, and after nothing that is there if `free`.
+
+    Raises UserError for what is no name.
+    """
     name = config.logging.name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     if name in (".", "..") or "/" in name:
         raise UserError(f"logging.name: {name!r} is not a folder name: its parent is set by logging.folder")
-    return Path(config.logging.folder) / name
+    folder = Path(config.logging.folder) / name
+    return _free_name(folder) if free and not config.logging.name else folder
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raises UserError where a run, or a stage of one, has been logged in the folder.
+
+    An empty log is left by a run that failed before it began; its name is free.
+    """
+    try:
+        logs = [folder / LOG_NAME, *folder.glob(f"{stage_folder('*')}/{LOG_NAME}")]
+        taken = any(log.exists() and log.stat().st_size > 0 for log in logs)
+    except OSError as error:
+        raise describe_os_error(error, folder, "look into") from None
+    if taken:
+        raise UserError(
+            f"{folder} holds a run already: choose another --logging.name, or go on with it by "
+            f"--training.resume={folder}"
+        )
 
 
 def _free_name(folder: Path) -> Path:
@@ -178,12 +216,7 @@ def _free_name(folder: Path) -> Path:
 def _new_log(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # An empty log is left by a run that failed before it began; its name is free.
-        if (folder / LOG_NAME).exists() and (folder / LOG_NAME).stat().st_size > 0:
-            raise UserError(
-                f"{folder} holds a run already: choose another --logging.name, or go on with it by "
-                f"--training.resume={folder}"
-            )
+        refuse_taken(folder)
         return _open_log(folder)
     except OSError as error:
         _discard_empty(folder)

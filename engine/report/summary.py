@@ -10,6 +10,7 @@ def epoch_line(entry: Line) -> str:
     """One epoch in one line; what was not measured is left out."""
     width = len(str(entry.get("epochs", "")))
     parts = [
+        *stage_words(entry),
         f"epoch {entry.get('epoch') or '?':>{width}}/{entry.get('epochs') or '?'}",
         f"{entry.get('resolution') or '?'} px",
         f"lr {text.significant(entry.get('lr'))}",
@@ -25,6 +26,11 @@ def epoch_line(entry: Line) -> str:
     parts.append(f"waiting {text.percent(waiting_share([entry]), 0)}")
     parts.append(text.duration(entry.get("elapsed_seconds")))
     return "  ".join(parts)
+
+
+def stage_words(line: Line) -> list[str]:
+    """Which stage of how many a log line is of; nothing where there is but one."""
+    return [f"stage {line['stage']} of {line['stages']}"] if line.get("stages") else []
 
 
 def closing_summary(config: dict[str, Any], lines: list[Line]) -> str:
@@ -60,7 +66,8 @@ def measured_as(result: Line, which: str, *, tta: bool) -> str:
 
 
 def _result_rows(result: Line) -> list[tuple[str, str]]:
-    rows = [("verdict", str(result.get("verdict") or "none given"))]
+    rows = [("stage", words.removeprefix("stage ")) for words in stage_words(result)]
+    rows += [("verdict", str(result.get("verdict") or "none given"))]
     for name, top1, top5, how in measurements(result):
         title = "accuracy" if name == "recipe's own" else name
         rows.append((title, f"top-1 {text.percent(top1)}, top-5 {text.percent(top5)} ({how})"))
@@ -71,8 +78,9 @@ def _pace_rows(history: History) -> list[tuple[str, str]]:
     if not history.epochs:
         return []
     clock = history.result or history.epochs[-1]
+    earlier = ", earlier stages included" if clock.get("earlier_seconds") else ""
     waiting = f"{text.percent(waiting_share(history.epochs), 1)} of the training time spent waiting for data"
     return [
-        ("time", f"{text.duration(clock.get('elapsed_seconds'))} of training and validation"),
+        ("time", f"{text.duration(clock.get('elapsed_seconds'))} of training and validation{earlier}"),
         ("throughput", f"{text.rate(mean_throughput(history.epochs))} img/s, {waiting}"),
     ]

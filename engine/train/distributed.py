@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +15,8 @@ from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
 
 # A rank that waits this long for the others gives up; torchrun ends a job whose rank died long before.
 _TIMEOUT = timedelta(minutes=10)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,14 @@ class Ranks:
         if self.world > 1:
             dist.all_reduce(values)
         return values
+
+    def agree(self, value: T) -> T:
+        """The first rank's `value`, on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

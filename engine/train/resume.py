@@ -26,6 +26,11 @@ _MAY_DIFFER = {
     "data.pin_cores",
     "data.train_dataset",
     "data.val_dataset",
+    # Where it began: what it goes on from has these weights, and more, in it.
+    "model.weights",
+    "model.use_ema",
+    "model.reset_head",
+    "training.first_stage",
     "training.resume",
     "validation.batch_size",
 }
@@ -67,13 +72,14 @@ def restore(config: TrainConfig, trainer: Trainer, model: nn.Module) -> Progress
     content = checkpoint.load(path)
     if "optimizer" not in content:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
-    _refuse_other_recipe(config, content["config"])
+    refuse_other_recipe(config, content["config"])
     model.load_state_dict(content["model"], strict=True)
     trainer.step.load_state_dict(content)
     return Progress(content["epoch"], content["elapsed"])
 
 
-def _refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:
+def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:
+    """Raises UserError where `config` is not what a run was started with: `before`, as load.to_dict gives it."""
     for section, options in to_dict(config).items():
         specs = options_of(type(getattr(config, section)))
         for key, now in options.items():

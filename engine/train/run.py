@@ -11,31 +11,25 @@ from torch import nn
 from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
+from engine.config.stages import WEIGHTS, WEIGHTS_EMA
 from engine.data.beton import Beton, open_beton
 from engine.data.holdout import held_out
-from engine.data.loader import Loader
 from engine.data.pair import agree_on_classes
-from engine.data.read_ahead import shortage
 from engine.errors import UserError
-from engine.models.build import build_model, weights_note
-from engine.models.head import train_only_head
-from engine.models.sides import refuse_sides
+from engine.models.build import weights_note
 from engine.train import checkpoint, resume
-from engine.train.augment.chain import loader_dtype
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
 from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
 from engine.train.evaluate import Accuracy
 from engine.train.host import keep_freed_memory
+from engine.train.network import build_network
+from engine.train.open_loader import open_loader
 from engine.train.precision import choose_precision
-from engine.train.resolution import resolution_at
 from engine.train.search import search_resolution, search_table
+from engine.train.stage import Stage
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
-from engine.train.weights import load_weights
-
-WEIGHTS = "weights.pt"
-WEIGHTS_EMA = "weights_ema.pt"
 
 
 class Record(Protocol):
@@ -43,6 +37,8 @@ class Record(Protocol):
 
     folder: Path
 
+    @property
+    def finished(self) -> bool: ...
     def start(self, facts: dict[str, Any]) -> None: ...
     def epoch(self, entry: dict[str, Any]) -> None: ...
     def finish(self, result: dict[str, Any]) -> None: ...
@@ -51,28 +47,35 @@ class Record(Protocol):
 class Run:
     """One rank's side of a run. Construction checks the data and builds the model; `execute` does the work.
 
-    Raises UserError on construction for data, weights or a batch size that can't be used.
+    `elapsed` are the seconds of training and validation, those of earlier stages included. Raises UserError on
+    construction for data, weights or a batch size that can't be used.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
-        self.config, self.ranks = config, ranks
-        self.elapsed, self.first_epoch = 0.0, 0
+    def __init__(self, config: TrainConfig, ranks: Ranks, stage: Stage | None = None) -> None:
+        self.config, self.ranks, self.stage = config, ranks, stage or Stage()
+        self.elapsed, self.first_epoch = self.stage.earlier_seconds, 0
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
         _set_backends(ranks.device, tf32=config.training.tf32)
         val = open_beton(Path(config.data.val_dataset))
         train = None if config.training.eval_only else open_beton(Path(config.data.train_dataset))
         self.classes = agree_on_classes(*(beton for beton in (train, val) if beton is not None))
-        self.model = self._build_model()
+        self.model = build_network(config, self.classes.count, ranks.device)
         self.trainer = self._build_trainer(train) if train is not None else None
+        loader = open_loader(config, ranks, self.precision, val, training=False)
         self.validator = Validator(
-            config.validation, ranks, self.precision, self._open_loader(val, training=False)
+            config.validation, ranks, self.precision, self._owned.enter_context(loader)
         )
         self.search = self._build_search() if config.validation.search else None
 
     def execute(self, record: Record) -> int:
-        """Train (or only validate), write it all down, and return the exit code that the verdict asks for."""
+        """Train (or only validate), write it all down, and return the exit code that the verdict asks for.
+
+        Raises UserError where all has been done before.
+        """
+        self._refuse_finished(record)
         facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
+        facts |= self.stage.entry()
         num_val = self.validator.loader.beton.num_samples
         if self.trainer is None:
             record.start({**facts, "num_val": num_val})
@@ -80,7 +83,7 @@ class Run:
             accuracy, average, weights = self.validator.accuracy(self.model), None, None
         else:
             num_train, found = self.trainer.num_samples, {}
-            plan = self.trainer.plan(self.first_epoch).entry()
+            plan = self.trainer.plan(min(self.first_epoch, self.config.training.epochs - 1)).entry()
             resumed = {"resumed_at_epoch": self.first_epoch or None}
             record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
             (accuracy, average), weights = self._fit(self.trainer, record), WEIGHTS
@@ -94,6 +97,7 @@ class Run:
         verdict = judge(budget, judged.top1, self.elapsed, of)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
         result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note)
+        result |= self.stage.entry()
         record.finish({**result, **found, **self._average_result(average, record.folder)})
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
@@ -109,7 +113,8 @@ class Run:
             raise UserError(
                 f"data.holdout {config.data.holdout:g} of {train.num_samples} images is none: raise it"
             )
-        loader = self._open_loader(train, training=False, in_memory=False)
+        loader = open_loader(config, self.ranks, self.precision, train, training=False, in_memory=False)
+        self._owned.enter_context(loader)
         return Validator(config.validation, self.ranks, self.precision, loader, held)
 
     def _choose_resolution(self, search: Validator) -> dict[str, Any]:
@@ -138,32 +143,40 @@ class Run:
             state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
             checkpoint.save(path, state)
 
-    def _fit(self, trainer: Trainer, record: Record) -> tuple[Accuracy, Accuracy | None]:
-        """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
-        epochs, started = self.config.training.epochs, time.perf_counter() - self.elapsed
-        if self.first_epoch >= epochs:
+    def _refuse_finished(self, record: Record) -> None:
+        epochs = self.config.training.epochs
+        if self.first_epoch >= epochs and self.ranks.agree(record.finished):
             raise UserError(
                 f"training.resume: all {epochs} epochs of that run are done; nothing is left to do"
             )
+
+    def _fit(self, trainer: Trainer, record: Record) -> tuple[Accuracy, Accuracy | None]:
+        """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
+        epochs, started = self.config.training.epochs, time.perf_counter() - self.elapsed
+        accuracy, average = None, None
         with self._progress_bar(trainer) as bar:
             for epoch in range(self.first_epoch, epochs):
                 entry = trainer.train_epoch(epoch, bar)
                 accuracy, average, begin = None, None, time.perf_counter()
                 if epoch + 1 == epochs or self.config.logging.log_level > 0:
-                    accuracy = self.validator.accuracy(self.model)
-                    if trainer.step.ema:
-                        average = self.validator.accuracy(trainer.step.ema.model)
+                    accuracy, average = self._validate(trainer)
                 if trainer.step.ema:
                     entry.update(average_entry(average))
                 entry["val_seconds"] = time.perf_counter() - begin
                 entry["val_resolution"] = self.config.validation.resolution
                 self.elapsed = time.perf_counter() - started
                 self._tell_skips()
-                record.epoch({**entry, **accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
+                entry.update({**accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
+                record.epoch({**entry, **self.stage.entry()})
                 if self.ranks.main:
                     resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
-        assert accuracy is not None
-        return accuracy, average
+        # A run that was ended between its last epoch and its result has but this left to do.
+        return (accuracy, average) if accuracy else self._validate(trainer)
+
+    def _validate(self, trainer: Trainer) -> tuple[Accuracy, Accuracy | None]:
+        """The accuracy of the weights, and that of their average where there is one."""
+        accuracy = self.validator.accuracy(self.model)
+        return accuracy, self.validator.accuracy(trainer.step.ema.model) if trainer.step.ema else None
 
     def _tell_skips(self) -> None:
         """A line for each sample that this rank has left out, once."""
@@ -176,55 +189,21 @@ class Run:
             trainer.steps(epoch) * trainer.plan(epoch).global_batch
             for epoch in range(self.config.training.epochs)
         ]
+        label = self.stage.label
         return tqdm(
             total=sum(images),
             initial=sum(images[: self.first_epoch]),
             unit="img",
             unit_scale=True,
+            bar_format=f"{label}, {{l_bar}}{{bar}}{{r_bar}}" if label else None,
             # None: shown on a terminal only; a log file gets the epoch lines alone.
             disable=None if self.ranks.main and self.config.logging.log_level > 0 else True,
         )
 
-    def _build_model(self) -> nn.Module:
-        training, wanted = self.config.training, self.config.model
-        torch.manual_seed(training.seed)
-        model = build_model(
-            wanted.arch,
-            self.classes.count,
-            use_blurpool=training.use_blurpool,
-            stochastic_depth=wanted.stochastic_depth,
-            dropout=wanted.dropout,
-            zero_init=wanted.zero_init_residual,
-        )
-        refuse_sides(model, wanted.arch, self._sides())
-        if wanted.weights:
-            load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, reset_head=wanted.reset_head)
-        if wanted.train_only == "head":
-            train_only_head(model)
-        layout = torch.channels_last if training.channels_last else torch.contiguous_format
-        return model.to(self.ranks.device).to(memory_format=layout)
-
-    def _sides(self) -> dict[str, list[int]]:
-        """The image sides of the run, in pixels, by where they are set."""
-        config = self.config
-        epochs = 0 if config.training.eval_only else config.training.epochs
-        trained = {resolution_at(config.resolution, epoch, epochs) for epoch in range(epochs)}
-        return {
-            "section resolution": sorted(trained),
-            "validation.resolution": [config.validation.resolution],
-            "validation.search": config.validation.search_list(),
-            "validation.plain_resolution": [config.validation.plain_resolution],
-        }
-
     def _build_trainer(self, train: Beton) -> Trainer:
-        trainer = Trainer(
-            self.config,
-            self.ranks,
-            self.precision,
-            self._open_loader(train, training=True),
-            self.model,
-            self.classes.count,
-        )
+        loader = open_loader(self.config, self.ranks, self.precision, train, training=True)
+        self._owned.enter_context(loader)
+        trainer = Trainer(self.config, self.ranks, self.precision, loader, self.model, self.classes.count)
         if self.config.training.resume:
             progress = resume.restore(self.config, trainer, self.model)
             self.first_epoch, self.elapsed = progress.epoch, progress.elapsed
@@ -233,44 +212,6 @@ class Run:
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]
             print("\n".join(lines[:1] if alike else lines), flush=True)
         return trainer
-
-    def _open_loader(self, beton: Beton, *, training: bool, in_memory: bool = True) -> Loader:
-        dtype = self.precision.input_dtype
-        loader = Loader(
-            beton,
-            device=self.ranks.device,
-            dtype=loader_dtype(self.config, dtype) if training else dtype,
-            channels_last=self.config.training.channels_last,
-            workers=self.config.data.num_workers or self.ranks.cores(),
-            in_memory=in_memory and self._reads_ahead(beton, training=training),
-            decoder=self.config.data.decoder,
-            verify=self.config.data.verify,
-            corrupt=self.config.data.corrupt,
-        )
-        self._owned.enter_context(loader)
-        if self.ranks.main:
-            name, detail = loader.decoder
-            print(f"{beton.path}: {name}: {detail}", flush=True)
-            if beton.checksums is None and self.config.data.verify != "never":
-                print(f"note: {beton.path} has no checksums: only damage that decoding notices is found")
-        return loader
-
-    def _reads_ahead(self, beton: Beton, *, training: bool) -> bool:
-        """Whether this rank is to bring the whole file into memory; says so where memory is too small."""
-        data, size = self.config.data, beton.path.stat().st_size
-        if self.ranks.local_rank != 0:
-            return False
-        if training and data.order == "pages":
-            held = min(size, 2 * data.window_mb * 2**20)
-            if lack := shortage("what two windows hold", held):
-                print(f"note: {lack}: lower data.window_mb (it is {data.window_mb})", flush=True)
-            return False
-        lack = shortage(beton.path, size)
-        if lack and training:
-            print(f"note: {lack}: pass --data.order=pages, or it is read many times an epoch", flush=True)
-        elif lack and data.in_memory:
-            print(f"note: {lack}: it is read from the disk each time", flush=True)
-        return data.in_memory and not lack
 
     def close(self) -> None:
         """End the loaders' threads."""

@@ -1,0 +1,207 @@
+"""A recipe from its checked configurations to its verdict: one run, or several stages that hand on their weights.
+
+A run of several stages has a folder with one folder for each stage in it, which is as any run's, and `stages.yaml`: the
+whole recipe as it was started, so that -C repeats it. How far it is stands in the stages' own logs: a stage is
+finished when its log ends with a result.
+"""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from engine.config.load import load_train_stages, to_dict
+from engine.config.schema import TrainConfig
+from engine.config.stages import as_recipe, stage_folder
+from engine.errors import UserError
+from engine.files import atomic_write
+from engine.report.history import build_history, read_log
+from engine.report.record import LOG_NAME, STAGES_NAME, RunRecord, new_folder, refuse_taken
+from engine.train import resume
+from engine.train.distributed import Ranks
+from engine.train.foresight import foresee
+from engine.train.run import Run
+from engine.train.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What is to be done of a run of several stages: those from `number` (counted from 1) on.
+
+    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a finished epoch to go on
+    from as well.
+    """
+
+    folder: Path
+    stages: Sequence[TrainConfig]
+    number: int
+    elapsed: float = 0.0
+    begun: bool = False
+    saved: bool = False
+
+    @property
+    def first(self) -> int:
+        """The stage that the run began with."""
+        return self.stages[0].training.first_stage
+
+    def config(self) -> TrainConfig:
+        """The stage's configuration as that of a run of its own, which repeats it."""
+        config = self.stages[self.number - 1]
+        model = config.model
+        if self.number > self.first:
+            model = replace(model, weights=str(self.folder / model.weights))
+        logging = replace(config.logging, folder=str(self.folder), name=stage_folder(self.number))
+        training = replace(config.training, first_stage=1, resume="")
+        return replace(config, model=model, logging=logging, training=training)
+
+
+def run_recipe(stages: Sequence[TrainConfig], recipe: str, ranks: Ranks) -> int:
+    """Run the stages that load_train_stages gave; returns the exit code that the last one's verdict asks for.
+
+    Raises UserError; before the first stage begins if a later one has data or batches that don't fit.
+    """
+    if len(stages) == 1:
+        return _run_alone(stages[0], recipe, ranks)
+    # The first rank's word counts: others may see a file system that lags behind.
+    course = ranks.agree(_course(stages, recipe) if ranks.main else None)
+    assert course is not None
+    for number, stage in enumerate(course.stages, start=1):
+        if number > course.number:
+            with _told_of_stage(number):
+                foresee(stage, ranks)
+    code = 0
+    while course.number <= len(course.stages):
+        with _told_of_stage(course.number):
+            code, elapsed = _run_stage(course, recipe, ranks)
+        course = replace(course, number=course.number + 1, elapsed=elapsed, begun=False, saved=False)
+        # The next stage needs the device's memory, and a run's parts hold each other.
+        gc.collect()
+        if ranks.device.type == "cuda":
+            torch.cuda.empty_cache()
+    return code
+
+
+def _run_alone(config: TrainConfig, recipe: str, ranks: Ranks) -> int:
+    resumed = config.training.resume
+    if resumed and (Path(resumed) / STAGES_NAME).is_file():
+        raise UserError(
+            f"training.resume: {resumed} is a run of several stages: pass its recipe, the one with `then:`"
+        )
+    with Run(config, ranks) as run, RunRecord.open(config, recipe, writes=ranks.main) as record:
+        return run.execute(record)
+
+
+def _run_stage(course: Course, recipe: str, ranks: Ranks) -> tuple[int, float]:
+    """Run the course's next stage; returns its exit code, and the seconds of all stages up to its end."""
+    config = course.config()
+    stage = Stage(number=course.number, of=len(course.stages), earlier_seconds=course.elapsed)
+    if ranks.main:
+        epochs = config.training.epochs
+        start = f"from {config.model.weights or 'scratch'}"
+        print(f"{stage.label}: {epochs} epoch{'s' if epochs > 1 else ''} {start}", flush=True)
+    taken_up = config
+    if course.saved:
+        model = replace(config.model, weights="", use_ema=False, reset_head=False)
+        training = replace(config.training, resume=str(course.folder / stage_folder(course.number)))
+        taken_up = replace(config, model=model, training=training)
+    with (
+        Run(taken_up, ranks, stage) as run,
+        RunRecord.open(config, recipe, writes=ranks.main, begun=course.begun) as record,
+    ):
+        if ranks.main and course.number == course.first and not course.begun:
+            _write_recipe(course)
+        return run.execute(record), run.elapsed
+
+
+def _course(stages: Sequence[TrainConfig], recipe: str) -> Course:
+    if stages[0].training.resume:
+        return _continued(stages)
+    folder = new_folder(stages[0], recipe, free=True)
+    refuse_taken(folder)
+    return Course(folder=folder, stages=stages, number=stages[0].training.first_stage)
+
+
+def _continued(stages: Sequence[TrainConfig]) -> Course:
+    """What is left of the run that training.resume names. Raises UserError for another recipe's, or a finished one."""
+    folder = Path(stages[0].training.resume)
+    before = _read_recipe(folder)
+    first = before[0].training.first_stage
+    _refuse_other_stages(stages, before)
+    # Where each stage starts from, and which is the first, was said when the run was begun.
+    stages = [
+        replace(
+            stage,
+            model=replace(
+                stage.model,
+                weights=old.model.weights,
+                use_ema=old.model.use_ema,
+                reset_head=old.model.reset_head,
+            ),
+            training=replace(stage.training, first_stage=first, resume=""),
+        )
+        for stage, old in zip(stages, before, strict=True)
+    ]
+    elapsed = 0.0
+    for number in range(first, len(stages) + 1):
+        log = folder / stage_folder(number) / LOG_NAME
+        result = build_history(read_log(log)[0]).result if log.is_file() else None
+        if result is None:
+            saved = (folder / stage_folder(number) / resume.LAST).is_file()
+            return Course(
+                folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
+            )
+        elapsed = float(result["elapsed_seconds"])
+    raise UserError(f"training.resume: all {len(stages)} stages of that run are done; nothing is left to do")
+
+
+def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainConfig]) -> None:
+    """Raises UserError where the stages are not those that the run was started with."""
+    if len(stages) != len(before):
+        raise UserError(f"training.resume: that run was started with {len(before)} stages, not {len(stages)}")
+    now, first = stages[0].training.first_stage, before[0].training.first_stage
+    if now not in (1, first):
+        raise UserError(f"training.resume: that run was started with training.first_stage={first}, not {now}")
+    for number, (stage, old) in enumerate(zip(stages, before, strict=True), start=1):
+        with _told_of_stage(number):
+            resume.refuse_other_recipe(stage, to_dict(old))
+            if number > first and stage.model.weights != old.model.weights:
+                raise UserError(
+                    f"training.resume: that run was started to go on from {old.model.weights}, not "
+                    f"{stage.model.weights}: change model.use_ema back"
+                )
+
+
+def _write_recipe(course: Course) -> None:
+    folders = ", ".join(stage_folder(number + 1) for number in range(course.first - 1, len(course.stages)))
+    head = (
+        f"# The recipe of this run of several stages, which are in {folders}; -C with this file repeats it.\n"
+        f"# To go on after an interruption: the same command as before, with --training.resume={course.folder}\n"
+    )
+    recipe = as_recipe([to_dict(stage) for stage in course.stages])
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    with atomic_write(course.folder / STAGES_NAME) as file:
+        file.write((head + text).encode())
+
+
+def _read_recipe(folder: Path) -> list[TrainConfig]:
+    path = folder / STAGES_NAME
+    if not path.is_file():
+        part = (folder.parent / STAGES_NAME).is_file()
+        advice = f"pass {folder.parent}, the run that it is a stage of" if part else "check the path"
+        raise UserError(
+            f"training.resume: {folder} is not a run of several stages (it holds no {STAGES_NAME}): {advice}"
+        )
+    return load_train_stages(["-C", str(path)])[0]
+
+
+@contextmanager
+def _told_of_stage(number: int) -> Iterator[None]:
+    """A UserError of the block says which stage it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"in stage {number}: {error}") from None

@@ -1,0 +1,57 @@
+"""Opening a data file for a run: its loader, what is brought into memory at the start, and what is said of both."""
+
+from engine.config.schema import TrainConfig
+from engine.data.beton import Beton
+from engine.data.loader import Loader
+from engine.data.read_ahead import shortage
+from engine.train.augment.chain import loader_dtype
+from engine.train.distributed import Ranks
+from engine.train.precision import Precision
+
+
+def open_loader(
+    config: TrainConfig,
+    ranks: Ranks,
+    precision: Precision,
+    beton: Beton,
+    *,
+    training: bool,
+    in_memory: bool = True,
+) -> Loader:
+    """The loader of a file to train on, or to validate on; the caller closes it. The first rank says how it reads."""
+    dtype = precision.input_dtype
+    loader = Loader(
+        beton,
+        device=ranks.device,
+        dtype=loader_dtype(config, dtype) if training else dtype,
+        channels_last=config.training.channels_last,
+        workers=config.data.num_workers or ranks.cores(),
+        in_memory=in_memory and _reads_ahead(config, ranks, beton, training=training),
+        decoder=config.data.decoder,
+        verify=config.data.verify,
+        corrupt=config.data.corrupt,
+    )
+    if ranks.main:
+        name, detail = loader.decoder
+        print(f"{beton.path}: {name}: {detail}", flush=True)
+        if beton.checksums is None and config.data.verify != "never":
+            print(f"note: {beton.path} has no checksums: only damage that decoding notices is found")
+    return loader
+
+
+def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> bool:
+    """Whether this rank is to bring the whole file into memory; says so where memory is too small."""
+    data, size = config.data, beton.path.stat().st_size
+    if ranks.local_rank != 0:
+        return False
+    if training and data.order == "pages":
+        held = min(size, 2 * data.window_mb * 2**20)
+        if lack := shortage("what two windows hold", held):
+            print(f"note: {lack}: lower data.window_mb (it is {data.window_mb})", flush=True)
+        return False
+    lack = shortage(beton.path, size)
+    if lack and training:
+        print(f"note: {lack}: pass --data.order=pages, or it is read many times an epoch", flush=True)
+    elif lack and data.in_memory:
+        print(f"note: {lack}: it is read from the disk each time", flush=True)
+    return data.in_memory and not lack
