@@ -25,7 +25,7 @@ RECIPES = sorted(path.relative_to(ROOT) for path in ROOT.glob("*_configs/*.yaml"
 FULL = [path for path in RECIPES if path.name != "base.yaml"]
 # What this project made up itself has no source to name.
 OURS = {"demo", "small_2_cores"}
-TRAIN, VAL = 4, 2
+TRAIN, VAL = 2, 2
 
 Betons = tuple[Path, Path]
 State = dict[str, torch.Tensor]
@@ -43,22 +43,22 @@ def stages_of(recipe: Path, betons: Betons) -> list[TrainConfig]:
 
 
 def shrunk(stage: TrainConfig, folder: Path) -> TrainConfig:
-    """The stage as it is, but for four images: small batches in the proportion of its own, and what it does only now
-    and then (SAM, averaging) in every second step. It is not compiled, which takes a minute for each resolution.
+    """The stage as it is, but for two images: batches in the proportion of its own, and what it does only now and then
+    (SAM, averaging) in every step. It is not compiled, which takes a minute for each resolution.
 
     Weights are looked for in `folder`.
     """
     listed = stage.resolution.batch_list()
-    smallest = min([stage.training.batch_size, *(batch for _, batch in listed)])
+    largest = max([stage.training.batch_size, *(batch for _, batch in listed)])
 
     def small(batch: int) -> int:
-        return min(TRAIN, 2 * batch // smallest)
+        return max(1, TRAIN * batch // largest)
 
     training = replace(
         stage.training,
         batch_size=small(stage.training.batch_size),
-        sam_interval=min(stage.training.sam_interval, 2),
-        ema_every=min(stage.training.ema_every, 2),
+        sam_interval=1,
+        ema_every=1,
         device="cpu",
         precision="fp32",
         compile=False,
@@ -111,25 +111,27 @@ def changed(before: State, after: State) -> set[str]:
 
 @pytest.mark.parametrize("recipe", FULL, ids=lambda path: path.stem)
 def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tmp_path: Path) -> None:
+    stages = stages_of(recipe, betons)
     left: dict[str, State] = {}
-    for number, stage in enumerate(stages_of(recipe, betons), start=1):
+    for number, stage in enumerate(stages, start=1):
         with run_of(shrunk(stage, tmp_path)) as run:
             before = copied(run.model)
             if number > 1:
                 assert not changed(left[Path(stage.model.weights).name], before)
             train_ends(run)
-            after = copied(run.model)
-            trained = {name for name, weight in run.model.named_parameters() if weight.requires_grad}
-            assert trained and trained <= changed(before, after) if number == 1 else changed(before, after)
+            left = {WEIGHTS: copied(run.model)}
+            # A norm's step may be too small for a float of about 1.
+            weights = [item for item in run.model.named_parameters() if item[1].requires_grad]
+            matrices = {name for name, weight in weights if weight.ndim > 1}
+            assert matrices and matrices <= changed(before, left[WEIGHTS])
             assert run.validator.accuracy(run.model).count == VAL
-            left = {WEIGHTS: after}
             average = run.trainer.step.ema if run.trainer else None
             assert bool(average) == bool(stage.training.ema_half_life)
             if average:
                 left[WEIGHTS_EMA] = copied(average.model)
-                assert changed(before, left[WEIGHTS_EMA]) and changed(after, left[WEIGHTS_EMA])
-            for name, state in left.items():
-                checkpoint.save(tmp_path / stage_folder(number) / name, state)
+                assert changed(before, left[WEIGHTS_EMA]) and changed(left[WEIGHTS], left[WEIGHTS_EMA])
+        for name, state in left.items() if number < len(stages) else ():
+            checkpoint.save(tmp_path / stage_folder(number) / name, state)
 
 
 @pytest.mark.parametrize("recipe", FULL, ids=lambda path: path.stem)

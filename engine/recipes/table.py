@@ -124,10 +124,14 @@ def _widths(rows: Sequence[Row], width: int) -> list[int]:
 
 def _wrapped(cells: Sequence[str], wide: Sequence[int]) -> list[str]:
     """A row's lines: its cells in their columns' widths."""
-    columns = [
-        textwrap.wrap(cell, column, break_on_hyphens=False) for cell, column in zip(cells, wide, strict=True)
-    ]
+    columns = [_wrapped_cell(cell, column) for cell, column in zip(cells, wide, strict=True)]
     return [_line(cells_of_line, wide) for cells_of_line in zip_longest(*columns, fillvalue="")]
+
+
+def _wrapped_cell(cell: str, width: int) -> list[str]:
+    """The lines of a cell; words that belong together part only where they don't fit on one."""
+    pieces = [piece if len(piece) <= width else piece.replace(_TIED, " ") for piece in cell.split(" ")]
+    return textwrap.wrap(" ".join(pieces), width, break_on_hyphens=False)
 
 
 def _listed(words: Iterable[str]) -> str:

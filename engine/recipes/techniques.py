@@ -8,7 +8,7 @@ _POLICIES = {"auto-augment": "AutoAugment", "trivial-augment": "TrivialAugment"}
 def techniques(config: TrainConfig) -> dict[str, str]:
     """Each technique that is on, by its name, in words with its strength; the schedule first."""
     training, model, loss = config.training, config.model, config.loss
-    found = [
+    found: list[tuple[str, object]] = [
         ("schedule", config.lr.lr_schedule_type),
         ("Nesterov", training.nesterov and "Nesterov"),
         ("SAM", training.sam_rho and _every("SAM", training.sam_interval)),
@@ -25,7 +25,8 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         *_augmentations(config.augmentation),
         ("compile", training.compile and "compile"),
     ]
-    return {name: words for name, words in found if words}
+    # Where one is off, its strength stands in its words' place: 0, false or nothing.
+    return {name: words for name, words in found if isinstance(words, str)}
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
