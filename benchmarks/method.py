@@ -25,12 +25,16 @@ _WARM_UPS = 3
 _NEAR_ENOUGH = 1.3
 
 
-class Timed(Protocol):
-    """A side as the comparison sees it: benchmarks.worker.Worker, or one process for each round."""
+class Rounds(Protocol):
+    """What works a round at a time."""
 
     def round(self, number: int, batches: int) -> Round:
         """Time that many batches of the epoch of that number."""
         ...
+
+
+class Timed(Rounds, Protocol):
+    """A side as the comparison sees it: benchmarks.worker.Worker, or one process for each round."""
 
     def settings(self) -> str:
         """How it is set up, in words. Asked for after the rounds."""
@@ -107,7 +111,7 @@ def compare(
     A round has at most `longest` batches. `tell` gets a word after each pair of rounds.
     """
     # The slower side gets fewer batches rather than more time.
-    batches = [_warm_up(side, seconds, longest) for side in (ours, peer)]
+    batches = [warm_up(side, seconds, longest) for side in (ours, peer)]
     ours_rounds, peer_rounds = [], []
     for number in range(1, rounds + 1):
         ours_rounds.append(ours.round(number, batches[0]))
@@ -126,7 +130,7 @@ def compare(
     )
 
 
-def _warm_up(side: Timed, seconds: float, longest: int) -> int:
+def warm_up(side: Rounds, seconds: float, longest: int) -> int:
     """How many batches take about `seconds`; just that many were run last, so the rounds bring no new samples."""
     batches = min(LEAST_BATCHES, longest)
     for _ in range(_WARM_UPS - 1):
@@ -156,8 +160,8 @@ def figures(comparison: Comparison) -> dict[str, Any]:
     """The measured part of a record."""
     return {
         **paired([r.rate for r in comparison.ours], [r.rate for r in comparison.peer]),
-        "ours_cpu_ms_per_image": _cpu_ms_per_image(comparison.ours),
-        "peer_cpu_ms_per_image": _cpu_ms_per_image(comparison.peer),
+        "ours_cpu_ms_per_image": cpu_ms_per_image(comparison.ours),
+        "peer_cpu_ms_per_image": cpu_ms_per_image(comparison.peer),
         "other_cores": round(max(r.other_cores for r in comparison.ours + comparison.peer), 3),
         "pixel_difference": round(comparison.pixel_difference, 4),
         "labels_equal": comparison.labels_equal,
@@ -172,5 +176,6 @@ def failed(reason: str) -> dict[str, Any]:
     return {**nothing, "ratio": dict.fromkeys(("median", "low", "high")), "n": 0, "error": reason}
 
 
-def _cpu_ms_per_image(rounds: list[Round]) -> float:
+def cpu_ms_per_image(rounds: list[Round]) -> float:
+    """CPU time of all threads, the rounds' median, in milliseconds."""
     return round(1000 * statistics.median(r.cpu_seconds / r.images for r in rounds), 4)

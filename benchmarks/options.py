@@ -83,6 +83,14 @@ def gpu_is_missing(form: str) -> bool:
     return True
 
 
+def device_named(name: str) -> str:
+    """cpu or cuda; auto is cuda where there is a GPU. Raises UserError for a GPU that is not there."""
+    present = name != "cpu" and _cuda_present()
+    if name == "cuda" and not present:
+        raise UserError("--device cuda: torch sees no GPU here; `python -m engine doctor` says why")
+    return "cuda" if present else "cpu"
+
+
 def list_of(item: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     """Parses values with commas between them."""
 

@@ -1,7 +1,7 @@
 """Records as a table that reads well in a terminal and in Markdown."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,72 @@ _LAYOUTS = {
         explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. pixels differ: mean "
         "absolute difference to what the CPU decodes, and the largest one, in levels of 0 to 255.",
     ),
+    "step": _Layout(
+        what={
+            "network": lambda r: str(r["arch"]),
+            **_PX,
+            **_BATCH,
+            "BlurPool": lambda r: _on(r["blurpool"]),
+            "ours compiled": lambda r: _on(r["compile"]),
+        },
+        unit="img/s",
+        digits=0,
+        more={
+            "ours ms": lambda r: f"{1000 * r['batch'] / r['ours_median']:.1f}",
+            "peer ms": lambda r: f"{1000 * r['batch'] / r['peer_median']:.1f}",
+            "losses differ": lambda r: (
+                f"{r['loss_differences'][0]:.1e}" if r["same_network"] else "another network"
+            ),
+            "other load": lambda r: f"{r['other_cores']:.2f}",
+        },
+        explanation=f"ratio: ours / peer's images per second of whole training steps, {_RATIO}; above 1 ours is "
+        "faster. ms: of a step. losses differ: by how much, in the first step from the same weights on the same "
+        "images. other load: the most cores that anything else kept busy during a round.",
+    ),
+    "overhead": _Layout(
+        what={"network": lambda r: str(r["arch"]), **_PX, **_BATCH, "compiled": lambda r: _on(r["compile"])},
+        unit="img/s",
+        digits=1,
+        more={
+            "overhead": lambda r: _overhead(r["ratio"]),
+            "bare ms": lambda r: f"{1000 * r['batch'] / r['peer_median']:.2f}",
+            "other load": lambda r: f"{r['other_cores']:.2f}",
+        },
+        explanation=f"ratio: the loop's / the bare step's images per second, {_RATIO}. overhead: by how much the "
+        "loop's steps take longer, 1 / ratio - 1, with its interval. loop: an epoch of engine.train.trainer.Trainer, "
+        "written into the run's folder and report, its progress bar drawn, with the moving average of the weights. "
+        "bare ms: of a step without any of it.",
+    ),
+    "blurpool": _Layout(
+        what={
+            "what": lambda r: str(r["what"]),
+            **_PX,
+            "precision": lambda r: r["precision"] + (", compiled" if r["compiled"] else ""),
+            **_BATCH,
+        },
+        unit="s",
+        digits=4,
+        more={},
+        explanation=f"seconds forward and backward, or of a training step. ratio: ours / peer's, {_RATIO}; below 1 "
+        "ours is quicker. What the names mean is in benchmarks/bench_blurpool.py.",
+    ),
+    "augment": _Layout(
+        what={"what": lambda r: str(r["what"]), **_PX, **_BATCH},
+        unit="img/s",
+        digits=0,
+        more={"how": lambda r: str(r["how"])},
+        explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. how: the way in which "
+        "the peer is used. From a batch on the device to the normalised batch that a step takes: ours from normalised "
+        "float32, a decision for each image; torchvision from uint8 levels, kornia from float32 ones.",
+    ),
+    "techniques": _Layout(
+        what={**_PX, "precision": lambda r: str(r["precision"]), **_BATCH},
+        unit="s",
+        digits=3,
+        more={"options": lambda r: " ".join(f"{key}={value}" for key, value in r["options"].items())},
+        explanation="seconds of a training step, augmentation included. ratio: with the technique / without, "
+        f"{_RATIO}; above 1 it costs time.",
+    ),
 }
 
 
@@ -134,12 +200,21 @@ def page(records: Sequence[Record]) -> str:
         *(f"data: {identity}" for identity in dict.fromkeys(data)),
         *dict.fromkeys(forms),
         *(f"{name}: {how}" for name, how in _settings(records).items()),
-        "in turns, each side in a process of its own pinned to the cores; "
+        f"{first.get('turns', 'in turns, each side in a process of its own pinned to the cores')}; "
         f"{max(record['n'] for record in records)} rounds of each",
     ]
     body = "\n".join(f"- {fact}" for fact in facts)
     explanation = textwrap.fill(_LAYOUTS[first["stage"]].explanation, 110)
     return f"# {first['stage']}, {first['device']}\n\n{table(records)}\n\n{explanation}\n\n{body}\n"
+
+
+def _on(switch: bool) -> str:
+    return "on" if switch else "off"
+
+
+def _overhead(ratio: Mapping[str, float]) -> str:
+    middle, low, high = (100 * (1 / ratio[key] - 1) for key in ("median", "high", "low"))
+    return f"{middle:.2f}% [{low:.2f}, {high:.2f}]"
 
 
 def _value_heads(layout: _Layout) -> tuple[str, ...]:

@@ -10,17 +10,16 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from benchmarks.peers import Contender
 from benchmarks.peers.base import Side, Task
 from engine.errors import UserError
 
@@ -30,6 +29,32 @@ UNTIMED_BATCHES = 6
 
 # Enough for either loader to be under way with the next batches when the first one is taken.
 _FIRST_OF = 4
+
+
+class Opener(Protocol):
+    """Whom a process is for: benchmarks.peers.Contender, or another stage's."""
+
+    def load(self) -> object:
+        """Import it, which may take seconds."""
+        ...
+
+    def open_side(self, task: Any) -> Any:
+        """Make it ready for `task`; what the answers take as their first argument."""
+        ...
+
+
+class Job(Protocol):
+    """What of a task the process itself has to know."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that it is pinned to."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """cpu or cuda; on cpu it sees no GPU."""
+        ...
 
 
 class ContenderError(Exception):
@@ -57,14 +82,25 @@ class Worker:
     """A contender's process, as the measuring process sees it. Use as a context manager."""
 
     def __init__(
-        self, name: str, contender: Contender, task: Task, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        contender: Opener,
+        task: Job,
+        environment: Mapping[str, str] | None = None,
+        answers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        """`environment`: variables that the process has before the contender is imported."""
+        """`environment`: variables that the process has before the contender is imported.
+
+        `answers`: functions of modules, by what `ask` asks for, called with the side, the task and ask's arguments;
+        without them a loader's.
+        """
         self._name = name
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, contender, task, dict(environment or {})), daemon=True
+            target=_serve,
+            args=(theirs, contender, task, dict(environment or {}), dict(answers or _ANSWERS)),
+            daemon=True,
         )
         self.started = time.monotonic()
         self._process.start()
@@ -79,28 +115,29 @@ class Worker:
 
     def load(self) -> float:
         """Import the contender without opening a file; returns when that was done."""
-        return float(self._ask("load"))
+        return float(self.ask("load"))
 
     def settings(self) -> str:
         """How the contender is set up; waits until it is ready."""
-        return str(self._ask("settings"))
+        return str(self.ask("settings"))
 
     def round(self, number: int, batches: int) -> Round:
         """Time that many batches of one epoch."""
-        result: Round = self._ask("round", number, batches)
+        result: Round = self.ask("round", number, batches)
         return result
 
     def first_batch(self, number: int, resolution: int) -> tuple[float, float]:
         """Start an epoch at that resolution; returns when it was asked for and when its first batch was there."""
-        asked, got = self._ask("first_batch", number, resolution)
+        asked, got = self.ask("first_batch", number, resolution)
         return asked, got
 
     def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Images in levels of 0..255, shape (count, 3, resolution, resolution), and labels."""
-        images, labels = self._ask("centre_crops", count)
+        images, labels = self.ask("centre_crops", count)
         return images, labels
 
-    def _ask(self, what: str, *arguments: int) -> Any:
+    def ask(self, what: str, *arguments: Any) -> Any:
+        """The answer to `what`. Raises ContenderError, or the UserError that the contender raised."""
         try:
             self._pipe.send((what, *arguments))
             kind, answer = self._pipe.recv()
@@ -125,7 +162,13 @@ class Worker:
         self._process.join()
 
 
-def _serve(pipe: Connection, contender: Contender, task: Task, environment: Mapping[str, str]) -> None:
+def _serve(
+    pipe: Connection,
+    contender: Opener,
+    task: Job,
+    environment: Mapping[str, str],
+    answers: Mapping[str, Callable[..., Any]],
+) -> None:
     """The child's main function: answer questions until the pipe closes."""
     # Ctrl-C reaches the whole group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -134,7 +177,7 @@ def _serve(pipe: Connection, contender: Contender, task: Task, environment: Mapp
     if task.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ.update(environment)
-    side: Side | None = None
+    side: Any = None
     while True:
         try:
             what, *arguments = pipe.recv()
@@ -146,7 +189,7 @@ def _serve(pipe: Connection, contender: Contender, task: Task, environment: Mapp
                 pipe.send(("answer", time.monotonic()))
                 continue
             side = side or contender.open_side(task)
-            pipe.send(("answer", _ANSWERS[what](side, task, *arguments)))
+            pipe.send(("answer", answers[what](side, task, *arguments)))
         except UserError as error:
             pipe.send(("user error", str(error)))
         except Exception as error:  # noqa: BLE001 - told to the parent, which says whose it is
@@ -163,13 +206,13 @@ def _round(side: Side, task: Task, number: int, batches: int) -> Round:
     for _ in range(UNTIMED_BATCHES):
         next(epoch)
     _finish(task)
-    busy, cpu, started = _busy_seconds(), time.process_time(), time.perf_counter()
+    busy, cpu, started = busy_seconds(), time.process_time(), time.perf_counter()
     images = sum(epoch)
     _finish(task)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     if images != batches * task.batch:
         raise RuntimeError(f"{images} images came, not {batches} batches of {task.batch}")
-    other = max(0.0, (_busy_seconds() - busy - cpu) / seconds)
+    other = max(0.0, (busy_seconds() - busy - cpu) / seconds)
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
 
 
@@ -193,7 +236,7 @@ def _finish(task: Task) -> None:
         torch.cuda.synchronize()
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """CPU seconds that the machine has worked, or its host has taken from it, since it started."""
     times = psutil.cpu_times()
     return float(times.user + times.system + times.nice + times.steal)

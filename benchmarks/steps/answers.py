@@ -1,0 +1,72 @@
+"""What the measuring process asks a side's process for: getting ready for a case, timed rounds, letting go.
+
+Imports nothing heavy: the measuring process hands these functions to the side's.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from benchmarks.steps import LoopTask, Start, StepTask
+from benchmarks.worker import Round, busy_seconds
+
+if TYPE_CHECKING:
+    from benchmarks.steps.loop import Loop
+    from benchmarks.steps.training import Training
+
+# Before the clock starts: the other side has worked meanwhile, and its data lie in the processor's cache.
+UNTIMED_STEPS = 2
+
+
+def settings(training: "Training", task: StepTask) -> str:
+    """How the side is set up, in words."""
+    return training.side.settings
+
+
+def start(training: "Training", task: StepTask, resolution: int, batch: int) -> Start:
+    """Begin anew with the common weights at that size, and take the first steps."""
+    return training.start(resolution, batch)
+
+
+def round_of_steps(training: "Training", task: StepTask, number: int, steps: int) -> Round:
+    """Time that many steps."""
+    training.steps(UNTIMED_STEPS)
+    return timed(steps * training.batch, lambda: training.seconds(steps))
+
+
+def rest(training: "Training", task: StepTask) -> None:
+    """Leave the device's memory to the others."""
+    training.rest()
+
+
+def loop(both: "Loop", task: LoopTask) -> Round:
+    """Time an epoch of the trainer."""
+    return timed(task.steps * task.batch, both.loop)
+
+
+def bare(both: "Loop", task: LoopTask) -> Round:
+    """Time as many bare steps."""
+    return timed(task.steps * task.batch, both.bare)
+
+
+def loop_settings(both: "Loop", task: LoopTask) -> str:
+    """How both are set up, in words."""
+    return both.settings
+
+
+def close(both: "Loop", task: LoopTask) -> None:
+    """End the run's record."""
+    both.close()
+
+
+def timed(images: int, work: Callable[[], float]) -> Round:
+    """The round that `work` is, which takes so many images and returns the seconds that it took."""
+    busy, cpu, started = busy_seconds(), time.process_time(), time.perf_counter()
+    seconds = work()
+    took, cpu = time.perf_counter() - started, time.process_time() - cpu
+    other = max(0.0, (busy_seconds() - busy - cpu) / took)
+    return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
+
+
+STEP_ANSWERS = {"settings": settings, "start": start, "round": round_of_steps, "rest": rest}
+LOOP_ANSWERS = {"settings": loop_settings, "loop": loop, "bare": bare, "close": close}

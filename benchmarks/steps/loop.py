@@ -1,0 +1,119 @@
+"""The trainer's epoch loop as a run uses it, and the bare step that it is held against: one network, same batches."""
+
+import os
+import time
+from contextlib import ExitStack, redirect_stdout
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from benchmarks.replay import Replay
+from benchmarks.steps import CLASSES, LoopTask
+from benchmarks.steps.ours import alone, network, recipe, set_host
+from benchmarks.steps.training import LEARNING_RATE, MOMENTUM, SMOOTHING, WEIGHT_DECAY, made_batches
+from engine.data.loader import Batch, Loader
+from engine.data.pair import ClassList
+from engine.report.record import RunRecord
+from engine.train.entries import accuracy_entry, average_entry, facts_entry
+from engine.train.optimizer import decay_groups
+from engine.train.precision import choose_precision
+from engine.train.trainer import Trainer
+
+_BATCHES = 4
+_EPOCHS = 1000
+# Composer's for its "mild" recipe.
+_AVERAGE = {"training.ema_half_life": 100, "training.ema_every": 20}
+
+
+class Loop:
+    """Both, ready to take turns. Writes a run into the task's folder until `close`."""
+
+    def __init__(self, task: LoopTask) -> None:
+        self._task, self._owned = task, ExitStack()
+        set_host(task.step)
+        device = torch.device(task.device)
+        self._config = recipe(task.step, task.batch, {**_AVERAGE, **self._run_options()})
+        self._precision = choose_precision(task.step.precision, device)
+        self.model = network(self._config, device)
+        self._made = self._make(device)
+        ranks, samples = alone(device), task.steps * task.batch
+        loader = cast(Loader, Replay(self._made, samples))
+        self.trainer = Trainer(self._config, ranks, self._precision, loader, self.model, CLASSES)
+        self.trainer.step.prepare(task.batch, task.resolution)
+        self._forward: Any = torch.compile(self.model, dynamic=False) if task.step.compile else self.model
+        self._optimizer = torch.optim.SGD(
+            decay_groups(self.model, WEIGHT_DECAY), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True
+        )
+        self._scaler = self._precision.scaler()
+        self.record = self._owned.enter_context(RunRecord.open(self._config, "overhead", writes=True))
+        facts = facts_entry(self._config, ranks, self._precision, self.model, ClassList(CLASSES, None))
+        plan = self.trainer.plan(0).entry()
+        self.record.start({**facts, **plan, "resumed_at_epoch": None, "num_train": samples, "num_val": 1})
+        # Into nowhere, but drawn as on a terminal.
+        self._nowhere = self._owned.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        total = _EPOCHS * samples
+        self.bar = self._owned.enter_context(
+            tqdm(total=total, unit="img", unit_scale=True, file=self._nowhere)
+        )
+        self._epoch = 0
+        self.settings = (
+            f"{self._precision.name}, channels_last, fused SGD; the loop with an average of the weights every 20 steps "
+            f"in epochs of {task.steps} steps, each logged and reported"
+        )
+
+    def loop(self) -> float:
+        """Seconds of the trainer's next epoch, with its line in the log and its report."""
+        self._wait()
+        begin = time.perf_counter()
+        with redirect_stdout(self._nowhere):
+            entry = self.trainer.train_epoch(self._epoch, self.bar)
+            entry.update({**average_entry(None), "val_seconds": 0.0})
+            entry["val_resolution"] = self._config.validation.resolution
+            elapsed = time.perf_counter() - begin
+            self.record.epoch({**entry, **accuracy_entry(None), "elapsed_seconds": elapsed})
+        self._wait()
+        self._epoch += 1
+        return time.perf_counter() - begin
+
+    def bare(self) -> float:
+        """Seconds of as many steps with nothing around them."""
+        self._wait()
+        begin = time.perf_counter()
+        for number in range(self._task.steps):
+            batch = self._made[number % _BATCHES]
+            with self._precision.autocast():
+                logits = self._forward(batch.images)
+                loss = functional.cross_entropy(logits, batch.labels, label_smoothing=SMOOTHING)
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            self._optimizer.zero_grad(set_to_none=True)
+        self._wait()
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        """End the run's record."""
+        self._owned.close()
+
+    def _run_options(self) -> dict[str, Any]:
+        return {
+            "training.epochs": _EPOCHS,
+            "resolution.min_res": self._task.resolution,
+            "resolution.max_res": self._task.resolution,
+            "logging.folder": self._task.folder,
+            "logging.name": "overhead",
+        }
+
+    def _make(self, device: torch.device) -> list[Batch]:
+        dtype, ids = self._precision.input_dtype, np.arange(self._task.batch)
+        return [
+            Batch(images.to(device, dtype, memory_format=torch.channels_last), labels.to(device), ids)
+            for images, labels in made_batches(_BATCHES, self._task.batch, self._task.resolution)
+        ]
+
+    def _wait(self) -> None:
+        if self._task.device == "cuda":
+            torch.cuda.synchronize()
