@@ -26,8 +26,8 @@ PAGE_BYTES = 2**20
 the order of its classes a page holds a single class, and a window should hold many; and still so much that
 reading it costs a disk or a server little more than reading it as a part of something longer."""
 
-# A view is repeat x 2^40 + sample: no file has as many samples.
-_REPEAT_SHIFT = 40
+# A view is repeat x 2^56 + sample: no file has as many samples, and int64 has room for 128 repeats.
+_REPEAT_SHIFT = 56
 
 # Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
 _ORDER_STREAM = 0x6F72646572

@@ -17,7 +17,7 @@ ORDER = epoch_permutation(COUNTED, 3, 1)
 
 
 def _repeat(views: NDArray[np.int64]) -> NDArray[np.int64]:
-    return views >> 40
+    return views >> 56
 
 
 def _reference(order: list[int], repeats: int, batch: int) -> list[list[tuple[int, int]]]:
@@ -100,7 +100,7 @@ def test_mixups_partners_are_never_two_views_of_one_image(repeats: int, batch: i
 def test_views_of_one_image_have_crops_and_draws_that_have_nothing_in_common() -> None:
     samples, crop = np.arange(4000), RandomResizedCrop(seed=1, epoch=2)
     side = np.full(len(samples), 400)
-    views = [samples + (repeat << 40) for repeat in range(8)]
+    views = [samples + (repeat << 56) for repeat in range(8)]
     areas = np.stack([crop.boxes(ids, side, side)[:, 2:4].prod(1) for ids in views])
     flips = np.stack([crop.boxes(ids, side, side)[:, 4] for ids in views])
     draws = np.stack([Draws(seed=1, epoch=2, ids=ids).uniform("erasing", 1)[:, 0] for ids in views])

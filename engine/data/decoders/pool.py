@@ -79,7 +79,7 @@ class DecodePool:
         Rows of such samples hold anything. Raises UserError when the file itself fails, IndexError for a sample
         that it does not have.
         """
-        ids = self._samples(views)
+        views, ids = self._checked(views)
         square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
         if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
@@ -112,7 +112,7 @@ class DecodePool:
         Returns the geometry (engine.data.decoders.packing) and what can't be used. Every sample of the file must be
         stored in one mode, raw or yuv420. Raises as `decode` does.
         """
-        ids = self._samples(views)
+        views, ids = self._checked(views)
         boxes = self._boxes(views, ids, crop)
         # Any sample's: there may be none in this batch.
         geometry, size = plan_crops(boxes, int(self._modes[0]))
@@ -128,15 +128,17 @@ class DecodePool:
         self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
         return geometry, self._bad(ids, status)
 
-    def _samples(self, views: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The kernels read where they are told to; what they are told is checked here, and given one layout."""
-        ids = np.ascontiguousarray(samples_of(views), np.int64)
+    def _checked(self, views: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The views and their samples. The kernels read where they are told to; what they are told is checked here,
+        and given one layout."""
+        views = np.ascontiguousarray(views, np.int64)
+        ids = samples_of(views)
         if len(ids) and not (views.min() >= 0 and ids.max() < self.beton.num_samples):
             raise IndexError(
                 f"{self.beton.path} has samples 0 to {self.beton.num_samples - 1}; asked for "
                 f"{views.min()} to {views.max()}"
             )
-        return ids
+        return views, ids
 
     def _boxes(self, views: NDArray[np.int64], ids: NDArray[np.int64], crop: CropLaw) -> NDArray[np.int32]:
         heights, widths = self._columns["heights"][ids], self._columns["widths"][ids]

@@ -28,7 +28,7 @@ def test_a_loader_gives_a_samples_views_its_label_and_crops_of_their_own(way: tu
 
 
 def test_a_sample_that_the_file_does_not_have_is_refused_in_every_repeat(beton: Beton) -> None:
-    views = np.array([0, COUNT - 1, COUNT]) + (2 << 40)
+    views = np.array([0, COUNT - 1, COUNT]) + (2 << 56)
     with Loader(beton, device=CPU) as loader:
         assert len(list(loader.batches([views[:2]], RESOLUTION, LAW))) == 1
         with pytest.raises(IndexError, match="has samples 0 to 47"):
