@@ -28,10 +28,11 @@ def save(path: Path | None, records: Sequence[Record]) -> None:
     Called after each record, so that an interrupted run leaves what it has measured.
     """
     if path is not None:
-        _write(path, "".join(json.dumps(record) + "\n" for record in records))
-        _write(path.with_suffix(".md"), page(records))
+        write(path, "".join(json.dumps(record) + "\n" for record in records))
+        write(path.with_suffix(".md"), page(records))
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """The text as a file, whole or not at all."""
     with atomic_write(path) as file:
         file.write(text.encode())

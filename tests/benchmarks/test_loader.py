@@ -216,6 +216,9 @@ def test_committed_records_are_valid_and_their_tables_up_to_date(repository: Pat
     for file in files:
         found = records.read(file)
         assert found
+        if found[0]["stage"] == "accuracy":
+            # Of another form: test_accuracy.py.
+            continue
         for record in found:
             if not record.get("error"):
                 records.check(record)
