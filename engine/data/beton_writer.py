@@ -70,12 +70,16 @@ class BetonWriter:
         `images` (layout.IMAGE; data_ptr is filled in here), `labels` and `checksums` (crc32) have an entry for each.
         """
         pointers = self.resume(images, labels, sizes, checksums)
-        taken, view = 0, memoryview(payload)
-        for pointer, size in zip(pointers, sizes, strict=True):
-            if pointer != self.file.tell():
-                self.file.seek(pointer)
-            self.file.write(view[taken : taken + size])
-            taken += size
+        begin, end, view = 0, 0, memoryview(payload)
+        for number, (pointer, size) in enumerate(zip(pointers, sizes, strict=True)):
+            end += size
+            # Neighbours go out together; a gap lies only before the first record of a page.
+            if number + 1 == len(sizes) or pointers[number + 1] != pointer + size:
+                start = pointer + size - (end - begin)
+                if start != self.file.tell():
+                    self.file.seek(start)
+                self.file.write(view[begin:end])
+                begin = end
 
     def resume(
         self,

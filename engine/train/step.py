@@ -31,6 +31,7 @@ class Step:
         self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, num_classes: int
     ) -> None:
         self.ranks, self.precision, training = ranks, precision, config.training
+        self.channels_last = training.channels_last
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
         self.objective = Objective(config, num_classes, ranks.device)
