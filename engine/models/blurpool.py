@@ -2,7 +2,8 @@
 
 As ffcv-imagenet and Composer do it, every strided convolution of at least 16 input channels gets its
 input low-pass filtered. The filter is antialiased-cnns'. It is constant, so it is no part of the
-`state_dict`: the weights carry the same names with BlurPool and without.
+`state_dict`: the weights carry the same names with BlurPool and without. What else was tried to make it cheaper, and
+what that gave, is in docs/techniques.md (`python -m benchmarks blurpool`).
 """
 
 import torch
@@ -35,9 +36,16 @@ class BlurConv2d(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
         self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
+        # A 1x1 convolution (ResNet's shortcut) reads every stride-th blurred pixel alone: only those are made then.
+        self.is_pointwise = all(side == 1 for side in self.kernel_size) and self.padding in ((0, 0), "valid")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        blurred = functional.conv2d(x, self.blur, padding=_FILTER_SIZE // 2, groups=self.in_channels)
+        stride = self.stride if self.is_pointwise else (1, 1)
+        blurred = functional.conv2d(
+            x, self.blur, stride=stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
+        )
+        if self.is_pointwise:
+            return functional.conv2d(blurred, self.weight, self.bias, groups=self.groups)
         return super().forward(blurred)
 
 
