@@ -23,12 +23,12 @@ from engine.train.schedules import lr_at
 ROOT = Path(__file__).resolve().parents[2]
 
 _COLUMNS = 3
-_WIDTH, _HEIGHT, _GAP = 320, 236, 16
+_WIDTH, _HEIGHT, _GAP = 320, 248, 16
 _POINTS = 100
 # What lies just before an epoch's end, and what is no step of a smooth curve over it.
 _JUST, _JUMP = 1e-6, 1e-3
 # Places of the three strips in a picture: (name, upper edge, lower edge).
-_STRIPS = {"learning rate": (44, 112), "pixels": (130, 164), "batch": (182, 208)}
+_STRIPS = {"learning rate": (46, 114), "pixels": (137, 171), "batch": (194, 220)}
 
 # The figure stands alone, on GitHub's page of either colour.
 _STYLE = """
@@ -147,7 +147,7 @@ def _strip(
     low, high = 0.0 if from_zero else min(values), max(values)
     # A level line lies in the middle.
     frame = _frame(name, epochs, (low, high) if low < high else (low - 1, low + 1))
-    yield charts.label(0, frame.top - 6, name, "strip")
+    yield charts.label(0, frame.top - 9, name, "strip")
     for value in sorted({low, high}):
         y = frame.y(value)
         yield f'<line class="grid" x1="{frame.left}" x2="{frame.edge}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -179,7 +179,7 @@ def _frame(strip: str, epochs: int, y: tuple[float, float]) -> Frame:
         y_low=y[0],
         y_high=y[1],
         left=42,
-        right=6,
+        right=14,
         top=top,
         bottom=_HEIGHT - floor,
     )

@@ -88,7 +88,7 @@ def test_nothing_leaves_the_figure() -> None:
     for family in FAMILIES:
         root = ElementTree.fromstring(draw(family, [recipe for recipe in SHELF if recipe.family == family]))
         for text in root.iter(f"{SVG}text"):
-            assert -1 <= float(text.attrib["x"]) <= 321 and 0 <= float(text.attrib["y"]) <= 237
+            assert -1 <= float(text.attrib["x"]) <= 320 and 0 <= float(text.attrib["y"]) <= 248
 
 
 def test_a_folder_that_is_not_there_is_refused_in_a_line(tmp_path: Path) -> None:
