@@ -25,8 +25,8 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         *_augmentations(config.augmentation),
         ("compile", training.compile and "compile"),
     ]
-    # Where one is off, its strength stands in its words' place: 0, false or nothing.
-    return {name: words for name, words in found if isinstance(words, str)}
+    # Where one is off, what it goes by stands in its words' place: 0, false or an empty text.
+    return {name: words for name, words in found if words and isinstance(words, str)}
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
