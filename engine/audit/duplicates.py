@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.audit.collection import Collection
 from engine.audit.exact import exact_groups
 from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
-from engine.audit.hamming import near_pairs
+from engine.audit.hamming import KEYS, near_pairs
 from engine.audit.perceptual import SIDE, perceptual_hashes, similarity
 from engine.audit.pictures import Pictures
 from engine.audit.watch import Watch
@@ -47,8 +47,7 @@ def find_pairs(collection: Collection, pictures: Pictures, *, near: bool) -> tup
     hashes = _hash_all(pictures, images)
     sound = ~np.isin(images, list(pictures.damaged))
     images, hashes = images[sound], hashes[sound]
-    total = len(images) * (len(images) - 1) // 2
-    with Watch("comparing hashes", total, "pairs") as watch:
+    with Watch("comparing hashes", KEYS * len(images), "lookups") as watch:
         places, beyond = near_pairs(hashes, NEAR_BITS, watch.update)
     alike = _compare(pictures, images[places])
     pairs += [

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 
 from engine.audit.collection import Collection
 from engine.audit.duplicates import ALIKE, NEAR_BITS, find_pairs
-from engine.audit.hamming import MOST, near_pairs
+from engine.audit.hamming import KEYS, MOST, near_pairs
 from engine.audit.perceptual import SIDE, perceptual_hashes, similarity
 from engine.audit.pictures import Pictures
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
@@ -117,13 +117,36 @@ def test_all_near_pairs_are_found_and_no_others(count: int, limit: int, seed: in
     assert beyond == len(expected) - len(kept)
 
 
-def test_pairs_across_slices_are_found_and_every_comparison_is_reported() -> None:
+def test_pairs_across_slices_are_found_and_every_lookup_is_reported() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 9000, dtype=np.uint64)
     hashes[8999], hashes[4100] = hashes[0] ^ np.uint64(5), hashes[4099]
-    compared: list[int] = []
-    pairs, _ = near_pairs(hashes, 3, compared.append)
+    lookups: list[int] = []
+    pairs, _ = near_pairs(hashes, 3, lookups.append)
     assert pairs.tolist() == [[0, 8999], [4099, 4100]]
-    assert sum(compared) == 9000 * 8999 // 2
+    assert sum(lookups) == KEYS * 9000
+
+
+@pytest.mark.parametrize("bits", range(NEAR_BITS + 3))
+def test_those_planted_within_the_limit_are_found_however_the_bits_lie(bits: int) -> None:
+    random = np.random.default_rng(bits)
+    # So few that none are near by chance.
+    hashes = random.integers(0, 2**64, 2000, dtype=np.uint64)
+    for copy in range(1000, 2000):
+        flips = random.choice(64, bits, replace=False).astype(np.uint64)
+        hashes[copy] = hashes[copy - 1000] ^ np.bitwise_or.reduce(np.uint64(1) << flips, initial=np.uint64(0))
+    pairs, beyond = near_pairs(hashes, NEAR_BITS)
+    expected = [[one, one + 1000] for one in range(1000)] if bits <= NEAR_BITS else []
+    assert (pairs.tolist(), beyond) == (expected, 0)
+
+
+def test_thousands_of_the_same_are_counted_and_the_nearest_places_kept() -> None:
+    hashes = np.full(3000, 0xFEDCBA9876543210, np.uint64)
+    hashes[::3] = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
+    pairs, beyond = near_pairs(hashes, NEAR_BITS)
+    same = np.flatnonzero(np.arange(3000) % 3)
+    expected = [[one, other] for row, one in enumerate(same) for other in same[row + 1 : row + 1 + MOST]]
+    assert pairs.tolist() == expected
+    assert len(pairs) + beyond == 2000 * 1999 // 2
 
 
 def test_plain_pictures_are_alike_only_in_the_same_colour() -> None:

@@ -124,9 +124,9 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     inputs = shards.get(split)  # type: ignore[call-overload]
     if inputs is None:
-        said = {"plain": {}, "old": {"shard": "1/1"}, "damaged": {"shard": "1/1", "digests": "AAAA"}}[split]
-        classes = {"classes": ("ant", "bee")}
-        inputs = [make(tmp_path / f"{split}.beton", [0, 1], **classes, **said).path]
+        said: dict[str, Any] = {"classes": ("ant", "bee"), "shard": "" if split == "plain" else "1/1"}
+        said |= {"digests": "AAAA"} if split == "damaged" else {}
+        inputs = [make(tmp_path / f"{split}.beton", [0, 1], **said).path]
     with pytest.raises(UserError, match=words) as caught:
         merge(tmp_path / "x.beton", inputs, val=shards["val"] if val else (), rules=CopyRules(**rules))
     assert "\n" not in str(caught.value)
