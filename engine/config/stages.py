@@ -22,7 +22,7 @@ _FIRST, _EVAL_ONLY = ("training", "first_stage"), ("training", "eval_only")
 _WEIGHTS, _USE_EMA, _RESET_HEAD = ("model", "weights"), ("model", "use_ema"), ("model", "reset_head")
 _RESUME, _HALF_LIFE = ("training", "resume"), ("training", "ema_half_life")
 
-_START = (_WEIGHTS, _USE_EMA, _RESET_HEAD, _RESUME)
+_START: tuple[tuple[str, ...], ...] = (_WEIGHTS, _USE_EMA, _RESET_HEAD, _RESUME)
 """Where a run starts from."""
 
 _FROM_THE_ONE_BEFORE = "a stage starts from the weights of the one before (model.use_ema: from their average)"
@@ -60,8 +60,8 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
     """
     whole = {**in_files, **on_line}
     # What is gone on with has its weights; those that its recipe once began from are not asked for.
-    said = {**on_line, _RESUME: whole[_RESUME]} if whole.get(_RESUME) else whole
-    of_start = {path: said[path] for path in _START if path in said}
+    said: Values = {**on_line, _RESUME: whole[_RESUME]} if whole.get(_RESUME) else whole
+    of_start: Values = {path: said[path] for path in _START if path in said}
     inherited, own = [_without_start(in_files)], [of_start]
     for item in then:
         inherited.append(_without_start({**inherited[-1], **item}))
