@@ -43,7 +43,9 @@ def progressive(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
     end = (1 - resolution.finetune_fraction) * epochs
     grown = 1.0 if epoch >= end - _EDGE else max(0.0, epoch - start) / max(end - start, _EDGE)
     exact = resolution.max_res * (resolution.initial_scale + (1 - resolution.initial_scale) * grown)
-    return min(round(exact / resolution.multiple_of) * resolution.multiple_of, resolution.max_res)
+    # Rounded to at least one multiple: small images would become none.
+    multiples = max(1, round(exact / resolution.multiple_of))
+    return min(multiples * resolution.multiple_of, resolution.max_res)
 
 
 @RESOLUTIONS.register("stages")

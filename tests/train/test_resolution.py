@@ -77,6 +77,13 @@ def test_progressive_resizing_without_a_ramp_is_a_jump_and_never_above_the_maxim
     assert [resolution_at(ours, epoch, 4) for epoch in range(4)] == [112, 112, 112, 227]
 
 
+def test_progressive_resizing_of_small_images_leaves_some_of_them() -> None:
+    ours = ResolutionConfig(schedule="progressive", max_res=48, initial_scale=0.25)
+    assert [resolution_at(ours, epoch, 5) for epoch in range(5)] == [32, 32, 32, 32, 48]
+    tiny = ResolutionConfig(schedule="progressive", max_res=16)
+    assert resolution_at(tiny, 0, 5) == 16
+
+
 def test_stages_are_alibabas_in_dawnbench() -> None:
     ours = ResolutionConfig(schedule="stages", stages="96x12, 128x6, 224x2, 288x1")
     expected = [96] * 12 + [128] * 6 + [224] * 2 + [288]
