@@ -23,6 +23,12 @@ from tests.shapes import write_betons
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.relative_to(ROOT) for path in ROOT.glob("*_configs/*.yaml"))
 FULL = [path for path in RECIPES if path.name != "base.yaml"]
+# ResNet-50 at 224 px and above, or through several stages: seconds each.
+LONG = [
+    path
+    for path in FULL
+    if path.parent.name == "rn50_configs" and not path.stem.startswith(("rn50_", "demo"))
+]
 # What this project made up itself has no source to name.
 OURS = {"demo", "small_2_cores"}
 TRAIN, VAL = 2, 2
@@ -109,7 +115,11 @@ def changed(before: State, after: State) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.mark.parametrize("recipe", FULL, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(path, marks=pytest.mark.slow) if path in LONG else path for path in FULL],
+    ids=[path.stem for path in FULL],
+)
 def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tmp_path: Path) -> None:
     stages = stages_of(recipe, betons)
     left: dict[str, State] = {}
