@@ -110,14 +110,14 @@ def ffcv(conversion: Conversion) -> int:
     return len(images)
 
 
-_seconds = 0.0
+_seconds = _cpu_before = 0.0
 
 
 @contextlib.contextmanager
 def _clock() -> Iterator[None]:
     """What the block takes is the time that counts; imports before it don't."""
-    global _seconds
-    started = time.perf_counter()
+    global _seconds, _cpu_before
+    started, _cpu_before = time.perf_counter(), _cpu_seconds()
     yield
     _seconds = time.perf_counter() - started
 
@@ -129,11 +129,10 @@ def _timed(side: Callable[[Conversion], int], conversion: Conversion) -> Took:
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        cpu = _cpu_seconds()
         images = side(conversion)
     return Took(
         seconds=_seconds,
-        cpu_seconds=_cpu_seconds() - cpu,
+        cpu_seconds=_cpu_seconds() - _cpu_before,
         images=images,
         bytes=sum(path.stat().st_size for path in conversion.output.iterdir()),
     )

@@ -118,17 +118,19 @@ class Encoders:
 
 # In a worker: the shared memory.
 _slots = -1
+# One call takes (IOV_MAX of Linux).
+_MOST_BUFFERS = 1024
 
 
 def _encode_into_slot(task: Task, place: int) -> Records:
     records, payload = encode_chunk(task)
-    if payload:
-        end = place + records.bytes
-        if os.fstat(_slots).st_size < end:
-            os.posix_fallocate(_slots, place, records.bytes)
-        with mmap.mmap(_slots, records.bytes, offset=place) as slot:
-            for record in payload:
-                slot.write(record)
+    left: list[memoryview] = [memoryview(record) for record in payload]
+    while left:
+        place += (written := os.pwritev(_slots, left[:_MOST_BUFFERS], place))
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
     return records
 
 
