@@ -4,8 +4,8 @@ Imports nothing heavy: the measuring process hands these functions to the side's
 """
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.steps import LoopTask, Start, StepTask
 from benchmarks.worker import Round, busy_seconds
@@ -68,5 +68,5 @@ def timed(images: int, work: Callable[[], float]) -> Round:
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
 
 
-STEP_ANSWERS = {"settings": settings, "start": start, "round": round_of_steps, "rest": rest}
-LOOP_ANSWERS = {"settings": loop_settings, "loop": loop, "bare": bare, "close": close}
+STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {"settings": settings, "start": start, "round": round_of_steps, "rest": rest}
+LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {"settings": loop_settings, "loop": loop, "bare": bare, "close": close}

@@ -42,7 +42,7 @@ class _BlurredConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         blurred = functional.conv2d(x, self.blur, stride=1, padding=1, groups=self.conv.in_channels)
-        return self.conv(blurred)  # type: ignore[no-any-return]
+        return self.conv(blurred)
 
 
 def _blur(module: nn.Module) -> None:

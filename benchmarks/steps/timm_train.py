@@ -1,16 +1,11 @@
 """timm's own network, optimizer, loss, scaler and scheduler, put together as its train.py does with --amp
 --channels-last; with BlurPool its `aa_layer`, which blurs at other places than ffcv-imagenet."""
 
+import importlib
 import itertools
 from typing import Any
 
-import timm
 import torch
-from timm.layers import BlurPool2d
-from timm.loss import LabelSmoothingCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
-from timm.utils import NativeScaler
 
 from benchmarks.steps import CLASSES, StepTask
 from benchmarks.steps.training import (
@@ -24,6 +19,14 @@ from benchmarks.steps.training import (
 from engine.errors import UserError
 from engine.models.from_timm import PREFIX
 
+# By name: its packages do not mark what they export.
+timm: Any = importlib.import_module("timm")
+layers: Any = importlib.import_module("timm.layers")
+losses: Any = importlib.import_module("timm.loss")
+optimizers: Any = importlib.import_module("timm.optim")
+schedulers: Any = importlib.import_module("timm.scheduler")
+utils: Any = importlib.import_module("timm.utils")
+
 # Of its cosine, which here starts and ends at the same rate.
 _STEPS = 10**6
 
@@ -35,8 +38,8 @@ class _Timm:
         self._precision = precision_of(task)
         self.dtype, self.layout = torch.float32, torch.channels_last
         self.model = _network(task)
-        self.model = self.model.train().to(task.device, memory_format=torch.channels_last)
-        self.optimizer = create_optimizer_v2(
+        self.model = self.model.train().to(task.device).to(memory_format=torch.channels_last)
+        self.optimizer = optimizers.create_optimizer_v2(
             # Its "sgd" is Nesterov's.
             self.model,
             opt="momentum",
@@ -44,11 +47,11 @@ class _Timm:
             weight_decay=WEIGHT_DECAY,
             momentum=MOMENTUM,
         )
-        self._scheduler = CosineLRScheduler(
+        self._scheduler = schedulers.CosineLRScheduler(
             self.optimizer, t_initial=_STEPS, lr_min=LEARNING_RATE, t_in_epochs=False
         )
-        self._scaler = NativeScaler(device=task.device) if self._precision.name == "fp16" else None
-        self._loss = LabelSmoothingCrossEntropy(SMOOTHING)
+        self._scaler = utils.NativeScaler(device=task.device) if self._precision.name == "fp16" else None
+        self._loss = losses.LabelSmoothingCrossEntropy(SMOOTHING)
         self._numbers = itertools.count(1)
         self.settings = (
             f"timm {timm.__version__}, {self._precision.name} autocast, its scaler where fp16, float32 images in "
@@ -64,7 +67,7 @@ class _Timm:
         if self._scaler is not None:
             self._scaler(loss, self.optimizer, parameters=self.model.parameters())
         else:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
         self.optimizer.zero_grad()
         self._scheduler.step_update(num_updates=next(self._numbers))
@@ -76,7 +79,7 @@ def _network(task: StepTask) -> torch.nn.Module:
     name = task.arch.removeprefix(PREFIX)
     if not timm.is_model(name):
         raise UserError(f"--arch {name}: timm has no such network; leave timm out of --against")
-    options: dict[str, Any] = {"aa_layer": BlurPool2d} if task.blurpool else {}
+    options: dict[str, Any] = {"aa_layer": layers.BlurPool2d} if task.blurpool else {}
     try:
         model: torch.nn.Module = timm.create_model(name, num_classes=CLASSES, **options)
     except TypeError as error:
