@@ -68,5 +68,15 @@ def timed(images: int, work: Callable[[], float]) -> Round:
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
 
 
-STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {"settings": settings, "start": start, "round": round_of_steps, "rest": rest}
-LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {"settings": loop_settings, "loop": loop, "bare": bare, "close": close}
+STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {
+    "settings": settings,
+    "start": start,
+    "round": round_of_steps,
+    "rest": rest,
+}
+LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {
+    "settings": loop_settings,
+    "loop": loop,
+    "bare": bare,
+    "close": close,
+}
