@@ -64,6 +64,13 @@ CASES = {
         ours={"format": "jpeg", "max_resolution": 0, "jpeg_quality": 90},
         theirs=_JPEG,
     ),
+    "all kept, unchecked": Case(
+        storage="jpeg",
+        peer="ffcv-jpeg",
+        resolution=0,
+        ours={"format": "jpeg", "max_resolution": 0, "jpeg_quality": 90, "jpeg_check": False},
+        theirs=_JPEG,
+    ),
     "raw": Case(
         storage="raw",
         peer="ffcv-raw",

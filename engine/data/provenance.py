@@ -26,6 +26,7 @@ _SETTINGS = (
     "jpeg_quality",
     "jpeg_subsampling",
     "jpeg_unchanged",
+    "jpeg_check",
     "compress_probability",
     "subset",
     "page_size",

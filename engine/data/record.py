@@ -36,6 +36,7 @@ class RecordSettings:
     jpeg_quality: int
     jpeg_subsampling: str = "420"
     jpeg_unchanged: bool = True
+    jpeg_check: bool = True
     max_bytes: int
     """Largest record that fits into the file: its page size, in bytes."""
     rules: RulesConfig = field(default_factory=RulesConfig)
@@ -110,7 +111,7 @@ def _of_jpeg(content: bytes, header: JpegHeader, mode: int, settings: RecordSett
     unchanged = mode == layout.MODE_JPEG and settings.jpeg_unchanged and width == header.width
     try:
         if unchanged:
-            record = keep(content, header, settings.max_bytes)
+            record = keep(content, header, settings.max_bytes, check=settings.jpeg_check)
         else:
             record = transcode(
                 content,

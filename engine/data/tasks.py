@@ -26,6 +26,7 @@ def record_settings(config: WriteConfig) -> RecordSettings:
         jpeg_quality=output.jpeg_quality,
         jpeg_subsampling=output.jpeg_subsampling,
         jpeg_unchanged=output.jpeg_unchanged,
+        jpeg_check=output.jpeg_check,
         max_bytes=output.page_size * 2**20,
         rules=config.rules,
     )

@@ -47,17 +47,23 @@ def encoder_name() -> str:
     return f"libjpeg-turbo {major}.{minor // 1000}.{minor % 1000}, C"
 
 
-def keep(content: bytes, header: JpegHeader, max_bytes: int) -> bytes | None:
+def keep(content: bytes, header: JpegHeader, max_bytes: int, *, check: bool = True) -> bytes | None:
     """The JPEG with its own coefficients, to the bit, without metadata and whatever follows its end.
 
     A baseline JPEG keeps its own entropy-coded data. Another one, or one too unusual to tell, is written anew as a
     baseline JPEG of a single scan: a progressive one takes several times as long to decode, at each epoch again.
     None where it is no JPEG that training can decode, such as CMYK. Raises DamagedError when libjpeg has anything
-    against it, TooLargeError when one that is written anew has more than `max_bytes`.
+    against it, TooLargeError when one that is written anew has more than `max_bytes`. Without `check` a baseline JPEG
+    is looked at in its header and for its end only.
     """
     if header.components not in (1, 3):
         return None
     jpeg = without_metadata(content, header)
+    if header.baseline and not check:
+        end = jpeg.rfind(_EOI, len(header.segments))
+        if end < 0:
+            raise DamagedError("it is cut short: it lacks the end of the image")
+        return jpeg[: end + len(_EOI)]
     native = library()
     if native is None or not native.has_jpeg:
         end = jpeg.find(_EOI, len(header.segments)) + len(_EOI)

@@ -121,6 +121,20 @@ def test_stock_ffcv_decodes_kept_grayscale_as_pillow_does(either_way: None) -> N
     assert np.abs(out.astype(int) - pixels_of(content)).max() <= 2
 
 
+def test_without_the_check_a_sound_jpeg_is_the_same_record_and_only_its_ends_are_looked_at(
+    either_way: None,
+) -> None:
+    unchecked, content = replace(ALL_SIZES, jpeg_check=False), jpeg(97, 131)
+    assert make_record(content, "a.jpg", JPEG, unchecked) == make_record(content, "a.jpg", JPEG, ALL_SIZES)
+    middle = (read_jpeg_header(content).scan + len(content)) // 2
+    damaged = content[:middle] + b"\xff\xc0" * 9 + content[middle + 18 :]
+    assert make_record(damaged, "a.jpg", JPEG, ALL_SIZES).rejected == "damaged"
+    assert make_record(damaged, "a.jpg", JPEG, unchecked).unchanged
+    short = make_record(content[:middle], "a.jpg", JPEG, unchecked)
+    assert short.rejected == "damaged" and "lacks the end of the image" in short.reason
+    assert make_record(b"\xff\xd8\xff" + content[3:40], "a.jpg", JPEG, unchecked).rejected == "damaged"
+
+
 def test_without_jpeg_unchanged_every_image_is_encoded_anew(either_way: None) -> None:
     outcome = make_record(jpeg(), "a.jpg", JPEG, replace(ALL_SIZES, jpeg_unchanged=False, jpeg_quality=20))
     assert not outcome.unchanged and len(outcome.record) < len(jpeg())
