@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from benchmarks import options as opt
-from benchmarks.blur_forms import FORMS, MAX_POOLS, Composed, Unfused, unfuse
+from benchmarks.blur_forms import FORMS, MAX_POOLS, Blur, Composed, Fused, Unfused, unfuse
 from benchmarks.method import LEAST_ROUNDS, paired
 from benchmarks.recording import context, save
 from benchmarks.step_here import TrainingStep, ranks_here, set_up_device, step_config
@@ -31,6 +31,7 @@ from engine.report.machine import machine
 # Where ResNet-50 has a stride after its stem: (side as a share of the image's, channels of the block's input, of its
 # 3x3 convolution, of its output).
 _BLOCKS = ((4, 256, 128, 512), (8, 512, 256, 1024), (16, 1024, 512, 2048))
+_THREE: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -104,7 +105,7 @@ def _layers(options: argparse.Namespace, device: torch.device) -> Iterator[Case]
             what=f"shortcut {inputs} to {outputs} channels",
             resolution=resolution,
             precision=precision,
-            make=partial(_two_layers, (BlurConv2d, Unfused), given, outputs, kernel_size=1, stride=2),
+            make=partial(_two_layers, (Fused, Unfused), given, outputs, kernel_size=1, stride=2),
         )
 
 
@@ -119,13 +120,7 @@ def _composed(options: argparse.Namespace, device: torch.device) -> Iterator[Cas
                 what=f"{name}, {middle} channels",
                 resolution=resolution,
                 precision=precision,
-                make=partial(
-                    *(_two_layers, (BlurConv2d, Composed), given, middle),
-                    kernel_size=3,
-                    stride=2,
-                    padding=1,
-                    groups=groups,
-                ),
+                make=partial(_two_layers, (BlurConv2d, Composed), given, middle, **_THREE, groups=groups),
             )
 
 
@@ -189,9 +184,13 @@ def _two_forms(peer: str, given: Sequence[tuple[_Input, int]], compiled: bool) -
     sides = []
     for form in (FORMS["depthwise"], FORMS[peer]):
         run = torch.compile(form, dynamic=False) if compiled else form
-        parts = [_there_and_back(partial(run, stride=stride), images) for images, stride in inputs]
+        parts = [_there_and_back(_at(run, stride), images) for images, stride in inputs]
         sides.append(partial(_all, parts))
     return sides[0], sides[1]
+
+
+def _at(run: Blur, stride: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda images: run(images, stride)
 
 
 def _all(parts: Sequence[Callable[[], object]]) -> None:

@@ -45,7 +45,7 @@ class _SelfAdjoint(torch.autograd.Function):
         return functional.conv2d(images, kernel, padding=1, groups=images.shape[1])
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[no-untyped-def]
         (kernel,) = ctx.saved_tensors
         return functional.conv2d(gradient, kernel, padding=1, groups=gradient.shape[1]), None
 
@@ -76,6 +76,13 @@ MAX_POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "blurred-everywhere": lambda images: depthwise(_max_pool(images, 1), 1)[:, :, ::2, ::2],
 }
 """ResNet's max-pool as it is, and as Zhang has it: a maximum around every pixel, blurred at every second one."""
+
+
+class Fused(BlurConv2d):
+    """The blur with the stride, in any precision; the engine's layer does without where that is slower."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_fused(x)
 
 
 class Unfused(BlurConv2d):

@@ -36,17 +36,33 @@ class BlurConv2d(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
         self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
-        # A 1x1 convolution (ResNet's shortcut) reads every stride-th blurred pixel alone: only those are made then.
+        # A 1x1 convolution (ResNet's shortcut) reads every stride-th blurred pixel alone.
         self.is_pointwise = all(side == 1 for side in self.kernel_size) and self.padding in ((0, 0), "valid")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        stride = self.stride if self.is_pointwise else (1, 1)
-        blurred = functional.conv2d(
-            x, self.blur, stride=stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
-        )
-        if self.is_pointwise:
-            return functional.conv2d(blurred, self.weight, self.bias, groups=self.groups)
+        if self.is_pointwise and not _slow_with_stride(x):
+            return self.forward_fused(x)
+        blurred = functional.conv2d(x, self.blur, padding=_FILTER_SIZE // 2, groups=self.in_channels)
         return super().forward(blurred)
+
+    def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
+        """The same where the convolution is pointwise, of no more blurred pixels than it reads."""
+        blurred = functional.conv2d(
+            x, self.blur, stride=self.stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
+        )
+        return functional.conv2d(blurred, self.weight, self.bias, groups=self.groups)
+
+
+def _slow_with_stride(x: torch.Tensor) -> bool:
+    """Whether a depthwise convolution of `x` is slower with a stride than without.
+
+    In bf16 on a CPU it is: forward and backward of ResNet-50's shortcuts take 3.5 to 4.5 times as long
+    (benchmarks/results/blurpool_*).
+    """
+    if x.device.type != "cpu":
+        return False
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype == torch.bfloat16
 
 
 def apply_blurpool(module: nn.Module) -> int:

@@ -52,20 +52,31 @@ def test_values_and_gradients_are_those_of_all_pixels_blurred(
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
-def test_a_shortcut_is_blurred_at_the_pixels_it_reads_alone() -> None:
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "sides"),
+    [
+        (torch.float32, False, [(5, 6), (5, 6)]),
+        # There the stride would make it slower.
+        (torch.bfloat16, False, [(10, 12), (5, 6)]),
+        (torch.float32, True, [(10, 12), (5, 6)]),
+    ],
+)
+def test_a_shortcut_is_blurred_at_the_pixels_it_reads_alone_but_in_bf16_on_a_cpu(
+    dtype: torch.dtype, autocast: bool, sides: list[tuple[int, int]]
+) -> None:
     seen: list[tuple[int, ...]] = []
-    layer = BlurConv2d(nn.Conv2d(16, 8, 1, stride=2))
+    layer = BlurConv2d(nn.Conv2d(16, 8, 1, stride=2)).to(dtype)
 
     class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_function__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
             if function is torch.conv2d or function is functional.conv2d:
                 seen.append(tuple(out.shape[2:]))
             return out
 
-    with Watch():
-        layer(torch.randn(1, 16, 10, 12))
-    assert seen == [(5, 6), (5, 6)]
+    with Watch(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        layer(torch.randn(1, 16, 10, 12, dtype=dtype))
+    assert seen == sides
 
 
 def test_a_whole_networks_step_is_that_of_the_unfused_one() -> None:
