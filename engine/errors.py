@@ -2,11 +2,14 @@
 
 Exit codes: 0 done (and the target, where one was set, met); 1 ran, but missed its target or a check;
 2 the user's input or machine is at fault and the line on stderr says what to do; 130 interrupted by Ctrl-C;
+141 (a shell's word for SIGPIPE) nobody reads what is printed any more, as in `... | head`;
 70 (sysexits' EX_SOFTWARE) a bug, with a traceback. Python's own code for a bug is 1, which would pass for a
 missed target.
 """
 
 import errno
+import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 EXIT_BUG = 70
+EXIT_NOT_READ = 141
 
 
 class UserError(Exception):
@@ -42,6 +46,12 @@ def run_cli(main: Callable[[], int]) -> NoReturn:
     code = EXIT_BUG
     try:
         code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if _is_read():
+            traceback.print_exc()
+        else:
+            code = EXIT_NOT_READ
     except UserError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
         code = 2
@@ -51,3 +61,14 @@ def run_cli(main: Callable[[], int]) -> NoReturn:
     except Exception:  # noqa: BLE001 - a bug: shown whole, and told apart from a missed target by its code
         traceback.print_exc()
     sys.exit(code)
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads what this process prints; if not (`... | head`), it prints nothing more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    # The other end of a pipe is closed.
+    if any(event & select.POLLERR for _, event in output.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

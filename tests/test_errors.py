@@ -1,7 +1,10 @@
 """A user's mistake is one line and exit code 2, and no other end of the program can be taken for it."""
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,24 @@ def test_an_unforeseen_system_error_gives_the_systems_own_words() -> None:
         "Too many links"
     )
     assert str(describe_os_error(OSError("no number at all"), "a", "open")).endswith("no number at all")
+
+
+@pytest.mark.parametrize("body", ["while True: print('line')", "print('line')"], ids=["long", "short"])
+def test_output_that_nobody_reads_any_more_ends_without_a_traceback(body: str, repository: Path) -> None:
+    script = f"from engine.errors import run_cli\ndef main():\n    input()\n    {body}\nrun_cli(main)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait(30) == 141
+    process.stderr.close()
+
+
+def test_a_broken_pipe_of_another_kind_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    assert _leave(_raise(BrokenPipeError("a worker is gone"))) == 70
+    assert "a worker is gone" in capfd.readouterr().err
