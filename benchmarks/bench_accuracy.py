@@ -20,7 +20,7 @@ import yaml
 from benchmarks import options as opt
 from benchmarks.accuracy_table import Record, page, table
 from benchmarks.recording import write
-from engine.config.load import load_train_config, to_dict
+from engine.config.load import load_train_stages, to_dict
 from engine.data.beton import open_beton
 from engine.errors import UserError, describe_os_error
 from engine.report.history import build_history, parse_log
@@ -134,7 +134,12 @@ def _read(path: Path | None) -> list[Record]:
 
 def _refuse_another(options: argparse.Namespace, records: Sequence[Record]) -> None:
     """Raises UserError where the runs there differ from what is asked for in more than the seed, or it is no recipe."""
-    asked = _settings(to_dict(load_train_config(_words(options))[0]))
+    stages, _ = load_train_stages(_words(options))
+    if len(stages) > 1:
+        raise UserError(
+            f"-C {options.config_file[-1]} has {len(stages)} stages: only recipes of one are measured"
+        )
+    asked = _settings(to_dict(stages[0]))
     for record in records:
         if record.get("stage") != "accuracy" or _settings(record["config"]) != asked:
             raise UserError(f"--json {options.json} holds other runs than this recipe's: choose another name")

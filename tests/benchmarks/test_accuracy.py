@@ -103,6 +103,13 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_recipe_of_several_stages_is_refused_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(recipe.read_text() + "then:\n  - lr.lr: 0.01\n")
+    with pytest.raises(UserError, match="has 2 stages"):
+        main(arguments)
+
+
 def test_a_file_of_something_else_is_not_overwritten(arguments: list[str], tmp_path: Path) -> None:
     for content, message in (("no records", "holds no records"), ('{"stage": "loader"}\n', "other runs")):
         (tmp_path / "a.json").write_text(content)
