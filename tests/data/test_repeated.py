@@ -105,6 +105,6 @@ def test_views_of_one_image_have_crops_and_draws_that_have_nothing_in_common() -
     flips = np.stack([crop.boxes(ids, side, side)[:, 4] for ids in views])
     draws = np.stack([Draws(seed=1, epoch=2, ids=ids).uniform("erasing", 1)[:, 0] for ids in views])
     for drawn in (areas, flips, draws):
-        between = np.corrcoef(drawn)[~np.eye(8, dtype=bool)]
+        between = np.asarray(np.corrcoef(drawn))[~np.eye(8, dtype=bool)]
         # 1 / sqrt(4000) is 0.016.
         assert np.abs(between).max() < 0.07

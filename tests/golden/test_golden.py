@@ -32,12 +32,16 @@ def _deviations(found: Figures, part: str) -> np.ndarray:
     return deviations
 
 
+def _first(found: Figures) -> float:
+    """The largest deviation in the first steps and in the validation after them."""
+    return float(max(_deviations(found, "train")[:FIRST_STEPS].max(), _deviations(found, "val")[:2].max()))
+
+
 def test_the_losses_of_100_steps_are_those_that_are_kept(betons: Path) -> None:
     found = figures(betons)
-    assert len(found["train"]) == 100
-    train = _deviations(found, "train")
-    assert train[:FIRST_STEPS].max() < FIRST
-    assert train.max() < ALL
+    assert (len(found["train"]), len(found["val"])) == (100, 4)
+    assert _first(found) < FIRST
+    assert _deviations(found, "train").max() < ALL
     assert _deviations(found, "val").max() < VALIDATION
 
 
@@ -48,20 +52,17 @@ def test_the_losses_of_100_steps_are_those_that_are_kept(betons: Path) -> None:
         {"lr__lr": 0.0055},
         {"training__momentum": 0.85},
         {"training__sam_rho": 0.06},
+        {"training__ema_half_life": 11},
         {"augmentation__mixup_alpha": 0.25},
         {"augmentation__repeats": 1},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_a_small_change_of_the_recipe_shows_at_once(betons: Path, change: dict[str, object]) -> None:
-    train = _deviations(figures(betons, epochs=2, **change), "train")
-    assert len(train) == FIRST_STEPS and train.max() > 10 * FIRST
+    assert _first(figures(betons, epochs=2, **change)) > 10 * FIRST
 
 
-def test_a_change_late_in_the_run_and_one_of_the_average_show(betons: Path) -> None:
-    changes = {"resolution__stages": "16x2, 20x1, 24x3", "training__ema_half_life": 20}
-    found = figures(betons, **changes)
-    train, (_, average) = _deviations(found, "train"), _deviations(found, "val")
-    assert train[:FIRST_STEPS].max() < FIRST
-    assert train.max() > 2 * ALL
-    assert average > 2 * VALIDATION
+def test_a_change_late_in_the_run_shows(betons: Path) -> None:
+    found = figures(betons, resolution__stages="16x2, 32x4")
+    assert _first(found) < FIRST
+    assert _deviations(found, "train").max() > 2 * ALL

@@ -160,7 +160,9 @@ CHOICES: dict[str, Case] = {
     "resolution.schedule=stages": Case(
         name="stages", on={"resolution.schedule": "stages", "resolution.stages": "16x1, 24x1"}
     ),
-    "resolution.schedule=progressive": Case(name="progressive", on=_PROGRESSIVE),
+    "resolution.schedule=progressive": Case(
+        name="progressive", on={**_PROGRESSIVE, "resolution.delay_fraction": 0}
+    ),
     "augmentation.rand_augment_form=timm": Case(
         name="timm", on={"augmentation.rand_augment_form": "timm"}, base=_RAND
     ),

@@ -52,7 +52,8 @@ def _train(argv: list[str], epochs: int = 1) -> tuple[Watched, torch.Tensor]:
         precision = Precision(config.training.precision, ranks.device)
         beton = open_beton(Path(config.data.train_dataset))
         dtype = loader_dtype(config, precision.input_dtype)
-        with Watched(beton, device=ranks.device, dtype=dtype) as loader, tqdm(disable=True) as bar:
+        loader = Watched(beton, device=ranks.device, dtype=dtype)
+        with loader, tqdm(disable=True) as bar:
             trainer = Trainer(config, ranks, precision, loader, model, 6)
             for epoch in range(epochs):
                 trainer.train_epoch(epoch, bar)
