@@ -27,7 +27,7 @@ def log_tail(share: Any, count: Any, expected: Any) -> NDArray[np.float64]:
     return bound
 
 
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(hits: float, count: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's interval (1927) for a share, 95% unless `z` says else."""
     if count == 0:
         return 0.0, 1.0

@@ -1,5 +1,6 @@
 """What a network's opinion of both files says about their labels, in words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -129,7 +130,12 @@ def _gaps(train: Opinion, val: Opinion, names: Sequence[str]) -> Finding:
 
 def _noise(train: Noise, val: Noise, suspects: Sequence["_Suspect"], undone: bool) -> Finding:
     found = val.low > max(_LEAST_NOISE, train.high)
-    figures = f"about {val.share:.1%} ({val.low:.1%} to {val.high:.1%}) of val's labels look wrong"
+    # Rounded up: it is a bound.
+    most = math.ceil(max(val.most, val.high) * 1000) / 1000
+    figures = (
+        f"about {val.share:.1%} ({val.low:.1%} to {val.high:.1%}) of val's labels look wrong, up to {most:.1%} may be "
+        "as far as the network can tell"
+    )
     same = f"of train's by the same measure {train.share:.1%}" + (
         ", with the permutation undone" if undone else ""
     )
@@ -144,7 +150,8 @@ def _noise(train: Noise, val: Noise, suspects: Sequence["_Suspect"], undone: boo
             "share": val.share,
             "low": val.low,
             "high": val.high,
-            "train": {"share": train.share, "low": train.low, "high": train.high},
+            "most": val.most,
+            "train": {"share": train.share, "low": train.low, "high": train.high, "most": train.most},
             "suspects": [vars(suspect) for suspect in suspects],
         },
     )

@@ -63,3 +63,34 @@ def test_few_images_give_a_wide_interval() -> None:
     logs, labels = network(120, sureness=1.0)
     noise = estimate_noise(logs, flip(labels, 0.05)[0])
     assert noise.high - noise.low > 0.03
+
+
+@pytest.mark.parametrize("sureness", [0.05, 2.5])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
+def test_no_doubt_of_the_network_hides_wrong_labels_from_the_bound(share: float, sureness: float) -> None:
+    logs, labels = network(4000, sureness=sureness)
+    noise = estimate_noise(logs, flip(labels, share)[0])
+    assert share < noise.most
+    # Of the right labels of this network a thousandth is the least probable class.
+    assert noise.most < 1.5 * share + 0.03
+
+
+def test_a_network_that_sees_little_gives_a_bound_though_no_estimate() -> None:
+    random = np.random.default_rng(3)
+    logits = random.normal(0, 1.2, (4000, CLASSES))
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    # Its probabilities are too even for what it knows, so that doubt explains every label.
+    logs = logits / 2 - np.log(np.exp(logits / 2).sum(axis=1, keepdims=True))
+    noise = estimate_noise(logs.astype(np.float16), flip(labels, 0.1)[0])
+    assert noise.low < 0.1 < noise.most < 0.4
+
+
+def test_classes_of_equal_probability_do_not_lower_the_bound() -> None:
+    random = np.random.default_rng(4)
+    labels = random.integers(0, CLASSES, 3000)
+    # All but the first three of each image are equal, as where probabilities are cut off below.
+    logs = np.full((3000, CLASSES), -27.6, np.float16)
+    for rank in range(3):
+        logs[np.arange(3000), (labels + rank) % CLASSES] = -0.01 - 4 * rank
+    flipped = flip(labels, 0.1)[0]
+    assert 0.1 < estimate_noise(logs, flipped).most < 0.15
