@@ -40,10 +40,14 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
     output = config.output
     folder = Path(output.folder)
     paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
+    # A file of a conversion under way may have its name already, and only lack the end.
+    is_under_way = any(journal_path(path).exists() for path in paths.values())
     for path in paths.values():
-        # One that is under way may have its name already, and only lack the end.
-        _refuse_existing(path, output.overwrite or journal_path(path).exists())
+        _refuse_existing(path, output.overwrite or is_under_way)
     plans = _plans(config)
+    if is_under_way and _lacks_only_forgetting(paths, plans, config):
+        print(f"both files in {folder} are whole already (interrupted run)", flush=True)
+        return {split: paths[split] for split in reversed(_ORDER)}
     _make_folder(folder)
     for path in paths.values():
         _remove_stale(path)
@@ -77,6 +81,21 @@ def _plans(config: WriteConfig) -> dict[Split, Plan]:
             "here, and pass --duplicate or --leak to python -m engine merge"
         )
     return {split: make_plan(source, split, config.output) for split, source in sources.items()}
+
+
+def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig) -> bool:
+    """Whether an earlier run was ended while it removed the journals, both files whole; removes the journal left."""
+    rules = rules_as_text(config.rules)
+    gone = [path for path in paths.values() if not journal_path(path).exists()]
+    left = [split for split in _ORDER if paths[split] not in gone]
+    if not gone or not all(path.is_file() for path in paths.values()):
+        return False
+    for split in left:
+        if not Partial(paths[split]).is_named(fingerprint(plans[split], config.output), rules):
+            return False
+    for split in left:
+        journal_path(paths[split]).unlink()
+    return True
 
 
 def _open(

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,16 @@ class Partial:
             self._journal.append(Entry(done=0, fingerprint=fingerprint, rules=dict(rules)))
         return why if begun else ""
 
+    def is_named(self, fingerprint: str, rules: Mapping[str, str]) -> bool:
+        """Whether the journal (to be opened, and closed again, here) is of the same, whole and under its name."""
+        with closing(Journal(self._journal_path)) as journal:
+            first = last = None
+            for entry in journal.entries():
+                first, last = first or entry, entry
+        if first is None or last is None or first.fingerprint != fingerprint or last.rules != rules:
+            return False
+        return last.finished is not None and _identity(self.path) == last.finished
+
     def _why_not(self, first: Entry | None, fingerprint: str, rules: Mapping[str, str]) -> str:
         if first is None:
             return ""
@@ -102,10 +113,9 @@ class Partial:
 
     def _take_name_back(self) -> None:
         """Where an earlier run was ended after it had given this file its name, but before it was done."""
-        if self.kept.finished and self.path.exists() and not self.partial.exists():
-            found = self.path.stat()
-            if (found.st_size, found.st_ino) == self.kept.finished:
-                os.replace(self.path, self.partial)
+        is_named = self.kept.finished and self.path.exists() and not self.partial.exists()
+        if is_named and _identity(self.path) == self.kept.finished:
+            os.replace(self.path, self.partial)
 
     def entries(self) -> Iterator[Entry]:
         """What the journal tells of the file as it was left; to be read to its end before anything is kept."""
@@ -166,6 +176,12 @@ def partial_path(path: Path) -> Path:
 def journal_path(path: Path) -> Path:
     """Where its journal lies, as long as a conversion to `path` was begun and did not come to its end."""
     return path.with_name(f"{path.name}.partial.journal")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Size in bytes and number on its file system."""
+    found = path.stat()
+    return found.st_size, found.st_ino
 
 
 def _close(file: BinaryIO) -> None:
