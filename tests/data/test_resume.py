@@ -107,6 +107,9 @@ while killed < kills:
         assert wait(pid) in (0, -signal.SIGKILL)
     if out.exists():
         check_names()
+        if sorted(os.listdir(out)) == sorted(files):
+            # It came to its end before the kill did.
+            shutil.rmtree(out)
 if not out.exists() or sorted(os.listdir(out)) != sorted(files):
     assert wait(start()) == 0
 check_names()
@@ -184,6 +187,9 @@ def test_kill_9_at_any_moment_changes_no_byte(many: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_kill_9_of_the_parent_or_a_worker_changes_no_byte(many: Path, tmp_path: Path) -> None:
+    # So many that encoding takes about as long as starting workers, and kills meet either.
+    for number in range(5000):
+        shutil.copy(many / f"train/cat/{number % 25:03d}.jpg", many / f"train/dog/still_more{number}.jpg")
     went_on, of_workers = _killed_at_random(many, tmp_path, kills=20, workers=2)
     assert went_on >= 1 and of_workers >= 3
 
@@ -293,6 +299,40 @@ def test_it_goes_on_after_an_end_amid_the_renaming(
     monkeypatch.setattr(partial.Partial, "forget", forget)
     assert _convert(pets, tmp_path / "out") == _convert(pets, tmp_path / "fresh")
     assert _names(tmp_path / "out") == ["train.beton", "val.beton"]
+
+
+def _ended_after_one_journal(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that ends when both files have their names and the first journal is gone."""
+    forget = partial.Partial.forget
+
+    def interrupted(self: partial.Partial) -> None:
+        if not self.path.name.startswith("val"):
+            raise KeyboardInterrupt
+        forget(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(partial.Partial, "forget", interrupted)
+        _convert(source, folder)
+    assert _names(folder) == ["train.beton", "train.beton.partial.journal", "val.beton"]
+
+
+def test_an_end_amid_the_removal_of_journals_leaves_whole_files(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    _ended_after_one_journal(pets, tmp_path / "out", monkeypatch)
+    assert _convert(pets, tmp_path / "out") == _convert(pets, tmp_path / "fresh")
+    assert "both files in" in capsys.readouterr().out
+    assert _names(tmp_path / "out") == ["train.beton", "val.beton"]
+
+
+def test_it_is_another_command_that_finds_a_journal_beside_whole_files(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ended_after_one_journal(pets, tmp_path / "out", monkeypatch)
+    before = (tmp_path / "out" / "val.beton").read_bytes()
+    with pytest.raises(UserError, match=r"val\.beton is there already"):
+        _convert(pets, tmp_path / "out", seed=5)
+    assert (tmp_path / "out" / "val.beton").read_bytes() == before
 
 
 def test_a_file_that_only_has_the_name_is_not_taken_for_its_own(
