@@ -58,8 +58,8 @@ def wait(pid):
     went_on += ": going on from image " in text
     if code == 2:
         assert "\\nerror: an encoding process was killed" in "\\n" + text, text
-    # A worker that is being started when its parent is killed may complain.
-    assert code < 0 or "Traceback" not in text, text
+    # A worker that is being started when its parent is killed, or gives up since another was, may complain.
+    assert code < 0 or "Traceback" not in text or "EOFError: Ran out of input" in text, text
     return code
 
 def check_names():
