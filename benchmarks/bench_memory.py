@@ -87,19 +87,24 @@ def _measure(openers: Sequence[Callable[[], Worker]], rounds: int) -> Record:
     try:
         for _ in range(rounds):
             for side, open_worker in enumerate(openers):
-                with open_worker() as worker:
-                    worker.load()
-                    before = own_bytes(worker.pid)
-                    with Peak(worker.pid) as peak:
-                        worker.round(0, LEAST_BATCHES)
-                    taken[side].append((peak.bytes - before) / 1e6)
-                    settings[side] = worker.settings()
+                megabytes, settings[side] = take_turn(open_worker)
+                taken[side].append(megabytes)
             print(f" {taken[0][-1]:.0f}/{taken[1][-1]:.0f}", end="", flush=True)
     except ContenderError as error:
         print(f" failed: {error}", flush=True)
         return failed(str(error))
     print(" MB", flush=True)
     return {**paired(*taken), "ours_settings": settings[0], "peer_settings": settings[1]}
+
+
+def take_turn(open_worker: Callable[[], Worker]) -> tuple[float, str]:
+    """MB that a side took in a process of its own, and how it is set up. Raises ContenderError."""
+    with open_worker() as worker:
+        worker.load()
+        before = own_bytes(worker.pid)
+        with Peak(worker.pid) as peak:
+            worker.round(0, LEAST_BATCHES)
+        return (peak.bytes - before) / 1e6, worker.settings()
 
 
 def _case(ours: str, peer: str, options: argparse.Namespace) -> Case:

@@ -1,5 +1,6 @@
 """What all tests share: the `gpu` marker's rule, and the real images that lie beside a checkout, unpacked once."""
 
+import signal
 import tarfile
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def _why_no_gpu() -> str:
     if available:
         return ""
     return str(caught[0].message).splitlines()[0] if caught else "torch sees no CUDA device"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends what the tests start, also where they run in the background of a shell, which lets it be ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
