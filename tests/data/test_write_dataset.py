@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from engine.data.beton import open_beton
+from tests.data.conftest import Tree, jpeg_bytes, photo
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -300,3 +301,17 @@ def test_ctrl_c_while_the_workers_start_ends_it_cleanly(
     assert starting.returncode == 130
     assert errors == "interrupted\n"
     assert _left(tmp_path / "out") == []
+
+
+def test_damage_amid_a_kept_jpeg_is_found_unless_the_check_is_left_out(
+    make_tree: Callable[[Tree], Path], write_dataset: Run, tmp_path: Path
+) -> None:
+    sound = jpeg_bytes(photo(64, 64))
+    middle = len(sound) * 3 // 4
+    damaged = sound[:middle] + b"\xff\xc0" * 9 + sound[middle + 18 :]
+    source = make_tree({"train": {"a": {"x.jpg": damaged}}, "val": {"a": {"y.jpg": sound}}})
+    options = (f"source.path={source}", f"output.folder={tmp_path}/out", "output.num_workers=1")
+    refused = write_dataset(*options)
+    assert refused.returncode == 2 and "x.jpg" in refused.stderr and "rules.damaged" in refused.stderr
+    done = write_dataset(*options, "output.jpeg_check=false")
+    assert done.returncode == 0, done.stderr
