@@ -23,6 +23,7 @@ from engine.report.history import build_history, read_log
 from engine.report.record import LOG_NAME, STAGES_NAME, RunRecord, new_folder, refuse_taken
 from engine.train import resume
 from engine.train.distributed import Ranks
+from engine.train.evaluation_run import EvaluationRun
 from engine.train.foresight import foresee
 from engine.train.run import Run
 from engine.train.stage import Stage
@@ -91,8 +92,13 @@ def _run_alone(config: TrainConfig, recipe: str, ranks: Ranks) -> int:
         raise UserError(
             f"training.resume: {resumed} is a run of several stages: pass its recipe, the one with `then:`"
         )
-    with Run(config, ranks) as run, RunRecord.open(config, recipe, writes=ranks.main) as record:
+    with open_run(config, ranks) as run, RunRecord.open(config, recipe, writes=ranks.main) as record:
         return run.execute(record)
+
+
+def open_run(config: TrainConfig, ranks: Ranks) -> Run | EvaluationRun:
+    """The run of one stage, with nothing done yet. Raises UserError for data or weights that can't be used."""
+    return EvaluationRun(config, ranks) if config.training.eval_only else Run(config, ranks)
 
 
 def _run_stage(course: Course, recipe: str, ranks: Ranks) -> tuple[int, float]:

@@ -1,5 +1,7 @@
 """Opening a data file for a run: its loader, what is brought into memory at the start, and what is said of both."""
 
+from collections.abc import Iterable
+
 from engine.config.schema import TrainConfig
 from engine.data.beton import Beton
 from engine.data.loader import Loader
@@ -37,6 +39,12 @@ def open_loader(
         if beton.checksums is None and config.data.verify != "never":
             print(f"note: {beton.path} has no checksums: only damage that decoding notices is found")
     return loader
+
+
+def tell_new_skips(loaders: Iterable[Loader]) -> None:
+    """A line for each sample that this rank has left out, once."""
+    for line in (line for loader in loaders for line in loader.new_skips()):
+        print(f"note: left out: {line}", flush=True)
 
 
 def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> bool:

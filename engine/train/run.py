@@ -2,46 +2,31 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
 from engine.config.stages import WEIGHTS, WEIGHTS_EMA
 from engine.data.beton import Beton, open_beton
-from engine.data.holdout import held_out
 from engine.data.pair import agree_on_classes
 from engine.errors import UserError
 from engine.models.build import weights_note
 from engine.train import checkpoint, resume
+from engine.train.backends import set_backends
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
 from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
 from engine.train.evaluate import Accuracy
-from engine.train.host import keep_freed_memory
 from engine.train.network import build_network
-from engine.train.open_loader import open_loader
+from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.precision import choose_precision
-from engine.train.search import search_resolution, search_table
+from engine.train.recording import Record
 from engine.train.stage import Stage
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
-
-
-class Record(Protocol):
-    """Where a run is written down (engine.report.record.RunRecord)."""
-
-    folder: Path
-
-    @property
-    def finished(self) -> bool: ...
-    def start(self, facts: dict[str, Any]) -> None: ...
-    def epoch(self, entry: dict[str, Any]) -> None: ...
-    def finish(self, result: dict[str, Any]) -> None: ...
 
 
 class Run:
@@ -56,80 +41,44 @@ class Run:
         self.elapsed, self.first_epoch = self.stage.earlier_seconds, 0
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
-        _set_backends(ranks.device, tf32=config.training.tf32)
-        val = open_beton(Path(config.data.val_dataset))
-        train = None if config.training.eval_only else open_beton(Path(config.data.train_dataset))
-        self.classes = agree_on_classes(*(beton for beton in (train, val) if beton is not None))
+        set_backends(ranks.device, tf32=config.training.tf32)
+        train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
+        self.classes = agree_on_classes(train, val)
         self.model = build_network(config, self.classes.count, ranks.device)
-        self.trainer = self._build_trainer(train) if train is not None else None
+        self.trainer = self._build_trainer(train)
         loader = open_loader(config, ranks, self.precision, val, training=False)
         self.validator = Validator(
             config.validation, ranks, self.precision, self._owned.enter_context(loader)
         )
-        self.search = self._build_search() if config.validation.search else None
 
     def execute(self, record: Record) -> int:
-        """Train (or only validate), write it all down, and return the exit code that the verdict asks for.
+        """Train, write it all down, and return the exit code that the verdict asks for.
 
         Raises UserError where all has been done before.
         """
         self._refuse_finished(record)
         facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
         facts |= self.stage.entry()
-        num_val = self.validator.loader.beton.num_samples
-        if self.trainer is None:
-            record.start({**facts, "num_val": num_val})
-            found = self._choose_resolution(self.search) if self.search else {}
-            accuracy, average, weights = self.validator.accuracy(self.model), None, None
-        else:
-            num_train, found = self.trainer.num_samples, {}
-            plan = self.trainer.plan(min(self.first_epoch, self.config.training.epochs - 1)).entry()
-            resumed = {"resumed_at_epoch": self.first_epoch or None}
-            record.start({**facts, **plan, **resumed, "num_train": num_train, "num_val": num_val})
-            (accuracy, average), weights = self._fit(self.trainer, record), WEIGHTS
+        facts |= self.trainer.plan(min(self.first_epoch, self.config.training.epochs - 1)).entry()
+        sizes = {"num_train": self.trainer.num_samples, "num_val": self.validator.loader.beton.num_samples}
+        record.start({**facts, "resumed_at_epoch": self.first_epoch or None, **sizes})
+        accuracy, average = self._fit(self.trainer, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
-        if weights:
-            self._save_weights(record.folder / weights, self.model)
-        # Without training there is no time to judge.
-        budget = self.config.budget if self.trainer else replace(self.config.budget, minutes=0.0)
+        self._save_weights(record.folder / WEIGHTS, self.model)
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
-        verdict = judge(budget, judged.top1, self.elapsed, of)
+        verdict = judge(self.config.budget, judged.top1, self.elapsed, of)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
-        result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, weights, note)
+        result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, WEIGHTS, note)
         result |= self.stage.entry()
-        record.finish({**result, **found, **self._average_result(average, record.folder)})
+        record.finish({**result, **self._average_result(average, record.folder)})
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
 
-    def _build_search(self) -> Validator:
-        """What measures on the images held out of training. Raises UserError for another file, or when none are."""
-        config = self.config
-        train = open_beton(Path(config.data.train_dataset))
-        agree_on_classes(train, self.validator.loader.beton)
-        held = held_out(train.num_samples, config.data.holdout, config.training.seed)
-        if not len(held):
-            raise UserError(
-                f"data.holdout {config.data.holdout:g} of {train.num_samples} images is none: raise it"
-            )
-        loader = open_loader(config, self.ranks, self.precision, train, training=False, in_memory=False)
-        self._owned.enter_context(loader)
-        return Validator(config.validation, self.ranks, self.precision, loader, held)
-
-    def _choose_resolution(self, search: Validator) -> dict[str, Any]:
-        """Search, and validate at the best from here on; returns the result line's part on it."""
-        found = search_resolution(search, self.model, self.config.validation.search_list())
-        if self.ranks.main:
-            print(search_table(found), flush=True)
-        validation = replace(self.config.validation, resolution=found[0]["resolution"])
-        self.config = replace(self.config, validation=validation)
-        self.validator.validation = validation
-        return {"search": found}
-
     def _average_result(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
         """The result line's part on the averaged weights, which are saved; nothing where there are none."""
-        average = self.trainer and self.trainer.step.ema
+        average = self.trainer.step.ema
         if not average or not accuracy:
             return {}
         plain = self.validator.plain_accuracy(average.model)
@@ -179,10 +128,7 @@ class Run:
         return accuracy, self.validator.accuracy(trainer.step.ema.model) if trainer.step.ema else None
 
     def _tell_skips(self) -> None:
-        """A line for each sample that this rank has left out, once."""
-        loaders = [part.loader for part in (self.trainer, self.validator, self.search) if part is not None]
-        for line in (line for loader in loaders for line in loader.new_skips()):
-            print(f"note: left out: {line}", flush=True)
+        tell_new_skips([self.trainer.loader, self.validator.loader])
 
     def _progress_bar(self, trainer: Trainer) -> "tqdm[Any]":
         images = [
@@ -222,13 +168,3 @@ class Run:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _set_backends(device: torch.device, *, tf32: bool) -> None:
-    """Fastest convolutions for fixed shapes; and what is called fp32 is fp32, unless TF32 is asked for."""
-    if device.type == "cpu":
-        keep_freed_memory()
-    else:
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = tf32
-        torch.backends.cuda.matmul.allow_tf32 = tf32

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from engine.config.load import load_train_config
+from engine.course import open_run
 from engine.report.record import RunRecord
 from engine.train.distributed import process_group
-from engine.train.run import Run
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def train_here(argv: list[str]) -> tuple[int, Path]:
     config, recipe = load_train_config(argv)
     with (
         process_group(config.training.device) as ranks,
-        Run(config, ranks) as run,
+        open_run(config, ranks) as run,
         RunRecord.open(config, recipe, writes=ranks.main) as record,
     ):
         return run.execute(record), record.folder

@@ -1,0 +1,94 @@
+"""A run that trains nothing (training.eval_only): weights are validated, without the training file or its loader."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.config.schema import TrainConfig
+from engine.data.beton import open_beton
+from engine.data.holdout import held_out
+from engine.data.pair import agree_on_classes
+from engine.errors import UserError
+from engine.models.build import weights_note
+from engine.train.backends import set_backends
+from engine.train.budget import judge
+from engine.train.distributed import Ranks
+from engine.train.entries import facts_entry, result_entry
+from engine.train.network import build_network
+from engine.train.open_loader import open_loader, tell_new_skips
+from engine.train.precision import choose_precision
+from engine.train.recording import Record
+from engine.train.search import search_resolution, search_table
+from engine.train.validator import Validator
+
+
+class EvaluationRun:
+    """One rank's side of it. Construction checks the data and builds the model; `execute` does the work.
+
+    Raises UserError on construction for data or weights that can't be used.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.precision = choose_precision(config.training.precision, ranks.device)
+        self._owned = ExitStack()
+        set_backends(ranks.device, tf32=config.training.tf32)
+        val = open_beton(Path(config.data.val_dataset))
+        self.classes = agree_on_classes(val)
+        self.model = build_network(config, self.classes.count, ranks.device)
+        loader = open_loader(config, ranks, self.precision, val, training=False)
+        self.validator = Validator(
+            config.validation, ranks, self.precision, self._owned.enter_context(loader)
+        )
+        self.search = self._build_search() if config.validation.search else None
+
+    def execute(self, record: Record) -> int:
+        """Validate, write it all down, and return the exit code that the verdict asks for."""
+        facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
+        record.start({**facts, "num_val": self.validator.loader.beton.num_samples})
+        found = self._choose_resolution(self.search) if self.search else {}
+        accuracy = self.validator.accuracy(self.model)
+        plain = self.validator.plain_accuracy(self.model)
+        tell_new_skips(part.loader for part in (self.validator, self.search) if part is not None)
+        # Without training there is no time to judge.
+        verdict = judge(replace(self.config.budget, minutes=0.0), accuracy.top1, 0.0)
+        note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
+        record.finish({**result_entry(self.config, accuracy, plain, verdict, 0.0, None, note), **found})
+        # Rank 0 is still writing; a rank that left now would be taken for a failure.
+        self.ranks.barrier()
+        return verdict.exit_code
+
+    def _build_search(self) -> Validator:
+        """What measures on the images held out of training. Raises UserError for another file, or when none are."""
+        config = self.config
+        train = open_beton(Path(config.data.train_dataset))
+        agree_on_classes(train, self.validator.loader.beton)
+        held = held_out(train.num_samples, config.data.holdout, config.training.seed)
+        if not len(held):
+            raise UserError(
+                f"data.holdout {config.data.holdout:g} of {train.num_samples} images is none: raise it"
+            )
+        loader = open_loader(config, self.ranks, self.precision, train, training=False, in_memory=False)
+        self._owned.enter_context(loader)
+        return Validator(config.validation, self.ranks, self.precision, loader, held)
+
+    def _choose_resolution(self, search: Validator) -> dict[str, Any]:
+        """Search, and validate at the best from here on; returns the result line's part on it."""
+        found = search_resolution(search, self.model, self.config.validation.search_list())
+        if self.ranks.main:
+            print(search_table(found), flush=True)
+        validation = replace(self.config.validation, resolution=found[0]["resolution"])
+        self.config = replace(self.config, validation=validation)
+        self.validator.validation = validation
+        return {"search": found}
+
+    def close(self) -> None:
+        """End the loaders' threads."""
+        self._owned.close()
+
+    def __enter__(self) -> "EvaluationRun":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

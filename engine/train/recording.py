@@ -1,0 +1,16 @@
+"""Where a run is written down, as far as the one that runs it needs to know."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Record(Protocol):
+    """A run's folder and log (engine.report.record.RunRecord)."""
+
+    folder: Path
+
+    @property
+    def finished(self) -> bool: ...
+    def start(self, facts: dict[str, Any]) -> None: ...
+    def epoch(self, entry: dict[str, Any]) -> None: ...
+    def finish(self, result: dict[str, Any]) -> None: ...
