@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from engine.config.augmentation_schema import AugmentationConfig as AugmentationConfig
 from engine.config.augmentation_schema import check_augmentation
+from engine.config.logging_schema import LoggingConfig as LoggingConfig
+from engine.config.logging_schema import check_logging
 from engine.config.loss_schema import LossConfig as LossConfig
 from engine.config.loss_schema import check_loss
 from engine.config.model_schema import ModelConfig as ModelConfig
@@ -78,17 +80,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggingConfig:
-    """Where the run's record goes."""
-
-    folder: str = option("runs", "folder that holds one folder per run")
-    name: str = option("", "the run's own folder name; empty: recipe name and start time")
-    log_level: int = option(
-        1, "0: validate and report only at the end; 1: after each epoch, with progress", low=0, high=1
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
     """How accuracy is measured. Plain accuracy (no TTA, by default 224 px of 256) is always reported too."""
 
@@ -154,6 +145,7 @@ class TrainConfig:
         check_training(self.training)
         check_augmentation(self.augmentation)
         check_loss(self.loss)
+        check_logging(self.logging)
         check_reference(self.reference)
         _check_rest(self)
 
