@@ -23,6 +23,8 @@ from engine.config.schedule_schema import ResolutionConfig as ResolutionConfig
 from engine.config.schedule_schema import check_lr, check_resolution
 from engine.config.training_schema import TrainingConfig as TrainingConfig
 from engine.config.training_schema import check_training
+from engine.config.validation_schema import ValidationConfig as ValidationConfig
+from engine.config.validation_schema import check_validation
 from engine.errors import UserError
 
 
@@ -80,36 +82,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationConfig:
-    """How accuracy is measured. Plain accuracy (no TTA, by default 224 px of 256) is always reported too."""
-
-    batch_size: int = option(512, "images per validation step on each device", low=1)
-    resolution: int = option(
-        256, "validation resolution, in pixels (FixRes: above that of training)", low=8, high=1024
-    )
-    ratio: float = option(224 / 256, "side of the centre crop / short side of the image", above=0, high=1)
-    lr_tta: bool = option(True, "average the probabilities of the image and its left-right flip")
-    plain_resolution: int = option(224, "resolution of the plain result reported beside it", low=8, high=1024)
-    plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)
-    search: str = option(
-        "",
-        "eval_only: resolutions such as 224,256,288, of which the best on data.holdout's images is validated (FixRes)",
-    )
-
-    def search_list(self) -> list[int]:
-        """The resolutions to search, in pixels. Raises UserError for anything else in `search`."""
-        try:
-            sides = [int(side) for side in self.search.split(",") if side.strip()]
-        except ValueError:
-            sides = [0]
-        if not all(8 <= side <= 1024 for side in sides):
-            raise UserError(
-                f"validation.search: {self.search!r} is no list of resolutions from 8 to 1024: as in 224,256"
-            )
-        return sides
-
-
-@dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
     """What the run promises. The verdict is measured, and a missed target gives exit code 1."""
 
@@ -147,6 +119,7 @@ class TrainConfig:
         check_loss(self.loss)
         check_logging(self.logging)
         check_reference(self.reference)
+        check_validation(self.validation, eval_only=self.training.eval_only, holdout=self.data.holdout)
         _check_rest(self)
 
 
@@ -167,10 +140,6 @@ def _check_paths(config: TrainConfig) -> None:
 
 
 def _check_rest(config: TrainConfig) -> None:
-    if config.validation.search_list() and not config.training.eval_only:
-        raise UserError("validation.search needs trained weights: training.eval_only and model.weights")
-    if config.validation.search and not config.data.holdout:
-        raise UserError("validation.search needs data.holdout, the share of train that the weights never saw")
     if config.augmentation.repeats > 1 and config.data.order == "pages":
         raise UserError(
             "augmentation.repeats goes back to the images of a batch, which data.order pages may have released: use "

@@ -29,70 +29,83 @@ class Accuracy:
     count: int
 
 
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    tta: bool,
-    precision: Precision,
-    ranks: Ranks,
-    expected: int,
-    left_out: Callable[[], int] = lambda: 0,
-) -> Accuracy:
-    """Run the model in eval mode over this rank's batches and add up over ranks.
+Prediction = tuple[Batch, torch.Tensor, torch.Tensor]
+"""A batch and its probabilities (n, classes): as measured, and without TTA."""
 
-    `left_out` says how many corrupt samples this rank's batches came without, once all have come. Raises UserError
-    unless exactly `expected` samples were counted or left out.
-    """
-    # top1, top5, top1 without TTA, top5 without TTA, samples; and the summed loss
-    counts = torch.zeros(5, dtype=torch.int64, device=ranks.device)
-    loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    for batch, final, plain in predictions(model, batches, tta=tta, precision=precision):
-        counts += torch.stack([*_correct(final, batch.labels), *_correct(plain, batch.labels), _size(batch)])
-        loss += functional.nll_loss(final.clamp_min(1e-12).log(), batch.labels, reduction="sum")
-    gone = torch.tensor([left_out()], device=ranks.device)
-    top1, top5, top1_no_tta, top5_no_tta, count, missing = ranks.sum(torch.cat([counts, gone])).tolist()
-    loss_sum = float(ranks.sum(loss))
-    if count + missing != expected:
-        raise UserError(f"validation counted {count} samples where {expected} were expected")
-    return Accuracy(
-        top1=top1 / count,
-        top5=top5 / count,
-        top1_no_tta=top1_no_tta / count,
-        top5_no_tta=top5_no_tta / count,
-        loss=loss_sum / count,
-        count=count,
-    )
+Watch = Callable[[Batch, torch.Tensor, torch.Tensor], None]
+
+
+class Counter:
+    """Adds up a network's hits over all that it `take`s, on this rank; `accuracy` adds up over ranks."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks, self.left_out = ranks, 0
+        # top1, top5, top1 without TTA, top5 without TTA, samples; and the summed loss
+        self._counts = torch.zeros(5, dtype=torch.int64, device=ranks.device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
+
+    @torch.inference_mode()
+    def take(self, predicted: Iterable[Prediction], watch: Watch | None = None) -> None:
+        """Count them, and show each to `watch` as well."""
+        for batch, final, plain in predicted:
+            found = [*hits(final, batch.labels), *hits(plain, batch.labels)]
+            self._counts += torch.stack([*(one.sum() for one in found), _size(batch)])
+            self._loss += functional.nll_loss(logarithms(final), batch.labels, reduction="sum")
+            if watch:
+                watch(batch, final, plain)
+
+    def accuracy(self, expected: int) -> Accuracy:
+        """Of all ranks' samples. Raises UserError unless `expected` samples were counted or `left_out` as corrupt."""
+        gone = torch.tensor([self.left_out], device=self.ranks.device)
+        sums = self.ranks.sum(torch.cat([self._counts, gone])).tolist()
+        top1, top5, top1_no_tta, top5_no_tta, count, missing = sums
+        loss = float(self.ranks.sum(self._loss.clone()))
+        if count + missing != expected:
+            raise UserError(f"validation counted {count} samples where {expected} were expected")
+        return Accuracy(
+            top1=top1 / count,
+            top5=top5 / count,
+            top1_no_tta=top1_no_tta / count,
+            top5_no_tta=top5_no_tta / count,
+            loss=loss / count,
+            count=count,
+        )
 
 
 @torch.inference_mode()
 def predictions(
     model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
-) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor]]:
+) -> Iterator[Prediction]:
     """Each batch with the model's probabilities (n, classes), float32: as measured (with TTA if so), and without TTA.
 
     The model is put into eval mode.
     """
     model.eval()
     for batch in batches:
-        plain = _probabilities(model, batch.images, precision)
+        plain = probabilities(model, batch.images, precision)
         final = plain
         if tta:
-            final = (plain + _probabilities(model, batch.images.flip(3), precision)) / 2
+            final = (plain + probabilities(model, batch.images.flip(3), precision)) / 2
         yield batch, final, plain
 
 
-def _probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
+def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """What the model gives for images (n, 3, side, side), normalised: shape (n, classes), float32."""
     with precision.autocast():
         logits = model(images)
     return logits.float().softmax(1)
 
 
-def _correct(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each sample whether its label is the likeliest class, and one of the five likeliest: bool (n,) each."""
     best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
-    hits = best == labels[:, None]
-    return hits[:, 0].sum(), hits.sum()
+    found = best == labels[:, None]
+    return found[:, 0], found.any(1)
+
+
+def logarithms(probabilities: torch.Tensor) -> torch.Tensor:
+    """Natural ones, of the same shape; a probability of zero counts as 1e-12."""
+    return probabilities.clamp_min(1e-12).log()
 
 
 def _size(batch: Batch) -> torch.Tensor:

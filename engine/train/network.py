@@ -52,5 +52,6 @@ def _sides(config: TrainConfig) -> dict[str, list[int]]:
         "section resolution": sorted(trained),
         "validation.resolution": [config.validation.resolution],
         "validation.search": config.validation.search_list(),
+        "validation.resolutions": config.validation.resolution_list(),
         "validation.plain_resolution": [config.validation.plain_resolution],
     }

@@ -1,19 +1,39 @@
-"""Validation of a model on the validation file, at the recipe's resolution or at the plain one."""
+"""Validation of a model on the validation file: under the recipe's conditions, plain ones, or several in one pass."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
 from engine.config.schema import ValidationConfig
 from engine.data.crops import CenterCrop
-from engine.data.loader import Loader
+from engine.data.loader import Batch, Loader
 from engine.data.order import validation_batches
 from engine.train.distributed import Ranks
-from engine.train.evaluate import Accuracy, evaluate
+from engine.train.evaluate import Accuracy, Counter, predictions
 from engine.train.precision import Precision
+
+# Images that are measured under all conditions before the next ones are read: some 500 MB of ImageNet.
+STRETCH = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What accuracy is measured under: image side (pixels), side of the crop / short side of the image, flip TTA."""
+
+    resolution: int
+    ratio: float
+    tta: bool
+
+
+WatchAll = Callable[[int, Batch, torch.Tensor, torch.Tensor], None]
+"""Called with the conditions' number, a batch and its probabilities (n, classes), as measured and without TTA."""
 
 
 class Validator:
@@ -36,30 +56,55 @@ class Validator:
 
     def at(self, model: nn.Module, resolution: int) -> Accuracy:
         """The same at another resolution, in pixels."""
-        return self._at(model, resolution, self.validation.ratio, self.validation.lr_tta)
+        return self.measure(model, [own_conditions(self.validation, resolution)])[0]
 
     def plain_accuracy(self, model: nn.Module) -> Accuracy:
         """As the field usually measures: plain_resolution, plain_ratio, no TTA."""
-        return self._at(model, self.validation.plain_resolution, self.validation.plain_ratio, tta=False)
+        return self.measure(model, [plain_conditions(self.validation)])[0]
 
-    def _at(self, model: nn.Module, resolution: int, ratio: float, tta: bool) -> Accuracy:
+    def measure(
+        self, model: nn.Module, conditions: Sequence[Conditions], watch: WatchAll | None = None
+    ) -> list[Accuracy]:
+        """The accuracy under each of the conditions, in one reading of the file; `watch` sees each batch."""
         if self.ranks.world > 1:
             # Training leaves each rank with batch-norm statistics of its own; rank 0's are the model's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
-        count = len(self.ids)
-        places = validation_batches(
-            count, batch=self.validation.batch_size, rank=self.ranks.rank, world=self.ranks.world
-        )
-        ids = [self.ids[batch] for batch in places]
-        skips = self.loader.skips
-        with closing(self.loader.batches(ids, resolution, CenterCrop(ratio=ratio))) as batches:
-            return evaluate(
-                model,
-                batches,
-                tta=tta,
-                precision=self.precision,
-                ranks=self.ranks,
-                expected=count,
-                left_out=lambda: self.loader.skips - skips,
-            )
+        counters = [Counter(self.ranks) for _ in conditions]
+        for batches in self._stretches(alone=len(conditions) == 1):
+            for number, (one, counter) in enumerate(zip(conditions, counters, strict=True)):
+                self._count(model, batches, one, counter, watch and partial(watch, number))
+        return [counter.accuracy(len(self.ids)) for counter in counters]
+
+    def _count(
+        self,
+        model: nn.Module,
+        batches: list[NDArray[np.int64]],
+        conditions: Conditions,
+        counter: Counter,
+        watch: Callable[[Batch, torch.Tensor, torch.Tensor], None] | None,
+    ) -> None:
+        skips, crop = self.loader.skips, CenterCrop(ratio=conditions.ratio)
+        with closing(self.loader.batches(batches, conditions.resolution, crop)) as arriving:
+            counter.take(predictions(model, arriving, tta=conditions.tta, precision=self.precision), watch)
+        counter.left_out += self.loader.skips - skips
+
+    def _stretches(self, *, alone: bool) -> Iterator[list[NDArray[np.int64]]]:
+        """This rank's batches, in stretches that lie in memory while they are measured several times."""
+        size, count = self.validation.batch_size, len(self.ids)
+        places = validation_batches(count, batch=size, rank=self.ranks.rank, world=self.ranks.world)
+        batches = [self.ids[batch] for batch in places]
+        length = max(1, len(batches) if alone else STRETCH // size)
+        for start in range(0, len(batches), length):
+            yield batches[start : start + length]
+
+
+def own_conditions(validation: ValidationConfig, resolution: int | None = None) -> Conditions:
+    """The recipe's, or the same at another resolution."""
+    side = validation.resolution if resolution is None else resolution
+    return Conditions(resolution=side, ratio=validation.ratio, tta=validation.lr_tta)
+
+
+def plain_conditions(validation: ValidationConfig) -> Conditions:
+    """Those of the plain result."""
+    return Conditions(resolution=validation.plain_resolution, ratio=validation.plain_ratio, tta=False)

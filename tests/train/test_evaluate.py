@@ -8,7 +8,7 @@ from torch import nn
 from engine.data.loader import Batch
 from engine.errors import UserError
 from engine.train.distributed import Ranks
-from engine.train.evaluate import Accuracy, evaluate
+from engine.train.evaluate import Accuracy, Counter, predictions
 from engine.train.precision import Precision
 
 CPU = torch.device("cpu")
@@ -39,10 +39,9 @@ def _evaluate(
         Batch(chunk, part, np.arange(len(part)))
         for chunk, part in zip(images.chunk(parts), labels.chunk(parts), strict=True)
     ]
-    model = PixelLogits(logits.shape[1])
-    return evaluate(
-        model, batches, tta=tta, precision=Precision("fp32", CPU), ranks=ALONE, expected=len(labels)
-    )
+    model, counter = PixelLogits(logits.shape[1]), Counter(ALONE)
+    counter.take(predictions(model, batches, tta=tta, precision=Precision("fp32", CPU)))
+    return counter.accuracy(len(labels))
 
 
 def test_top1_top5_and_loss_are_those_of_a_slow_count() -> None:
@@ -81,12 +80,7 @@ def test_fewer_than_five_classes_count_as_many_as_there_are() -> None:
 
 def test_a_sample_lost_or_counted_twice_is_an_error() -> None:
     batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
+    counter = Counter(ALONE)
+    counter.take(predictions(PixelLogits(3), [batch, batch], tta=False, precision=Precision("fp32", CPU)))
     with pytest.raises(UserError, match="counted 6 samples where 3"):
-        evaluate(
-            PixelLogits(3),
-            [batch, batch],
-            tta=False,
-            precision=Precision("fp32", CPU),
-            ranks=ALONE,
-            expected=3,
-        )
+        counter.accuracy(3)
