@@ -27,7 +27,7 @@ class LoggingConfig:
     wandb_project: str = option("imagenet", "wandb: the project that the run belongs to")
     wandb_mode: str = option(
         "offline",
-        "wandb: offline: kept in the run's folder, for `wandb sync`; online: sent while the run goes on (log in before)",
+        "wandb; offline: kept in the run's folder, for `wandb sync`; online: sent as the run goes on (log in before)",
         choices=("offline", "online"),
     )
 

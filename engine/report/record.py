@@ -26,6 +26,8 @@ from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
 from engine.report import html, machine
 from engine.report.history import Line, build_history, parse_line, parse_log
+from engine.report.loggers import Loggers
+from engine.report.loggers.base import Beginning
 from engine.report.summary import closing_summary, epoch_line
 
 CONFIG_NAME = "config.yaml"
@@ -43,6 +45,8 @@ class RunRecord:
         self._config = to_dict(config)
         # Read back with -C, config.yaml should repeat the run, not resume it.
         self._config["training"]["resume"] = ""
+        self._options = config.logging
+        self._loggers: Loggers | None = None
         self._recipe = recipe
         self._log = log
         self._lines = lines
@@ -92,6 +96,10 @@ class RunRecord:
             "recipe": self._recipe,
             "folder": str(self.folder),
         }
+        beginning = Beginning(
+            folder=self.folder, config=self._config, options=self._options, lines=[*self._lines]
+        )
+        self._loggers = Loggers(self._options.also_list(), beginning)
         self._append("start", {**facts, **mine})
 
     def epoch(self, entry: dict[str, Any]) -> None:
@@ -117,7 +125,9 @@ class RunRecord:
         print(closing_summary(self._config, self._lines), f"report     {self.folder / REPORT_NAME}", sep="\n")
 
     def close(self) -> None:
-        """Close the log; calling it again does nothing."""
+        """Close the log, and what else was told of it; calling it again does nothing."""
+        if self._loggers:
+            self._loggers.close()
         log, self._log = self._log, None
         if log is not None:
             os.close(log)
@@ -136,6 +146,8 @@ class RunRecord:
         line = {"kind": kind, "time": now, **plain(facts)}
         _write_line(self._log, line, self.folder / LOG_NAME)
         self._lines.append(line)
+        if self._loggers:
+            self._loggers.write(line)
 
     def _keep_start(self) -> None:
         """What the run started from stays in config.yaml, where going on does not name it again."""

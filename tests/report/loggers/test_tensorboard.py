@@ -1,0 +1,64 @@
+"""TensorBoard's event files, read back by TensorBoard's own reader."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report.loggers.runs import FACTS, open_record
+from tests.report.runs import epoch_lines, result_line
+
+pytest.importorskip("tensorboard")
+
+
+def _read(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_epochs_result_and_settings_are_read_back(tmp_path: Path) -> None:
+    lines = epoch_lines(3)
+    with open_record(tmp_path, "tensorboard") as record:
+        record.start(FACTS)
+        for line in lines:
+            record.epoch(line)
+        record.finish(result_line(lines[-1]))
+    found = _read(record.folder)
+    top1 = found.Scalars("epoch/top1")
+    assert [event.step for event in top1] == [1, 2, 3]
+    assert [event.value for event in top1] == pytest.approx([line["top1"] for line in lines])
+    assert found.Scalars("result/plain_top1")[0].value == pytest.approx(lines[-1]["top1"] - 0.0143)
+    assert not any("epoch/epoch" in tag or "met" in tag for tag in found.Tags()["scalars"])
+    texts = {
+        tag: found.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in found.Tags()["tensors"]
+    }
+    assert "weight_decay: 5.0e-05" in texts["config/text_summary"]
+    assert "precision: fp32" in texts["start/text_summary"]
+    assert "target met" in texts["verdict/text_summary"]
+
+
+def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
+    first, second, third = epoch_lines(3)
+    with open_record(tmp_path, "tensorboard") as record:
+        record.start(FACTS)
+        record.epoch(first)
+        record.epoch(second | {"top1": 0.01})
+    with open_record(tmp_path, "tensorboard", resume=str(record.folder)) as record:
+        record.start({**FACTS, "resumed_at_epoch": 1})
+        record.epoch(second)
+        record.epoch(third)
+    events = _read(record.folder).Scalars("epoch/top1")
+    assert [event.step for event in events] == [1, 2, 3]
+    assert [event.value for event in events] == pytest.approx(
+        [line["top1"] for line in (first, second, third)]
+    )
+
+
+def test_what_was_told_is_on_the_disk_before_the_run_ends(tmp_path: Path) -> None:
+    with open_record(tmp_path, "tensorboard") as record:
+        record.start(FACTS)
+        record.epoch(epoch_lines(1)[0])
+        assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1]

@@ -1,0 +1,51 @@
+"""A real offline run of Weights & Biases, its file read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.loggers.runs import FACTS, history_of, open_record, wandb_records
+from tests.report.runs import epoch_lines, result_line
+
+pytest.importorskip("wandb")
+
+
+def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None:
+    lines = epoch_lines(2, limit="decoding")
+    with open_record(tmp_path, "wandb") as record:
+        record.start(FACTS)
+        for line in lines:
+            record.epoch(line)
+        record.finish(result_line(lines[-1]))
+    records = wandb_records(record.folder)
+    rows = history_of(records)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["top1"] for row in rows] == [line["top1"] for line in lines]
+    assert rows[0]["limit"] == "decoding"
+    run = next(entry.run for entry in records if entry.WhichOneof("record_type") == "run")
+    assert (run.project, run.display_name) == ("imagenet", "one")
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["training"]["weight_decay"] == 5e-5
+    assert config["start"]["precision"] == "fp32"
+    summary = {
+        item.key: json.loads(item.value_json)
+        for entry in records
+        if entry.WhichOneof("record_type") == "summary"
+        for item in entry.summary.update
+    }
+    assert summary["plain_top1"] == lines[-1]["top1"] - 0.0143
+    assert "target met" in summary["verdict"]
+
+
+def test_a_run_that_went_on_is_the_same_run_there(tmp_path: Path) -> None:
+    first, second = epoch_lines(2)
+    with open_record(tmp_path, "wandb") as record:
+        record.start(FACTS)
+        record.epoch(first)
+    with open_record(tmp_path, "wandb", resume=str(record.folder)) as record:
+        record.start({**FACTS, "resumed_at_epoch": 1})
+        record.epoch(second)
+    records = wandb_records(record.folder)
+    assert len({entry.run.run_id for entry in records if entry.WhichOneof("record_type") == "run"}) == 1
+    assert sorted(row["epoch"] for row in history_of(records)) == [1, 2]
