@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from engine.data.crops import CropLaw
 from engine.data.loader import Batch, Batches
+from engine.data.meters import DataFigures
 from engine.data.order import Windows
 
 
@@ -26,7 +27,12 @@ class Replay:
         self.beton = Samples(num_samples=num_samples)
         self.wait_seconds = 0.0
         self.skips = 0
+        self.decoder = "replay", "batches that were made before"
         self._made = made
+
+    def figures(self) -> DataFigures:
+        """None of its time is spent on data."""
+        return DataFigures()
 
     def batches(
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None

@@ -23,6 +23,7 @@ from engine.data.beton import Beton
 from engine.data.crops import CropLaw
 from engine.data.decoders.pool import Bad, DecodePool
 from engine.data.delivery import MEAN, STD, choose_delivery
+from engine.data.meters import DataFigures, LoaderMeter, timed_event
 from engine.data.order import Windows, samples_of
 from engine.data.read_ahead import ReadAhead
 from engine.data.slots import Producer, Slot
@@ -64,9 +65,9 @@ class Loader:
 
     `decoder` is auto, cpu or packed (delivery.py); `verify` says when checksums are compared (pool.py). A sample that
     can't be used ends the iteration with a UserError (`corrupt="stop"`), or is left out of its batch
-    (`corrupt="skip"`): `skips` counts each time, `new_skips` says which and why. `wait_seconds` adds up the time the
-    consumer stood still for data. With `in_memory` the whole file is read into the system's page cache in the
-    background. Use it as a context manager, or call `close()`: it owns threads.
+    (`corrupt="skip"`): `skips` counts each time, `new_skips` says which and why. `figures` says where the time went.
+    With `in_memory` the whole file is read into the system's page cache in the background. Use it as a context manager,
+    or call `close()`: it owns threads.
     """
 
     def __init__(
@@ -87,7 +88,6 @@ class Loader:
             raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
         self.device = device
-        self.wait_seconds = 0.0
         self.skips = 0
         self._skipped: dict[int, str] = {}
         self._told = 0
@@ -95,6 +95,7 @@ class Loader:
         self._owned = ExitStack()
         self._pool = DecodePool(beton, workers, verify)
         self._owned.callback(self._pool.close)
+        self._meter = LoaderMeter(self._pool.meter, device)
         try:
             self._delivery = choose_delivery(self._pool, decoder, device, dtype, channels_last)
         except UserError:
@@ -108,6 +109,15 @@ class Loader:
         self._delivered = self._start = 0
         if in_memory:
             self._owned.callback(ReadAhead(beton.path).close)
+
+    @property
+    def wait_seconds(self) -> float:
+        """In which the device stood still for data, since the loader was opened."""
+        return self._meter.idle_seconds
+
+    def figures(self) -> DataFigures:
+        """Where the time went since the loader was opened; waits for nothing."""
+        return self._meter.figures()
 
     @property
     def decoder(self) -> tuple[str, str]:
@@ -125,8 +135,10 @@ class Loader:
         """
         with self._producing(ids, resolution, crop, windows) as producer:
             for _ in range(self._start, len(ids)):
+                # On a GPU it passes when the work before this batch is done.
+                asked = timed_event() if self._copy_stream else None
                 slot = self._next_slot(producer)
-                batch = self._to_device(slot)
+                batch = self._to_device(slot, asked)
                 producer.give_back(slot)
                 yield batch
 
@@ -168,12 +180,20 @@ class Loader:
         reader = WindowReader(self.beton.path, self._pool.memory, windows) if windows else None
 
         def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
+            started = advanced = time.perf_counter()
             if reader:
                 reader.advance(batch_ids)
+                advanced = time.perf_counter()
             bad = self._delivery.fill(slot, batch_ids, resolution, crop)
             slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
             slot.labels = slot.hold(self.beton.labels[samples_of(slot.ids)])
             slot.resolution = resolution
+            self._meter.filled(
+                images=len(slot.ids),
+                record_bytes=int(self.beton.sizes[samples_of(batch_ids)].sum()),
+                seconds=time.perf_counter() - started - slot.held_seconds,
+                window_seconds=advanced - started,
+            )
 
         self._reader, self._delivered = reader, self._start
         self._producer = Producer(self._slots, self.device, ids[self._start :], fill)
@@ -191,9 +211,9 @@ class Loader:
             self._producer.close()
 
     def _next_slot(self, producer: Producer) -> Slot:
-        started = time.perf_counter()
+        ready, started = producer.ready / len(self._slots), time.perf_counter()
         slot = producer.next_ready()
-        self.wait_seconds += time.perf_counter() - started
+        self._meter.handed_over(ready=ready, waited=time.perf_counter() - started)
         self._delivered += 1
         return slot
 
@@ -211,20 +231,22 @@ class Loader:
         self.skips += len(bad)
         return ids[rows]
 
-    def _to_device(self, slot: Slot) -> Batch:
-        if self._copy_stream is None:
+    def _to_device(self, slot: Slot, asked: torch.cuda.Event | None) -> Batch:
+        if self._copy_stream is None or asked is None:
             # What `finish` makes is a copy, so the slot is free as soon as it exists.
             images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
             return Batch(images, slot.labels, slot.ids)
         with torch.cuda.stream(self._copy_stream):
+            begun = timed_event()
             pixels = slot.pixels.to(self.device, non_blocking=True)
             labels = slot.labels.to(self.device, non_blocking=True)
             geometry = None if slot.geometry is None else slot.geometry.to(self.device, non_blocking=True)
             # blocking: the producer sleeps on it rather than spin on a core that could decode.
-            slot.copied = torch.cuda.Event(blocking=True)
-            slot.copied.record(self._copy_stream)
+            slot.copied = timed_event(blocking=True)
+        self._meter.copies.add(begun, slot.copied)
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self._copy_stream)
+        self._meter.idle.add(asked, timed_event())
         # They were allocated on the copy stream but are read on this one.
         for tensor in (pixels, labels, geometry):
             if tensor is not None:

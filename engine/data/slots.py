@@ -8,6 +8,7 @@ A slot has one owner at a time and changes hands through one of two queues. Its 
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -31,11 +32,15 @@ class Slot:
         self.labels = torch.empty(0, dtype=torch.int64)
         self.ids: NDArray[np.int64] = np.empty(0, np.int64)
         self.copied: torch.cuda.Event | None = None
+        self.held_seconds = 0.0
+        """How long the last `take` waited for it."""
 
     def take(self, size: int, headroom: float = 1.0) -> torch.Tensor:
         """`size` bytes, in the memory at hand where that is enough, else in `headroom` times as much, newly taken."""
+        started = time.perf_counter()
         if self.copied is not None:
             self.copied.synchronize()
+        self.held_seconds = time.perf_counter() - started
         if self._storage.numel() < size:
             # Given back before more is taken, or both would be held for a moment.
             self._storage = self.pixels = torch.empty(0, dtype=torch.uint8)
@@ -80,6 +85,11 @@ class Producer:
                 self._ready.put(slot)
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer by next_ready
             self._ready.put(error)
+
+    @property
+    def ready(self) -> int:
+        """How many filled slots wait for the consumer."""
+        return self._ready.qsize()
 
     def next_ready(self) -> Slot:
         """The next filled slot, now the caller's; an error of the producer's thread is raised here."""

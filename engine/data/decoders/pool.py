@@ -23,6 +23,7 @@ from engine.data.decoders.native.library import library
 from engine.data.decoders.packing import copy_crops, plan_crops
 from engine.data.decoders.workspace import Workspace
 from engine.data.mapping import Mapping
+from engine.data.meters import PoolMeter, ThreadMeter
 from engine.data.order import samples_of
 
 # Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long. A batch is
@@ -65,6 +66,7 @@ class DecodePool:
         self._verify = verify if beton.checksums is not None else "never"
         self._verified = np.full(beton.num_samples, self._verify == "never")
         self._local = threading.local()
+        self.meter = PoolMeter()
         # One fewer than there are workers: the caller is one of them.
         self._threads = ThreadPoolExecutor(max(1, workers - 1), thread_name_prefix="decode")
 
@@ -79,6 +81,7 @@ class DecodePool:
         Rows of such samples hold anything. Raises UserError when the file itself fails, IndexError for a sample
         that it does not have.
         """
+        self._thread_meter().begin()
         views, ids = self._checked(views)
         square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
         if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
@@ -112,6 +115,7 @@ class DecodePool:
         Returns the geometry (engine.data.decoders.packing) and what can't be used. Every sample of the file must be
         stored in one mode, raw or yuv420. Raises as `decode` does.
         """
+        self._thread_meter().begin()
         views, ids = self._checked(views)
         boxes = self._boxes(views, ids, crop)
         # Any sample's: there may be none in this batch.
@@ -159,7 +163,10 @@ class DecodePool:
         return [partial(task, rows[start : start + step]) for start in range(0, len(rows), step)]
 
     def _do(self, work: deque[_Slice]) -> None:
-        """All of the work, by the pool's threads and this one, which would only wait else."""
+        """All of the work, by the pool's threads and this one, which would only wait else.
+
+        This one is measured from where its batch began.
+        """
 
         def drain() -> None:
             # popleft hands out each slice once, whoever asks.
@@ -170,10 +177,18 @@ class DecodePool:
                     return
                 task()
 
-        helpers = [self._threads.submit(drain) for _ in range(min(self.workers, len(work)) - 1)]
+        def measured() -> None:
+            self._thread_meter().begin()
+            try:
+                drain()
+            finally:
+                self.meter.add(self._thread_meter().end())
+
+        helpers = [self._threads.submit(measured) for _ in range(min(self.workers, len(work)) - 1)]
         try:
             drain()
         finally:
+            self.meter.add(self._thread_meter().end())
             # Also when one part fails: none may still write to the batch when this returns.
             wait(helpers)
         for helper in helpers:
@@ -201,6 +216,12 @@ class DecodePool:
             self._local.workspace = Workspace(self._native)
         workspace: Workspace = self._local.workspace
         return workspace
+
+    def _thread_meter(self) -> ThreadMeter:
+        if not hasattr(self._local, "meter"):
+            self._local.meter = ThreadMeter()
+        meter: ThreadMeter = self._local.meter
+        return meter
 
     def _bad(self, ids: NDArray[np.int64], status: NDArray[np.uint8]) -> list[Bad]:
         return [
