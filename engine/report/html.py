@@ -13,7 +13,7 @@ import yaml
 
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
-from engine.report import figures, sections, text
+from engine.report import evaluation_figures, evaluation_tables, figures, sections, text
 from engine.report.charts import clean
 from engine.report.history import History, Line, build_history, goal, mean_throughput, read_log, waiting_share
 from engine.report.layout import Figure
@@ -33,6 +33,7 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
         _header(history, config),
         _figure(figures.accuracy(history, config)),
         sections.results(history, config),
+        *_evaluation(history),
         _figure(figures.time_spent(history.epochs)),
         f'<div class="pair">{small}</div>' if small else "",
         sections.epoch_table(history.epochs),
@@ -91,6 +92,20 @@ def _figure(figure: Figure | None) -> str:
     caption = f"<figcaption><h2>{clean(figure.title)}</h2></figcaption>"
     drawn = f"<figure>{caption}{legend}{''.join(figure.svgs)}{note}</figure>"
     return f'<section class="card">{drawn}</section>'
+
+
+def _evaluation(history: History) -> list[str]:
+    """What was found beside the accuracy, of a run that only validated."""
+    found = (history.result or {}).get("evaluation")
+    if not found:
+        return []
+    pair = "".join(_figure(figure) for figure in evaluation_figures.calibration(found))
+    return [
+        evaluation_tables.reference_card(found),
+        _figure(evaluation_figures.by_class(found)),
+        f'<div class="pair">{evaluation_tables.class_card(found)}{evaluation_tables.confusion_card(found)}</div>',
+        f'<div class="pair">{pair}</div>' if pair else "",
+    ]
 
 
 def _key(css: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from engine.report import published, text
+from engine.report.evaluation_words import terminal_rows
 from engine.report.history import History, Line, build_history, mean_throughput, waiting_share
 
 
@@ -24,6 +25,8 @@ def epoch_line(entry: Line) -> str:
         parts.append(f"EMA {text.percent(entry['ema_top1'])}")
     parts.append(f"{text.rate(entry.get('images_per_second'))} img/s")
     parts.append(f"waiting {text.percent(waiting_share([entry]), 0)}")
+    if entry.get("limited_by"):
+        parts.append(f"limited by {entry['limited_by']}")
     parts.append(text.duration(entry.get("elapsed_seconds")))
     return "  ".join(parts)
 
@@ -56,7 +59,26 @@ def measurements(result: Line) -> list[tuple[str, Any, Any, str]]:
         how = measured_as(result, "val", tta=False)
         own.append(("no TTA", result.get("top1_no_tta"), result.get("top5_no_tta"), how))
     how = measured_as(result, "plain", tta=False)
-    return [*own, ("plain", result.get("plain_top1"), result.get("plain_top5"), how)]
+    plain = ("plain", result.get("plain_top1"), result.get("plain_top5"), how)
+    return [*own, *_further(result), plain]
+
+
+def _further(result: Line) -> list[tuple[str, Any, Any, str]]:
+    """An evaluation's at other resolutions than its own."""
+    found = [
+        {f"val_{key}": value for key, value in entry.items()}
+        for entry in (result.get("evaluation") or {}).get("resolutions", ())
+        if entry["resolution"] != result.get("val_resolution")
+    ]
+    return [
+        (
+            f"{entry['val_resolution']} px",
+            entry["val_top1"],
+            entry["val_top5"],
+            measured_as(entry, "val", tta=bool(entry["val_tta"])),
+        )
+        for entry in found
+    ]
 
 
 def measured_as(result: Line, which: str, *, tta: bool) -> str:
@@ -71,7 +93,7 @@ def _result_rows(result: Line) -> list[tuple[str, str]]:
     for name, top1, top5, how in measurements(result):
         title = "accuracy" if name == "recipe's own" else name
         rows.append((title, f"top-1 {text.percent(top1)}, top-5 {text.percent(top5)} ({how})"))
-    return rows
+    return [*rows, *terminal_rows(result)]
 
 
 def _pace_rows(history: History) -> list[tuple[str, str]]:
