@@ -74,7 +74,7 @@ def _reliability(bins: list[Found], found: Found) -> Figure:
     parts += [_bar(frame, entry, float(entry["accuracy"]), "compute", _bin_words(entry)) for entry in bins]
     parts.append(charts.line(frame, [(0, 0), (1, 1)], "second dashed"))
     drawn = charts.svg(frame, "reliability", "Reliability", words, parts, HALF.name)
-    legend = [("compute", "accuracy of the images in a bin"), ("second dashed", "what was promised")]
+    legend = [("compute", "accuracy of the images in a bin"), ("second dashed", "perfect calibration")]
     return Figure(title="Reliability", svgs=[drawn], legend=legend, note=words)
 
 

@@ -9,17 +9,21 @@ from typing import Any
 
 from torch import nn
 
-from engine.train.validator import Validator
+from engine.train.validator import Validator, own_conditions
 
 
 def search_resolution(validator: Validator, model: nn.Module, sides: list[int]) -> list[dict[str, Any]]:
     """The accuracy at each side (pixels), as the recipe validates, the best first; of equals the smallest."""
-    found = []
-    for side in sorted(sides):
-        accuracy = validator.at(model, side)
-        found.append(
-            {"resolution": side, "top1": accuracy.top1, "loss": accuracy.loss, "images": accuracy.count}
-        )
+    conditions = [own_conditions(validator.validation, side) for side in sorted(set(sides))]
+    found = [
+        {
+            "resolution": one.resolution,
+            "top1": accuracy.top1,
+            "loss": accuracy.loss,
+            "images": accuracy.count,
+        }
+        for one, accuracy in zip(conditions, validator.measure(model, conditions), strict=True)
+    ]
     return sorted(found, key=lambda entry: (-entry["top1"], entry["resolution"]))
 
 

@@ -52,11 +52,7 @@ class Validator:
 
     def accuracy(self, model: nn.Module) -> Accuracy:
         """As the recipe measures: at its resolution and crop ratio, with TTA if it says so."""
-        return self.at(model, self.validation.resolution)
-
-    def at(self, model: nn.Module, resolution: int) -> Accuracy:
-        """The same at another resolution, in pixels."""
-        return self.measure(model, [own_conditions(self.validation, resolution)])[0]
+        return self.measure(model, [own_conditions(self.validation)])[0]
 
     def plain_accuracy(self, model: nn.Module) -> Accuracy:
         """As the field usually measures: plain_resolution, plain_ratio, no TTA."""
