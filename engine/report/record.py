@@ -26,9 +26,11 @@ from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
 from engine.report import html, machine
 from engine.report.history import Line, build_history, parse_line, parse_log
+from engine.report.live import LiveView
 from engine.report.loggers import Loggers
 from engine.report.loggers.base import Beginning
 from engine.report.summary import closing_summary, epoch_line
+from engine.train.outlook import Outlook
 
 CONFIG_NAME = "config.yaml"
 LOG_NAME = "log.jsonl"
@@ -47,6 +49,7 @@ class RunRecord:
         self._config["training"]["resume"] = ""
         self._options = config.logging
         self._loggers: Loggers | None = None
+        self._view: LiveView | None = None
         self._recipe = recipe
         self._log = log
         self._lines = lines
@@ -102,14 +105,24 @@ class RunRecord:
         self._loggers = Loggers(self._options.also_list(), beginning)
         self._append("start", {**facts, **mine})
 
+    def live(self, outlook: Outlook) -> LiveView:
+        """What shows on a terminal how far the run is (the caller closes it), and foresees when it ends.
+
+        To be called after `start`. Nothing is shown on other ranks, and none with log_level 0.
+        """
+        shown = self._log is not None and self._watchable
+        self._view = LiveView(outlook, build_history(self._lines).epochs, shown=shown)
+        return self._view
+
     def epoch(self, entry: dict[str, Any]) -> None:
         """Log a finished epoch and, unless log_level is 0, show it on the terminal and in the report."""
         if self._log is None:
             return
         self._append("epoch", entry)
         if self._watchable:
+            foreseen = self._view.logged(self._lines[-1]) if self._view else ""
             # Above the progress bar, where there is one.
-            tqdm.write(epoch_line(self._lines[-1]))
+            tqdm.write("  ".join(filter(None, (epoch_line(self._lines[-1]), foreseen))))
             try:
                 self._write_report()
             # The log is what counts: a picture of it that can't be drawn must not end hours of training.

@@ -28,7 +28,7 @@ def open_record(folder: Path, also: str, *, name: str = "one", resume: str = "")
 
 def wandb_records(folder: Path) -> list[Any]:
     """What the offline runs below `folder` hold, as W&B's own messages, oldest file first."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     return [Record.FromString(record) for path in paths for record in _records(path.read_bytes())]
