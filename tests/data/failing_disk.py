@@ -1,5 +1,6 @@
 """A disk that fails at one place: `python failing_disk.py FILE FOLDER BAD` serves FILE as FOLDER/file until it is
-unmounted, and every read that touches a byte from BAD to BAD + 64 KiB fails with EIO.
+unmounted, and every read that touches a byte from BAD to BAD + 64 KiB fails with EIO. With a further argument, each
+read takes so many seconds.
 
 It speaks the kernel's own protocol (Linux's fuse.h, version 7.31) on /dev/fuse, since only a real file system can
 make a memory map fail. Needs root. A process of its own: the kernel waits for its answers.
@@ -11,6 +12,7 @@ import os
 import stat
 import struct
 import sys
+import time
 
 BAD_BYTES = 2**16
 
@@ -21,7 +23,7 @@ _ATTRIBUTES = struct.Struct("<QQQQQQIIIIIIIIII")
 _FOREVER = 3600
 
 
-def main(path: str, folder: str, bad: int) -> None:
+def main(path: str, folder: str, bad: int, pause: float = 0.0) -> None:
     """Serve until the file system is unmounted."""
     source, device = os.open(path, os.O_RDONLY), os.open("/dev/fuse", os.O_RDWR)
     size = os.fstat(source).st_size
@@ -51,6 +53,7 @@ def main(path: str, folder: str, bad: int) -> None:
             return struct.pack("<QII", 0, 0, 0)
         if operation == _READ:
             _, offset, count = struct.unpack_from("<QQI", body)
+            time.sleep(pause)
             if offset < bad + BAD_BYTES and offset + count > bad:
                 return errno.EIO
             return os.pread(source, count, offset)
@@ -72,4 +75,4 @@ def main(path: str, folder: str, bad: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *map(float, sys.argv[4:]))
