@@ -1,8 +1,9 @@
 """`python -m benchmarks loader`: images per second from a .beton to ready batches, our Loader against others'.
 
 Both sides get the same images, crop by the same law, flip, and resize, with the same batch size on the same
-cores, in turns; the files they read may store the images in different ways. Exit code 1: a comparison
-failed, or `--against self` found a difference.
+cores, in turns; the files they read may store the images in different ways. Before, each side goes through a file of
+each image once, and has to give each of them once. Exit code 1: a comparison failed, its sides had other labels or left
+images out, or `--against self` found a difference.
 """
 
 import argparse
@@ -12,16 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import options as opt
 from benchmarks import page_cache
 from benchmarks.case import Case
 from benchmarks.first_epoch import FirstEpochs
-from benchmarks.images import Images
+from benchmarks.images import PHOTOS, Images, prepare
+from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_BATCHES, Timed, compare, failed, figures
 from benchmarks.recording import context, save
 from benchmarks.sizing import gather
 from benchmarks.table import Record, table
 from benchmarks.worker import UNTIMED_BATCHES, ContenderError, Worker
+from engine.data.beton import open_beton
 from engine.errors import UserError
 from engine.report.machine import machine
 
@@ -42,17 +47,45 @@ def main(argv: Sequence[str]) -> int:
     cases = _cases(options)
     shared = context()
     images = gather({storage for case in cases for storage in case.storages}, options.data, options.images)
+    once = _Once(options)
     records: list[Record] = []
     for number, case in enumerate(cases, 1):
         print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
-        measured = _measure(case, images, options)
-        records.append({**case.record("loader", "images_per_second", images, measured), **shared})
+        with MachineLoad(case.cores) as load:
+            measured = _measure(case, images, options, once)
+        facts = {**case.record("loader", "images_per_second", images, measured), **load.facts}
+        records.append({**facts, **shared})
         save(options.json, records)
     print(f"\n{table(records)}")
     return 0 if all(map(_passed, records)) else 1
 
 
-def _measure(case: Case, images: Mapping[str, Images], options: argparse.Namespace) -> Record:
+class _Once:
+    """Whether a side gives each image of a file once, found out the first time that it is asked for."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._count = options.images if options.images and options.images <= PHOTOS else None
+        self._found: dict[str, bool] = {}
+
+    def __call__(self, case: Case) -> bool:
+        """Of both sides. Raises ContenderError."""
+        return self._one(case.ours, case, case.open_ours) and self._one(case.peer, case, case.open_peer)
+
+    def _one(self, name: str, case: Case, open_side: Callable[[Mapping[str, Images]], Worker]) -> bool:
+        if name not in self._found:
+            images = {
+                storage: prepare(self._options.data, storage, self._count) for storage in set(case.storages)
+            }
+            expected = np.sort(open_beton(images[case.storages[0]].beton).labels)
+            with open_side(images) as worker:
+                self._found[name] = np.array_equal(worker.one_pass(), expected)
+        return self._found[name]
+
+
+def _measure(
+    case: Case, images: Mapping[str, Images], options: argparse.Namespace, once: Callable[[Case], bool]
+) -> Record:
     compared = partial(
         compare,
         rounds=options.rounds,
@@ -61,11 +94,12 @@ def _measure(case: Case, images: Mapping[str, Images], options: argparse.Namespa
         compared_images=min(_COMPARED_IMAGES, *(known.num_samples for known in images.values())),
         tell=lambda word: print(f" {word}", end="", flush=True),
     )
-    files = [images[storage].beton for storage in case.storages]
+    files = [images[storage].files for storage in case.storages]
     try:
+        each_once = once(case)
         if case.cache == "warm":
-            for file in files:
-                page_cache.fill(file)
+            for read in files:
+                page_cache.fill_all(read)
             with case.open_ours(images) as ours, case.open_peer(images) as peer:
                 comparison = compared(ours, peer)
         else:
@@ -76,12 +110,12 @@ def _measure(case: Case, images: Mapping[str, Images], options: argparse.Namespa
         return failed(str(error))
     ratio = comparison.ratio
     print(f" -> {ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]", flush=True)
-    return figures(comparison)
+    return {**figures(comparison), "each_image_once": each_once}
 
 
-def _first(case: Case, open_worker: Callable[[], Worker], file: Path) -> Timed:
-    prepare = page_cache.fill if case.cache == "first" else page_cache.drop
-    return FirstEpochs(open_worker, partial(prepare, file))
+def _first(case: Case, open_worker: Callable[[], Worker], files: Sequence[Path]) -> Timed:
+    set_cache = page_cache.fill_all if case.cache == "first" else page_cache.drop_all
+    return FirstEpochs(open_worker, partial(set_cache, files))
 
 
 def _longest(case: Case, images: Mapping[str, Images]) -> int:
@@ -97,9 +131,11 @@ def _longest(case: Case, images: Mapping[str, Images]) -> int:
 
 
 def _passed(record: Record) -> bool:
-    """Equals must come out equal; any other ratio is a finding, not a failure."""
+    """The same work must have been done, and equals come out equal; any other ratio is a finding, not a failure."""
+    if record.get("error") or not (record["labels_equal"] and record["each_image_once"]):
+        return False
     ratio = record["ratio"]
-    return not record.get("error") and (record["peer"] != "self" or ratio["low"] <= 1 <= ratio["high"])
+    return bool(record["peer"] != "self" or ratio["low"] <= 1 <= ratio["high"])
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:

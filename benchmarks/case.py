@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.images import Images
-from benchmarks.peers import OURS, form_in_words, opponent
+from benchmarks.peers import OURS, Contender, form_in_words, opponent
 from benchmarks.peers.base import Task
 from benchmarks.table import Record
 from benchmarks.worker import Worker
@@ -36,6 +36,11 @@ class Case:
     def storages(self) -> tuple[str, str]:
         """How our side's images are stored, and the peer's."""
         return OURS[self.ours].storage, opponent(self.ours, self.peer).storage
+
+    @property
+    def contenders(self) -> tuple[Contender, Contender]:
+        """Our side and the peer."""
+        return OURS[self.ours], opponent(self.ours, self.peer)
 
     def open_ours(self, images: Mapping[str, Images], environment: Mapping[str, str] | None = None) -> Worker:
         """Our side in a process of its own; `images` by storage."""
@@ -71,6 +76,7 @@ class Case:
     def _task(self, images: Images) -> Task:
         return Task(
             beton=images.beton,
+            folder=images.folder,
             num_samples=images.num_samples,
             resolution=self.resolution,
             scale=(self.min_scale, 1.0),

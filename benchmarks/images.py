@@ -3,7 +3,8 @@
 Made once through the engine's own conversion and kept under $XDG_CACHE_HOME (else ~/.cache), so that every
 later run reads the very same file. Where more images are wanted than there are, each is there several times
 (repeat.py): as records of its own, since one record read again would come from the processor's cache. In every
-storage the files hold the same images in the same order.
+storage the files hold the same images in the same order. A layout of another loader (benchmarks.exports) is made
+from such a file and counts as a storage.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.exports import EXPORTS, SOURCE, export, export_folder, exported_files
 from benchmarks.repeat import repeat_records
 from engine import __version__
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
@@ -40,7 +42,7 @@ _CLASSES = 8
 _SYNTHETIC_SIZE = (375, 500)
 # Raised with every change of `synthetic_photo`, and of how the files are made from the images.
 _SYNTHETIC_VERSION = 1
-_FILE_VERSION = 5
+_FILE_VERSION = 6
 
 # Storage -> what differs from write_dataset.py's defaults of that format. `jpeg` is as stock ffcv and ffcv-imagenet
 # write it, every image encoded anew; `jpeg-kept` has the images' own JPEG data where they fit, as ours does by default.
@@ -57,6 +59,13 @@ class Images:
     """Of all records."""
     identity: str
     """What a record says of it: origin, count, storage, size, bytes per pixel, checksum."""
+    folder: Path | None = None
+    """Where the same images lie in another layout, where the storage is one (benchmarks.exports)."""
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read of it."""
+        return [self.beton] if self.folder is None else exported_files(self.folder)
 
 
 def prepare(data: Path | None, storage: str, count: int | None = None) -> Images:
@@ -65,6 +74,11 @@ def prepare(data: Path | None, storage: str, count: int | None = None) -> Images
     Evenly spaced ones where there are more, each several times where there are fewer (None: each once). Raises
     UserError when `data` holds no images, one can't be used, or the cache can't be written.
     """
+    if storage in EXPORTS:
+        source = prepare(data, SOURCE, count)
+        folder = export(source.beton, _checksum(source.beton), storage)
+        identity = f"{source.identity}; as {EXPORTS[storage].words}"
+        return dataclasses.replace(source, folder=folder, identity=identity)
     beton = cached(data, storage, count)
     if not _is_whole(beton):
         _build(data, storage, count, beton.parent)
@@ -78,8 +92,17 @@ def prepare(data: Path | None, storage: str, count: int | None = None) -> Images
 
 
 def cached(data: Path | None, storage: str, count: int | None) -> Path:
-    """Where `prepare` keeps the file of these arguments, whether or not it is there yet."""
+    """Where `prepare` keeps the .beton of these arguments, whether or not it is there yet."""
     return cache_folder() / _key(data, storage, count) / "train.beton"
+
+
+def is_there(data: Path | None, storage: str, count: int | None) -> bool:
+    """Whether `prepare` would find what it needs, as far as its name tells."""
+    beton = cached(data, SOURCE if storage in EXPORTS else storage, count)
+    files = (beton, beton.with_name(REPEATED))
+    if storage in EXPORTS:
+        files = tuple(export_folder(file, storage) for file in files)
+    return any(map(Path.exists, files))
 
 
 def cache_folder() -> Path:
@@ -141,7 +164,8 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as source:
             photos = unpack(data, count or PHOTOS, Path(source))
-            link_tree(photos, len(photos), Path(source))
+            # A class for each photo: labels then tell whether each came as often as it should.
+            link_tree(photos, len(photos), Path(source), classes=len(photos))
             output = _output(storage, folder=str(folder), overwrite=True)
             convert(WriteConfig(source=SourceConfig(path=source), output=output))
     except OSError as error:
@@ -159,15 +183,15 @@ def unpack(data: Path | None, count: int, folder: Path) -> list[Path]:
     return photos
 
 
-def link_tree(photos: list[Path], count: int, folder: Path) -> None:
+def link_tree(photos: list[Path], count: int, folder: Path, classes: int = _CLASSES) -> None:
     """train/ and val/ in `folder`, whose names lead to the photos: `count` training images, over and over.
 
     The first of each class are validation too: a conversion wants both, with the same classes.
     """
-    for split, number in (("val", min(count, _CLASSES)), ("train", count)):
+    for split, number in (("val", min(count, classes)), ("train", count)):
         for index in range(number):
             photo = photos[index % len(photos)]
-            path = folder / split / f"class{index % _CLASSES}" / f"{index // len(photos):03d}_{photo.name}"
+            path = folder / split / f"class{index % classes}" / f"{index // len(photos):03d}_{photo.name}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(photo)
 
@@ -212,13 +236,16 @@ def _describe(data: Path | None, storage: str, path: Path, photos: int) -> Image
     beton = open_beton(path)
     widths, heights = (beton.images[side].astype(np.int64) for side in ("width", "height"))
     total = int(beton.sizes.sum())
-    with open(path, "rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     origin = data.name if data else "synthetic photo-like images, no real ones"
     repeated = f" repeated to {beton.num_samples:,}" if photos < beton.num_samples else ""
     identity = (
         f"{origin}: {photos} images{repeated}, {storage}, {widths.mean():.0f} x {heights.mean():.0f} pixels on "
         f"average, {total / float((widths * heights).sum()):.2f} bytes per pixel, {human_bytes(total)}, sha256 of "
-        f"the .beton {checksum}"
+        f"the .beton {_checksum(path)}"
     )
     return Images(beton=path, num_samples=beton.num_samples, bytes=total, identity=identity)
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

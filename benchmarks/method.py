@@ -173,7 +173,9 @@ def figures(comparison: Comparison) -> dict[str, Any]:
 def failed(reason: str) -> dict[str, Any]:
     """The measured part of a record of a comparison that could not be made."""
     nothing = dict.fromkeys(("ours_median", "peer_median"))
-    return {**nothing, "ratio": dict.fromkeys(("median", "low", "high")), "n": 0, "error": reason}
+    # Older records have it as "error" alone.
+    told = {"error": reason, "failed": reason}
+    return {**nothing, "ratio": dict.fromkeys(("median", "low", "high")), "n": 0, **told}
 
 
 def cpu_ms_per_image(rounds: list[Round]) -> float:

@@ -55,7 +55,8 @@ def add_form(parser: Parser) -> None:
 def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The options, with `pairs` (ours, peer). Raises UserError, one line, for what can't be used."""
     options = parser.parse_args(argv)
-    options.pairs = pairs(options.against or ["ffcv"], options.ours)
+    # Stages without --form measure batches in host memory.
+    options.pairs = pairs(options.against or ["ffcv"], options.ours, getattr(options, "form", "host"))
     check_files(options.data, options.json)
     return options
 

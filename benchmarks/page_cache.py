@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,18 @@ def resident_share(path: Path) -> float:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), str(path))
     return float((pages & 1).mean())
+
+
+def fill_all(files: Iterable[Path]) -> None:
+    """Read each of them, as `fill` does."""
+    for file in files:
+        fill(file)
+
+
+def drop_all(files: Iterable[Path]) -> None:
+    """Take each of them out, as `drop` does."""
+    for file in files:
+        drop(file)
 
 
 def fill(path: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.images import PHOTOS, REPEATED, Images, cache_folder, cached, prepare
+from benchmarks.exports import EXPORTS, SOURCE
+from benchmarks.images import PHOTOS, Images, cache_folder, is_there, prepare
 from engine.data.progress import human_bytes
 from engine.errors import UserError
 
@@ -29,6 +30,8 @@ def gather(storages: set[str], data: Path | None, count: int | None) -> dict[str
 
     Raises UserError when the disk has no room for them, and what benchmarks.images.prepare raises.
     """
+    if storages & EXPORTS.keys():
+        storages = {*storages, SOURCE}
     few = count if count and count <= PHOTOS else None
     photos = {storage: prepare(data, storage, few) for storage in sorted(storages)}
     bytes_each = {storage: known.bytes / known.num_samples for storage, known in photos.items()}
@@ -68,7 +71,7 @@ def _say_and_check_room(data: Path | None, bytes_each: Mapping[str, float], numb
     missing = {
         storage: int(each * number)
         for storage, each in bytes_each.items()
-        if not any(map(Path.exists, (path := cached(data, storage, number), path.with_name(REPEATED))))
+        if not is_there(data, storage, number)
     }
     if not missing:
         return

@@ -38,7 +38,10 @@ _LAYOUTS = {
             "ours ms/img": lambda r: f"{r['ours_cpu_ms_per_image']:.3f}",
             "peer ms/img": lambda r: f"{r['peer_cpu_ms_per_image']:.3f}",
             "pixels differ": lambda r: (
-                f"{r['pixel_difference']:.2f}" + ("" if r["labels_equal"] else ", labels too")
+                f"{r['pixel_difference']:.2f}"
+                + ("" if r["labels_equal"] else ", labels too")
+                # Older records do not tell.
+                + ("" if r.get("each_image_once", True) else ", not each image once")
             ),
             "other load": lambda r: f"{r['other_cores']:.2f}",
         },

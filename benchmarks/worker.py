@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -26,6 +27,10 @@ from engine.errors import UserError
 # Batches before the clock starts: more than either loader keeps in flight, whose memory is new to each epoch
 # of ffcv and would be paid for once in an epoch of a million images.
 UNTIMED_BATCHES = 6
+
+# A side is at rest that has kept less than this share of a core busy for so many seconds. One that never is, because
+# its threads poll, is not waited for any longer than that.
+_AT_REST, _REST_CHECK, _LONGEST_REST = 0.2, 0.1, 2.0
 
 # Enough for either loader to be under way with the next batches when the first one is taken.
 _FIRST_OF = 4
@@ -68,7 +73,7 @@ class Round:
     images: int
     seconds: float
     cpu_seconds: float
-    """Of all threads of this process."""
+    """Of all threads of the side's process, and of the processes that it started."""
     other_cores: float
     """Cores that the machine kept busy with something else meanwhile, on average."""
 
@@ -100,7 +105,8 @@ class Worker:
         self._process = context.Process(
             target=_serve,
             args=(theirs, contender, task, dict(environment or {}), dict(answers or _ANSWERS)),
-            daemon=True,
+            # A daemon may have no processes of its own, which some loaders work in. It ends with the pipe anyway.
+            daemon=False,
         )
         self.started = time.monotonic()
         self._process.start()
@@ -136,6 +142,11 @@ class Worker:
         images, labels = self.ask("centre_crops", count)
         return images, labels
 
+    def one_pass(self) -> NDArray[np.int64]:
+        """The labels of all images as they came in one pass, sorted."""
+        labels: NDArray[np.int64] = self.ask("one_pass")
+        return labels
+
     def ask(self, what: str, *arguments: Any) -> Any:
         """The answer to `what`. Raises ContenderError, or the UserError that the contender raised."""
         try:
@@ -157,9 +168,14 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pipe.close()
-        # ffcv's threads may keep a process from ending by itself.
-        self._process.terminate()
+        helpers = _descendants(self.pid)
+        # ffcv's threads may keep a process from ending by itself, and some libraries answer a request to end at length.
+        self._process.kill()
         self._process.join()
+        for helper in helpers:
+            # It may have ended with its parent.
+            with suppress(psutil.NoSuchProcess):
+                helper.kill()
 
 
 def _serve(
@@ -172,6 +188,8 @@ def _serve(
     """The child's main function: answer questions until the pipe closes."""
     # Ctrl-C reaches the whole group; the parent ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a loader starts begins as it would in a process from a shell; this one would pass on how it began itself.
+    multiprocessing.set_start_method("fork", force=True)
     # Before torch and numba are imported, which count the cores then.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
     if task.device == "cpu":
@@ -206,14 +224,26 @@ def _round(side: Side, task: Task, number: int, batches: int) -> Round:
     for _ in range(UNTIMED_BATCHES):
         next(epoch)
     _finish(task)
-    busy, cpu, started = busy_seconds(), time.process_time(), time.perf_counter()
-    images = sum(epoch)
+    busy, cpu, started = busy_seconds(), cpu_seconds(), time.perf_counter()
+    images = sum(map(len, epoch))
     _finish(task)
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     if images != batches * task.batch:
         raise RuntimeError(f"{images} images came, not {batches} batches of {task.batch}")
     other = max(0.0, (busy_seconds() - busy - cpu) / seconds)
+    _rest()
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
+
+
+def _rest() -> None:
+    """Until this side has nothing left to do: what a loader prepares ahead must not run in the other's turn."""
+    before, until = cpu_seconds(), time.monotonic() + _LONGEST_REST
+    while time.monotonic() < until:
+        time.sleep(_REST_CHECK)
+        now = cpu_seconds()
+        if now - before < _AT_REST * _REST_CHECK:
+            return
+        before = now
 
 
 def _first_batch(side: Side, task: Task, number: int, resolution: int) -> tuple[float, float]:
@@ -236,6 +266,25 @@ def _finish(task: Task) -> None:
         torch.cuda.synchronize()
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and, to a hundredth of a second, of those that it started."""
+    # Those that have ended, then those that are still there.
+    total = time.process_time() + os.times().children_user + os.times().children_system
+    for helper in _descendants(os.getpid()):
+        with suppress(psutil.NoSuchProcess):
+            times = helper.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    """The processes that this one started, and those that they did."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def busy_seconds() -> float:
     """CPU seconds that the machine has worked, or its host has taken from it, since it started."""
     times = psutil.cpu_times()
@@ -246,9 +295,19 @@ def _centre_crops(side: Side, task: Task, count: int) -> tuple[NDArray[np.float3
     return side.centre_crops(count)
 
 
+def _one_pass(side: Side, task: Task) -> NDArray[np.int64]:
+    # Each is a copy: a loader may fill its memory anew with the next batch.
+    return np.sort(np.concatenate([np.array(_on_host(labels), np.int64) for labels in side.one_pass()]))
+
+
+def _on_host(labels: Any) -> Any:
+    return labels.cpu() if hasattr(labels, "cpu") else labels
+
+
 _ANSWERS: dict[str, Any] = {
     "settings": _settings,
     "round": _round,
     "first_batch": _first_batch,
     "centre_crops": _centre_crops,
+    "one_pass": _one_pass,
 }

@@ -5,6 +5,7 @@ and a peer sets its thread counts only where it runs.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -25,6 +26,20 @@ class Contender:
     """Has `open_side(task: Task, **options: str) -> Side`."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What `open_side` is told beside the task."""
+    needs: str = ""
+    """A module that has to be there, which is not one of the project's own requirements."""
+    package: str = ""
+    """What brings it, for `pip install`."""
+    forms: tuple[str, ...] = ("host", "cpu", "cuda")
+    """What its batches can end as."""
+
+    def why_not(self, form: str) -> str:
+        """Why it can't take part here, in words; empty where it can."""
+        if self.needs and not _is_installed(self.needs):
+            return f"it is not installed: pip install {self.package}"
+        if form not in self.forms:
+            return f"its batches end as {' or '.join(self.forms)}, not as {form}"
+        return ""
 
     def load(self) -> ModuleType:
         """Import the contender, which may take seconds and set thread counts."""
@@ -35,7 +50,8 @@ class Contender:
         return cast(Side, self.load().open_side(task, **self.options))
 
 
-_STOCK, _OURS = "benchmarks.peers.ffcv_stock", "benchmarks.peers.ours"
+_HERE = "benchmarks.peers."
+_STOCK, _OURS = _HERE + "ffcv_stock", _HERE + "ours"
 
 OURS = {
     "jpeg": Contender(storage="jpeg", module=_OURS, options={"decoder": "cpu"}),
@@ -49,19 +65,57 @@ PEERS = {
     "ffcv-jpeg": Contender(storage="jpeg", module=_STOCK),
     "ffcv-jpeg-kept": Contender(storage="jpeg-kept", module=_STOCK),
     "ffcv-raw": Contender(storage="raw", module=_STOCK),
+    "torchvision-pil": Contender(storage="files", module=_HERE + "torchvision_pil"),
+    "torchvision-io": Contender(storage="files", module=_HERE + "torchvision_io"),
+    "timm": Contender(storage="files", module=_HERE + "timm_loader", needs="timm", package="timm"),
+    "simplejpeg": Contender(
+        storage="files", module=_HERE + "simplejpeg_threads", needs="simplejpeg", package="simplejpeg"
+    ),
+    "dali-cpu": Contender(
+        storage="files",
+        module=_HERE + "dali",
+        options={"decoder": "cpu"},
+        needs="nvidia.dali",
+        package="nvidia-dali-cuda130",
+    ),
+    "dali-gpu": Contender(
+        storage="files",
+        module=_HERE + "dali",
+        options={"decoder": "mixed"},
+        needs="nvidia.dali",
+        package="nvidia-dali-cuda130",
+        forms=("cuda",),
+    ),
+    "webdataset": Contender(
+        storage="webdataset", module=_HERE + "webdataset_tar", needs="webdataset", package="webdataset"
+    ),
+    "litdata": Contender(
+        storage="litdata", module=_HERE + "litdata_chunks", needs="litdata", package="litdata"
+    ),
+    "spdl": Contender(
+        storage="files", module=_HERE + "spdl_pipeline", needs="spdl.io", package="spdl-io spdl-core"
+    ),
 }
 
 # The method's own check: each of ours against itself. Whatever is found between two equals is its error.
 SELF = "self"
 
 # peer: which of ours stand against it where the user doesn't say.
-_USUAL_OURS = {"ffcv-jpeg-kept": ("jpeg-kept",), "ffcv-raw": ("raw", "raw-packed"), SELF: ("jpeg",)}
-_USUAL_OURS_ELSE = ("jpeg", "yuv420", "yuv420-packed")
+_USUAL_OURS = {
+    "ffcv-jpeg": ("jpeg", "yuv420", "yuv420-packed"),
+    "ffcv-jpeg-kept": ("jpeg-kept",),
+    "ffcv-raw": ("raw", "raw-packed"),
+    SELF: ("jpeg",),
+}
+# The first of the very same JPEG data as the peer.
+_USUAL_OURS_ELSE = ("jpeg-kept", "yuv420", "yuv420-packed")
+# Stands for every peer that can take part here.
+ALL = "all"
 # Shorter for the peer that the project measures itself by.
 _SHORT = {"ffcv": "ffcv-jpeg"}
 
 FORMS = {
-    "host": "uint8 RGB, NHWC, in host memory, ready to be copied to a device",
+    "host": "uint8 RGB in host memory, NHWC or as the peer has it, ready to be copied to a device",
     "cpu": "float32, normalised, NCHW in channels_last memory, on the host",
     "cuda": "float16, normalised, NCHW in channels_last memory, on the GPU",
 }
@@ -73,20 +127,39 @@ _PACKED_ON_HOST = (
 
 def peer_names() -> list[str]:
     """All that `--against` takes."""
-    return sorted({*PEERS, *_SHORT, SELF})
+    return sorted({*PEERS, *_SHORT, SELF, ALL})
 
 
-def pairs(against: Sequence[str], ours: Sequence[str] | None) -> list[tuple[str, str]]:
+def pairs(against: Sequence[str], ours: Sequence[str] | None, form: str = "host") -> list[tuple[str, str]]:
     """(ours, peer) by name, for each peer with those of `ours`, or its usual ones.
 
-    Raises UserError naming the choices for a name that there is none of.
+    Of "all", a peer that can't take part here is left out, and a line says so. Raises UserError naming the choices for
+    a name that there is none of, and the reason for a peer that was asked for by name and can't take part.
     """
     for name in against:
         _check("peer", name, peer_names())
     for name in ours or ():
         _check("loader of ours", name, OURS)
-    peers = dict.fromkeys(_SHORT.get(name, name) for name in against)
+    peers: dict[str, None] = {}
+    for name in against:
+        peers.update(dict.fromkeys(present(form) if name == ALL else [_SHORT.get(name, name)]))
+    for peer in peers:
+        reason = "" if peer == SELF else PEERS[peer].why_not(form)
+        if reason:
+            raise UserError(f"--against {peer}: {reason}")
     return [(our, peer) for peer in peers for our in ours or _USUAL_OURS.get(peer, _USUAL_OURS_ELSE)]
+
+
+def present(form: str) -> list[str]:
+    """All peers that can take part here; a line for each that can't."""
+    found = []
+    for name, peer in PEERS.items():
+        reason = peer.why_not(form)
+        if reason:
+            print(f"left out: {name}: {reason}", flush=True)
+        else:
+            found.append(name)
+    return found
 
 
 def opponent(ours: str, peer: str) -> Contender:
@@ -100,6 +173,14 @@ def form_in_words(ours: str, peer: str, form: str) -> str:
     if form != "host" or not packed:
         return FORMS[form]
     return _PACKED_ON_HOST if peer == SELF else f"ours: {_PACKED_ON_HOST}; the peer's: {FORMS[form]}"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        # The package around it is missing already.
+        return False
 
 
 def _check(kind: str, name: str, choices: Mapping[str, object] | Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ class Task:
     """The same for both sides, but for the file, which may store the same images in another way."""
 
     beton: Path
+    folder: Path | None
+    """Where the images of the .beton lie in another layout (benchmarks.exports), for a side that reads that."""
     num_samples: int
     resolution: int
     scale: tuple[float, float]
@@ -57,10 +59,17 @@ class Side(Protocol):
         """How it is set up, in words, for the record."""
         ...
 
-    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[Any]:
         """So many batches of random crops, flipped at random, in random order; read to the end by the caller.
 
-        Gives the number of images in each batch at the moment it is ready in the task's form.
+        Gives each batch's labels, (n,) as the side has them, at the moment when it is ready in the task's form.
+        """
+        ...
+
+    def one_pass(self) -> Iterator[Any]:
+        """All images once, set up as an epoch but for the order, which may be any; the last batch may be smaller.
+
+        Gives each batch's labels, as `epoch` does.
         """
         ...
 

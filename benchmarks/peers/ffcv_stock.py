@@ -47,14 +47,20 @@ class _Ffcv:
         self._batches = 0
         self.settings = f"ffcv.loader.Loader, os_cache=True, OrderOption.RANDOM, {_FINISH[task.form]}"
 
-    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[torch.Tensor]:
         self._decoder.output_size = (resolution, resolution)
         if self._loader is None or self._batches != batches:
             decode = [self._decoder, RandomHorizontalFlip()]
             self._loader = self._open(decode, self._task.epoch_ids(batches), OrderOption.RANDOM)
             self._batches = batches
-        for images, _labels in self._loader:
-            yield len(images)
+        for _images, labels in self._loader:
+            yield labels
+
+    def one_pass(self) -> Iterator[torch.Tensor]:
+        decode = [self._decoder, RandomHorizontalFlip()]
+        ids = np.arange(self._task.num_samples)
+        for _images, labels in self._open(decode, ids, OrderOption.RANDOM, drop_last=False):
+            yield labels
 
     def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         task = self._task
@@ -67,7 +73,9 @@ class _Ffcv:
             levels = levels * scale + shift
         return levels, labels.cpu().numpy().astype(np.int64)
 
-    def _open(self, decode: list[Any], ids: Any, order: Any, batch: int | None = None) -> Any:
+    def _open(
+        self, decode: list[Any], ids: Any, order: Any, batch: int | None = None, drop_last: bool = True
+    ) -> Any:
         task = self._task
         to_device: list[Any] = [ToTensor()]
         if task.device == "cuda":
@@ -85,6 +93,7 @@ class _Ffcv:
             os_cache=True,
             order=order,
             indices=ids,
+            drop_last=drop_last,
             pipelines={"image": [*decode, *finish], "label": [IntDecoder(), *to_device, Squeeze()]},
         )
 

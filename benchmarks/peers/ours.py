@@ -39,14 +39,24 @@ class _Ours:
         trainer = "else as the trainer opens it (on the CPU with engine.train.host)"
         self.settings = f"engine.data.loader.Loader, {how}, {trainer}"
 
-    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[int]:
+    def epoch(self, number: int, batches: int, resolution: int) -> Iterator[torch.Tensor]:
         task = self._task
         ids = task.epoch_ids(batches)
         order = epoch_permutation(len(ids), seed=0, epoch=number).reshape(batches, task.batch)
+        return self._batches(list(ids[order]), number, resolution)
+
+    def one_pass(self) -> Iterator[torch.Tensor]:
+        task = self._task
+        order = epoch_permutation(task.num_samples, seed=0, epoch=0)
+        starts = range(0, len(order), task.batch)
+        return self._batches([order[start : start + task.batch] for start in starts], 0, task.resolution)
+
+    def _batches(self, ids: list[NDArray[np.int64]], number: int, resolution: int) -> Iterator[torch.Tensor]:
+        task = self._task
         law = RandomResizedCrop(seed=0, epoch=number, min_scale=task.scale[0], max_scale=task.scale[1])
         give = self._loader.host_batches if task.form == "host" else self._loader.batches
-        for batch in give(ids[order], resolution, law):
-            yield len(batch.labels)
+        for batch in give(ids, resolution, law):
+            yield batch.labels
 
     def centre_crops(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         # Finished batches whatever the task's form: packed crops have no pixels to compare yet.

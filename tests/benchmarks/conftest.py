@@ -89,7 +89,11 @@ class Side:
 
     def epoch(self, number, batches, resolution):
         for _ in range(batches):
-            yield self.task.batch
+            yield np.zeros(self.task.batch, np.int64)
+
+    def one_pass(self):
+        from engine.data.beton import open_beton
+        yield open_beton(self.task.beton).labels
 
     def centre_crops(self, count):
         return np.zeros((count, 3, 8, 8), np.float32), np.zeros(count, np.int64)
