@@ -8,18 +8,22 @@ import sys
 from engine.config.load import load_train_stages
 from engine.errors import run_cli
 from engine.train.host import limit_spinning
+from engine.train.interruption import Interruption
 
 
 def main() -> int:
-    """Parse, build, run, close; returns the exit code (0 done, 1 target missed, 2 bad input)."""
+    """Parse, build, run, close; returns the exit code (0 done, 1 target missed, 2 bad input, 75 start me again)."""
     stages, recipe = load_train_stages(sys.argv[1:])
     limit_spinning()
-    # Only now: it is the import of torch that this acts on; and --help should not wait for it.
-    from engine.course import run_recipe
-    from engine.train.distributed import process_group
+    interruption = Interruption()
+    with interruption.watching():
+        # Only now: it is the import of torch that this acts on; and --help should not wait for it.
+        from engine.course import run_recipe
+        from engine.train.distributed import process_group
 
-    with process_group(stages[0].training.device, pin_cores=stages[0].data.pin_cores) as ranks:
-        return run_recipe(stages, recipe, ranks)
+        training, pin_cores = stages[0].training, stages[0].data.pin_cores
+        with process_group(training.device, pin_cores=pin_cores) as ranks:
+            return run_recipe(stages, recipe, ranks, interruption)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,14 @@ from engine.errors import UserError
 from engine.files import atomic_write
 from engine.report.history import build_history, read_log
 from engine.report.record import LOG_NAME, STAGES_NAME, RunRecord, new_folder, refuse_taken
-from engine.train import resume
+from engine.start import find_start
+from engine.train import kept, resume
+from engine.train.ceiling import CeilingRun
 from engine.train.distributed import Ranks
 from engine.train.evaluation_run import EvaluationRun
 from engine.train.foresight import foresee
+from engine.train.interruption import Interruption
+from engine.train.remote_copy import RemoteCopy
 from engine.train.run import Run
 from engine.train.stage import Stage
 
@@ -33,7 +37,7 @@ from engine.train.stage import Stage
 class Course:
     """What is to be done of a run of several stages: those from `number` (counted from 1) on.
 
-    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a finished epoch to go on
+    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint to go on
     from as well.
     """
 
@@ -57,19 +61,35 @@ class Course:
             model = replace(model, weights=str(self.folder / model.weights))
         logging = replace(config.logging, folder=str(self.folder), name=stage_folder(self.number))
         training = replace(config.training, first_stage=1, resume="")
-        return replace(config, model=model, logging=logging, training=training)
+        checkpoint = config.checkpoint
+        if checkpoint.copy_to:
+            # A stage's own folder is in the run's there as well.
+            url = f"{checkpoint.copy_to.rstrip('/')}/{self.folder.name}"
+            checkpoint = replace(checkpoint, copy_to=url)
+        return replace(config, model=model, logging=logging, training=training, checkpoint=checkpoint)
 
 
-def run_recipe(stages: Sequence[TrainConfig], recipe: str, ranks: Ranks) -> int:
+def run_recipe(
+    stages: Sequence[TrainConfig], recipe: str, ranks: Ranks, interruption: Interruption | None = None
+) -> int:
     """Run the stages that load_train_stages gave; returns the exit code that the last one's verdict asks for.
 
-    Raises UserError; before the first stage begins if a later one has data or batches that don't fit.
+    Raises UserError; before the first stage begins if a later one has data or batches that don't fit. Raises
+    Interrupted when `interruption` was asked to end.
     """
-    if len(stages) == 1:
-        return _run_alone(stages[0], recipe, ranks)
+    interruption = interruption or Interruption()
     # The first rank's word counts: others may see a file system that lags behind.
+    start = ranks.agree(find_start(stages) if ranks.main else None)
+    assert start is not None
+    if start.code is not None:
+        return start.code
+    again = "the same command goes on" if stages[0].training.resume == resume.AUTO else ""
+    stages = start.stages
+    if len(stages) == 1:
+        return _run_alone(stages[0], recipe, ranks, interruption, begun=start.begun, again=again)
     course = ranks.agree(_course(stages, recipe) if ranks.main else None)
     assert course is not None
+    interruption.again = again or _resuming(course.folder)
     for number, stage in enumerate(course.stages, start=1):
         if number > course.number:
             with _told_of_stage(number):
@@ -77,7 +97,7 @@ def run_recipe(stages: Sequence[TrainConfig], recipe: str, ranks: Ranks) -> int:
     code = 0
     while course.number <= len(course.stages):
         with _told_of_stage(course.number):
-            code, elapsed = _run_stage(course, recipe, ranks)
+            code, elapsed = _run_stage(course, recipe, ranks, interruption)
         course = replace(course, number=course.number + 1, elapsed=elapsed, begun=False, saved=False)
         # The next stage needs the device's memory, and a run's parts hold each other.
         gc.collect()
@@ -86,22 +106,37 @@ def run_recipe(stages: Sequence[TrainConfig], recipe: str, ranks: Ranks) -> int:
     return code
 
 
-def _run_alone(config: TrainConfig, recipe: str, ranks: Ranks) -> int:
+def _run_alone(
+    config: TrainConfig, recipe: str, ranks: Ranks, interruption: Interruption, *, begun: bool, again: str
+) -> int:
     resumed = config.training.resume
     if resumed and (Path(resumed) / STAGES_NAME).is_file():
         raise UserError(
             f"training.resume: {resumed} is a run of several stages: pass its recipe, the one with `then:`"
         )
-    with open_run(config, ranks) as run, RunRecord.open(config, recipe, writes=ranks.main) as record:
+    with (
+        open_run(config, ranks, interruption) as run,
+        RunRecord.open(config, recipe, writes=ranks.main, begun=begun) as record,
+    ):
+        interruption.again = again or _resuming(record.folder)
         return run.execute(record)
 
 
-def open_run(config: TrainConfig, ranks: Ranks) -> Run | EvaluationRun:
+def _resuming(folder: Path) -> str:
+    return f"--training.resume={folder} goes on"
+
+
+def open_run(
+    config: TrainConfig, ranks: Ranks, interruption: Interruption | None = None
+) -> Run | EvaluationRun:
     """The run of one stage, with nothing done yet. Raises UserError for data or weights that can't be used."""
-    return EvaluationRun(config, ranks) if config.training.eval_only else Run(config, ranks)
+    if config.training.eval_only:
+        return EvaluationRun(config, ranks)
+    kind = CeilingRun if config.data.replay else Run
+    return kind(config, ranks, interruption=interruption)
 
 
-def _run_stage(course: Course, recipe: str, ranks: Ranks) -> tuple[int, float]:
+def _run_stage(course: Course, recipe: str, ranks: Ranks, interruption: Interruption) -> tuple[int, float]:
     """Run the course's next stage; returns its exit code, and the seconds of all stages up to its end."""
     config = course.config()
     stage = Stage(number=course.number, of=len(course.stages), earlier_seconds=course.elapsed)
@@ -115,11 +150,12 @@ def _run_stage(course: Course, recipe: str, ranks: Ranks) -> tuple[int, float]:
         training = replace(config.training, resume=str(course.folder / stage_folder(course.number)))
         taken_up = replace(config, model=model, training=training)
     with (
-        Run(taken_up, ranks, stage) as run,
+        Run(taken_up, ranks, stage, interruption) as run,
         RunRecord.open(config, recipe, writes=ranks.main, begun=course.begun) as record,
     ):
         if ranks.main and course.number == course.first and not course.begun:
             _write_recipe(course)
+            _send_recipe(course)
         return run.execute(record), run.elapsed
 
 
@@ -156,7 +192,7 @@ def _continued(stages: Sequence[TrainConfig]) -> Course:
         log = folder / stage_folder(number) / LOG_NAME
         result = build_history(read_log(log)[0]).result if log.is_file() else None
         if result is None:
-            saved = (folder / stage_folder(number) / resume.LAST).is_file()
+            saved = bool(kept.newest(folder / stage_folder(number)))
             return Course(
                 folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
             )
@@ -191,6 +227,16 @@ def _write_recipe(course: Course) -> None:
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     with atomic_write(course.folder / STAGES_NAME) as file:
         file.write((head + text).encode())
+
+
+def _send_recipe(course: Course) -> None:
+    """Copy it to where the stages' checkpoints will be."""
+    checkpoint = course.stages[0].checkpoint
+    if checkpoint.copy_to:
+        url = f"{checkpoint.copy_to.rstrip('/')}/{course.folder.name}"
+        copy = RemoteCopy(url, checkpoint.storage(), course.folder)
+        copy.send([course.folder / STAGES_NAME], checkpoint.keep)
+        copy.wait()
 
 
 def _read_recipe(folder: Path) -> list[TrainConfig]:

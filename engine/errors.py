@@ -1,7 +1,8 @@
 """The one exception for a user's mistake, and the one place that turns it into a line and an exit code.
 
 Exit codes: 0 done (and the target, where one was set, met); 1 ran, but missed its target or a check;
-2 the user's input or machine is at fault and the line on stderr says what to do; 130 interrupted by Ctrl-C;
+2 the user's input or machine is at fault and the line on stderr says what to do; 75 (sysexits' EX_TEMPFAIL)
+interrupted by SIGTERM or SIGUSR1 after saving, start me again; 130 interrupted by Ctrl-C;
 141 (a shell's word for SIGPIPE) nobody reads what is printed any more, as in `... | head`;
 70 (sysexits' EX_SOFTWARE) a bug, with a traceback. Python's own code for a bug is 1, which would pass for a
 missed target.
@@ -17,11 +18,19 @@ from pathlib import Path
 from typing import NoReturn
 
 EXIT_BUG = 70
+EXIT_AGAIN = 75
 EXIT_NOT_READ = 141
 
 
 class UserError(Exception):
     """Something the user can put right. The message is one line: what, where, what to do."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGUSR1 ends the process. The message says which, and what was saved.
+
+    As KeyboardInterrupt, no Exception: what catches those to go on must let it pass.
+    """
 
 
 def describe_os_error(error: OSError, path: Path | str, action: str) -> UserError:
@@ -55,6 +64,9 @@ def run_cli(main: Callable[[], int]) -> NoReturn:
     except UserError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
         code = 2
+    except Interrupted as interrupted:
+        print("interrupted:", interrupted, file=sys.stderr, flush=True)
+        code = EXIT_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         code = 130

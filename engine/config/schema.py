@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from engine.config.augmentation_schema import AugmentationConfig as AugmentationConfig
 from engine.config.augmentation_schema import check_augmentation
+from engine.config.checkpoint_schema import CheckpointConfig as CheckpointConfig
+from engine.config.checkpoint_schema import check_checkpoint
 from engine.config.logging_schema import LoggingConfig as LoggingConfig
 from engine.config.logging_schema import check_logging
 from engine.config.loss_schema import LossConfig as LossConfig
@@ -75,6 +77,13 @@ class DataConfig:
         low=0,
         high=0.5,
     )
+    replay: int = option(
+        0,
+        "the first so many batches of each epoch are made once and then given again and again: what the step reaches "
+        "without the data path. No result: nothing is validated or saved. 0: off",
+        low=0,
+        high=10_000,
+    )
     pin_cores: bool = option(
         True,
         "several processes on a host keep to cores of their own, near their GPU; false: the system decides",
@@ -104,6 +113,7 @@ class TrainConfig:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
@@ -117,6 +127,7 @@ class TrainConfig:
         check_training(self.training)
         check_augmentation(self.augmentation)
         check_loss(self.loss)
+        check_checkpoint(self.checkpoint)
         check_logging(self.logging)
         check_reference(self.reference)
         check_validation(self.validation, eval_only=self.training.eval_only, holdout=self.data.holdout)
@@ -135,8 +146,12 @@ def _check_paths(config: TrainConfig) -> None:
         raise UserError("training.eval_only needs weights to validate: pass --model.weights=RUN/weights.pt")
     if config.training.eval_only and config.training.resume:
         raise UserError("training.eval_only and training.resume exclude each other: drop one of them")
-    if config.training.resume and config.model.weights:
+    if config.training.resume not in ("", "auto") and config.model.weights:
         raise UserError("training.resume brings its own weights: drop model.weights")
+    if config.training.resume == "auto" and not config.logging.name:
+        raise UserError(
+            "training.resume=auto needs logging.name, the name by which the run is found again: set it"
+        )
 
 
 def _check_rest(config: TrainConfig) -> None:
@@ -145,5 +160,23 @@ def _check_rest(config: TrainConfig) -> None:
             "augmentation.repeats goes back to the images of a batch, which data.order pages may have released: use "
             "data.order random, or drop the repeats"
         )
+    _check_replay(config)
     if config.budget.minutes and not config.budget.target_top1:
         raise UserError("budget.minutes without budget.target_top1: say what is to be reached in that time")
+
+
+def _check_replay(config: TrainConfig) -> None:
+    """A replay says how fast the step is, and must not pass for a run that learnt something."""
+    if not config.data.replay:
+        return
+    asked = {
+        "budget.target_top1": config.budget.target_top1,
+        "training.eval_only": config.training.eval_only,
+        "training.resume": config.training.resume,
+        "training.first_stage": config.training.first_stage > 1,
+    }
+    for key, value in asked.items():
+        if value:
+            raise UserError(
+                f"data.replay measures speed and gives no result, so that {key} means nothing: drop one of them"
+            )

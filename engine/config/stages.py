@@ -107,6 +107,10 @@ def as_recipe(stages: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, An
 def check_stages(stages: Sequence[TrainConfig]) -> None:
     """Raises UserError for stages, each checked by itself, that don't fit each other."""
     for number, stage in enumerate(stages, start=1):
+        if stage.data.replay and len(stages) > 1:
+            raise UserError(
+                f"in stage {number}: data.replay leaves no weights for a later stage: measure each stage by itself"
+            )
         if stage.data.holdout and stage.training.seed != stages[0].training.seed:
             raise UserError(
                 f"in stage {number}: training.seed draws the images of data.holdout, which no stage may train on: "

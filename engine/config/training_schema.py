@@ -79,9 +79,21 @@ class TrainingConfig:
     device: str = option(
         "auto", "where to train; auto: GPUs where there are any", choices=("auto", "cpu", "cuda")
     )
+    deterministic: bool = option(
+        False,
+        "on a GPU, only algorithms that give the same bits every time (slower); on a CPU they all do",
+    )
+    sync_bn: bool = option(
+        False, "on GPUs, batch norm's statistics over the batches of all devices (SyncBatchNorm)"
+    )
     seed: int = option(0, "seed of weights, order, crops and flips", low=0, high=2**31 - 1)
     first_stage: int = option(1, "stage of the recipe to begin with, from model.weights", low=1)
-    resume: str = option("", "run folder to go on with, from its last finished epoch; same recipe and data")
+    resume: str = option(
+        "",
+        "run folder to go on with, from its last checkpoint; same recipe and data. auto: go on with the run that "
+        "logging.folder and logging.name name, if there is one, else begin it: the same command serves for both, as "
+        "schedulers and torchrun's restarts need",
+    )
 
 
 def check_training(training: TrainingConfig) -> None:
@@ -95,5 +107,7 @@ def check_training(training: TrainingConfig) -> None:
             raise UserError(f"training.{key} means nothing without training.{needs}: set that too")
     if training.eval_only and training.first_stage > 1:
         raise UserError("training.first_stage means nothing to training.eval_only: drop one of them")
+    if training.device == "cpu" and training.sync_bn:
+        raise UserError("training.sync_bn needs GPUs (torch has it for no other device): drop it")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

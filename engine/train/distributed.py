@@ -1,19 +1,21 @@
-"""Ranks: one process each, started by torchrun or alone; the same code for both, for GPUs and for the CPU."""
+"""Ranks: one process each, started by torchrun, srun or alone; the same code for all, for GPUs and for the CPU."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from engine.errors import UserError
 from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
+from engine.train.heartbeat import Heartbeat, open_store
+from engine.train.place import Place, read_place
 
-# A rank that waits this long for the others gives up; torchrun ends a job whose rank died long before.
+# A rank that waits this long for the others gives up; one that is gone is noticed long before (heartbeat.py).
 _TIMEOUT = timedelta(minutes=10)
 
 T = TypeVar("T")
@@ -30,6 +32,8 @@ class Ranks:
     device: torch.device
     share: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
     """The cores that are this process's own among the run's processes on this host."""
+    control: dist.ProcessGroup | None = None
+    """Of several ranks: their hosts' own group (gloo), apart from the one that the gradients go by."""
 
     @property
     def main(self) -> bool:
@@ -51,8 +55,15 @@ class Ranks:
         if self.world == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
+
+    def all_say(self, value: T) -> list[T]:
+        """Each rank's `value`, on every rank."""
+        values = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value, group=self.control)
+        return values
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -67,7 +78,8 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     With `pin_cores` the processes of a host keep to their shares of its cores; torch's threads are as many as
     the share has cores either way. When another rank fails, this one ends with a single line that says so.
     """
-    ranks = _place(device)
+    place = read_place(os.environ)
+    ranks = _ranks(place, device)
     if ranks.world == 1:
         torch.set_num_threads(ranks.cores())
         yield ranks
@@ -76,12 +88,16 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     device_id = ranks.device if backend == "nccl" else None
     dist.init_process_group(backend, timeout=_TIMEOUT, device_id=device_id)
     try:
-        ranks = replace(ranks, share=_take_share(ranks))
-        if pin_cores:
-            pin(ranks.share)
-        # Each process would take all cores.
-        torch.set_num_threads(ranks.cores())
-        yield ranks
+        # For a rank outside the group it would be a number; here all are in it.
+        control: Any = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        ranks = replace(ranks, control=control)
+        with _heartbeat(ranks):
+            ranks = replace(ranks, share=_take_share(ranks))
+            if pin_cores:
+                pin(ranks.share)
+            # Each process would take all cores.
+            torch.set_num_threads(ranks.cores())
+            yield ranks
     except RuntimeError as error:
         if _peer_is_gone(error):
             raise UserError(f"rank {ranks.rank}: another rank stopped; its own message says why") from None
@@ -91,31 +107,50 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def _heartbeat(ranks: Ranks) -> Iterator[None]:
+    """Watch the other ranks during the block; the store that this goes by is the first rank's."""
+    address = os.environ["MASTER_ADDR"]
+    own = open_store(0, ranks.world, address, 0) if ranks.main else None
+    port = ranks.agree(own.port if own else 0)
+    heartbeat = Heartbeat(own or open_store(ranks.rank, ranks.world, address, port), ranks.rank, ranks.world)
+    yield
+    # After an error it goes on until the process ends: the others are to see that end, not a silence of the store.
+    dist.barrier(group=ranks.control)
+    heartbeat.close()
+    # The store must be there until the last has closed.
+    dist.barrier(group=ranks.control)
+
+
 def _take_share(ranks: Ranks) -> frozenset[int]:
     """This process's part of the host's cores, which all ranks agree on."""
-    seats: list[Seat] = [seat_of(ranks.device)] * ranks.world
-    dist.all_gather_object(seats, seats[ranks.rank])
+    seats: list[Seat] = ranks.all_say(seat_of(ranks.device))
     return share_of_cores(ranks.rank, seats, read_nodes())
 
 
-def _place(device: str) -> Ranks:
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+def _ranks(place: Place, device: str) -> Ranks:
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but torch sees no GPU: see `python -m engine doctor`")
-    if on_gpu and local_rank >= torch.cuda.device_count():
+    # srun gives each process its own GPU, and shows it no other, if it is asked to (--gpus-per-task=1).
+    index = 0 if place.launcher == "srun" and torch.cuda.device_count() == 1 else place.local_rank
+    if on_gpu and index >= torch.cuda.device_count():
         raise UserError(
-            f"{local_world} processes on this host but only {torch.cuda.device_count()} GPUs: "
+            f"{place.local_world} processes on this host but only {torch.cuda.device_count()} GPUs: "
             f"start torchrun with --nproc-per-node={torch.cuda.device_count()}"
         )
     if on_gpu:
-        torch.cuda.set_device(local_rank)
-    where = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-    return Ranks(rank=rank, world=world, local_rank=local_rank, local_world=local_world, device=where)
+        torch.cuda.set_device(index)
+    where = torch.device("cuda", index) if on_gpu else torch.device("cpu")
+    return Ranks(
+        rank=place.rank,
+        world=place.world,
+        local_rank=place.local_rank,
+        local_world=place.local_world,
+        device=where,
+    )
 
 
 def _peer_is_gone(error: RuntimeError) -> bool:
-    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "connection was closed")
+    words = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "onnection was closed")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)

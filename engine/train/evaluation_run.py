@@ -42,7 +42,8 @@ class EvaluationRun:
         self.config, self.ranks = config, ranks
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
-        set_backends(ranks.device, tf32=config.training.tf32)
+        training = config.training
+        set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
         val = open_beton(Path(config.data.val_dataset))
         self.classes = agree_on_classes(val)
         self.model = build_network(config, self.classes.count, ranks.device)

@@ -1,6 +1,7 @@
 """What becomes of a step whose loss or gradients are not finite, found without waiting for the device in each step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,26 @@ class EpochLosses:
         if self._seen < self._noted:
             self._look()
         return math.fsum(self._losses) / len(self._losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the steps so far, on the CPU and the same on every rank; what is not yet looked at stays so."""
+        pending = self._sums[:, self._seen : self._noted].clone()
+        if pending.numel():
+            self.ranks.sum(pending)
+        return {
+            "losses": torch.tensor(self._losses, dtype=torch.float64),
+            "pending": pending.cpu(),
+            "seen": self._seen,
+            "skipped": self.skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the steps that `state_dict` was taken after."""
+        self._losses, self._seen = state["losses"].tolist(), state["seen"]
+        self.skipped, self._noted = state["skipped"], state["seen"] + state["pending"].shape[1]
+        # They are sums over the ranks already, so one rank alone takes them.
+        if self.ranks.main:
+            self._sums[:, self._seen : self._noted] = state["pending"].to(self._sums.device)
 
     def _look(self) -> None:
         """At the steps since the last look."""

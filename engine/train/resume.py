@@ -1,29 +1,34 @@
-"""Going on with an interrupted run from its last finished epoch.
+"""Going on with a run from a checkpoint: what is in one, and that it is of this recipe and these data.
 
-Order, crops and schedules are functions of (seed, epoch), so weights, their average, optimizer, scaler and the
-number of finished epochs are all the state there is; on a CPU the run goes on to the bit as if never interrupted.
+Order, crops, random numbers and schedules are functions of (seed, epoch, step), so weights, their average, optimizer,
+scaler and how far the epoch is are all the state there is. On a CPU a run goes on to the bit as if never
+interrupted, on as many ranks; on another number of them, or a GPU without training.deterministic, to rounding.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from engine.config.load import to_dict
 from engine.config.options import options_of
 from engine.config.schema import TrainConfig
+from engine.data.beton import Beton
+from engine.data.identity import identity
 from engine.errors import UserError
-from engine.train import checkpoint
+from engine.train import kept
+from engine.train.batching import BatchPlan
+from engine.train.distributed import Ranks
+from engine.train.epoch_state import EpochState
 from engine.train.trainer import Trainer
 
-LAST = Path("checkpoints") / "last.pt"
+AUTO = "auto"
 
 # What may differ when a run is taken up again: nothing here changes what it computes.
 _MAY_DIFFER = {
     "data.num_workers",
     "data.in_memory",
     "data.pin_cores",
+    # Their contents may not: see `data`.
     "data.train_dataset",
     "data.val_dataset",
     # Where it began: what it goes on from has these weights, and more, in it.
@@ -34,48 +39,80 @@ _MAY_DIFFER = {
     "training.resume",
     "validation.batch_size",
 }
-_SECTIONS_MAY_DIFFER = {"logging", "budget", "reference"}
+_SECTIONS_MAY_DIFFER = {"logging", "budget", "reference", "checkpoint"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Finished epochs, and the seconds spent on them."""
+    """How far a run is, the seconds spent on it, and the best accuracy so far (a share; 0: none yet)."""
 
-    epoch: int
+    state: EpochState
     elapsed: float
+    best: float = 0.0
 
 
-def save(
-    folder: Path, config: TrainConfig, trainer: Trainer, model: nn.Module, epoch: int, elapsed: float
-) -> None:
-    """Write the state after `epoch` finished epochs into the run's folder. Raises UserError (full disk, ...)."""
-    content = {
-        "model": model.state_dict(),
+def data_of(train: Beton, val: Beton) -> dict[str, str]:
+    """What a run trains and validates on, in words that tell other data."""
+    return {"train": identity(train), "val": identity(val)}
+
+
+def content(
+    config: TrainConfig, trainer: Trainer, data: dict[str, str], progress: Progress
+) -> dict[str, Any]:
+    """A checkpoint: everything that going on needs, as tensors, numbers and text."""
+    return {
+        "model": trainer.model.state_dict(),
         **trainer.step.state_dict(),
-        "epoch": epoch,
-        "elapsed": elapsed,
+        **asdict(progress.state),
+        "elapsed": progress.elapsed,
+        "best": progress.best,
+        "data": data,
+        "world": trainer.ranks.world,
+        "plans": {side: asdict(plan) for side, plan in trainer.plans.items()},
         "config": to_dict(config),
     }
-    checkpoint.save(folder / LAST, content)
 
 
-def restore(config: TrainConfig, trainer: Trainer, model: nn.Module) -> Progress:
-    """Load the state of the run folder that training.resume names.
+def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Progress:
+    """Load the state of the run folder that training.resume names: the first rank reads it, and hands it out.
 
-    Raises UserError when there is none, or when the recipe is not the one that the run was started with.
+    Raises UserError when there is none, or when recipe or data are not those that the run was started with.
     """
-    path = Path(config.training.resume) / LAST
-    if not path.is_file():
-        raise UserError(
-            f"training.resume: {path} does not exist: no epoch of that run was finished; start anew"
-        )
-    content = checkpoint.load(path)
-    if "optimizer" not in content:
+    ranks = trainer.ranks
+    found = ranks.agree(_read(config, data) if ranks.main else None)
+    assert found is not None
+    trainer.model.load_state_dict(found["model"], strict=True)
+    trainer.step.load_state_dict(found)
+    if found["world"] == ranks.world:
+        # As training.fit_memory found them: another division of the batch would round differently.
+        trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
+    state = EpochState(**{name: found[name] for name in asdict(EpochState())})
+    return Progress(state=state, elapsed=found["elapsed"], best=found["best"])
+
+
+def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
+    path, found = kept.load_newest(Path(config.training.resume))
+    if "optimizer" not in found:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
-    refuse_other_recipe(config, content["config"])
-    model.load_state_dict(content["model"], strict=True)
-    trainer.step.load_state_dict(content)
-    return Progress(content["epoch"], content["elapsed"])
+    refuse_other_recipe(config, found["config"])
+    for split, now in data.items():
+        if found["data"][split] != now:
+            raise UserError(
+                f"training.resume: data.{split}_dataset is not the file that run was started with: it had "
+                f"{found['data'][split]}, this one has {now}"
+            )
+    return found
+
+
+def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
+    """Raises UserError where the ranks' hosts have different files."""
+    for rank, theirs in enumerate(ranks.all_say(data)):
+        for split, says in theirs.items():
+            if says != data[split]:
+                raise UserError(
+                    f"data.{split}_dataset: rank {ranks.rank} has another file ({data[split]}) than rank {rank} "
+                    f"({says}): copy the same one to all hosts"
+                )
 
 
 def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:

@@ -19,11 +19,15 @@ from engine.train.backends import set_backends
 from engine.train.budget import judge
 from engine.train.distributed import Ranks
 from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
+from engine.train.epoch_state import EpochState
 from engine.train.evaluate import Accuracy
+from engine.train.interruption import Interruption
 from engine.train.network import build_network
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.precision import choose_precision
 from engine.train.recording import Record
+from engine.train.resume import Progress
+from engine.train.saver import Saver
 from engine.train.stage import Stage
 from engine.train.trainer import Trainer
 from engine.train.validator import Validator
@@ -32,18 +36,27 @@ from engine.train.validator import Validator
 class Run:
     """One rank's side of a run. Construction checks the data and builds the model; `execute` does the work.
 
-    `elapsed` are the seconds of training and validation, those of earlier stages included. Raises UserError on
-    construction for data, weights or a batch size that can't be used.
+    `elapsed` are the seconds of training and validation, those of earlier stages included; `interruption` says when it
+    is asked to end early. Raises UserError on construction for data, weights or a batch size that can't be used.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, stage: Stage | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        stage: Stage | None = None,
+        interruption: Interruption | None = None,
+    ) -> None:
         self.config, self.ranks, self.stage = config, ranks, stage or Stage()
-        self.elapsed, self.first_epoch = self.stage.earlier_seconds, 0
+        self.interruption = interruption or Interruption()
+        self.begun = Progress(state=EpochState(), elapsed=self.stage.earlier_seconds)
+        self.elapsed = self.begun.elapsed
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
-        set_backends(ranks.device, tf32=config.training.tf32)
+        set_backends(ranks.device, tf32=config.training.tf32, deterministic=config.training.deterministic)
         train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
-        self.classes = agree_on_classes(train, val)
+        self.classes, self.data = agree_on_classes(train, val), resume.data_of(train, val)
+        resume.refuse_other_data(ranks, self.data)
         self.model = build_network(config, self.classes.count, ranks.device)
         self.trainer = self._build_trainer(train)
         loader = open_loader(config, ranks, self.precision, val, training=False)
@@ -54,15 +67,26 @@ class Run:
     def execute(self, record: Record) -> int:
         """Train, write it all down, and return the exit code that the verdict asks for.
 
-        Raises UserError where all has been done before.
+        Raises UserError where all has been done before, Interrupted when it is asked to end early and has saved.
         """
         self._refuse_finished(record)
+        begun, started = self.begun, time.perf_counter() - self.begun.elapsed
+        saver = Saver(
+            self.config,
+            self.trainer,
+            self.data,
+            record.folder,
+            self.interruption,
+            elapsed=lambda: time.perf_counter() - started,
+            best=begun.best,
+        )
         facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
         facts |= self.stage.entry()
-        facts |= self.trainer.plan(min(self.first_epoch, self.config.training.epochs - 1)).entry()
+        facts |= self.trainer.plan(begun.state.epoch).entry()
         sizes = {"num_train": self.trainer.num_samples, "num_val": self.validator.loader.beton.num_samples}
-        record.start({**facts, "resumed_at_epoch": self.first_epoch or None, **sizes})
-        accuracy, average = self._fit(self.trainer, record)
+        resumed = {"resumed_at_epoch": begun.state.epoch, "resumed_at_step": begun.state.step}
+        record.start({**facts, **(resumed if self.config.training.resume else {}), **sizes})
+        accuracy, average = self._fit(saver, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
         self._save_weights(record.folder / WEIGHTS, self.model)
@@ -72,6 +96,7 @@ class Run:
         result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, WEIGHTS, note)
         result |= self.stage.entry()
         record.finish({**result, **self._average_result(average, record.folder)})
+        saver.finish()
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
@@ -93,34 +118,37 @@ class Run:
             checkpoint.save(path, state)
 
     def _refuse_finished(self, record: Record) -> None:
-        epochs = self.config.training.epochs
-        if self.first_epoch >= epochs and self.ranks.agree(record.finished):
+        begun, epochs = self.begun.state, self.config.training.epochs
+        done = begun.epoch == epochs - 1 and begun.step == self.trainer.steps(begun.epoch)
+        if done and self.ranks.agree(record.finished):
             raise UserError(
                 f"training.resume: all {epochs} epochs of that run are done; nothing is left to do"
             )
 
-    def _fit(self, trainer: Trainer, record: Record) -> tuple[Accuracy, Accuracy | None]:
+    def _fit(self, saver: Saver, record: Record) -> tuple[Accuracy, Accuracy | None]:
         """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
-        epochs, started = self.config.training.epochs, time.perf_counter() - self.elapsed
-        accuracy, average = None, None
+        epochs, trainer = self.config.training.epochs, self.trainer
         with self._progress_bar(trainer) as bar:
-            for epoch in range(self.first_epoch, epochs):
-                entry = trainer.train_epoch(epoch, bar)
+            for epoch in range(self.begun.state.epoch, epochs):
+                begun = self.begun.state if epoch == self.begun.state.epoch else None
+                with saver.epoch():
+                    entry = trainer.train_epoch(epoch, bar, begun, saver)
+                    # Before the validation, which a run that is ended in it repeats.
+                    saver.save(trainer.done)
                 accuracy, average, begin = None, None, time.perf_counter()
                 if epoch + 1 == epochs or self.config.logging.log_level > 0:
                     accuracy, average = self._validate(trainer)
+                    saver.note_accuracy((average or accuracy).top1)
                 if trainer.step.ema:
                     entry.update(average_entry(average))
                 entry["val_seconds"] = time.perf_counter() - begin
                 entry["val_resolution"] = self.config.validation.resolution
-                self.elapsed = time.perf_counter() - started
+                self.elapsed = saver.elapsed()
                 self._tell_skips()
                 entry.update({**accuracy_entry(accuracy), "elapsed_seconds": self.elapsed})
                 record.epoch({**entry, **self.stage.entry()})
-                if self.ranks.main:
-                    resume.save(record.folder, self.config, trainer, self.model, epoch + 1, self.elapsed)
-        # A run that was ended between its last epoch and its result has but this left to do.
-        return (accuracy, average) if accuracy else self._validate(trainer)
+        assert accuracy is not None
+        return accuracy, average
 
     def _validate(self, trainer: Trainer) -> tuple[Accuracy, Accuracy | None]:
         """The accuracy of the weights, and that of their average where there is one."""
@@ -135,10 +163,10 @@ class Run:
             trainer.steps(epoch) * trainer.plan(epoch).global_batch
             for epoch in range(self.config.training.epochs)
         ]
-        label = self.stage.label
+        label, begun = self.stage.label, self.begun.state
         return tqdm(
             total=sum(images),
-            initial=sum(images[: self.first_epoch]),
+            initial=sum(images[: begun.epoch]) + begun.step * trainer.plan(begun.epoch).global_batch,
             unit="img",
             unit_scale=True,
             bar_format=f"{label}, {{l_bar}}{{bar}}{{r_bar}}" if label else None,
@@ -151,8 +179,9 @@ class Run:
         self._owned.enter_context(loader)
         trainer = Trainer(self.config, self.ranks, self.precision, loader, self.model, self.classes.count)
         if self.config.training.resume:
-            progress = resume.restore(self.config, trainer, self.model)
-            self.first_epoch, self.elapsed = progress.epoch, progress.elapsed
+            self.begun = resume.restore(self.config, trainer, self.data)
+            if self.ranks.main:
+                print(f"going on after {self.begun.state}", flush=True)
         if self.ranks.main:
             alike = len(set(trainer.plans.values())) == 1
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.config.schema import TrainConfig
+from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.compiling import CompiledForward, Forward
 from engine.train.distributed import Ranks
@@ -31,6 +32,8 @@ class Step:
         self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, num_classes: int
     ) -> None:
         self.ranks, self.precision, training = ranks, precision, config.training
+        if training.sync_bn:
+            _synchronise_norms(model, ranks)
         self.channels_last = training.channels_last
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
@@ -149,3 +152,12 @@ class Step:
         if keep and isinstance(self.model, DistributedDataParallel):
             return self.model.no_sync()
         return nullcontext()
+
+
+def _synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
+    """Let batch norms take their statistics over all ranks. Raises UserError where torch has no such norm."""
+    if ranks.device.type != "cuda":
+        raise UserError(f"training.sync_bn needs GPUs, and this run is on the {ranks.device.type}: drop it")
+    if ranks.world > 1:
+        # In place, but for a network that is nothing but a norm.
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)

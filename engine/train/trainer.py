@@ -6,7 +6,7 @@ epoch, which is why going on after an interruption repeats the undisturbed run.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -18,13 +18,16 @@ from tqdm import tqdm
 from engine.config.schema import TrainConfig
 from engine.data.crops import RandomResizedCrop
 from engine.data.holdout import held_out, without
-from engine.data.loader import Loader
+from engine.data.loader import Batch, Loader
 from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows, repeated
+from engine.data.replay import replayed
 from engine.models.head import train_mode
 from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.distributed import Ranks
 from engine.train.entries import memory_entry
+from engine.train.epoch_state import EpochState, Pauses
+from engine.train.limits import EpochMeter
 from engine.train.memory_fit import fit_plans, fits_in_memory
 from engine.train.nonfinite import EpochLosses
 from engine.train.precision import Precision
@@ -51,6 +54,8 @@ class Trainer:
         num_classes: int,
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
+        self.done = EpochState()
+        """The epoch that was trained last, whole."""
         beton = loader.beton
         self._held = held_out(beton.num_samples, config.data.holdout, config.training.seed)
         self.num_samples = beton.num_samples - len(self._held)
@@ -63,60 +68,93 @@ class Trainer:
         if config.training.fit_memory and ranks.device.type == "cuda":
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
-    def train_epoch(self, epoch: int, bar: "tqdm[Any]") -> dict[str, Any]:
-        """One pass over the training data (`epoch` counts from 0); returns what the log says of it.
+    def train_epoch(
+        self, epoch: int, bar: "tqdm[Any]", begun: EpochState | None = None, pauses: Pauses | None = None
+    ) -> dict[str, Any]:
+        """One pass over the training data (`epoch` counts from 0), or what is left of it where `begun` says how far
+        it was; returns what the log says of it. `pauses` is asked around each step.
 
         Raises UserError for a corrupt sample and for a loss that is not finite or too high.
         """
-        epochs = self.config.training.epochs
-        resolution, plan, steps = self._resolution(epoch), self.plan(epoch), self.steps(epoch)
-        bar.set_description(f"epoch {epoch + 1}/{epochs}, {resolution} px", refresh=False)
+        begun = begun or EpochState(epoch=epoch)
+        epochs, side = self.config.training.epochs, self.side(epoch)
+        plan, steps = self.plan(epoch), self.steps(epoch)
+        bar.set_description(f"epoch {epoch + 1}/{epochs}, {side} px", refresh=False)
         train_mode(self.model)
-        compile_seconds = self.step.prepare(plan.device_batch, resolution)
-        waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
+        compile_seconds = self.step.prepare(plan.device_batch, side) if begun.step < steps else 0.0
         losses = EpochLosses(
             self.config, self.ranks, epoch=epoch, steps=steps, accumulation=plan.accumulation
         )
-        first, lr_peak = sum(self.steps(before) for before in range(epoch)), 0.0
-        with closing(self._batches(epoch)) as batches:
-            for step in range(steps):
+        if begun.losses:
+            losses.load_state_dict(begun.losses)
+        first = sum(self.steps(before) for before in range(epoch))
+        with closing(self._batches(epoch, begun.step)) as batches:
+            # What is replayed was made before the clocks start.
+            state, meter = self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader)
+            for step in range(begun.step, steps):
+                if pauses:
+                    pauses.begin_step()
                 seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
                 lr = self._lr(epoch, step / steps)
-                lr_peak = max(lr_peak, lr)
                 losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=first + step))
                 bar.update(plan.global_batch)
-        train_loss = losses.mean()
-        left_out = int(self.ranks.sum(torch.tensor(self.loader.skips - skips, device=self.ranks.device)))
-        seconds, waited = time.perf_counter() - started, self.loader.wait_seconds - waited
-        images = steps * plan.global_batch - left_out
+                if pauses:
+                    pauses.end_step(partial(state, step + 1))
+        train_loss, self.done = losses.mean(), state(steps)
+        return self._entry(self.done, train_loss, losses.skipped, compile_seconds) | meter.entry()
+
+    def _sitting(self, begun: EpochState, losses: EpochLosses) -> Callable[[int], EpochState]:
+        """What tells, from now on, how far the epoch is when so many steps of it are done; on all ranks together."""
+        waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
+
+        def state(step: int) -> EpochState:
+            left_out = torch.tensor(self.loader.skips - skips, device=self.ranks.device)
+            return EpochState(
+                epoch=begun.epoch,
+                step=step,
+                seconds=begun.seconds + time.perf_counter() - started,
+                waited=begun.waited + self.loader.wait_seconds - waited,
+                skips=begun.skips + int(self.ranks.sum(left_out)),
+                losses=losses.state_dict(),
+            )
+
+        return state
+
+    def _entry(
+        self, done: EpochState, train_loss: float, skipped_steps: int, compile_seconds: float
+    ) -> dict[str, Any]:
+        """The log's line on a whole epoch."""
+        plan, steps = self.plan(done.epoch), self.steps(done.epoch)
+        images = steps * plan.global_batch - done.skips
         return {
-            "epoch": epoch + 1,
-            "epochs": epochs,
+            "epoch": done.epoch + 1,
+            "epochs": self.config.training.epochs,
             "train_loss": train_loss,
-            "lr": self._lr(epoch, 1.0),
-            "lr_peak": lr_peak,
-            "resolution": resolution,
+            "lr": self._lr(done.epoch, 1.0),
+            "lr_peak": max(self._lr(done.epoch, step / steps) for step in range(steps)),
+            "resolution": self.side(done.epoch),
             **plan.entry(),
             "images": images,
-            "skipped": left_out,
-            "skipped_steps": losses.skipped,
-            "images_per_second": images / seconds,
-            "data_wait_seconds": waited,
-            "compute_seconds": seconds - waited,
-            "train_seconds": seconds,
+            "skipped": done.skips,
+            "skipped_steps": skipped_steps,
+            "images_per_second": images / done.seconds,
+            "data_wait_seconds": done.waited,
+            "compute_seconds": done.seconds - done.waited,
+            "train_seconds": done.seconds,
             "compile_seconds": compile_seconds,
             **memory_entry(self.ranks.device),
         }
 
     def plan(self, epoch: int) -> BatchPlan:
         """How an epoch's global batch is laid out."""
-        return self.plans[self._resolution(epoch)]
+        return self.plans[self.side(epoch)]
 
     def steps(self, epoch: int) -> int:
         """Optimizer steps of an epoch; what does not fill a global batch is left out of it."""
         return self.num_samples // self.plan(epoch).global_batch
 
-    def _resolution(self, epoch: int) -> int:
+    def side(self, epoch: int) -> int:
+        """The resolution of an epoch, in pixels."""
         return resolution_at(self.config.resolution, epoch, self.config.training.epochs)
 
     def _lr(self, epoch: int, share: float) -> float:
@@ -126,7 +164,7 @@ class Trainer:
             rate *= self.plan(epoch).global_batch / self.config.training.batch_size
         return rate
 
-    def _batches(self, epoch: int) -> Generator[TrainBatch, None, None]:
+    def _batches(self, epoch: int, first_step: int) -> Generator[TrainBatch, None, None]:
         config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
         windows = self._windows(epoch)
         order = (
@@ -151,7 +189,16 @@ class Trainer:
             flip=law.flip,
         )
         batches = ids.reshape(-1, plan.device_batch)
-        with closing(self.loader.batches(batches, self._resolution(epoch), crop, windows)) as loaded:
+        self.loader.load_state_dict({"batches": first_step * plan.accumulation})
+        loaded = self.loader.batches(batches, self.side(epoch), crop, windows)
+        if config.data.replay:
+            loaded = replayed(loaded, config.data.replay, len(batches))
+        return self._augmented(loaded, epoch)
+
+    def _augmented(
+        self, loaded: Generator[Batch, None, None], epoch: int
+    ) -> Generator[TrainBatch, None, None]:
+        with closing(loaded):
             for batch in loaded:
                 yield self.augment(batch, epoch)
 

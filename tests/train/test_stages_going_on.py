@@ -193,7 +193,7 @@ def test_a_run_that_has_begun_from_weights_can_be_gone_on_with(
     given = [f"--model.weights={whole / 'stage1' / 'weights.pt'}"]
     _, undisturbed = train_here([*options(logging__name="undisturbed"), *given])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        stop_in(patch, Trainer, "train_epoch", lambda _, epoch, __: epoch == 1)
+        stop_in(patch, Trainer, "train_epoch", lambda _, epoch, *__: epoch == 1)
         train_here([*options(logging__name="stopped"), *given])
     stopped = tmp_path / "runs" / "stopped"
     train_here(options(training__resume=stopped))
