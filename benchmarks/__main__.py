@@ -8,19 +8,25 @@ from engine.registry import nearest
 
 # stage: (module:function, what it measures). The function takes the remaining arguments, returns the exit code.
 STAGES: dict[str, tuple[str, str]] = {
+    "all": ("benchmarks.bench_all:main", "a short version of every stage, and the report"),
     "accuracy": ("benchmarks.bench_accuracy:main", "what a recipe reaches, over several seeds"),
     "augment": ("benchmarks.bench_augment:main", "augmentations of a batch on the device, against others'"),
     "blurpool": ("benchmarks.bench_blurpool:main", "BlurPool fused and not, and other ways to blur"),
     "convert": ("benchmarks.bench_convert:main", "image files to a .beton"),
+    "copy": ("benchmarks.bench_copy:main", "batches from the host to the GPU"),
+    "decode": ("benchmarks.bench_decode:main", "records in memory to pixels, with no loader around it"),
     "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
     "memory": ("benchmarks.bench_memory:main", "memory that a loader takes for itself"),
     "overhead": ("benchmarks.bench_overhead:main", "what the training loop costs beside its steps"),
+    "read": ("benchmarks.bench_read:main", "the images' bytes from the disk or the page cache"),
     "resize": ("benchmarks.bench_resize:main", "packed crops to a finished batch, on the GPU alone"),
+    "roofline": ("benchmarks.bench_roofline:main", "how far a step and the decoder are from the limit"),
     "startup": (
         "benchmarks.bench_startup:main",
         "seconds to the first batch: cold, second start, new resolution",
     ),
     "step": ("benchmarks.bench_step:main", "one training step on images that lie on the device"),
+    "train": ("benchmarks.bench_train:main", "an epoch from the file to the updated weights"),
     "techniques": ("benchmarks.bench_techniques:main", "what each technique costs in a training step's time"),
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from benchmarks import options as opt
-from benchmarks.case import Case
+from benchmarks.case import Case, loader_case
 from benchmarks.images import prepare
 from benchmarks.method import LEAST_BATCHES, failed, paired
 from benchmarks.recording import context, save
@@ -108,7 +108,7 @@ def take_turn(open_worker: Callable[[], Worker]) -> tuple[float, str]:
 
 
 def _case(ours: str, peer: str, options: argparse.Namespace) -> Case:
-    return Case(
+    return loader_case(
         ours=ours,
         peer=peer,
         cores=machine()["cores"],

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import options as opt
-from benchmarks.case import Case
+from benchmarks.case import Case, loader_case
 from benchmarks.images import prepare
 from benchmarks.method import failed, paired
 from benchmarks.recording import context, save
@@ -86,7 +86,7 @@ def _start(open_worker: _Opener, code: Path, options: argparse.Namespace) -> tup
 
 
 def _case(ours: str, peer: str, options: argparse.Namespace) -> Case:
-    return Case(
+    return loader_case(
         ours=ours,
         peer=peer,
         cores=machine()["cores"],

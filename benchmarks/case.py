@@ -24,6 +24,9 @@ class Case:
     """What the page cache holds: warm, first or cold (benchmarks.bench_loader)."""
     batch: int
     form: str
+    form_in_words: str
+    contenders: tuple[Contender, Contender]
+    """Our side and the peer."""
 
     def __str__(self) -> str:
         cores = f"{self.cores} core{'s' if self.cores > 1 else ''}"
@@ -35,22 +38,18 @@ class Case:
     @property
     def storages(self) -> tuple[str, str]:
         """How our side's images are stored, and the peer's."""
-        return OURS[self.ours].storage, opponent(self.ours, self.peer).storage
-
-    @property
-    def contenders(self) -> tuple[Contender, Contender]:
-        """Our side and the peer."""
-        return OURS[self.ours], opponent(self.ours, self.peer)
+        ours, peer = self.contenders
+        return ours.storage, peer.storage
 
     def open_ours(self, images: Mapping[str, Images], environment: Mapping[str, str] | None = None) -> Worker:
         """Our side in a process of its own; `images` by storage."""
-        ours = OURS[self.ours]
-        return Worker(self.ours, ours, self._task(images[ours.storage]), environment)
+        contender = self.contenders[0]
+        return Worker(self.ours, contender, self._task(images[contender.storage]), environment)
 
     def open_peer(self, images: Mapping[str, Images], environment: Mapping[str, str] | None = None) -> Worker:
         """The peer in a process of its own; `images` by storage."""
-        peer = opponent(self.ours, self.peer)
-        return Worker(self.peer, peer, self._task(images[peer.storage]), environment)
+        contender = self.contenders[1]
+        return Worker(self.peer, contender, self._task(images[contender.storage]), environment)
 
     def record(self, stage: str, metric: str, images: Mapping[str, Images], measured: Record) -> Record:
         """One line of the file, in the format that ENGINEERING.md fixes; further keys follow."""
@@ -67,7 +66,7 @@ class Case:
             "metric": metric,
         }
         form = {
-            "form": form_in_words(self.ours, self.peer, self.form),
+            "form": self.form_in_words,
             "device": "cuda" if self.form == "cuda" else "cpu",
             "batch": self.batch,
         }
@@ -84,3 +83,21 @@ class Case:
             cores=self.cores,
             form=self.form,
         )
+
+
+def loader_case(
+    *, ours: str, peer: str, cores: int, resolution: int, min_scale: float, cache: str, batch: int, form: str
+) -> Case:
+    """The comparison of one of our loaders with a peer, by name."""
+    return Case(
+        ours=ours,
+        peer=peer,
+        cores=cores,
+        resolution=resolution,
+        min_scale=min_scale,
+        cache=cache,
+        batch=batch,
+        form=form,
+        form_in_words=form_in_words(ours, peer, form),
+        contenders=(OURS[ours], opponent(ours, peer)),
+    )

@@ -76,6 +76,12 @@ def check_cores(cores: Sequence[int]) -> None:
         raise UserError(f"--cores {max(cores)}: this process may use {available}")
 
 
+def check_seconds(seconds: float) -> None:
+    """Raise UserError for a length of a round that can't be."""
+    if not 0 < seconds <= 3600:
+        raise UserError(f"--seconds {seconds:g}: give a number above 0, at most 3600")
+
+
 def gpu_is_missing(form: str) -> bool:
     """Whether `form` needs a GPU that is not there, in which case this says so."""
     if form != "cuda" or _cuda_present():

@@ -29,6 +29,11 @@ class Replay:
         self.skips = 0
         self.decoder = "replay", "batches that were made before"
         self._made = made
+        self._start = 0
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin with that batch."""
+        self._start = state["batches"]
 
     def figures(self) -> DataFigures:
         """None of its time is spent on data."""
@@ -38,7 +43,8 @@ class Replay:
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
     ) -> Generator[Batch, None, None]:
         """One Batch for each array of ids. Raises ValueError where they are not of the size that was asked for."""
-        for number, asked in enumerate(ids):
+        first, self._start = self._start, 0
+        for number, asked in enumerate(ids[first:], first):
             batch = self._made[number % len(self._made)]
             if (len(asked), resolution) != (len(batch.images), batch.images.shape[-1]):
                 raise ValueError(f"made for {tuple(batch.images.shape)}, not {len(asked)} of {resolution} px")

@@ -15,5 +15,7 @@ def write(beton: Path, folder: Path) -> None:
 
 def paths_and_labels(folder: Path) -> tuple[list[Path], list[int]]:
     """All files in the order of the samples, and their labels."""
-    paths = sorted((path for path in exported_files(folder) if path.suffix == ".jpg"), key=lambda path: path.name)
+    paths = sorted(
+        (path for path in exported_files(folder) if path.suffix == ".jpg"), key=lambda path: path.name
+    )
     return paths, [int(path.parent.name) for path in paths]

@@ -3,6 +3,7 @@
 64 MB a chunk, as litdata recommends; eight chunks where that would be fewer, so that workers have some of their own.
 """
 
+import importlib
 import multiprocessing
 from pathlib import Path
 
@@ -26,12 +27,11 @@ def write(beton: Path, folder: Path) -> None:
 
 
 def _optimize(beton: Path, folder: Path) -> None:
-    from litdata.streaming.writer import BinaryWriter
-
+    writers = importlib.import_module("litdata.streaming.writer")
     opened = open_beton(beton)
     each = -(-opened.num_samples // _LEAST_CHUNKS)
     small = int(opened.sizes.sum()) < _LEAST_CHUNKS * 64_000_000
-    writer = BinaryWriter(str(folder), **({"chunk_size": each} if small else {"chunk_bytes": _CHUNK}))
+    writer = writers.BinaryWriter(str(folder), **({"chunk_size": each} if small else {"chunk_bytes": _CHUNK}))
     for sample, (jpeg, label) in enumerate(jpegs(beton)):
         writer[sample] = {"image": jpeg, "label": label, "sample": sample}
     writer.done()

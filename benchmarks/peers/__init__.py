@@ -137,9 +137,9 @@ def pairs(against: Sequence[str], ours: Sequence[str] | None, form: str = "host"
     a name that there is none of, and the reason for a peer that was asked for by name and can't take part.
     """
     for name in against:
-        _check("peer", name, peer_names())
+        check_name("peer", name, peer_names())
     for name in ours or ():
-        _check("loader of ours", name, OURS)
+        check_name("loader of ours", name, OURS)
     peers: dict[str, None] = {}
     for name in against:
         peers.update(dict.fromkeys(present(form) if name == ALL else [_SHORT.get(name, name)]))
@@ -183,6 +183,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _check(kind: str, name: str, choices: Mapping[str, object] | Sequence[str]) -> None:
+def check_name(kind: str, name: str, choices: Mapping[str, object] | Sequence[str]) -> None:
+    """Raise UserError naming the choices, for a name that is none of them."""
     if name not in choices:
         raise UserError(f"no {kind} {name!r}{nearest(name, choices)}; choices: {', '.join(sorted(choices))}")

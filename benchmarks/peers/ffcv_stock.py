@@ -48,13 +48,18 @@ class _Ffcv:
         self.settings = f"ffcv.loader.Loader, os_cache=True, OrderOption.RANDOM, {_FINISH[task.form]}"
 
     def epoch(self, number: int, batches: int, resolution: int) -> Iterator[torch.Tensor]:
+        return (labels for _images, labels in self.training(number, batches, resolution))
+
+    def training(
+        self, number: int, batches: int, resolution: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As `epoch`, but the finished images and their labels, for a step."""
         self._decoder.output_size = (resolution, resolution)
         if self._loader is None or self._batches != batches:
             decode = [self._decoder, RandomHorizontalFlip()]
             self._loader = self._open(decode, self._task.epoch_ids(batches), OrderOption.RANDOM)
             self._batches = batches
-        for _images, labels in self._loader:
-            yield labels
+        yield from self._loader
 
     def one_pass(self) -> Iterator[torch.Tensor]:
         decode = [self._decoder, RandomHorizontalFlip()]

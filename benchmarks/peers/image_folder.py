@@ -43,6 +43,7 @@ class FolderSide:
         numbers = [int(Path(path).stem) for path, _ in self._images.samples]
         self._places = np.argsort(np.array(numbers))
         self._loader: Any = None
+        self._ready = torch.empty(0)
         self._made: tuple[int, int] | None = None
         self.settings = (
             f"{how}; ImageFolder, DataLoader with {task.cores} persistent workers, {self._finish.words}, NCHW"
@@ -53,6 +54,13 @@ class FolderSide:
             self._loader = self._open(self._task.epoch_ids(batches), self._random_crop(resolution))
             self._made = (batches, resolution)
         return self._labels(self._loader)
+
+    def training(
+        self, number: int, batches: int, resolution: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """As `epoch`, but the finished images and their labels, for a step."""
+        labels = self.epoch(number, batches, resolution)
+        return ((self._ready, each) for each in labels)
 
     def one_pass(self) -> Iterator[torch.Tensor]:
         crop = self._random_crop(self._task.resolution)
@@ -66,7 +74,7 @@ class FolderSide:
 
     def _labels(self, loader: Any) -> Iterator[torch.Tensor]:
         for images, labels in loader:
-            self._finish(images)
+            self._ready = self._finish(images)
             yield labels
 
     def _open(

@@ -6,20 +6,24 @@ the output (min_factor 1, min_height and min_width), OpenCV runs in one thread f
 into the batch. Each batch is prepared while the one before is used.
 """
 
+import importlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import cv2
 import numpy as np
-import simplejpeg
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.exports.files import paths_and_labels
 from benchmarks.peers.base import Task
-from benchmarks.peers.crop_law import CropLaw
+from benchmarks.peers.crop_law import Crop, CropLaw
 from benchmarks.peers.finish import Finish, one_thread
+
+# By name: the type checker shall not see more of it where it is installed than elsewhere.
+simplejpeg: Any = importlib.import_module("simplejpeg")
 
 _AHEAD = 3
 
@@ -79,24 +83,35 @@ class _Threads:
     def _decode(self, sample: int, law: CropLaw, out: NDArray[np.uint8]) -> None:
         with open(self._paths[sample], "rb") as file:
             data = file.read()
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        crop = law(sample, height, width)
-        side = len(out)
-        # Of the whole image, so that the crop is no smaller than the output; never more than there is.
-        least = min(1.0, max(side / crop.height, side / crop.width))
-        image = simplejpeg.decode_jpeg(
-            data, min_height=int(np.ceil(height * least)), min_width=int(np.ceil(width * least))
-        )
-        vertical, horizontal = image.shape[0] / height, image.shape[1] / width
-        top, left = int(crop.top * vertical), int(crop.left * horizontal)
-        bottom = max(top + 1, round((crop.top + crop.height) * vertical))
-        right = max(left + 1, round((crop.left + crop.width) * horizontal))
-        part = image[top:bottom, left:right]
-        shrinks = part.shape[0] > side or part.shape[1] > side
-        resized = cv2.resize(
-            part, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-        out[:] = resized[:, ::-1] if crop.flip else resized
+        crop: Crop | None = None
+
+        def choose(height: int, width: int) -> Crop:
+            nonlocal crop
+            crop = law(sample, height, width)
+            return crop
+
+        pixels = decode_crop(data, choose, len(out))
+        assert crop is not None
+        out[:] = pixels[:, ::-1] if crop.flip else pixels
+
+
+def decode_crop(data: Any, choose: Callable[[int, int], Crop], side: int) -> NDArray[np.uint8]:
+    """The crop that `choose` takes of an image of (height, width), as uint8 (side, side, 3), not flipped."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    crop = choose(height, width)
+    # Of the whole image, so that the crop is no smaller than the output; never more than there is.
+    least = min(1.0, max(side / crop.height, side / crop.width))
+    image = simplejpeg.decode_jpeg(
+        data, min_height=int(np.ceil(height * least)), min_width=int(np.ceil(width * least))
+    )
+    vertical, horizontal = image.shape[0] / height, image.shape[1] / width
+    top, left = int(crop.top * vertical), int(crop.left * horizontal)
+    bottom = max(top + 1, round((crop.top + crop.height) * vertical))
+    right = max(left + 1, round((crop.left + crop.width) * horizontal))
+    part = image[top:bottom, left:right]
+    shrinks = part.shape[0] > side or part.shape[1] > side
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (side, side), interpolation=how))
 
 
 _Begun = tuple[NDArray[np.int64], NDArray[np.uint8], list["Future[None]"]]

@@ -6,19 +6,23 @@ together, already of the output's size; bilinear. SPDL has no random crop: its c
 benchmarks.peers.crop_law. It needs FFmpeg's libraries on the system (Debian: ffmpeg).
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
-import spdl.io
 import torch
 from numpy.typing import NDArray
-from spdl.pipeline import PipelineBuilder
 
 from benchmarks.exports.files import paths_and_labels
 from benchmarks.peers.base import Task
 from benchmarks.peers.crop_law import CropLaw
 from benchmarks.peers.finish import Finish, one_thread
+
+# By name: the type checker shall not see more of it where it is installed than elsewhere.
+spdl_io: Any = importlib.import_module("spdl.io")
+spdl_pipeline: Any = importlib.import_module("spdl.pipeline")
 
 _AHEAD = 3
 
@@ -59,7 +63,7 @@ class _Spdl:
             return self._decode(ids, law, side), self._labels[ids]
 
         pipeline = (
-            PipelineBuilder()
+            spdl_pipeline.PipelineBuilder()
             .add_source(batches)
             .pipe(decode, concurrency=self._task.cores)
             .add_sink(_AHEAD)
@@ -74,7 +78,7 @@ class _Spdl:
         """uint8 (n, side, side, 3)."""
         frames = []
         for sample in ids.tolist():
-            packets = spdl.io.demux_image(self._paths[sample])
+            packets = spdl_io.demux_image(self._paths[sample])
             crop = law(sample, packets.codec.height, packets.codec.width)
             # exact: FFmpeg would else move the crop to where chroma begins.
             filters = [
@@ -83,8 +87,8 @@ class _Spdl:
                 *(["hflip"] if crop.flip else []),
                 "format=pix_fmts=rgb24",
             ]
-            frames.append(spdl.io.decode_packets(packets, filter_desc=",".join(filters)))
-        return spdl.io.to_numpy(spdl.io.convert_frames(frames))
+            frames.append(spdl_io.decode_packets(packets, filter_desc=",".join(filters)))
+        return np.asarray(spdl_io.to_numpy(spdl_io.convert_frames(frames)))
 
 
 def open_side(task: Task) -> _Spdl:

@@ -4,17 +4,21 @@ In favour of the peer: its prefetcher (use_prefetcher, the default), so that wor
 done on the batch; bilinear instead of a kernel drawn for each image; as many persistent workers as cores.
 """
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm.data
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.peers.base import Task
 from benchmarks.peers.finish import one_thread
+
+# By name: its packages do not mark what they export.
+timm: Any = importlib.import_module("timm")
+timm_data: Any = importlib.import_module("timm.data")
 
 
 class _Timm:
@@ -54,14 +58,14 @@ class _Timm:
 
     def _open(self, ids: NDArray[np.int64], side: int, batch: int | None = None, **how: Any) -> Any:
         task = self._task
-        images = timm.data.ImageDataset(str(task.folder))
+        images = timm_data.ImageDataset(str(task.folder))
         # Sample number -> (file, label as the folder's name says it), whatever order timm lists them in.
         listed = {int(Path(path).stem): path for path, _ in images.reader.samples}
         root = Path(images.reader.root)
         images.reader.samples = [
             (listed[sample], int((root / listed[sample]).parent.name)) for sample in ids.tolist()
         ]
-        return timm.data.create_loader(
+        return timm_data.create_loader(
             images,
             input_size=(3, side, side),
             batch_size=batch or task.batch,

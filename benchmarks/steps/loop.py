@@ -34,13 +34,13 @@ class Loop:
     def __init__(self, task: LoopTask) -> None:
         self._task, self._owned = task, ExitStack()
         set_host(task.step)
-        device = torch.device(task.device)
+        self._device = device = torch.device(task.device)
         self._config = recipe(task.step, task.batch, {**_AVERAGE, **self._run_options()})
         self._precision = choose_precision(task.step.precision, device)
         self.model = network(self._config, device)
         self._made = self._make(device)
         ranks, samples = alone(device), task.steps * task.batch
-        loader = cast(Loader, Replay(self._made, samples))
+        loader = self._open_loader(samples)
         self.trainer = Trainer(self._config, ranks, self._precision, loader, self.model, CLASSES)
         self.trainer.step.prepare(task.batch, task.resolution)
         self._forward: Any = torch.compile(self.model, dynamic=False) if task.step.compile else self.model
@@ -97,6 +97,10 @@ class Loop:
     def close(self) -> None:
         """End the run's record."""
         self._owned.close()
+
+    def _open_loader(self, samples: int) -> Loader:
+        """What the trainer's batches come from."""
+        return cast(Loader, Replay(self._made, samples))
 
     def _run_options(self) -> dict[str, Any]:
         return {

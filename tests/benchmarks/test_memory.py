@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_memory import Peak, main, own_bytes, take_turn
-from benchmarks.case import Case
+from benchmarks.case import loader_case
 from benchmarks.images import prepare
 from tests.benchmarks import records
 
@@ -99,7 +99,7 @@ def test_a_side_that_fails_is_recorded(
 
 @pytest.mark.slow
 def test_our_loader_and_stock_ffcv_are_measured(cache: Path) -> None:
-    case = Case(
+    case = loader_case(
         ours="yuv420-packed", peer="ffcv-jpeg", cores=1, resolution=224, min_scale=0.08, cache="warm", batch=64,
         form="host",
     )  # fmt: skip

@@ -40,12 +40,14 @@ def task(contender: Contender, form: str = "host", cores: int = 1) -> Task:
     )
 
 
-@pytest.fixture
-def ours(cache: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+@pytest.fixture(scope="module")
+def ours(cache_of_session: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Centre crops and labels of ours, from the JPEG data that the peers get."""
     contender = OURS[exports.SOURCE]
-    with Worker("ours", contender, task(contender)) as worker:
-        return worker.centre_crops(COMPARED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_of_session))
+        with Worker("ours", contender, task(contender)) as worker:
+            return worker.centre_crops(COMPARED)
 
 
 @pytest.fixture(params=[name for name in PEERS if name != "dali-gpu" and not name.startswith("ffcv")])
@@ -59,7 +61,7 @@ def peer(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_peer_gives_the_same_images_each_once_and_as_many_batches_as_asked_for(
-    peer: str, ours: tuple[NDArray[np.float32], NDArray[np.int64]]
+    peer: str, ours: tuple[NDArray[np.float32], NDArray[np.int64]], cache: Path
 ) -> None:
     contender = PEERS[peer]
     pixels, labels = ours

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_startup import main
-from benchmarks.case import Case
+from benchmarks.case import loader_case
 from benchmarks.images import prepare
 from tests.benchmarks import records
 
@@ -68,7 +68,7 @@ def test_a_side_that_fails_is_recorded(
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["open_ours", "open_peer"])
 def test_a_loader_gives_a_first_batch_of_each_resolution(side: str, cache: Path) -> None:
-    case = Case(
+    case = loader_case(
         ours="yuv420-packed",
         peer="ffcv-jpeg",
         cores=1,
