@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import decoders
 from benchmarks import options as opt
 from benchmarks.case import Case
-from benchmarks.comparing import Once, measure, passed
+from benchmarks.comparing import Comparer, passed
 from benchmarks.decoders import WHOLE
 from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_ROUNDS
@@ -35,22 +35,17 @@ def main(argv: Sequence[str]) -> int:
     cases = _cases(options)
     shared = context()
     images = gather({storage for case in cases for storage in case.storages}, options.data, options.images)
-    once = Once(options.data, options.images)
     records: list[Record] = []
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
-        with MachineLoad(case.cores) as load:
-            measured = measure(
-                case,
-                images,
-                once=once,
-                rounds=options.rounds,
-                seconds=options.seconds,
-                longest=sys.maxsize,
-            )
-        facts = {**case.record("decode", "images_per_second", images, measured), **load.facts}
-        records.append({**facts, "crop": _crop(case.min_scale), **shared})
-        save(options.json, records)
+    with Comparer(images, options.data, options.images) as comparer:
+        for number, case in enumerate(cases, 1):
+            print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
+            with MachineLoad(case.cores) as load:
+                measured = comparer.measure(
+                    case, rounds=options.rounds, seconds=options.seconds, longest=sys.maxsize
+                )
+            facts = {**case.record("decode", "images_per_second", images, measured), **load.facts}
+            records.append({**facts, "crop": _crop(case.min_scale), **shared})
+            save(options.json, records)
     print(f"\n{table(records)}")
     return 0 if all(map(passed, records)) else 1
 
@@ -61,10 +56,10 @@ def _crop(least: float) -> str:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     """Every combination that was asked for."""
-    combined = itertools.product(options.pairs, options.cores, options.resolution, options.scale)
+    combined = itertools.product(options.cores, options.resolution, options.scale, options.pairs)
     return [
         decoder_case(ours, peer, cores=cores, resolution=resolution, scale=scale, batch=options.batch)
-        for (ours, peer), cores, resolution, scale in combined
+        for cores, resolution, scale, (ours, peer) in combined
     ]
 
 

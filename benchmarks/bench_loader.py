@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import options as opt
 from benchmarks.case import Case, loader_case
-from benchmarks.comparing import Once, measure, passed
+from benchmarks.comparing import Comparer, passed
 from benchmarks.images import Images
 from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_BATCHES
@@ -39,22 +39,17 @@ def main(argv: Sequence[str]) -> int:
     cases = _cases(options)
     shared = context()
     images = gather({storage for case in cases for storage in case.storages}, options.data, options.images)
-    once = Once(options.data, options.images)
     records: list[Record] = []
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
-        with MachineLoad(case.cores) as load:
-            measured = measure(
-                case,
-                images,
-                once=once,
-                rounds=options.rounds,
-                seconds=options.seconds,
-                longest=_longest(case, images),
-            )
-        facts = {**case.record("loader", "images_per_second", images, measured), **load.facts}
-        records.append({**facts, **shared})
-        save(options.json, records)
+    with Comparer(images, options.data, options.images) as comparer:
+        for number, case in enumerate(cases, 1):
+            print(f"[{number}/{len(cases)}] {case}:", end="", flush=True)
+            with MachineLoad(case.cores) as load:
+                measured = comparer.measure(
+                    case, rounds=options.rounds, seconds=options.seconds, longest=_longest(case, images)
+                )
+            facts = {**case.record("loader", "images_per_second", images, measured), **load.facts}
+            records.append({**facts, **shared})
+            save(options.json, records)
     print(f"\n{table(records)}")
     return 0 if all(map(passed, records)) else 1
 
@@ -73,8 +68,9 @@ def _longest(case: Case, images: Mapping[str, Images]) -> int:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     """Every combination that was asked for."""
+    # Pairs last: our side's process is then the same for one peer after the other.
     combined = itertools.product(
-        options.cache, options.pairs, options.cores, options.resolution, options.scale
+        options.cache, options.cores, options.resolution, options.scale, options.pairs
     )
     return [
         loader_case(
@@ -87,7 +83,7 @@ def _cases(options: argparse.Namespace) -> list[Case]:
             batch=options.batch,
             form=options.form,
         )
-        for cache, (ours, peer), cores, resolution, scale in combined
+        for cache, cores, resolution, scale, (ours, peer) in combined
     ]
 
 

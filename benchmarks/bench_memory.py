@@ -20,7 +20,7 @@ from benchmarks.images import prepare
 from benchmarks.method import LEAST_BATCHES, failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
-from benchmarks.worker import ContenderError, Worker
+from benchmarks.worker import ContenderError, Worker, descendants
 from engine.report.machine import machine
 
 _COUNTED = ("RssAnon:", "RssShmem:")
@@ -104,6 +104,10 @@ def take_turn(open_worker: Callable[[], Worker]) -> tuple[float, str]:
         before = own_bytes(worker.pid)
         with Peak(worker.pid) as peak:
             worker.round(0, LEAST_BATCHES)
+        if helpers := descendants(worker.pid):
+            raise ContenderError(
+                f"it works in {len(helpers)} more processes, whose memory is not counted here"
+            )
         return (peak.bytes - before) / 1e6, worker.settings()
 
 

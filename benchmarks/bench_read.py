@@ -67,8 +67,8 @@ def _measure(
     print(flush=True)
     measured = paired(*taken)
     each = images[ours[1]].bytes / number
-    rates = {f"{side}_bytes_per_second": measured[f"{side}_median"] * each for side in ("ours", "peer")}
-    return {**measured, **rates}
+    of_bytes = {f"{side}_bytes_per_second": measured[f"{side}_median"] * each for side in ("ours", "peer")}
+    return {**measured, **of_bytes}
 
 
 def _seconds(read: Reader, storage: str, cache: str, images: Images) -> float:

@@ -1,8 +1,9 @@
 """Both sides of a case in their processes: do they do the same work, and how fast is each, in turns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
@@ -10,76 +11,112 @@ from benchmarks import page_cache
 from benchmarks.case import Case
 from benchmarks.first_epoch import FirstEpochs
 from benchmarks.images import PHOTOS, Images, prepare
-from benchmarks.method import Timed, compare, failed, figures
+from benchmarks.method import Comparison, Timed, compare, failed, figures
 from benchmarks.table import Record
 from benchmarks.worker import ContenderError, Worker
 from engine.data.beton import open_beton
 
 _COMPARED_IMAGES = 64
+# A file of so few images is gone through whole, in the process that is measured.
+_PASSED_WHOLE = 4096
+
+_Compare = Callable[[Timed, Timed], Comparison]
 
 
-class Once:
-    """Whether a side gives each image of a file once, found out the first time that it is asked for."""
+class Comparer:
+    """Compares both sides of one case after another. Use as a context manager: it owns our side's process.
 
-    def __init__(self, data: Path | None, images: int | None) -> None:
-        """`data`, `images`: as --data and --images have them; more images than there are would only be repeats."""
-        self._data = data
-        self._count = images if images and images <= PHOTOS else None
-        self._found: dict[str, bool] = {}
+    That stays for the next case where ours is the same in it. Whether a side gives each image of a file once is found
+    out the first time that it takes part.
+    """
 
-    def __call__(self, case: Case) -> bool:
-        """Of both sides. Raises ContenderError."""
-        return self._one(case.ours, case, case.open_ours) and self._one(case.peer, case, case.open_peer)
+    def __init__(self, images: Mapping[str, Images], data: Path | None, count: int | None) -> None:
+        """`images`: by storage; `data`, `count`: as --data and --images have them."""
+        self._images, self._data = images, data
+        # Of a file with more images than there are the others are repeats.
+        self._count = count if count and count <= PHOTOS else None
+        self._once: dict[str, bool] = {}
+        self._ours: Worker | None = None
+        self._ours_for: object = None
 
-    def _one(self, name: str, case: Case, open_side: Callable[[Mapping[str, Images]], Worker]) -> bool:
-        if name not in self._found:
-            images = {storage: prepare(self._data, storage, self._count) for storage in set(case.storages)}
-            expected = np.sort(open_beton(images[case.storages[0]].beton).labels)
-            with open_side(images) as worker:
-                self._found[name] = np.array_equal(worker.one_pass(), expected)
-        return self._found[name]
+    def measure(self, case: Case, *, rounds: int, seconds: float, longest: int) -> Record:
+        """The measured part of a record, or why there is none; a round has at most `longest` batches."""
+        compared = partial(
+            compare,
+            rounds=rounds,
+            seconds=seconds,
+            longest=longest,
+            compared_images=min(_COMPARED_IMAGES, *(known.num_samples for known in self._images.values())),
+            tell=lambda word: print(f" {word}", end="", flush=True),
+        )
+        try:
+            comparison = self._warm(case, compared) if case.cache == "warm" else self._first(case, compared)
+        except ContenderError as error:
+            self.close()
+            print(f" failed: {error}", flush=True)
+            return failed(str(error))
+        ratio = comparison.ratio
+        print(f" -> {ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]", flush=True)
+        return {**figures(comparison), "each_image_once": self._once[case.ours] and self._once[case.peer]}
+
+    def _warm(self, case: Case, compared: _Compare) -> Comparison:
+        for storage in case.storages:
+            page_cache.fill_all(self._images[storage].files)
+        ours = self._kept(case)
+        with case.open_peer(self._images) as peer:
+            for name, worker, storage in zip(
+                (case.ours, case.peer), (ours, peer), case.storages, strict=True
+            ):
+                if name not in self._once and self._images[storage].num_samples <= _PASSED_WHOLE:
+                    self._once[name] = _gives_each_once(worker, self._images[storage])
+            self._find_out(case)
+            return compared(ours, peer)
+
+    def _first(self, case: Case, compared: _Compare) -> Comparison:
+        self._find_out(case)
+        set_cache = page_cache.fill_all if case.cache == "first" else page_cache.drop_all
+        sides = zip((case.open_ours, case.open_peer), case.storages, strict=True)
+        return compared(
+            *(
+                FirstEpochs(partial(open_side, self._images), partial(set_cache, self._images[storage].files))
+                for open_side, storage in sides
+            )
+        )
+
+    def _find_out(self, case: Case) -> None:
+        """For the sides that it is not known of: in a process of its own, on a file of each image once."""
+        sides = zip((case.ours, case.peer), (case.open_ours, case.open_peer), case.storages, strict=True)
+        for name, open_side, storage in sides:
+            if name not in self._once:
+                images = prepare(self._data, storage, self._count)
+                with open_side({storage: images}) as worker:
+                    self._once[name] = _gives_each_once(worker, images)
+
+    def _kept(self, case: Case) -> Worker:
+        """Our side's process: the last case's, or a new one."""
+        wanted = (case.ours, case.cores, case.resolution, case.min_scale, case.batch, case.form)
+        if self._ours is None or self._ours_for != wanted:
+            self.close()
+            self._ours, self._ours_for = case.open_ours(self._images), wanted
+        return self._ours
+
+    def close(self) -> None:
+        """End our side's process."""
+        if self._ours is not None:
+            self._ours.close()
+        self._ours = None
+
+    def __enter__(self) -> "Comparer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def measure(
-    case: Case,
-    images: Mapping[str, Images],
-    *,
-    once: Callable[[Case], bool],
-    rounds: int,
-    seconds: float,
-    longest: int,
-) -> Record:
-    """The measured part of a record, or why there is none; a round has at most `longest` batches."""
-    compared = partial(
-        compare,
-        rounds=rounds,
-        seconds=seconds,
-        longest=longest,
-        compared_images=min(_COMPARED_IMAGES, *(known.num_samples for known in images.values())),
-        tell=lambda word: print(f" {word}", end="", flush=True),
-    )
-    files = [images[storage].files for storage in case.storages]
-    try:
-        each_once = once(case)
-        if case.cache == "warm":
-            for read in files:
-                page_cache.fill_all(read)
-            with case.open_ours(images) as ours, case.open_peer(images) as peer:
-                comparison = compared(ours, peer)
-        else:
-            openers = partial(case.open_ours, images), partial(case.open_peer, images)
-            comparison = compared(*(_first(case, *side) for side in zip(openers, files, strict=True)))
-    except ContenderError as error:
-        print(f" failed: {error}", flush=True)
-        return failed(str(error))
-    ratio = comparison.ratio
-    print(f" -> {ratio.median:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]", flush=True)
-    return {**figures(comparison), "each_image_once": each_once}
-
-
-def _first(case: Case, open_worker: Callable[[], Worker], files: Sequence[Path]) -> Timed:
-    set_cache = page_cache.fill_all if case.cache == "first" else page_cache.drop_all
-    return FirstEpochs(open_worker, partial(set_cache, files))
+def _gives_each_once(worker: Worker, images: Images) -> bool:
+    return np.array_equal(worker.one_pass(), np.sort(open_beton(images.beton).labels))
 
 
 def passed(record: Record) -> bool:

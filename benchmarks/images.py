@@ -99,9 +99,9 @@ def cached(data: Path | None, storage: str, count: int | None) -> Path:
 def is_there(data: Path | None, storage: str, count: int | None) -> bool:
     """Whether `prepare` would find what it needs, as far as its name tells."""
     beton = cached(data, SOURCE if storage in EXPORTS else storage, count)
-    files = (beton, beton.with_name(REPEATED))
+    files = [beton, beton.with_name(REPEATED)]
     if storage in EXPORTS:
-        files = tuple(export_folder(file, storage) for file in files)
+        files = [export_folder(file, storage) for file in files]
     return any(map(Path.exists, files))
 
 

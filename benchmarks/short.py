@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from engine.report.machine import machine
 
 # In JPEG data of photos more than four times 32 MB of L3 cache.
-_IMAGES = "--images=3072"
+_IMAGES = "--images=2048"
 _USUAL = ("--resolution=128", "--scale=0.35")
+_LOADER = ("--batch=64", "--seconds=0.4")
 _ALL_CORES = f"--cores={machine()['cores']}"
 
 
@@ -30,22 +31,35 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "read": (Short(what="page cache and disk", options=(_IMAGES,)),),
     "decode": (
         Short(
-            what="every decoder, cores 1 to all",
-            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, "--seconds=0.3"),
+            what="every decoder",
+            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, _ALL_CORES, "--seconds=0.3"),
         ),
         Short(
-            what="storages, resolutions and crops",
-            options=(_IMAGES, "--ours=jpeg-kept,yuv420,raw", "--scale=0.35,1", "--cores=1", "--seconds=0.2"),
+            what="storages, crops, cores 1 to all",
+            options=(
+                _IMAGES,
+                "--ours=jpeg-kept,yuv420",
+                "--resolution=224",
+                "--scale=0.35,1",
+                "--seconds=0.2",
+            ),
         ),
     ),
     "loader": (
         Short(
             what="every peer on the same JPEG data",
-            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, _ALL_CORES, "--seconds=0.4"),
+            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, *_LOADER, _ALL_CORES),
         ),
         Short(
-            what="storages against stock ffcv, cores 1 to all",
-            options=(_IMAGES, "--against=ffcv", "--ours=jpeg,yuv420,yuv420-packed", *_USUAL, "--seconds=0.4"),
+            what="storages against stock ffcv",
+            options=(
+                _IMAGES,
+                "--against=ffcv",
+                "--ours=jpeg,yuv420,yuv420-packed",
+                *_USUAL,
+                *_LOADER,
+                "--cores=1",
+            ),
         ),
     ),
     "copy": (Short(what="host to GPU", takes_images=False, needs_gpu=True),),
@@ -60,13 +74,11 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "train": (Short(what="every peer, an epoch of 1,024 images"),),
     "roofline": (Short(what="step and decoder", options=(_IMAGES, "--seconds=0.4")),),
     "startup": (Short(what="stock ffcv"),),
-    "memory": (
-        Short(what="stock ffcv, batches of 256", options=("--batch=256", "--ours=jpeg,yuv420-packed")),
-    ),
+    "memory": (Short(what="stock ffcv, batches of 256", options=("--batch=256", "--ours=yuv420-packed")),),
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",
-            options=("--case=kept where they fit", "--case=yuv420", "--seconds=1"),
+            options=("--case=kept where they fit", "--seconds=1"),
         ),
     ),
     "overhead": (

@@ -31,7 +31,7 @@ def _page(records: Sequence[Record]) -> str:
     first = records[0]
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items() if value)
     versions = ", ".join(f"{key} {value}" for key, value in first["versions"].items())
-    data = [record[key] for record in records for key in ("data", "peer_data") if key in record]
+    data = [record[key] for record in records for key in ("data", "peer_data") if record.get(key)]
     forms = [
         f"batches of {record['batch']}, {record['ours']}: {record['form']}"
         for record in records

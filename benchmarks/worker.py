@@ -167,8 +167,12 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and those that it started."""
         self._pipe.close()
-        helpers = _descendants(self.pid)
+        helpers = descendants(self.pid)
         # ffcv's threads may keep a process from ending by itself, and some libraries answer a request to end at length.
         self._process.kill()
         self._process.join()
@@ -270,14 +274,14 @@ def cpu_seconds() -> float:
     """CPU time of this process and, to a hundredth of a second, of those that it started."""
     # Those that have ended, then those that are still there.
     total = time.process_time() + os.times().children_user + os.times().children_system
-    for helper in _descendants(os.getpid()):
+    for helper in descendants(os.getpid()):
         with suppress(psutil.NoSuchProcess):
             times = helper.cpu_times()
             total += times.user + times.system
     return total
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def descendants(pid: int) -> list[psutil.Process]:
     """The processes that this one started, and those that they did."""
     try:
         return psutil.Process(pid).children(recursive=True)

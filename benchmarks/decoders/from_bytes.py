@@ -69,7 +69,7 @@ def _pillow() -> Callable[[NDArray[np.uint8], Crop, int], NDArray[np.uint8]]:
     from PIL import Image
 
     def decode(jpeg: NDArray[np.uint8], crop: Crop, side: int) -> NDArray[np.uint8]:
-        with Image.open(io.BytesIO(jpeg)) as image:
+        with Image.open(io.BytesIO(jpeg.tobytes())) as image:
             width, height = image.size
             least = min(1.0, max(side / crop.height, side / crop.width))
             image.draft("RGB", (int(np.ceil(width * least)), int(np.ceil(height * least))))
@@ -112,6 +112,8 @@ def _opencv(jpeg: NDArray[np.uint8], crop: Crop, side: int) -> NDArray[np.uint8]
     # The largest of 2, 4 and 8 that fits.
     reduced = max((each for each in _REDUCED if each <= factor), default=1)
     image = cv2.imdecode(jpeg, _REDUCED.get(reduced, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise RuntimeError("OpenCV can't decode it")
     top, left = crop.top // reduced, crop.left // reduced
     bottom = max(top + 1, (crop.top + crop.height) // reduced)
     part = image[top:bottom, left : max(left + 1, (crop.left + crop.width) // reduced)]

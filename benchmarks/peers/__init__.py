@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import cast
 
+from benchmarks.exports import EXPORTS, SOURCE
 from benchmarks.peers.base import Side, Task
 from engine.errors import UserError
 from engine.registry import nearest
@@ -109,7 +110,7 @@ _USUAL_OURS = {
 }
 # The first of the very same JPEG data as the peer.
 _USUAL_OURS_ELSE = ("jpeg-kept", "yuv420", "yuv420-packed")
-# Stands for every peer that can take part here.
+# Stands for every peer on the images' own JPEG data that can take part here.
 ALL = "all"
 # Shorter for the peer that the project measures itself by.
 _SHORT = {"ffcv": "ffcv-jpeg"}
@@ -151,9 +152,11 @@ def pairs(against: Sequence[str], ours: Sequence[str] | None, form: str = "host"
 
 
 def present(form: str) -> list[str]:
-    """All peers that can take part here; a line for each that can't."""
+    """All peers on the images' own JPEG data that can take part here; a line for each that can't."""
     found = []
     for name, peer in PEERS.items():
+        if peer.storage not in (SOURCE, *EXPORTS):
+            continue
         reason = peer.why_not(form)
         if reason:
             print(f"left out: {name}: {reason}", flush=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 from benchmarks.exports.files import paths_and_labels
 from benchmarks.peers.base import Task
@@ -68,14 +69,14 @@ class _Dali:
             pipeline.set_outputs(fn.crop(images, crop=(side, side)), labels)
         pipeline.build()
         images, labels = pipeline.run()
-        pixels = torch.from_dlpack(images.as_tensor()).cpu().numpy()
+        pixels = from_dlpack(images.as_tensor()).cpu().numpy()
         return pixels.transpose(0, 3, 1, 2).astype(np.float32), np.array(labels.as_tensor(), np.int64).ravel()
 
     def _batches(self, pipeline: Any, batches: int) -> Iterator[NDArray[np.int64]]:
         for _ in range(batches):
             images, labels = pipeline.run()
             # A view of DALI's memory, valid until the next batch.
-            torch.from_dlpack(images.as_tensor())
+            from_dlpack(images.as_tensor())
             yield np.array(labels.as_tensor(), np.int64).ravel()
 
     def _open(self, side: int, *, shuffled: bool) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_all, short
+from benchmarks import bench_all
 from benchmarks.__main__ import STAGES
 from benchmarks.bench_all import main
 from benchmarks.short import SHORT, Short
@@ -25,7 +25,6 @@ SMALL = (
 
 def test_every_stage_has_a_short_version_but_the_one_that_trains_for_hours() -> None:
     assert set(SHORT) == set(STAGES) - {"all", "accuracy"}
-    assert short.machine()["cores"] >= 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.bench_memory import Peak, main, own_bytes, take_turn
 from benchmarks.case import loader_case
 from benchmarks.images import prepare
+from benchmarks.worker import ContenderError
 from tests.benchmarks import records
 
 MB = 10**6
@@ -109,3 +110,15 @@ def test_our_loader_and_stock_ffcv_are_measured(cache: Path) -> None:
     )
     assert 0 < ours < peer
     assert "packed" in our_settings and "ffcv.loader.Loader" in peer_settings
+
+
+def test_a_side_of_several_processes_is_not_measured_by_one_of_them(
+    cache: Path, plain_side: Callable[[str, str], None]
+) -> None:
+    plain_side("many", "import subprocess; self.helper = subprocess.Popen(['sleep', '60'])")
+    case = loader_case(
+        ours="many", peer="self", cores=1, resolution=16, min_scale=0.35, cache="warm", batch=4, form="host"
+    )
+    images = {"jpeg": prepare(None, "jpeg", 8)}
+    with pytest.raises(ContenderError, match="it works in 1 more processes"):
+        take_turn(lambda: case.open_ours(images))

@@ -94,7 +94,7 @@ def test_tjbench_s_table_is_read_and_its_refusal_is_one_line(
         return subprocess.CompletedProcess(command, 0, printed, "")
 
     # The program is not on every machine; what it prints is.
-    monkeypatch.setattr(tjbench.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert tjbench.megapixels_per_second([jpeg, jpeg], 0.1) == pytest.approx(258.4)
     printed = "ERROR in line 9 while opening input image"
     with pytest.raises(UserError, match=r"^tjbench failed: ERROR in line 9"):
