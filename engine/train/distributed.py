@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 from engine.errors import UserError
 from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
-from engine.train.heartbeat import Heartbeat, open_store
+from engine.train.heartbeat import Heartbeat
 from engine.train.place import Place, read_place
+from engine.train.rendezvous import meeting
 
 # A rank that waits this long for the others gives up; one that is gone is noticed long before (heartbeat.py).
 _TIMEOUT = timedelta(minutes=10)
@@ -84,14 +85,11 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
         torch.set_num_threads(ranks.cores())
         yield ranks
         return
-    backend = "nccl" if ranks.device.type == "cuda" else "gloo"
-    device_id = ranks.device if backend == "nccl" else None
-    dist.init_process_group(backend, timeout=_TIMEOUT, device_id=device_id)
     try:
-        # For a rank outside the group it would be a number; here all are in it.
-        control: Any = dist.new_group(backend="gloo", timeout=_TIMEOUT)
-        ranks = replace(ranks, control=control)
-        with _heartbeat(ranks):
+        with meeting(ranks.rank, ranks.world) as store:
+            ranks = replace(ranks, control=_join(ranks, store))
+            heartbeat = dist.PrefixStore("heartbeat", store.clone())
+        with _watched(ranks, heartbeat):
             ranks = replace(ranks, share=_take_share(ranks))
             if pin_cores:
                 pin(ranks.share)
@@ -107,13 +105,28 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
+    """Join the others in the group of the gradients, and in the hosts' own, which is returned."""
+    backend = "nccl" if ranks.device.type == "cuda" else "gloo"
+    dist.init_process_group(
+        backend,
+        store=store,
+        rank=ranks.rank,
+        world_size=ranks.world,
+        timeout=_TIMEOUT,
+        device_id=ranks.device if backend == "nccl" else None,
+    )
+    # For a rank outside the group it would be a number; here all are in it.
+    control: Any = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+    return cast(dist.ProcessGroup, control)
+
+
 @contextmanager
-def _heartbeat(ranks: Ranks) -> Iterator[None]:
-    """Watch the other ranks during the block; the store that this goes by is the first rank's."""
-    address = os.environ["MASTER_ADDR"]
-    own = open_store(0, ranks.world, address, 0) if ranks.main else None
-    port = ranks.agree(own.port if own else 0)
-    heartbeat = Heartbeat(own or open_store(ranks.rank, ranks.world, address, port), ranks.rank, ranks.world)
+def _watched(ranks: Ranks, store: Any) -> Iterator[None]:
+    """Watch the other ranks during the block."""
+    heartbeat = Heartbeat(store, ranks.rank, ranks.world)
+    # A sign is waited for without end where there never was one.
+    dist.barrier(group=ranks.control)
     yield
     # After an error it goes on until the process ends: the others are to see that end, not a silence of the store.
     dist.barrier(group=ranks.control)
@@ -153,4 +166,5 @@ def _ranks(place: Place, device: str) -> Ranks:
 
 def _peer_is_gone(error: RuntimeError) -> bool:
     words = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "onnection was closed")
+    words += ("connectFullMesh failed", "onnection refused")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)

@@ -2,17 +2,15 @@
 
 A process that ends closes its connections, which the others notice by themselves. One whose host lost power or its
 network does not, and a GPU's collectives wait for it until their own limit of many minutes. So each rank counts up
-a number in a store of the first rank's, and watches those of the others; whoever misses one for PATIENCE seconds says
-so and ends its process, whatever its main thread waits for.
+a number in the store by which they met, and watches those of the others; whoever misses one, or the store's answer,
+for PATIENCE seconds says so and ends its process, whatever its main thread waits for.
 """
 
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from datetime import timedelta
 
-from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 PATIENCE = 20.0
 """Seconds without a sign of life; with BEAT and the time to end under the 30 that a job may take to notice."""
@@ -24,7 +22,7 @@ _EXIT = 2
 
 
 class Heartbeat:
-    """Beats and watches in a thread from construction until `close`. `ranks` are the others' numbers and our own."""
+    """Beats and watches in threads from construction until `close`. `store` is used by nobody else but other ranks'."""
 
     def __init__(
         self, store: Store, rank: int, world: int, *, beat: float = BEAT, patience: float = PATIENCE
@@ -32,56 +30,53 @@ class Heartbeat:
         self._store, self._rank, self._world = store, rank, world
         self._beat, self._patience = beat, patience
         self._ended = threading.Event()
+        self._rounds = 0
         self._store.set(_key(rank), "0")
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._thread.start()
+        for work in (self._signal, self._watch):
+            threading.Thread(target=work, name="heartbeat", daemon=True).start()
 
-    def _run(self) -> None:
-        missed, seen, number = [0.0] * self._world, [""] * self._world, 0
+    def _signal(self) -> None:
+        """Give signs, and look for those of the others."""
+        missed, seen = [0.0] * self._world, [b""] * self._world
         while not self._ended.wait(self._beat):
-            number += 1
             try:
-                self._store.set(_key(self._rank), str(number))
-                signs = [
-                    sign.decode() for sign in self._store.multi_get([_key(r) for r in range(self._world)])
-                ]
+                self._store.set(_key(self._rank), str(self._rounds))
+                signs = [self._store.get(_key(rank)) for rank in range(self._world)]
             # Whatever torch makes of a store whose host is gone.
             except Exception as error:  # noqa: BLE001
-                self._give_up([0], str(error).splitlines()[0])
+                self._give_up(f"the first rank's host is gone ({str(error).splitlines()[0]})")
                 return
+            self._rounds += 1
             # Counted in beats of our own: a job that was suspended as a whole has missed none of them.
             missed = [
                 0.0 if sign != old else waited + self._beat
                 for sign, old, waited in zip(signs, seen, missed, strict=True)
             ]
             seen = signs
-            if gone := [rank for rank in range(self._world) if missed[rank] >= self._patience]:
-                self._give_up(gone, f"no sign of life for {self._patience:g} s")
+            if gone := [str(rank) for rank in range(self._world) if missed[rank] >= self._patience]:
+                self._give_up(f"rank {', '.join(gone)} is gone (no sign of life for {self._patience:g} s)")
                 return
 
-    def _give_up(self, gone: Sequence[int], reason: str) -> None:
+    def _watch(self) -> None:
+        """Whether the store still answers: a call to a host without power just waits."""
+        waited, rounds = 0.0, -1
+        while not self._ended.wait(self._beat):
+            waited = 0.0 if self._rounds != rounds else waited + self._beat
+            rounds = self._rounds
+            if waited >= self._patience:
+                self._give_up(f"the first rank's host is gone (no answer for {self._patience:g} s)")
+                return
+
+    def _give_up(self, reason: str) -> None:
         # The main thread usually meets the same end by itself, and says more; or the run is over.
-        if self._ended.wait(2 * self._beat):
-            return
-        names = ", ".join(map(str, gone))
-        print(
-            f"error: rank {self._rank}: rank {names} is gone ({reason}): start the same command again",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(_EXIT)
+        if not self._ended.wait(2 * self._beat):
+            line = f"error: rank {self._rank}: {reason}: start the same command again"
+            print(line, file=sys.stderr, flush=True)
+            os._exit(_EXIT)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop both."""
         self._ended.set()
-        self._thread.join()
-
-
-def open_store(rank: int, world: int, address: str, port: int) -> TCPStore:
-    """The store at `address`, which the first rank opens; its operations fail after PATIENCE seconds."""
-    return TCPStore(
-        address, port, world, is_master=rank == 0, timeout=timedelta(seconds=PATIENCE), wait_for_workers=False
-    )
 
 
 def _key(rank: int) -> str:

@@ -5,15 +5,21 @@ anywhere else, at the start, in validation, while waiting, it ends what is being
 is there before torch is.
 """
 
+import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from engine.errors import Interrupted
+from engine.errors import EXIT_AGAIN, Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+_GRACE = 3.0
+"""Seconds in which the main thread should have heeded a signal where nothing is to be saved first."""
 
 
 class Interruption:
@@ -37,11 +43,19 @@ class Interruption:
             yield self
             return
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        ended = threading.Event()
+        threading.Thread(target=self._watch, args=(ours, ended), name="signals", daemon=True).start()
         try:
             yield self
         finally:
+            ended.set()
+            signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            theirs.close()
 
     @contextmanager
     def deferred(self) -> Generator[None, None, None]:
@@ -61,6 +75,16 @@ class Interruption:
             f"saved after {self.saved}: {self.again}" if self.saved else "nothing was saved yet: start again"
         )
         raise Interrupted(f"{self.asked}, {state}")
+
+    def _watch(self, woken: socket.socket, ended: threading.Event) -> None:
+        """End the process where the main thread can't: it waits, in C, for ranks that are gone or never come."""
+        with woken:
+            while numbers := woken.recv(64):
+                if not set(numbers) & set(SIGNALS):
+                    continue
+                if not self._deferred and not ended.wait(_GRACE) and not self._deferred:
+                    print(f"interrupted: {signal.Signals(numbers[0]).name}", file=sys.stderr, flush=True)
+                    os._exit(EXIT_AGAIN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # A second one changes nothing, and must not break what the first has set off.

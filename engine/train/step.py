@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,13 @@ from engine.train.nonfinite import SkippingUpdate
 from engine.train.optimizer import build_optimizer
 from engine.train.precision import Precision
 from engine.train.sam import Sam
+
+# The newer torch warns of the older name.
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
 
 
 class Step:
@@ -45,7 +53,7 @@ class Step:
                 model,
                 device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
-                broadcast_buffers=False,
+                **{_SYNC_BUFFERS: False},
             )
         self.ema: Ema | None = None
         if training.ema_half_life:

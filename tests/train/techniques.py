@@ -153,6 +153,8 @@ UNSEEN: dict[str, tuple[Any, Settings]] = {
     "data.in_memory": (False, {}),
     "data.window_mb": (8, {"data.order": "pages"}),
     "training.loss_limit": (100, {}),
+    # On a CPU they all are; torch would refuse one that is not.
+    "training.deterministic": (True, {}),
 }
 """Options that must not show in the result."""
 
@@ -212,6 +214,7 @@ NO_CASE = {
     "training.compile": "takes a minute: tests/train/test_compiling.py",
     "training.fit_memory": "does nothing on a CPU",
     "training.tf32": "does nothing on a CPU",
+    "training.sync_bn": "of several GPUs: tests/train/test_step.py",
     "training.first_stage": "of a recipe with several stages: tests/train/test_stages.py",
     "training.eval_only": "no training: tests/train/test_run.py",
     "training.resume": "tests/train/test_resume.py",

@@ -138,7 +138,7 @@ KILLS = [
 @pytest.mark.parametrize("moment", KILLS)
 def test_killed_at_any_moment_it_goes_on_to_the_bit(runs: Runs, moment: str) -> None:
     # As good as after every step, so that most kills come amid an epoch that was saved in its midst.
-    often = {"checkpoint__every_minutes": 1e-9}
+    often: dict[str, Any] = {"checkpoint__every_minutes": 1e-9}
     name = f"kill-{moment.replace(':', '-')}"
     assert runs.start(name, f"KILL@{moment}", **often) == -9
     assert runs.start(name, **often) == 0, runs.outputs[name]
@@ -231,16 +231,53 @@ def test_the_newest_and_the_best_are_kept(runs: Runs) -> None:
     assert names == [*(f"epoch_00{epoch}_step_000006.pt" for epoch in (1, 2, 3)), "last.pt"]
 
 
-def test_a_copy_elsewhere_serves_where_the_disk_is_gone(runs: Runs, tmp_path: Path) -> None:
-    copied = {"checkpoint__copy_to": f"file://{tmp_path}/bucket", "checkpoint__every_minutes": 1e-9}
-    assert runs.start("moved", "KILL@step:2:4", **copied) == -9
-    shutil.rmtree(runs.folder / "moved")
-    assert runs.start("moved", **copied) == 0, runs.outputs["moved"]
-    assert f"fetching file://{tmp_path}/bucket/moved" in runs.outputs["moved"]
-    same_as_whole(runs, "moved")
-    there = tmp_path / "bucket" / "moved"
-    for name in ("weights.pt", "weights_ema.pt", "report.html", "log.jsonl"):
-        assert (there / name).read_bytes() == (runs.folder / "moved" / name).read_bytes()
+@pytest.fixture(params=["folder", "s3"])
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A place for copies, empty: a folder, and a real server of the S3 protocol on loopback."""
+    if request.param == "folder":
+        yield {"checkpoint__copy_to": f"file://{tmp_path}/bucket"}
+        return
+    moto, s3fs = pytest.importorskip("moto.server"), pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "user", "secret": "secret"}
+    options["client_kwargs"] = {"region_name": "eu-west-1"}
+    s3fs.S3FileSystem(**options).mkdir("bucket")
+    yield {"checkpoint__copy_to": "s3://bucket/runs/", "checkpoint__storage_options": json.dumps(options)}
+    server.stop()
+
+
+def test_a_copy_elsewhere_serves_where_the_disk_is_gone(
+    runs: Runs, bucket: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url, name = bucket["checkpoint__copy_to"].rstrip("/"), f"moved-{request.node.callspec.id}"
+    assert runs.start(name, "KILL@step:2:4", checkpoint__every_minutes=0.0005, **bucket) == -9
+    shutil.rmtree(runs.folder / name)
+    assert runs.start(name, **bucket) == 0, runs.outputs[name]
+    assert f"fetching {url}/{name}" in runs.outputs[name]
+    assert "WARNING" not in runs.outputs[name]
+    same_as_whole(runs, name)
+    import fsspec
+
+    storage = json.loads(bucket.get("checkpoint__storage_options", "{}"))
+    system, root = fsspec.core.url_to_fs(f"{url}/{name}", **storage)
+    for file in ("weights.pt", "weights_ema.pt", "report.html", "log.jsonl"):
+        assert system.cat_file(f"{root}/{file}") == (runs.folder / name / file).read_bytes()
+    assert len(system.ls(f"{root}/checkpoints")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"storage_options": "{}"}, "checkpoint.storage_options means nothing without checkpoint.copy_to"),
+        ({"copy_to": "file:///x", "storage_options": "{"}, "checkpoint.storage_options is not JSON"),
+        ({"copy_to": "no-such-system://x"}, "checkpoint.copy_to: no-such-system://x/refused can't be used"),
+    ],
+)
+def test_a_copy_that_can_not_be_is_refused_in_a_line(runs: Runs, changes: dict[str, str], words: str) -> None:
+    assert runs.start("refused", **{f"checkpoint__{key}": value for key, value in changes.items()}) == 2
+    assert f"error: {words}" in runs.outputs["refused"]
 
 
 def test_a_copy_that_fails_costs_a_warning(runs: Runs, tmp_path: Path) -> None:
@@ -273,7 +310,7 @@ def ranked(runs: Runs) -> Ranked:
 @pytest.mark.slow
 def test_two_ranks_go_on_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: Ranked) -> None:
     """Killed on 2 ranks it goes on on 2 as it would have; on 1 with the same samples, and losses to rounding."""
-    often = {"checkpoint__every_minutes": 1e-9}
+    often: dict[str, Any] = {"checkpoint__every_minutes": 1e-9}
     assert ranked("two", 2) == 0, runs.outputs["two"]
     # Both ranks strike, at the same step.
     assert ranked("again", 2, strike="KILL@step:1:3", **often) != 0

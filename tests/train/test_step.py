@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.optimizer import decay_groups
 from tests.train.steps import batches, network, recipe, step_of, take, weights
@@ -207,3 +208,23 @@ def test_state_taken_and_loaded_goes_on_to_the_bit(name: str) -> None:
         torch.equal(second.ema.model.state_dict()[key], value)
         for key, value in step.ema.model.state_dict().items()
     )
+
+
+def test_norms_over_all_gpus_are_refused_where_there_is_none() -> None:
+    with pytest.raises(UserError, match=r"training\.sync_bn needs GPUs, and this run is on the cpu: drop it"):
+        step_of(recipe(sync_bn=True), network())
+    with pytest.raises(UserError, match=r"training\.sync_bn needs GPUs"):
+        recipe(sync_bn=True, device="cpu")
+
+
+@pytest.mark.gpu
+def test_norms_over_all_gpus_keep_the_names_of_the_weights() -> None:
+    from engine.train.distributed import Ranks
+    from engine.train.step import _synchronise_norms
+
+    model, before = network().cuda(), network().state_dict().keys()
+    _synchronise_norms(
+        model, Ranks(rank=0, world=2, local_rank=0, local_world=2, device=torch.device("cuda"))
+    )
+    assert isinstance(model[1], nn.SyncBatchNorm)
+    assert model.state_dict().keys() == before
