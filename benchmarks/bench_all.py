@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,7 @@ def _run(stage: str, short: Short, options: argparse.Namespace) -> tuple[list[Re
     """What the stage recorded, why there is nothing (or not all) of it, and its exit code."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "records.json")
-        command = [sys.executable, "-m", "benchmarks", stage, *short.options, f"--json={path}"]
+        command = [sys.executable, "-m", "benchmarks", stage, *shlex.split(short.options), f"--json={path}"]
         if short.takes_images and options.data:
             command.append(f"--data={options.data}")
         code, last, in_time = _watch(command, options.longest)

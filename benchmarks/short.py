@@ -9,8 +9,7 @@ from engine.report.machine import machine
 
 # In JPEG data of photos more than four times 32 MB of L3 cache.
 _IMAGES = "--images=2048"
-_USUAL = ("--resolution=128", "--scale=0.35")
-_LOADER = ("--batch=64", "--seconds=0.4")
+_USUAL = f"{_IMAGES} --resolution=128 --scale=0.35"
 _ALL_CORES = f"--cores={machine()['cores']}"
 
 
@@ -20,7 +19,8 @@ class Short:
 
     what: str
     """In a few words."""
-    options: tuple[str, ...] = ()
+    options: str = ""
+    """As on a command line."""
     takes_images: bool = True
     """Whether it takes --data."""
     needs_gpu: bool = False
@@ -28,38 +28,25 @@ class Short:
 
 
 SHORT: dict[str, tuple[Short, ...]] = {
-    "read": (Short(what="page cache and disk", options=(_IMAGES,)),),
+    "read": (Short(what="page cache and disk", options=_IMAGES),),
     "decode": (
         Short(
             what="every decoder",
-            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, _ALL_CORES, "--seconds=0.3"),
+            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --seconds=0.3",
         ),
         Short(
-            what="storages, crops, cores 1 to all",
-            options=(
-                _IMAGES,
-                "--ours=jpeg-kept,yuv420",
-                "--resolution=224",
-                "--scale=0.35,1",
-                "--seconds=0.2",
-            ),
+            what="storages, one core",
+            options=f"{_USUAL} --cores=1 --against=opencv --ours=jpeg-kept,yuv420 --seconds=0.2",
         ),
     ),
     "loader": (
         Short(
             what="every peer on the same JPEG data",
-            options=(_IMAGES, "--against=all,self", "--ours=jpeg-kept", *_USUAL, *_LOADER, _ALL_CORES),
+            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.3",
         ),
         Short(
             what="storages against stock ffcv",
-            options=(
-                _IMAGES,
-                "--against=ffcv",
-                "--ours=jpeg,yuv420,yuv420-packed",
-                *_USUAL,
-                *_LOADER,
-                "--cores=1",
-            ),
+            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420,yuv420-packed --batch=32 --seconds=0.3",
         ),
     ),
     "copy": (Short(what="host to GPU", takes_images=False, needs_gpu=True),),
@@ -67,40 +54,35 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "step": (
         Short(
             what="every peer",
-            options=("--resolution=64", "--blurpool=off,on", "--seconds=0.5", "--batch=16"),
+            options="--resolution=64 --blurpool=off --batch=16 --seconds=0.3",
             takes_images=False,
         ),
     ),
-    "train": (Short(what="every peer, an epoch of 1,024 images"),),
-    "roofline": (Short(what="step and decoder", options=(_IMAGES, "--seconds=0.4")),),
-    "startup": (Short(what="stock ffcv"),),
-    "memory": (Short(what="stock ffcv, batches of 256", options=("--batch=256", "--ours=yuv420-packed")),),
+    "train": (Short(what="every peer", options="--images=512"),),
+    "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --seconds=0.3"),),
+    "startup": (Short(what="stock ffcv", options="--ours=jpeg"),),
+    "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed"),),
     "convert": (
-        Short(
-            what="stock ffcv, kept where they fit",
-            options=("--case=kept where they fit", "--seconds=1"),
-        ),
+        Short(what="stock ffcv, kept where they fit", options="'--case=kept where they fit' --seconds=1 --images=128"),
     ),
     "overhead": (
-        Short(what="the loop beside its steps", options=("--rounds=5", "--steps=30"), takes_images=False),
+        Short(what="the loop beside its steps", options="--rounds=5 --steps=30", takes_images=False),
     ),
     "augment": (
         Short(
             what="MixUp and erasing",
-            options=("--only=mixup,erasing-mean", "--batch=16", "--seconds=0.1"),
+            options="--only=mixup,erasing-mean --batch=16 --seconds=0.1",
             takes_images=False,
         ),
     ),
     "blurpool": (
         Short(
-            what="one network", options=("--part=network", "--batch=2", "--seconds=0.1"), takes_images=False
+            what="a network",
+            options="--part=network --arch=resnet18 --resolution=64 --batch=4 --seconds=0.1",
+            takes_images=False,
         ),
     ),
     "techniques": (
-        Short(
-            what="one of them",
-            options=("--only=warm-up", "--arch=resnet18", "--seconds=0.2"),
-            takes_images=False,
-        ),
+        Short(what="warm-up", options="--only=warm-up --arch=resnet18 --seconds=0.2", takes_images=False),
     ),
 }

@@ -1,5 +1,7 @@
 """`all`: every stage has a short version, one that fails or can't run is a record, and the next goes on."""
 
+import importlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,18 +15,19 @@ from benchmarks.table import page
 from engine.errors import UserError
 from tests.benchmarks import records
 
-SMALL = (
-    "--what=step",
-    "--arch=small_resnet",
-    "--resolution=16",
-    "--batch=4",
-    "--precision=fp32",
-    "--seconds=0.01",
-)
+SMALL = "--what=step --arch=small_resnet --resolution=16 --batch=4 --precision=fp32 --seconds=0.01"
 
 
 def test_every_stage_has_a_short_version_but_the_one_that_trains_for_hours() -> None:
     assert set(SHORT) == set(STAGES) - {"all", "accuracy"}
+
+
+@pytest.mark.parametrize("stage", list(SHORT))
+def test_each_stage_takes_its_short_options(stage: str) -> None:
+    module = importlib.import_module(STAGES[stage][0].partition(":")[0])
+    for each in SHORT[stage]:
+        options = module._parse(shlex.split(each.options))
+        assert hasattr(options, "data") == each.takes_images
 
 
 @pytest.mark.slow
@@ -33,7 +36,7 @@ def test_a_stage_that_fails_is_recorded_and_the_next_goes_on(
 ) -> None:
     shorts = {
         "copy": (Short(what="no GPU here", takes_images=False, needs_gpu=True),),
-        "loader": (Short(what="asked for what is not there", options=("--against=nobody",)),),
+        "loader": (Short(what="asked for what is not there", options="--against=nobody"),),
         "roofline": (Short(what="a step", options=SMALL, takes_images=False),),
     }
     monkeypatch.setattr(bench_all, "SHORT", shorts)
