@@ -28,6 +28,7 @@ from engine.train.distributed import Ranks
 from engine.train.evaluation_run import EvaluationRun
 from engine.train.foresight import foresee
 from engine.train.interruption import Interruption
+from engine.train.outlook import Ahead
 from engine.train.remote_copy import RemoteCopy
 from engine.train.run import Run
 from engine.train.stage import Stage
@@ -90,14 +91,16 @@ def run_recipe(
     course = ranks.agree(_course(stages, recipe) if ranks.main else None)
     assert course is not None
     interruption.again = again or _resuming(course.folder)
+    ahead: dict[int, list[Ahead]] = {}
     for number, stage in enumerate(course.stages, start=1):
         if number > course.number:
             with _told_of_stage(number):
-                foresee(stage, ranks)
+                ahead[number] = foresee(stage, ranks)
     code = 0
     while course.number <= len(course.stages):
         with _told_of_stage(course.number):
-            code, elapsed = _run_stage(course, recipe, ranks, interruption)
+            later = [epoch for number in ahead if number > course.number for epoch in ahead[number]]
+            code, elapsed = _run_stage(course, recipe, ranks, interruption, later)
         course = replace(course, number=course.number + 1, elapsed=elapsed, begun=False, saved=False)
         # The next stage needs the device's memory, and a run's parts hold each other.
         gc.collect()
@@ -136,10 +139,12 @@ def open_run(
     return kind(config, ranks, interruption=interruption)
 
 
-def _run_stage(course: Course, recipe: str, ranks: Ranks, interruption: Interruption) -> tuple[int, float]:
+def _run_stage(
+    course: Course, recipe: str, ranks: Ranks, interruption: Interruption, later: Sequence[Ahead]
+) -> tuple[int, float]:
     """Run the course's next stage; returns its exit code, and the seconds of all stages up to its end."""
     config = course.config()
-    stage = Stage(number=course.number, of=len(course.stages), earlier_seconds=course.elapsed)
+    stage = Stage(number=course.number, of=len(course.stages), earlier_seconds=course.elapsed, later=later)
     if ranks.main:
         epochs = config.training.epochs
         start = f"from {config.model.weights or 'scratch'}"

@@ -65,7 +65,7 @@ class LiveView(tqdm):
         left = self._left(self._ahead(), running)
         rate = running[0].images / running[0].seconds if running else None
         words = [f"{text.rate(rate)} img/s", f"{text.clock(left)} left"]
-        limit = self._epochs[-1].get("limit") if self._epochs else None
+        limit = self._epochs[-1].get("limited_by") if self._epochs else None
         return ", ".join([*words, f"limit: {limit}"] if limit else words)
 
     def _ahead(self) -> list[Ahead]:

@@ -22,7 +22,7 @@ class CeilingRun(Run):
         facts |= self.trainer.plan(0).entry()
         record.start({**facts, "replay": replay, "num_train": self.trainer.num_samples})
         images, seconds, begin = 0, 0.0, time.perf_counter()
-        with self._progress_bar(self.trainer) as bar:
+        with record.live(self._outlook()) as bar:
             for epoch in range(self.config.training.epochs):
                 entry = self.trainer.train_epoch(epoch, bar)
                 images, seconds = images + entry["images"], seconds + entry["train_seconds"]

@@ -1,7 +1,11 @@
 """What a run has before it, epoch by epoch, for whoever wants to foresee when it ends (engine/report/live.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from engine.config.schema import TrainConfig
+from engine.train.batching import BatchPlan
+from engine.train.resolution import resolution_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +27,14 @@ class Outlook:
     """Images of `epochs` that were trained on before this process began."""
     label: str = ""
     """Which stage it is, as Stage.label has it."""
+
+
+def epochs_ahead(config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int) -> list[Ahead]:
+    """All epochs of a run on `num_train` images whose batches are laid out as `plans` say, by side."""
+    epochs, found = config.training.epochs, []
+    for epoch in range(epochs):
+        side = resolution_at(config.resolution, epoch, epochs)
+        batch = plans[side].global_batch
+        validated = epoch + 1 == epochs or config.logging.log_level > 0
+        found.append(Ahead(images=num_train // batch * batch, side=side, validated=validated))
+    return found

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+from tqdm import tqdm
+
+from engine.train.outlook import Outlook
+
 
 class Record(Protocol):
     """A run's folder and log (engine.report.record.RunRecord)."""
@@ -12,5 +16,6 @@ class Record(Protocol):
     @property
     def finished(self) -> bool: ...
     def start(self, facts: dict[str, Any]) -> None: ...
+    def live(self, outlook: Outlook) -> "tqdm[Any]": ...
     def epoch(self, entry: dict[str, Any]) -> None: ...
     def finish(self, result: dict[str, Any]) -> None: ...

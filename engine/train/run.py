@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from engine.config.schema import TrainConfig
 from engine.config.stages import WEIGHTS, WEIGHTS_EMA
@@ -24,6 +23,7 @@ from engine.train.evaluate import Accuracy
 from engine.train.interruption import Interruption
 from engine.train.network import build_network
 from engine.train.open_loader import open_loader, tell_new_skips
+from engine.train.outlook import Outlook, epochs_ahead
 from engine.train.precision import choose_precision
 from engine.train.recording import Record
 from engine.train.resume import Progress
@@ -128,7 +128,7 @@ class Run:
     def _fit(self, saver: Saver, record: Record) -> tuple[Accuracy, Accuracy | None]:
         """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
         epochs, trainer = self.config.training.epochs, self.trainer
-        with self._progress_bar(trainer) as bar:
+        with record.live(self._outlook()) as bar:
             for epoch in range(self.begun.state.epoch, epochs):
                 begun = self.begun.state if epoch == self.begun.state.epoch else None
                 with saver.epoch():
@@ -158,21 +158,14 @@ class Run:
     def _tell_skips(self) -> None:
         tell_new_skips([self.trainer.loader, self.validator.loader])
 
-    def _progress_bar(self, trainer: Trainer) -> "tqdm[Any]":
-        images = [
-            trainer.steps(epoch) * trainer.plan(epoch).global_batch
-            for epoch in range(self.config.training.epochs)
-        ]
-        label, begun = self.stage.label, self.begun.state
-        return tqdm(
-            total=sum(images),
-            initial=sum(images[: begun.epoch]) + begun.step * trainer.plan(begun.epoch).global_batch,
-            unit="img",
-            unit_scale=True,
-            bar_format=f"{label}, {{l_bar}}{{bar}}{{r_bar}}" if label else None,
-            # None: shown on a terminal only; a log file gets the epoch lines alone.
-            disable=None if self.ranks.main and self.config.logging.log_level > 0 else True,
+    def _outlook(self) -> Outlook:
+        epochs, begun = (
+            epochs_ahead(self.config, self.trainer.plans, self.trainer.num_samples),
+            self.begun.state,
         )
+        before = sum(epoch.images for epoch in epochs[: begun.epoch])
+        done = before + begun.step * self.trainer.plan(begun.epoch).global_batch
+        return Outlook(epochs=epochs, later=self.stage.later, done=done, label=self.stage.label)
 
     def _build_trainer(self, train: Beton) -> Trainer:
         loader = open_loader(self.config, self.ranks, self.precision, train, training=True)

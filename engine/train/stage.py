@@ -1,16 +1,23 @@
 """Which stage of a recipe of several a run is: what it says of itself for that, and the time it starts from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from engine.train.outlook import Ahead
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Stage `number` (from 1) of `of`; the clock starts at the seconds that the stages before it took."""
+    """Stage `number` (from 1) of `of`; the clock starts at the seconds that the stages before it took.
+
+    `later` are the epochs of the stages after it.
+    """
 
     number: int = 1
     of: int = 1
     earlier_seconds: float = 0.0
+    later: Sequence[Ahead] = ()
 
     @property
     def label(self) -> str:

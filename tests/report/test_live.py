@@ -38,9 +38,9 @@ def test_the_bar_tells_how_far_the_whole_run_is_and_when_it_ends(monkeypatch: py
 
 def test_what_limits_the_last_epoch_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
-    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0] | {"limit": "decoding"}], shown=True):
+    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0] | {"limited_by": "decode"}], shown=True):
         pass
-    assert "limit: decoding" in terminal.getvalue()
+    assert "limit: decode" in terminal.getvalue()
 
 
 def test_the_stages_to_come_count_too(monkeypatch: pytest.MonkeyPatch) -> None:

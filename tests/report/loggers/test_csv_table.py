@@ -46,9 +46,9 @@ def test_a_run_that_went_on_has_each_epoch_once(tmp_path: Path) -> None:
 def test_what_was_not_measured_is_empty_and_a_later_key_has_its_column() -> None:
     first, second = epoch_lines(2)
     text = table(
-        [start_line(), first | {"top1": None}, second | {"limits": {"decode": 0.5}, "words": 'a, "b"\nc'}]
+        [start_line(), first | {"top1": None}, second | {"further": {"decode": 0.5}, "words": 'a, "b"\nc'}]
     )
     rows = list(csv.DictReader(text.splitlines(keepends=True)))
-    assert rows[0]["top1"] == rows[0]["limits"] == ""
-    assert json.loads(rows[1]["limits"]) == {"decode": 0.5}
+    assert rows[0]["top1"] == rows[0]["further"] == ""
+    assert json.loads(rows[1]["further"]) == {"decode": 0.5}
     assert rows[1]["words"] == 'a, "b"\nc'

@@ -12,7 +12,7 @@ pytest.importorskip("wandb")
 
 
 def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None:
-    lines = epoch_lines(2, limit="decoding")
+    lines = epoch_lines(2, limited_by="decode")
     with open_record(tmp_path, "wandb") as record:
         record.start(FACTS)
         for line in lines:
@@ -22,7 +22,7 @@ def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None
     rows = history_of(records)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert [row["top1"] for row in rows] == [line["top1"] for line in lines]
-    assert rows[0]["limit"] == "decoding"
+    assert rows[0]["limited_by"] == "decode"
     run = next(entry.run for entry in records if entry.WhichOneof("record_type") == "run")
     assert (run.project, run.display_name) == ("imagenet", "one")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
