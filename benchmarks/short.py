@@ -63,7 +63,10 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "startup": (Short(what="stock ffcv", options="--ours=jpeg"),),
     "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed"),),
     "convert": (
-        Short(what="stock ffcv, kept where they fit", options="'--case=kept where they fit' --seconds=1 --images=128"),
+        Short(
+            what="stock ffcv, kept where they fit",
+            options="'--case=kept where they fit' --seconds=1 --images=128",
+        ),
     ),
     "overhead": (
         Short(what="the loop beside its steps", options="--rounds=5 --steps=30", takes_images=False),
@@ -83,6 +86,6 @@ SHORT: dict[str, tuple[Short, ...]] = {
         ),
     ),
     "techniques": (
-        Short(what="warm-up", options="--only=warm-up --arch=resnet18 --seconds=0.2", takes_images=False),
+        Short(what="EMA", options="--only=EMA --arch=resnet18 --seconds=0.2", takes_images=False),
     ),
 }
