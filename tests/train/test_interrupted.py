@@ -130,9 +130,7 @@ def same_as_whole(runs: Runs, name: str) -> None:
     assert not list((runs.folder / name).glob("**/*.partial-*"))
 
 
-KILLS = [
-    "step:1:0", "step:1:3", "step:1:5", "step:1:6", "step:2:6", "validation:1", "validation:3", "save:1", "save:4",
-]  # fmt: skip
+KILLS = ["step:1:0", "step:1:3", "step:1:6", "step:2:6", "validation:1", "save:1", "save:4"]
 
 
 @pytest.mark.parametrize("moment", KILLS)
@@ -152,15 +150,15 @@ def test_without_saving_amid_an_epoch_it_repeats_the_epoch(runs: Runs) -> None:
     same_as_whole(runs, "seldom")
 
 
-@pytest.mark.parametrize("what", ["TERM", "USR1"])
 @pytest.mark.parametrize(
-    ("moment", "saved"),
+    ("what", "moment", "saved"),
     [
-        ("start", "nothing was saved yet: start again"),
-        ("step:1:3", "saved after epoch 2, step 3: the same command goes on"),
-        ("step:1:6", "saved after epoch 2, step 6: the same command goes on"),
-        ("validation:1", "saved after epoch 1, step 6: the same command goes on"),
-        ("save:2", "saved after epoch 2, step 6: the same command goes on"),
+        ("TERM", "start", "nothing was saved yet: start again"),
+        ("TERM", "step:1:3", "saved after epoch 2, step 3: the same command goes on"),
+        ("USR1", "step:1:4", "saved after epoch 2, step 4: the same command goes on"),
+        ("TERM", "step:1:6", "saved after epoch 2, step 6: the same command goes on"),
+        ("TERM", "validation:1", "saved after epoch 1, step 6: the same command goes on"),
+        ("USR1", "save:2", "saved after epoch 2, step 6: the same command goes on"),
     ],
 )
 def test_asked_to_end_it_saves_within_a_step_and_says_so(
@@ -332,6 +330,6 @@ def test_two_ranks_go_on_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: 
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_ranks_ends_both_after_the_same_step(runs: Runs, ranked: Ranked) -> None:
     assert ranked("asked", 2, strike="TERM@step:1:3") != 0
-    assert "Traceback" not in runs.outputs["asked"].partition("torch.distributed.elastic")[0]
+    assert runs.outputs["asked"].count("saved after epoch 2, step 3: the same command goes on") == 2
     assert kept.newest(runs.folder / "asked")[0].name == "epoch_002_step_000003.pt"
     assert ranked("asked", 2) == 0, runs.outputs["asked"]

@@ -165,7 +165,7 @@ def _on_two_hosts(hosts: list[list[str]], argv: list[str], folder: Path) -> "lis
         words = [
             "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=1",
             "--rdzv-endpoint=10.73.0.1:29400", f"--local-addr=10.73.0.{number}",
-            "--rdzv-conf=join_timeout=60,last_call_timeout=1",
+            f"--rdzv-conf=join_timeout=60,last_call_timeout=1,is_host={int(number == 1)}",
         ]  # fmt: skip
         agents.append(_start([*host, *_launcher(*words), *argv], folder / f"output{number}", **network))
     return agents
