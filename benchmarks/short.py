@@ -69,7 +69,7 @@ SHORT: dict[str, tuple[Short, ...]] = {
         ),
     ),
     "overhead": (
-        Short(what="the loop beside its steps", options="--rounds=5 --steps=30", takes_images=False),
+        Short(what="the loop beside its steps", options="--rounds=5 --steps=15", takes_images=False),
     ),
     "augment": (
         Short(
