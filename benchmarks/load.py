@@ -17,7 +17,7 @@ class MachineLoad:
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> "MachineLoad":
-        self._before, self._steal, self._begin = _averages(), psutil.cpu_times().steal, time.monotonic()
+        self._before, self._steal, self._begin = load_averages(), psutil.cpu_times().steal, time.monotonic()
         return self
 
     def __exit__(
@@ -28,12 +28,12 @@ class MachineLoad:
             "pinned_to": self._pinned,
             "load": {
                 "average_before": self._before,
-                "average_after": _averages(),
+                "average_after": load_averages(),
                 "stolen_cores": round((psutil.cpu_times().steal - self._steal) / seconds, 3),
             },
         }
 
 
-def _averages() -> list[float]:
+def load_averages() -> list[float]:
     """Processes that were running or waiting, over the last 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.load import load_averages
 from benchmarks.table import Record, page
 from engine.files import atomic_write
 from engine.report.machine import machine, revision, versions
 
 
 def context() -> Record:
-    """What all records of a run share: when, on what, with what."""
+    """What all records of a run share: when, on what, with what, and beside what load."""
     source = revision()
     changed = " with uncommitted changes" if source and source["dirty"] else ""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
+        "load_at_start": load_averages(),
         "versions": versions(),
         "revision": source["commit"] + changed if source else "unknown (not a git checkout)",
     }

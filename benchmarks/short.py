@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from engine.report.machine import machine
 
-# In JPEG data of photos more than four times 32 MB of L3 cache.
-_IMAGES = "--images=2048"
+# Of photos some 100 MB of JPEG data, several times a usual L3 cache.
+_IMAGES = "--images=1024"
 _USUAL = f"{_IMAGES} --resolution=128 --scale=0.35"
 _ALL_CORES = f"--cores={machine()['cores']}"
 
@@ -45,8 +45,8 @@ SHORT: dict[str, tuple[Short, ...]] = {
             options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.3",
         ),
         Short(
-            what="storages against stock ffcv",
-            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420,yuv420-packed --batch=32 --seconds=0.3",
+            what="packed crops against stock ffcv",
+            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420-packed --batch=32 --seconds=0.3",
         ),
     ),
     "copy": (Short(what="host to GPU", takes_images=False, needs_gpu=True),),
@@ -58,10 +58,10 @@ SHORT: dict[str, tuple[Short, ...]] = {
             takes_images=False,
         ),
     ),
-    "train": (Short(what="every peer", options="--images=512"),),
+    "train": (Short(what="every peer", options="--images=256"),),
     "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --seconds=0.3"),),
-    "startup": (Short(what="stock ffcv", options="--ours=jpeg"),),
-    "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed"),),
+    "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128"),),
+    "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed --images=128"),),
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",

@@ -23,7 +23,11 @@ PEERS = {
     "torchvision-io": Contender(storage=SOURCE, module=_BYTES, options={"by": "torchvision-io"}),
     "opencv": Contender(storage=SOURCE, module=_BYTES, options={"by": "opencv"}),
     "simplejpeg": Contender(
-        storage=SOURCE, module=_BYTES, options={"by": "simplejpeg"}, needs="simplejpeg", package="simplejpeg"
+        storage=SOURCE,
+        module=_BYTES,
+        options={"by": "simplejpeg"},
+        needs=("simplejpeg",),
+        package="simplejpeg",
     ),
 }
 _USUAL_PEER = "opencv"

@@ -27,8 +27,8 @@ class Contender:
     """Has `open_side(task: Task, **options: str) -> Side`."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What `open_side` is told beside the task."""
-    needs: str = ""
-    """A module that has to be there, which is not one of the project's own requirements."""
+    needs: tuple[str, ...] = ()
+    """Modules that have to be there and are not among the project's own requirements."""
     package: str = ""
     """What brings it, for `pip install`."""
     forms: tuple[str, ...] = ("host", "cpu", "cuda")
@@ -36,7 +36,7 @@ class Contender:
 
     def why_not(self, form: str) -> str:
         """Why it can't take part here, in words; empty where it can."""
-        if self.needs and not _is_installed(self.needs):
+        if not all(map(_is_installed, self.needs)):
             return f"it is not installed: pip install {self.package}"
         if form not in self.forms:
             return f"its batches end as {' or '.join(self.forms)}, not as {form}"
@@ -68,33 +68,36 @@ PEERS = {
     "ffcv-raw": Contender(storage="raw", module=_STOCK),
     "torchvision-pil": Contender(storage="files", module=_HERE + "torchvision_pil"),
     "torchvision-io": Contender(storage="files", module=_HERE + "torchvision_io"),
-    "timm": Contender(storage="files", module=_HERE + "timm_loader", needs="timm", package="timm"),
+    "timm": Contender(storage="files", module=_HERE + "timm_loader", needs=("timm",), package="timm"),
     "simplejpeg": Contender(
-        storage="files", module=_HERE + "simplejpeg_threads", needs="simplejpeg", package="simplejpeg"
+        storage="files", module=_HERE + "simplejpeg_threads", needs=("simplejpeg",), package="simplejpeg"
     ),
     "dali-cpu": Contender(
         storage="files",
         module=_HERE + "dali",
         options={"decoder": "cpu"},
-        needs="nvidia.dali",
+        needs=("nvidia.dali",),
         package="nvidia-dali-cuda130",
     ),
     "dali-gpu": Contender(
         storage="files",
         module=_HERE + "dali",
         options={"decoder": "mixed"},
-        needs="nvidia.dali",
+        needs=("nvidia.dali",),
         package="nvidia-dali-cuda130",
         forms=("cuda",),
     ),
     "webdataset": Contender(
-        storage="webdataset", module=_HERE + "webdataset_tar", needs="webdataset", package="webdataset"
+        storage="webdataset", module=_HERE + "webdataset_tar", needs=("webdataset",), package="webdataset"
     ),
     "litdata": Contender(
-        storage="litdata", module=_HERE + "litdata_chunks", needs="litdata", package="litdata"
+        storage="litdata", module=_HERE + "litdata_chunks", needs=("litdata",), package="litdata"
     ),
     "spdl": Contender(
-        storage="files", module=_HERE + "spdl_pipeline", needs="spdl.io", package="spdl-io spdl-core"
+        storage="files",
+        module=_HERE + "spdl_pipeline",
+        needs=("spdl.io", "spdl.pipeline"),
+        package="spdl-io spdl-core",
     ),
 }
 

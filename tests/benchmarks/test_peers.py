@@ -125,7 +125,9 @@ def test_a_layout_is_written_once_and_again_when_its_source_has_changed(cache: P
 def test_who_is_not_installed_is_left_out_or_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gone = Contender(storage="files", module="nowhere", needs="no_such_module.io", package="no-such-package")
+    gone = Contender(
+        storage="files", module="nowhere", needs=("json", "no_such_module.io"), package="no-such-package"
+    )
     monkeypatch.setitem(PEERS, "gone", gone)
     assert "gone" not in present("host")
     printed = capsys.readouterr().out
