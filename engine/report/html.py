@@ -35,6 +35,7 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
         sections.results(history, config),
         *_evaluation(history),
         _figure(figures.time_spent(history.epochs)),
+        sections.limits(history.epochs),
         f'<div class="pair">{small}</div>' if small else "",
         sections.epoch_table(history.epochs),
         sections.weights(history, config),

@@ -5,6 +5,7 @@ from typing import Any
 
 from engine.config.options import options_of
 from engine.config.schema import TrainConfig
+from engine.report import limits as limiting
 from engine.report import published, text
 from engine.report.charts import clean
 from engine.report.history import History, Line, waiting_share
@@ -27,6 +28,7 @@ _COLUMNS = (
     ("top-5", "no TTA", lambda e: text.percent(e.get("top5_no_tta"))),
     ("images", "per s", lambda e: text.rate(e.get("images_per_second"))),
     ("waiting", "for data", lambda e: text.percent(waiting_share([e]), 1)),
+    ("limited", "by", lambda e: str(e.get("limited_by") or text.MISSING)),
     ("training", "s", lambda e: text.number(e.get("train_seconds"), 1)),
     ("valid.", "s", lambda e: text.number(e.get("val_seconds"), 1)),
     ("clock", "at end", lambda e: text.clock(e.get("elapsed_seconds"))),
@@ -89,6 +91,24 @@ def _their_curve(history: History, known: dict[str, Any]) -> str:
     return (
         "<details><summary>Top-1 by epoch</summary><table><thead><tr><th>epoch</th><th>theirs</th><th>ours</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def limits(epochs: list[Line]) -> str:
+    """What limited the run, with the figures of the epoch that speaks for all."""
+    epoch = limiting.limiting(epochs)
+    if epoch is None:
+        return ""
+    said = limiting.sentence(epochs)
+    rows = "".join(
+        f'<tr><th scope="row">{clean(name)}</th><td>{clean(value)}</td></tr>'
+        for name, value in limiting.rows(epoch)
+    )
+    return card(
+        "What limited this run",
+        f"<p>{clean(said[:1].upper() + said[1:])}.</p>"
+        f"<details><summary>Figures of epoch {clean(epoch.get('epoch'))}</summary>"
+        f'<table class="words"><tbody>{rows}</tbody></table></details>',
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.report import published, text
+from engine.report import limits, published, text
 from engine.report.evaluation_words import terminal_rows
 from engine.report.history import History, Line, build_history, mean_throughput, waiting_share
 
@@ -105,4 +105,5 @@ def _pace_rows(history: History) -> list[tuple[str, str]]:
     return [
         ("time", f"{text.duration(clock.get('elapsed_seconds'))} of training and validation{earlier}"),
         ("throughput", f"{text.rate(mean_throughput(history.epochs))} img/s, {waiting}"),
+        *([("limited by", limit)] if (limit := limits.sentence(history.epochs)) else []),
     ]
