@@ -15,10 +15,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "convert": ("benchmarks.bench_convert:main", "image files to a .beton"),
     "copy": ("benchmarks.bench_copy:main", "batches from the host to the GPU"),
     "decode": ("benchmarks.bench_decode:main", "records in memory to pixels, with no loader around it"),
+    "gate": ("benchmarks.bench_gate:main", "short versions, held against the committed records"),
     "loader": ("benchmarks.bench_loader:main", ".beton file to ready batches, on the host or on the device"),
     "memory": ("benchmarks.bench_memory:main", "memory that a loader takes for itself"),
     "overhead": ("benchmarks.bench_overhead:main", "what the training loop costs beside its steps"),
     "read": ("benchmarks.bench_read:main", "the images' bytes from the disk or the page cache"),
+    "readme": ("benchmarks.readme_section:main", "the README's figures, from the committed records"),
+    "report": ("benchmarks.report.command:main", "records as one page: bars, curves, tables"),
     "resize": ("benchmarks.bench_resize:main", "packed crops to a finished batch, on the GPU alone"),
     "roofline": ("benchmarks.bench_roofline:main", "how far a step and the decoder are from the limit"),
     "startup": (

@@ -1,0 +1,104 @@
+"""The report of the benchmarks: nothing left out, nothing that overflows, the same as HTML and Markdown."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.method import failed
+from benchmarks.report.command import read
+from benchmarks.report.outcomes import outcome
+from benchmarks.report.page import as_markdown, render
+from engine.errors import UserError
+from tests.report.test_chromium import DESK, PHONE, _browse, _measure
+
+RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("loader_*-25.json"))
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """A committed one, with some keys replaced."""
+    return {**read(RESULTS[0])[0], **changes}
+
+
+def interval(low: float, median: float, high: float) -> dict[str, Any]:
+    return {"ratio": {"low": low, "median": median, "high": high}}
+
+
+def broken() -> dict[str, Any]:
+    return record(peer="webdataset", **failed("webdataset: RuntimeError: no <luck>"))
+
+
+def test_the_interval_decides_who_won_and_less_is_better_where_it_is() -> None:
+    kinds = [
+        outcome(record(**interval(*bounds))).kind
+        for bounds in ((1.1, 2, 3), (0.2, 0.5, 0.9), (0.9, 1.1, 1.3))
+    ]
+    assert kinds == ["won", "lost", "level"]
+    seconds = outcome(record(metric="seconds_to_first_batch", **interval(0.25, 0.5, 0.8)))
+    assert (seconds.kind, seconds.low, seconds.median, seconds.high) == ("won", 1.25, 2, 4)
+    assert outcome(record(peer="self", **interval(1.1, 1.2, 1.3))).kind == "share"
+    assert (outcome(broken()).kind, outcome(broken()).figures) == (
+        "failed",
+        "failed: webdataset: RuntimeError: no <luck>",
+    )
+
+
+def test_every_comparison_is_a_bar_also_one_that_was_lost_or_failed() -> None:
+    records = [*read(RESULTS[0]), record(peer="timm", **interval(0.4, 0.5, 0.6)), broken()]
+    page, markdown = render(records), as_markdown(records)
+    wide = [svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if 'class="chart wide"' in svg]
+    bars = [g for svg in wide for g in ElementTree.fromstring(svg).iter("g")]
+    assert len(bars) == len(records)
+    for text in (page, markdown):
+        assert "1 lost, 0 level, 1 failed or not run" in text
+        assert "jpeg / timm" in text and "0.5 [0.4, 0.6]" in text
+    assert "no &lt;luck&gt;" in page and "<luck>" not in page
+    assert "http" not in re.sub(r"<title.*?</title>", "", page)
+    assert "Throughput by resolution" in page and "Scaling with cores" in page
+    assert records[0]["revision"] in page and records[0]["revision"] in markdown
+
+
+def test_the_command_writes_both_files_from_all_committed_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(map(str, RESULTS[0].parent.glob("*.json")))
+    assert main(["report", *files, f"--html={tmp_path}/r.html"]) == 0
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "r.md").read_text().startswith("# Benchmarks\n")
+    assert str(tmp_path / "r.md") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["no json", "[1]\n", '{"a": 1}\n', ""])
+def test_what_is_no_record_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        main(["report", str(path)])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="cannot read"):
+        main(["report", str(tmp_path / "gone.json")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_nothing_overflows_or_overlaps(tmp_path: Path, width: int) -> None:
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs chromium (Debian: apt-get install chromium)")
+    records = [*read(RESULTS[0]), broken()]
+    measured = _measure(tmp_path, render(records), width)
+    assert measured["wide"] <= measured["room"] == width
+    assert [words for words in measured["found"] if "leaves" in words or "px high" in words] == []
+    assert measured["charts"] >= 4
+
+
+@pytest.mark.slow
+def test_the_browser_shows_the_page(tmp_path: Path) -> None:
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs chromium (Debian: apt-get install chromium)")
+    dom = _browse(tmp_path, render([json.loads(json.dumps(record()))]), "--dump-dom")
+    assert "1 comparisons: 1 won" in dom
