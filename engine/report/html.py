@@ -4,7 +4,6 @@
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,23 @@ from engine.files import atomic_write
 from engine.report import evaluation_figures, evaluation_tables, figures, sections, text
 from engine.report.charts import clean
 from engine.report.history import History, Line, build_history, goal, mean_throughput, read_log, waiting_share
-from engine.report.layout import Figure
+from engine.report.page import document, figure_card
 from engine.report.summary import measured_as, stage_words
 
 Tile = tuple[str, str, str]
-
-_STYLE_SHEET = Path(__file__).with_name("report.css")
 
 
 def render(config: dict[str, Any], lines: list[Line]) -> str:
     """The whole page. The same configuration and log give the same page."""
     history = build_history(lines)
-    small = "".join(_figure(figure) for figure in figures.small_figures(history))
+    small = "".join(figure_card(figure) for figure in figures.small_figures(history))
     title = f"{' '.join(_headline(history))} · {history.start.get('name') or 'run'}"
     body = [
         _header(history, config),
-        _figure(figures.accuracy(history, config)),
+        figure_card(figures.accuracy(history, config)),
         sections.results(history, config),
         *_evaluation(history),
-        _figure(figures.time_spent(history.epochs)),
+        figure_card(figures.time_spent(history.epochs)),
         sections.limits(history.epochs),
         f'<div class="pair">{small}</div>' if small else "",
         sections.epoch_table(history.epochs),
@@ -42,13 +39,7 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
         sections.settings(config),
         sections.provenance(history),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{clean(title)}</title><style>{_style()}</style></head>\n"
-        f"<body><main>{''.join(body)}</main>"
-        "<footer>Drawn from config.yaml and log.jsonl in the run’s folder.</footer></body></html>\n"
-    )
+    return document(title, body, "Drawn from config.yaml and log.jsonl in the run’s folder.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,11 +57,6 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _style() -> str:
-    css = re.sub(r"/\*.*?\*/", "", _STYLE_SHEET.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return re.sub(r"\s*\n\s*", "", css)
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """A run's config.yaml, by section. Raises UserError when it is none."""
     try:
@@ -84,41 +70,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _figure(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    keys = "".join(f"<li>{_key(css)}{clean(name)}</li>" for css, name in figure.legend)
-    legend = f'<ul class="legend">{keys}</ul>' if keys else ""
-    note = f'<p class="note">{clean(figure.note)}</p>' if figure.note else ""
-    caption = f"<figcaption><h2>{clean(figure.title)}</h2></figcaption>"
-    drawn = f"<figure>{caption}{legend}{''.join(figure.svgs)}{note}</figure>"
-    return f'<section class="card">{drawn}</section>'
-
-
 def _evaluation(history: History) -> list[str]:
     """What was found beside the accuracy, of a run that only validated."""
     found = (history.result or {}).get("evaluation")
     if not found:
         return []
-    pair = "".join(_figure(figure) for figure in evaluation_figures.calibration(found))
+    pair = "".join(figure_card(figure) for figure in evaluation_figures.calibration(found))
     return [
         evaluation_tables.reference_card(found),
-        _figure(evaluation_figures.by_class(found)),
+        figure_card(evaluation_figures.by_class(found)),
         f'<div class="pair">{evaluation_tables.class_card(found)}{evaluation_tables.confusion_card(found)}</div>',
         f'<div class="pair">{pair}</div>' if pair else "",
     ]
-
-
-def _key(css: str) -> str:
-    """What a series looks like, for the legend."""
-    shapes = {
-        "plain": '<path class="diamond plain" d="M11 1l5 5-5 5-5-5z"/>',
-        "goal": '<rect class="goal" width="22" height="12" rx="2" style="opacity:.25"/>',
-    }
-    block = f'<rect class="{css}" x="4" width="12" height="12" rx="2"/>'
-    stroke = f'<path class="line {css}" d="M1 6h20"/>'
-    shape = shapes.get(css) or (stroke if css.split()[0] in ("first", "second") else block)
-    return f'<svg viewBox="0 0 22 12" aria-hidden="true">{shape}</svg>'
 
 
 def _header(history: History, config: dict[str, Any]) -> str:

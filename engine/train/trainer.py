@@ -88,7 +88,7 @@ class Trainer:
         if begun.losses:
             losses.load_state_dict(begun.losses)
         first = sum(self.steps(before) for before in range(epoch))
-        with closing(self._batches(epoch, begun.step)) as batches:
+        with closing(self.batches(epoch, begun.step)) as batches:
             # What is replayed was made before the clocks start.
             state, meter = self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader)
             for step in range(begun.step, steps):
@@ -164,7 +164,8 @@ class Trainer:
             rate *= self.plan(epoch).global_batch / self.config.training.batch_size
         return rate
 
-    def _batches(self, epoch: int, first_step: int) -> Generator[TrainBatch, None, None]:
+    def batches(self, epoch: int, first_step: int) -> Generator[TrainBatch, None, None]:
+        """This rank's augmented batches of an epoch, in their order, from those of step `first_step` on."""
         config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
         windows = self._windows(epoch)
         order = (

@@ -1,0 +1,139 @@
+"""The learning rate range test (Smith 2015, "Cyclical Learning Rates for Training Neural Networks", section 3.3).
+
+The network is trained as the recipe has it while the learning rate grows by the same factor with each step, and the
+loss tells which rates train and from where on they destroy. Smith raises the rate linearly and watches accuracy; rates
+that grow by a factor, the loss, and the rules by which a rate is read off it are those of fastai's LR finder (Howard
+and Gugger 2020), where they are not Smith's own.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from engine.config.schema import TrainConfig
+from engine.models.head import train_mode
+from engine.train.augment.chain import TrainBatch
+from engine.train.randomness import seed_step
+from engine.train.trainer import Trainer
+
+EXPLODED = 4.0
+"""The test ends where the running mean of the loss is this many times its lowest (fastai)."""
+
+_RUNNING = 0.9
+_KERNEL_SHARE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangePoint:
+    """A step of the test: its learning rate, and the loss that it was taken on (the mean over the global batch)."""
+
+    lr: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the curve says. `steepest`: the rate at which the loss falls fastest; `lowest`: where it stops falling."""
+
+    steepest: float
+    lowest: float
+
+    def suggestion(self, *, peaked: bool) -> float:
+        """For a schedule that rises to a peak and falls again, the peak: where the loss stops falling (Smith's upper
+        bound). For one that begins at its highest rate a tenth of that (fastai's rule of the minimum).
+        """
+        return self.lowest if peaked else self.lowest / 10
+
+
+def rates(start: float, end: float, steps: int) -> list[float]:
+    """`steps` learning rates from `start` to `end`, each the same multiple of the one before."""
+    return [float(rate) for rate in np.geomspace(start, end, steps)]
+
+
+def as_tested(config: TrainConfig, side: int) -> TrainConfig:
+    """The recipe at its first resolution alone, without what has no use in a test: averages, and a way on."""
+    resolution = replace(config.resolution, schedule="ramp", stages="", min_res=side, max_res=side)
+    training = replace(config.training, ema_half_life=0.0, ema_every=1)
+    return replace(config, resolution=resolution, training=training, data=replace(config.data, replay=0))
+
+
+def range_test(trainer: Trainer, learning_rates: Sequence[float]) -> Iterator[RangePoint]:
+    """A step at each rate on the batches that training would see; ends early where the loss explodes.
+
+    The trainer's network is spoilt afterwards. Raises UserError for a corrupt sample.
+    """
+    config, ranks, plan = trainer.config, trainer.ranks, trainer.plan(0)
+    train_mode(trainer.model)
+    trainer.step.prepare(plan.device_batch, trainer.side(0))
+    explosion = _Explosion()
+    with closing(_batches(trainer)) as batches:
+        for number, lr in enumerate(learning_rates):
+            epoch, step = divmod(number, trainer.steps(0))
+            seed_step(config.training.seed, epoch, step, ranks.rank)
+            loss, _ = trainer.step.take(batches, plan.accumulation, lr=lr, number=number)
+            # Each step waits for the device, which training does not: there are but few.
+            loss = ranks.sum(loss.reshape(1).to(torch.float64))
+            point = RangePoint(lr=lr, loss=float(loss) / (plan.accumulation * ranks.world))
+            if math.isfinite(point.loss):
+                yield point
+            if explosion.seen(point.loss):
+                return
+
+
+def _batches(trainer: Trainer) -> Iterator[TrainBatch]:
+    """Epoch after epoch, without end."""
+    epoch = 0
+    while True:
+        with closing(trainer.batches(epoch, 0)) as batches:
+            yield from batches
+        epoch += 1
+
+
+class _Explosion:
+    """Whether the running mean of the losses so far is far above its lowest."""
+
+    def __init__(self) -> None:
+        self._mean, self._weight, self._lowest = 0.0, 0.0, math.inf
+
+    def seen(self, loss: float) -> bool:
+        """Take in the next step's loss."""
+        if not math.isfinite(loss):
+            return True
+        self._mean = _RUNNING * self._mean + (1 - _RUNNING) * loss
+        self._weight = _RUNNING * self._weight + (1 - _RUNNING)
+        mean = self._mean / self._weight
+        self._lowest = min(self._lowest, mean)
+        return mean > EXPLODED * self._lowest
+
+
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """The losses, each the mean of its neighbours weighted by a Gaussian over 2% of the steps.
+
+    A running mean would lag behind by many steps, and move all that is read off the curve to higher rates.
+    """
+    values, places = np.asarray(losses), np.arange(len(losses))
+    width = max(1.0, _KERNEL_SHARE * len(losses))
+    weights = np.exp(-0.5 * ((places[:, None] - places[None, :]) / width) ** 2)
+    return [float(value) for value in weights @ values / weights.sum(axis=1)]
+
+
+def read_curve(points: Sequence[RangePoint]) -> Reading | None:
+    """What the smoothed curve says; None where it nowhere falls, or is too short to say."""
+    if len(points) < 8:
+        return None
+    losses = np.asarray(smoothed([point.loss for point in points]))
+    lowest = int(losses.argmin())
+    slopes = np.diff(losses[: lowest + 1])
+    if not len(slopes) or slopes.min() >= 0:
+        return None
+    # Rates are evenly spread in their logarithm, so the slope by step is that by log(lr).
+    return Reading(steepest=points[int(slopes.argmin())].lr, lowest=points[lowest].lr)
+
+
+def linear_scaling(global_batch: int) -> float:
+    """The rate that Goyal et al. 2017 train ResNet-50 with by SGD: 0.1 for each 256 images of the global batch."""
+    return 0.1 * global_batch / 256
