@@ -23,7 +23,6 @@ from engine.report.machine import machine
 # (start, since), in the order in which one turn gives them.
 _COLD = (("cold", "process"), ("cold", "imports"))
 _SECOND = (("second", "process"), ("second", "imports"), ("new resolution", "asking"))
-_WAITS = (*_COLD, *_SECOND)
 
 _CODE_FOLDERS = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
 
@@ -53,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _measure(openers: Sequence[_Opener], options: argparse.Namespace) -> dict[tuple[str, str], Record]:
     """A record's measured part for each wait."""
-    seconds: list[dict[tuple[str, str], list[float]]] = [{wait: [] for wait in _WAITS} for _ in openers]
+    waits = [*(_COLD if "cold" in options.start else ()), *_SECOND]
+    seconds: list[dict[tuple[str, str], list[float]]] = [{wait: [] for wait in waits} for _ in openers]
     with tempfile.TemporaryDirectory() as folder:
         kept = [Path(folder, side) for side in ("ours", "peer")]
         try:
@@ -62,7 +62,8 @@ def _measure(openers: Sequence[_Opener], options: argparse.Namespace) -> dict[tu
                 _start(open_worker, kept[side], options)
             for turn in range(options.rounds):
                 for side, open_worker in enumerate(openers):
-                    cold = _start(open_worker, Path(folder, f"{turn}-{side}"), options)
+                    fresh = Path(folder, f"{turn}-{side}")
+                    cold = _start(open_worker, fresh, options) if "cold" in options.start else ()
                     second = _start(open_worker, kept[side], options)
                     # The new resolution is timed after the second start: a cold one compiles for any.
                     for wait, took in (*zip(_COLD, cold, strict=False), *zip(_SECOND, second, strict=True)):
@@ -70,9 +71,9 @@ def _measure(openers: Sequence[_Opener], options: argparse.Namespace) -> dict[tu
                 print(f" {turn + 1}", end="", flush=True)
         except ContenderError as error:
             print(f" failed: {error}", flush=True)
-            return {wait: failed(str(error)) for wait in _WAITS}
+            return {wait: failed(str(error)) for wait in waits}
     print(flush=True)
-    return {wait: paired(seconds[0][wait], seconds[1][wait]) for wait in _WAITS}
+    return {wait: paired(seconds[0][wait], seconds[1][wait]) for wait in waits}
 
 
 def _start(open_worker: _Opener, code: Path, options: argparse.Namespace) -> tuple[float, float, float]:
@@ -105,5 +106,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     opt.add_form(parser)
     add = parser.add_argument
     add("--resolution", type=opt.whole(8, 4096), default=128, help="pixels (default: 128)")
+    starts = opt.list_of(opt.one_of("cold", "second"))
+    add(
+        "--start",
+        type=starts,
+        default=["cold", "second"],
+        help="cold,second, or second alone (default: both)",
+    )
     add("--new-resolution", type=opt.whole(8, 4096), default=224, help="pixels then (default: 224)")
     return opt.parse(parser, argv)

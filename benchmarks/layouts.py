@@ -95,7 +95,11 @@ LAYOUTS = {
         "batches that lie ready, which no loader can beat: the ratio is the share of that ceiling.",
     ),
     "roofline": Layout(
-        what={"what": lambda r: str(r["what"]), **_PX, "precision": lambda r: str(r["precision"])},
+        what={
+            "what": lambda r: r["what"] + (f", crops {r['scale'][0]:g}-1" if r["what"] == "decode" else ""),
+            **_PX,
+            "precision": lambda r: str(r["precision"]),
+        },
         unit="img/s",
         digits=0,
         more={

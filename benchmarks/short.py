@@ -32,17 +32,13 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "decode": (
         Short(
             what="every decoder",
-            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --seconds=0.3",
-        ),
-        Short(
-            what="storages, one core",
-            options=f"{_USUAL} --cores=1 --against=opencv --ours=jpeg-kept,yuv420 --seconds=0.2",
+            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.3",
         ),
     ),
     "loader": (
         Short(
             what="every peer on the same JPEG data",
-            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.3",
+            options=f"{_USUAL} {_ALL_CORES} --against=all --ours=jpeg-kept --batch=32 --seconds=0.2",
         ),
         Short(
             what="packed crops against stock ffcv",
@@ -59,13 +55,13 @@ SHORT: dict[str, tuple[Short, ...]] = {
         ),
     ),
     "train": (Short(what="every peer", options="--images=256"),),
-    "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --seconds=0.3"),),
-    "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128"),),
+    "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --resolution=64 --seconds=0.3"),),
+    "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128 --start=second"),),
     "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed --images=128"),),
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",
-            options="'--case=kept where they fit' --seconds=1 --images=128",
+            options="'--case=kept where they fit' --seconds=0.5 --images=128",
         ),
     ),
     "overhead": (
@@ -73,8 +69,8 @@ SHORT: dict[str, tuple[Short, ...]] = {
     ),
     "augment": (
         Short(
-            what="MixUp and erasing",
-            options="--only=mixup,erasing-mean --batch=16 --seconds=0.1",
+            what="MixUp",
+            options="--only=mixup --batch=16 --seconds=0.1",
             takes_images=False,
         ),
     ),

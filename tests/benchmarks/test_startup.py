@@ -65,6 +65,16 @@ def test_a_side_that_fails_is_recorded(
     assert [record["error"] for record in found] == ["broken: RuntimeError: no luck"] * 5
 
 
+def test_without_cold_starts_there_are_the_other_waits(
+    cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None]
+) -> None:
+    plain_side("sound", "pass")
+    options = ("--ours=sound", "--against=self", "--start=second", f"--json={tmp_path}/s.json")
+    assert main([*SMALL, *options]) == 0
+    found = [(record["start"], record["since"]) for record in records.read(tmp_path / "s.json")]
+    assert found == [("second", "process"), ("second", "imports"), ("new resolution", "asking")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["open_ours", "open_peer"])
 def test_a_loader_gives_a_first_batch_of_each_resolution(side: str, cache: Path) -> None:
