@@ -7,7 +7,7 @@ and Gugger 2020), where they are not Smith's own.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -84,7 +84,7 @@ def range_test(trainer: Trainer, learning_rates: Sequence[float]) -> Iterator[Ra
                 return
 
 
-def _batches(trainer: Trainer) -> Iterator[TrainBatch]:
+def _batches(trainer: Trainer) -> Generator[TrainBatch, None, None]:
     """Epoch after epoch, without end."""
     epoch = 0
     while True:
