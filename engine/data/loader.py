@@ -185,7 +185,7 @@ class Loader:
                 reader.advance(batch_ids)
                 advanced = time.perf_counter()
             bad = self._delivery.fill(slot, batch_ids, resolution, crop)
-            slot.ids = self._without(slot, batch_ids, bad) if bad else batch_ids
+            slot.ids, slot.left_out = self._without(slot, batch_ids, bad) if bad else batch_ids, len(bad)
             slot.labels = slot.hold(self.beton.labels[samples_of(slot.ids)])
             slot.resolution = resolution
             self._meter.filled(
@@ -215,6 +215,8 @@ class Loader:
         slot = producer.next_ready()
         self._meter.handed_over(ready=ready, waited=time.perf_counter() - started)
         self._delivered += 1
+        # Not when it was made: a run that is saved now repeats what lies ready and was not used.
+        self.skips += slot.left_out
         return slot
 
     def _without(self, slot: Slot, ids: NDArray[np.int64], bad: list[Bad]) -> NDArray[np.int64]:
@@ -228,7 +230,6 @@ class Loader:
         self._delivery.keep(slot, rows)
         for sample in bad:
             self._skipped.setdefault(int(samples_of(ids)[sample.row]), sample.message)
-        self.skips += len(bad)
         return ids[rows]
 
     def _to_device(self, slot: Slot, asked: torch.cuda.Event | None) -> Batch:

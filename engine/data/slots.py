@@ -31,6 +31,8 @@ class Slot:
         self.resolution = 0
         self.labels = torch.empty(0, dtype=torch.int64)
         self.ids: NDArray[np.int64] = np.empty(0, np.int64)
+        self.left_out = 0
+        """Samples that were asked for and are not among `ids`."""
         self.copied: torch.cuda.Event | None = None
         self.held_seconds = 0.0
         """How long the last `take` waited for it."""

@@ -329,7 +329,8 @@ def test_two_ranks_go_on_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: 
 
 @pytest.mark.slow
 def test_a_signal_to_one_of_two_ranks_ends_both_after_the_same_step(runs: Runs, ranked: Ranked) -> None:
+    # It comes amid the third step, for which the ranks have agreed to go on.
     assert ranked("asked", 2, strike="TERM@step:1:3") != 0
-    assert runs.outputs["asked"].count("saved after epoch 2, step 3: the same command goes on") == 2
-    assert kept.newest(runs.folder / "asked")[0].name == "epoch_002_step_000003.pt"
+    assert runs.outputs["asked"].count("saved after epoch 2, step 4: the same command goes on") == 2
+    assert kept.newest(runs.folder / "asked")[0].name == "epoch_002_step_000004.pt"
     assert ranked("asked", 2) == 0, runs.outputs["asked"]

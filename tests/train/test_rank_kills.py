@@ -128,6 +128,7 @@ def test_ranks_killed_at_random_are_started_again_and_lose_nothing(
         assert agent.wait(timeout=300) == 0
     finally:
         agent.kill()
+        agent.wait()
     print(
         f"{KILLS} kills; seconds until all ranks were new ones: {', '.join(f'{seconds:.1f}' for seconds in took)}"
     )
@@ -184,6 +185,7 @@ def test_ranks_on_two_hosts_killed_at_random_lose_nothing(
     finally:
         for agent in agents:
             agent.kill()
+            agent.wait()
     print(
         f"{KILLS} kills; seconds until all ranks were new ones: {', '.join(f'{seconds:.1f}' for seconds in took)}"
     )
@@ -209,5 +211,6 @@ def test_a_host_whose_network_is_gone_ends_the_other_one(
     finally:
         for agent in agents:
             agent.kill()
+            agent.wait()
         for rank in _ranks(agents):
             rank.kill()

@@ -41,7 +41,7 @@ class _Leaving(Saver):
 @pytest.mark.slow
 def test_nothing_grows_over_many_epochs(options: Callable[..., list[str]]) -> None:
     argv = options(
-        training__epochs=EPOCHS, checkpoint__every_minutes=1e-9, training__ema_half_life=5, lr__lr=0.01
+        training__epochs=EPOCHS, checkpoint__every_minutes=0.001, training__ema_half_life=5, lr__lr=0.01
     )
     config, recipe = load_train_config(argv)
     held: list[tuple[float, int, int]] = []
@@ -59,12 +59,12 @@ def test_nothing_grows_over_many_epochs(options: Callable[..., list[str]]) -> No
                 run.validator.accuracy(run.model)
                 held.append(_held())
     memory, threads, files = zip(*held[WARM_UP:], strict=True)
-    print(
-        f"{EPOCHS} epochs: {memory[0]:.1f} to {memory[-1]:.1f} MiB, threads {set(threads)}, files {set(files)}"
-    )
+    quarters = [memory[len(memory) * part // 4] for part in range(4)] + [memory[-1]]
+    print(f"{EPOCHS} epochs: {', '.join(f'{size:.1f}' for size in quarters)} MiB after each quarter")
+    print(f"threads {set(threads)}, files {set(files)}")
     assert len(set(threads)) == 1 and len(set(files)) == 1
-    # Without a leak it moves by what the allocator keeps; a leak of one batch an epoch would be 0.1 MiB each time.
-    assert memory[-1] - memory[0] < 8 + 0.02 * EPOCHS
+    # The allocator's own takes a while to settle; what leaks an epoch's batches or a checkpoint shows as a slope.
+    assert quarters[4] - quarters[2] < 4
     assert len(list((Path(record.folder) / "checkpoints").iterdir())) == 3
 
 
