@@ -21,7 +21,7 @@ from engine.errors import UserError
 RESULTS = Path(__file__).with_name("results")
 _SLACK = 0.1
 # Where one stage's records of a comparison may differ without another comparison being meant.
-_SIDES = ("ours", "peer", "scale", "cores", "batch", "form", "device", "start", "since", "crop")
+_SIDES = ("ours", "peer", "scale", "cores", "batch", "form", "device", "start", "since", "crop", "how")
 
 Key = tuple[str, ...]
 

@@ -71,6 +71,7 @@ def _measure(ours: str, peer: str, images: dict[str, Images], options: argparse.
                         rounds.append(worker.ask("epoch"))
                     print(f" {taken[0][-1].rate / taken[1][-1].rate:.2f}", end="", flush=True)
                 settings = [worker.settings() for worker in (first, second)]
+                limits = first.ask("limits")
     except ContenderError as error:
         print(f" failed: {error}", flush=True)
         return failed(str(error))
@@ -80,17 +81,24 @@ def _measure(ours: str, peer: str, images: dict[str, Images], options: argparse.
         "ours_cpu_ms_per_image": cpu_ms_per_image(taken[0]),
         "peer_cpu_ms_per_image": cpu_ms_per_image(taken[1]),
         "other_cores": round(max(each.other_cores for each in (*taken[0], *taken[1])), 3),
+        "limits": limits,
         "ours_settings": settings[0],
         "peer_settings": settings[1],
     }
 
 
 def _open(name: str, side: TrainContender, task: TrainTask) -> Worker:
-    return Worker(name, side, task, answers={"epoch": _epoch, "settings": _settings})
+    return Worker(name, side, task, answers={"epoch": _epoch, "settings": _settings, "limits": _limits})
 
 
 def _epoch(side: Any, task: TrainTask) -> Round:
     return timed(task.steps * task.images.batch, side.epoch)
+
+
+def _limits(side: Any, task: TrainTask) -> dict[str, str]:
+    """What limited our last epoch, as its log has it."""
+    found: dict[str, str] = side.limits
+    return found
 
 
 def _settings(side: Any, task: TrainTask) -> str:

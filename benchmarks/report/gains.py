@@ -38,14 +38,16 @@ def _draw(key: str, title: str, outcomes: Sequence[Outcome], size: Size) -> str:
         right=16 if phone else 150,
         top=20,
     )
-    parts = [*_axis(frame, low, high, 4 if phone else 7)]
+    contest = any(one.kind not in ("share", "failed") for one in outcomes)
+    name = "times as good as the peer" if contest else "times what it is held against"
+    parts = [*_axis(frame, low, high, 4 if phone else 7, name)]
     varying = _varying(outcomes)
     for number, one in enumerate(outcomes):
         top = frame.top + row * number
-        name, whole = _cut(one.label(varying), _LABEL[size.name]), one.label()
+        label, whole = _cut(one.label(varying), _LABEL[size.name]), one.label()
         place = top + (row - bar - 4 if phone else (row - bar) / 2)
         text_y = top + 14 if phone else place + bar - 2
-        inner = charts.label(2 if phone else 4, text_y, name, "tick")
+        inner = charts.label(2 if phone else 4, text_y, label, "tick")
         if one.kind == "failed":
             at = 2.0 if phone else float(frame.left)
             inner += charts.label(at, place + bar - 2, _cut(one.reason, _REASON[size.name]), "tick failed")
@@ -69,7 +71,7 @@ def _bar(frame: Frame, one: Outcome, top: float, height: float) -> str:
     )
 
 
-def _axis(frame: Frame, low: float, high: float, most: int) -> list[str]:
+def _axis(frame: Frame, low: float, high: float, most: int, name: str) -> list[str]:
     parts = []
     for value in _ticks(low, high, most):
         x = frame.x(math.log10(value))
@@ -78,7 +80,7 @@ def _axis(frame: Frame, low: float, high: float, most: int) -> list[str]:
             f'<line class="{css}" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top - 4}" y2="{frame.floor}"/>'
         )
         parts.append(charts.label(x, frame.floor + 17, f"{value:g}", "tick middle"))
-    parts.append(charts.label(frame.edge, frame.height - 6, "times as good as the peer", "unit end"))
+    parts.append(charts.label(frame.edge, frame.height - 6, name, "unit end"))
     return parts
 
 

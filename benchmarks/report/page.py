@@ -53,6 +53,7 @@ def render(records: Sequence[Record]) -> str:
     body = [
         _header(records),
         *bars,
+        _limits(records),
         _small("Scaling with cores", curves(records, "cores")),
         _small("Throughput by resolution", curves(records, "resolution")),
         card("How it was measured", f"<p>{clean(_METHOD)}</p>{_explanations(stages)}"),
@@ -103,10 +104,21 @@ def _bars(records: Sequence[Record], *, several: bool) -> list[Figure]:
             f"{stage}-{records[0]['started']}-{number}",
             title,
             [outcome(record) for record in group],
-            f"{records[0]['machine'].get('cpu')}, {str(records[0]['started'])[:10]}" if several else "",
+            _note(group, several=several),
         )
         for number, (title, group) in enumerate(parts)
     ]
+
+
+def _note(records: Sequence[Record], *, several: bool) -> str:
+    """Where and when, if there are several runs; of a roofline, what the limits stand on."""
+    first = records[0]
+    parts = [f"{first['machine'].get('cpu')}, {str(first['started'])[:10]}."] if several else []
+    for record in records:
+        if record.get("limit_by"):
+            limit = f"{record['limit_by']}; {record['per_image']}; {record['device_rates']}"
+            parts.append(f"{outcome(record).label()}: limit by {limit}.")
+    return " ".join(parts)
 
 
 def _small(title: str, figures: Sequence[Figure]) -> str:
@@ -114,6 +126,19 @@ def _small(title: str, figures: Sequence[Figure]) -> str:
         return ""
     drawn = "".join(map(figure_card, figures))
     return f'<section><h2 class="card">{clean(title)}</h2><div class="pair">{drawn}</div></section>'
+
+
+def _limits(records: Sequence[Record]) -> str:
+    """What limited the trainer, where an epoch of it was measured."""
+    rows = "".join(
+        f'<tr><th scope="row">{clean(one.label())}</th><td>{clean(found["words"])}; to change it: '
+        f"{clean(found['advice'])}</td></tr>"
+        for record, one in zip(records, map(outcome, records), strict=True)
+        if (found := record.get("limits"))
+    )
+    if not rows:
+        return ""
+    return card("What limits training", f'<table class="words"><tbody>{rows}</tbody></table>')
 
 
 def _explanations(stages: Sequence[str] | dict[str, None]) -> str:

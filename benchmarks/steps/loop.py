@@ -59,6 +59,8 @@ class Loop:
             tqdm(total=total, unit="img", unit_scale=True, file=self._nowhere)
         )
         self._epoch = 0
+        self.limits: dict[str, str] = {}
+        """What limited the last epoch (engine.train.limits): stage, words and advice."""
         self.settings = (
             f"{self._precision.name}, channels_last, fused SGD; the loop with an average of the weights every 20 steps "
             f"in epochs of {task.steps} steps, each logged and reported"
@@ -70,6 +72,10 @@ class Loop:
         begin = time.perf_counter()
         with redirect_stdout(self._nowhere):
             entry = self.trainer.train_epoch(self._epoch, self.bar)
+            # A replay has none: nothing of its time is spent on data.
+            if "limits" in entry:
+                told = {key: entry["limits"][key] for key in ("words", "advice")}
+                self.limits = {"stage": entry["limited_by"], **told}
             entry.update({**average_entry(None), "val_seconds": 0.0})
             entry["val_resolution"] = self._config.validation.resolution
             elapsed = time.perf_counter() - begin

@@ -10,6 +10,7 @@ from benchmarks.__main__ import main
 from benchmarks.bench_gate import RESULTS, committed, judge
 from benchmarks.bench_loader import main as loader
 from benchmarks.method import failed
+from benchmarks.report.command import read
 from engine.errors import UserError
 from tests.benchmarks.conftest import TINY
 
@@ -59,6 +60,14 @@ def test_the_last_record_counts_and_another_machine_is_no_measure() -> None:
     assert judge([elsewhere], [record])[0][1] == "new"
     gpu = {**record, "machine": {**record["machine"], "gpus": ["NVIDIA H100"]}}
     assert judge([gpu], [record])[0][1] == "new"
+
+
+def test_no_two_comparisons_of_a_run_are_taken_for_one() -> None:
+    (path,) = sorted(RESULTS.glob("all_*.json"))[-1:]
+    for record in (records := read(path)):
+        if not record.get("error"):
+            others = [other for other in records if other is not record]
+            assert judge([record], others)[0][1] == "new", record["stage"]
 
 
 def test_a_comparison_that_fails_now_is_worse() -> None:
