@@ -26,7 +26,7 @@ def measure_rows(runs: Sequence[ComparedRun]) -> list[Row]:
         ("EMA top-1", [_final(run, "ema_top1") for run in runs]),
         ("plain top-1", [text.percent((run.result or {}).get("plain_top1")) for run in runs]),
         ("target", [_target(run) for run in runs]),
-        ("time", [text.duration(run.seconds) for run in runs]),
+        ("time", [text.duration(run.seconds if run.epochs else None) for run in runs]),
         ("epochs", [text.count(len(run.epochs) or None) for run in runs]),
         ("images", [text.count(total(run.epochs, "images") or None) for run in runs]),
         ("images/s", [text.rate(run.throughput) for run in runs]),
