@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ PAUSE = 0.03
 """Seconds that the slow disk takes for each read, of at most 128 KiB: some 4 MB/s."""
 
 
-def judged(data: dict[str, float], **epoch: Any) -> Verdict:
+def judged(data: Mapping[str, float], **epoch: Any) -> Verdict:
     """The verdict on an epoch of 100 s on a GPU with 4 cores and jpeg storage, but for what is given."""
     usual = {
         "seconds": 100.0,
