@@ -10,7 +10,7 @@ STAGE ?= loader
 JOBS ?= 2
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test lint bench gpu lock
+.PHONY: help setup speedrun test lint bench gate gpu lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -39,6 +39,10 @@ bench: ## one benchmark on this machine (STAGE=loader|memory|startup|..., AGAINS
 	$(call setup_for,bench)
 	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data $(DATA)) \
 		--json $(call results,$(STAGE)_$(shell nproc)-cores)
+
+gate: ## optional: short benchmarks held against the last committed records (STAGES=loader,decode,...)
+	$(call setup_for,bench)
+	$(PYTHON) -m benchmarks gate --stages $(or $(STAGES),loader) $(if $(DATA),--data $(DATA))
 
 gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
 
