@@ -135,7 +135,7 @@ def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tm
             matrices = {name for name, weight in weights if weight.ndim > 1}
             assert matrices and matrices <= changed(before, left[WEIGHTS])
             assert run.validator.accuracy(run.model).count == VAL
-            average = run.trainer.step.ema if run.trainer else None
+            average = run.trainer.step.ema
             assert bool(average) == bool(stage.training.ema_half_life)
             if average:
                 left[WEIGHTS_EMA] = copied(average.model)

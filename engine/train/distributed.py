@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
 from engine.errors import UserError
 from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
@@ -88,7 +89,7 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     try:
         with meeting(ranks.rank, ranks.world) as store:
             ranks = replace(ranks, control=_join(ranks, store))
-            heartbeat = dist.PrefixStore("heartbeat", store.clone())
+            heartbeat = PrefixStore("heartbeat", store.clone())
         with _watched(ranks, heartbeat):
             ranks = replace(ranks, share=_take_share(ranks))
             if pin_cores:
@@ -165,6 +166,12 @@ def _ranks(place: Place, device: str) -> Ranks:
 
 
 def _peer_is_gone(error: RuntimeError) -> bool:
-    words = ("onnection closed by peer", "onnection reset by peer", "Broken pipe", "onnection was closed")
-    words += ("connectFullMesh failed", "onnection refused")
+    words = [
+        "onnection closed by peer",
+        "onnection reset by peer",
+        "Broken pipe",
+        "onnection was closed",
+        "connectFullMesh failed",
+        "onnection refused",
+    ]
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)

@@ -23,11 +23,13 @@ from engine.train.precision import Precision
 from engine.train.sam import Sam
 
 # The newer torch warns of the older name.
-_SYNC_BUFFERS = next(
-    name
+_LEAVE_BUFFERS: dict[str, Any] = {
+    name: False
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in signature(DistributedDataParallel).parameters
-)
+}
+if len(_LEAVE_BUFFERS) > 1:
+    del _LEAVE_BUFFERS["broadcast_buffers"]
 
 
 class Step:
@@ -53,7 +55,7 @@ class Step:
                 model,
                 device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
-                **{_SYNC_BUFFERS: False},
+                **_LEAVE_BUFFERS,
             )
         self.ema: Ema | None = None
         if training.ema_half_life:

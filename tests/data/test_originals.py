@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from engine.config.write_schema import OutputConfig, RulesConfig, SourceConfig, 
 from engine.data.beton import Beton, open_beton
 from engine.data.convert import convert
 from engine.data.originals import MEAN, STD, Originals, match, normalised, open_source, short_side
+from engine.data.sources import Source
 from engine.errors import UserError
 from tests.data.conftest import photo, write_tree
 
 
-def _beton(source: Path, folder: Path, *, rules: dict[str, str] | None = None, **output: object) -> Beton:
+def _beton(source: Path, folder: Path, *, rules: dict[str, Any] | None = None, **output: object) -> Beton:
     settings = OutputConfig(folder=str(folder), num_workers=1, **output)  # type: ignore[arg-type]
     config = WriteConfig(
         source=SourceConfig(path=str(source)), output=settings, rules=RulesConfig(**(rules or {}))
@@ -26,7 +28,7 @@ def _beton(source: Path, folder: Path, *, rules: dict[str, str] | None = None, *
     return open_beton(convert(config)["val"])
 
 
-def _source(path: Path, beton: Beton, folder: str = "") -> object:
+def _source(path: Path, beton: Beton, folder: str = "") -> Source:
     return open_source(str(path), folder, "", beton)
 
 
@@ -65,7 +67,7 @@ def test_the_short_side_is_that_of_the_crop_over_its_ratio(resolution: int, rati
 
 
 def test_images_that_were_left_out_are_counted(tmp_path: Path) -> None:
-    tree = {
+    tree: dict[str, Any] = {
         split: {
             name: {"a.jpg": photo(40, 50, seed), "b.jpg": photo(44, 40, seed + 9), "empty.jpg": b""}
             for seed, name in enumerate(("cat", "dog"))
@@ -74,7 +76,7 @@ def test_images_that_were_left_out_are_counted(tmp_path: Path) -> None:
     }
     folder = write_tree(tmp_path / "tree", tree)
     beton = _beton(folder, tmp_path / "out", rules={"empty": "skip"}, subset=3)
-    matched = match(beton, _source(folder, beton), "the folder")  # type: ignore[arg-type]
+    matched = match(beton, _source(folder, beton), "the folder")
     assert beton.manifest
     rejected = len(beton.manifest.rejects)
     assert (len(matched.numbers), matched.rejected, matched.others) == (3 - rejected, rejected, 3)
@@ -84,7 +86,7 @@ def test_labels_are_compared_by_name_not_by_number(pets: Path, tmp_path: Path) -
     beton = _beton(pets, tmp_path / "out")
     (pets / "val" / "bird").mkdir()
     Image.fromarray(photo(20, 20)).save(pets / "val" / "bird" / "new.jpg")
-    matched = match(beton, _source(pets, beton), "pets")  # type: ignore[arg-type]
+    matched = match(beton, _source(pets, beton), "pets")
     assert matched.others == 1
     source = _source(pets, beton)
     swapped = type(source)(**{**vars(source), "classes": ["bird", "dog", "cat"]})
@@ -98,7 +100,7 @@ def test_another_data_set_is_refused(pets: Path, tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"1 of the 7 images of .*val\.beton are not in pets, such as cat/001\.jpg"
     ):
-        match(beton, _source(pets, beton), "pets")  # type: ignore[arg-type]
+        match(beton, _source(pets, beton), "pets")
 
 
 def test_mistakes_are_told_in_the_words_of_section_validation(pets: Path, tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_mistakes_are_told_in_the_words_of_section_validation(pets: Path, tmp_pa
     (pets / "val").rename(pets / "held")
     with pytest.raises(UserError, match=r"pass --validation\.reference_folder=NAME"):
         _source(pets, beton)
-    assert len(_source(pets, beton, "held")) == 7  # type: ignore[arg-type]
+    assert len(_source(pets, beton, "held")) == 7
 
 
 def test_a_file_that_names_no_images_is_refused(pets: Path, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_an_image_that_pillow_cannot_read_is_named(pets: Path, tmp_path: Path) -
     beton = _beton(pets, tmp_path / "out")
     (pets / "val" / "dog" / "002.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with (
-        Originals(beton, _source(pets, beton), "pets", workers=1) as originals,  # type: ignore[arg-type]
+        Originals(beton, _source(pets, beton), "pets", workers=1) as originals,
         pytest.raises(UserError, match=r"dog/002\.jpg can't be read by Pillow"),
     ):
         originals.images(np.arange(7), 16, 1.0)
@@ -136,13 +138,13 @@ def test_images_are_turned_where_the_conversion_turned_them(
     exif[0x0112] = 6
     turned = io.BytesIO()
     # Left half dark, right half bright; turned a quarter: upper half dark.
-    picture = np.repeat(np.repeat(np.uint8([[20, 230]]), 15, 1), 20, 0)
+    picture = np.repeat(np.repeat(np.array([[20, 230]], np.uint8), 15, 1), 20, 0)
     Image.fromarray(np.repeat(picture[:, :, None], 3, 2)).save(turned, "JPEG", exif=exif, quality=95)
     tree = {split: {"cat": {"a.jpg": turned.getvalue()}} for split in ("train", "val")}
     folder = write_tree(tmp_path / "tree", tree)
     beton = _beton(folder, tmp_path / "out", rules={"exif": rule})
     assert (int(beton.images["height"][0]), int(beton.images["width"][0])) == shape
-    with Originals(beton, _source(folder, beton), "tree", workers=1) as originals:  # type: ignore[arg-type]
+    with Originals(beton, _source(folder, beton), "tree", workers=1) as originals:
         image = originals.images(np.arange(1), 16, 1.0)[0, 0].float()
     across, down = image[:, 8:].mean() - image[:, :8].mean(), image[8:].mean() - image[:8].mean()
     assert (abs(float(across)) > 100) == (rule == "ignore")

@@ -89,7 +89,7 @@ def figures(folder: Path, *, epochs: int = 6, **changes: object) -> Figures:
     # Several wait for each other by spinning, for long where other programs use the machine, too.
     torch.set_num_threads(1)
     with process_group("cpu") as ranks, Run(config, ranks) as run, tqdm(disable=True) as bar:
-        assert run.trainer is not None and run.trainer.step.ema is not None
+        assert run.trainer.step.ema is not None
         take = run.trainer.step.take
 
         def noted(batches: object, accumulation: int, **step: object) -> tuple[torch.Tensor, torch.Tensor]:

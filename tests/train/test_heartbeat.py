@@ -33,13 +33,18 @@ def ranks() -> "Iterator[list[subprocess.Popen[str]]]":
         process.communicate()
 
 
+def said_by(process: "subprocess.Popen[str]") -> str:
+    """Its errors."""
+    assert process.stderr is not None
+    return process.stderr.read()
+
+
 def test_a_rank_that_stands_still_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> None:
     # As from a host that lost power: its connections stay, and nothing comes over them.
     ranks[2].send_signal(signal.SIGSTOP)
     for rank in (0, 1):
         assert ranks[rank].wait(timeout=30) == 2
-        assert ranks[rank].stderr is not None
-        said = ranks[rank].stderr.read()
+        said = said_by(ranks[rank])
         assert (
             f"error: rank {rank}: rank 2 is gone (no sign of life for 1.5 s): start the same command again"
             in said
@@ -51,8 +56,7 @@ def test_without_the_first_rank_and_its_store_the_others_end(ranks: "list[subpro
     ranks[0].kill()
     for rank in (1, 2):
         assert ranks[rank].wait(timeout=60) == 2
-        assert ranks[rank].stderr is not None
-        assert f"error: rank {rank}: the first rank's host is gone (" in ranks[rank].stderr.read()
+        assert f"error: rank {rank}: the first rank's host is gone (" in said_by(ranks[rank])
 
 
 def test_ranks_that_end_in_order_end_well(ranks: "list[subprocess.Popen[str]]") -> None:
@@ -68,5 +72,4 @@ def test_a_first_rank_whose_host_answers_no_more_ends_the_others(
     ranks[0].send_signal(signal.SIGSTOP)
     for rank in (1, 2):
         assert ranks[rank].wait(timeout=30) == 2
-        assert ranks[rank].stderr is not None
-        assert "the first rank's host is gone (no answer for 1.5 s)" in ranks[rank].stderr.read()
+        assert "the first rank's host is gone (no answer for 1.5 s)" in said_by(ranks[rank])

@@ -239,7 +239,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    options = {"endpoint_url": f"http://{host}:{port}", "key": "user", "secret": "secret"}
+    options: dict[str, Any] = {"endpoint_url": f"http://{host}:{port}", "key": "user", "secret": "secret"}
     options["client_kwargs"] = {"region_name": "eu-west-1"}
     s3fs.S3FileSystem(**options).mkdir("bucket")
     yield {"checkpoint__copy_to": "s3://bucket/runs/", "checkpoint__storage_options": json.dumps(options)}

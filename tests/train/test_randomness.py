@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.errors import UserError
-from engine.train import resume
+from engine.train import kept
 from engine.train.randomness import seed_step
 from engine.train.trainer import Trainer
 from tests.train.conftest import train_here
@@ -41,7 +41,7 @@ def test_a_run_with_stochastic_depth_goes_on_to_the_same_weights(
         patch.setattr(Trainer, "train_epoch", stop_in_the_second)
         train_here(options(**change, logging__name="stopped"))
     stopped = whole.parent / "stopped"
-    assert (stopped / resume.LAST).is_file()
+    assert kept.newest(stopped)
     # Other draws in between must not matter.
     torch.rand(7)
     train_here(options(**change, training__resume=stopped))

@@ -22,6 +22,7 @@ from typing import Any
 from engine.data.crops import CenterCrop
 from engine.data.loader import Loader
 from engine.errors import run_cli
+from engine.files import atomic_write
 from engine.train import checkpoint
 from engine.train.nonfinite import EpochLosses
 from engine.train.run import Run
@@ -37,7 +38,8 @@ def trace(path: str, strike: str) -> None:
         if moment == wanted:
             os.kill(os.getpid(), signal.Signals[f"SIG{what}"])
 
-    _trace_data(ids := [], tell)
+    ids: list[int] = []
+    _trace_data(ids, tell)
     _trace_steps(path, ids, tell)
     _trace_saving(tell)
     build = Run._build_trainer
@@ -46,7 +48,7 @@ def trace(path: str, strike: str) -> None:
         tell("start")
         return build(*arguments)
 
-    Run._build_trainer = started  # type: ignore[method-assign]
+    Run._build_trainer = started  # type: ignore[method-assign, assignment]
 
 
 def _trace_data(ids: list[int], tell: Callable[[str], None]) -> None:
@@ -88,14 +90,14 @@ def _trace_steps(path: str, ids: list[int], tell: Callable[[str], None]) -> None
 
 
 def _trace_saving(tell: Callable[[str], None]) -> None:
-    write, saves = checkpoint.atomic_write, itertools.count(1)
+    write, saves = atomic_write, itertools.count(1)
 
     @contextmanager
     def written(path: Path) -> Iterator[Any]:
         with write(path) as file:
             yield _Halting(file, lambda: tell(f"save:{next(saves)}"))
 
-    checkpoint.atomic_write = written  # type: ignore[assignment]
+    checkpoint.atomic_write = written  # type: ignore[attr-defined]
 
 
 class _Halting:
