@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from engine.errors import UserError
 from engine.train import checkpoint
+from engine.train.epoch_state import EpochState
 from engine.train.weights import AVERAGED, RAW, is_state, state_key, without_prefix
 
 _CHANGES = (
@@ -52,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strip-optimizer", action="store_true", help="leave the optimizer's state out")
     parser.add_argument("--weights-only", action="store_true", help="a plain state_dict, and nothing else")
     parser.add_argument(
-        "--reset-schedule", action="store_true", help="count no epoch as done: its schedule begins anew"
+        "--reset-schedule",
+        action="store_true",
+        help="count no epoch as done: its schedule begins anew "
+        "where the copy is checkpoints/epoch_001_step_000000.pt of a run's folder, alone",
     )
     parser.add_argument(
         "--strip-prefix", metavar="TEXT", default="", help="take TEXT (such as `module.`) off all names"
@@ -125,7 +130,7 @@ def rewritten(content: Mapping[str, Any], asked: argparse.Namespace) -> dict[str
     if asked.weights_only and raw:
         return dict(copy[raw])
     if asked.reset_schedule:
-        copy.update(epoch=0, elapsed=0.0)
+        copy.update(asdict(EpochState()), elapsed=0.0, best=0.0)
     left_out = [averaged] if asked.strip_ema else []
     left_out += ["optimizer", "scaler"] if asked.strip_optimizer else []
     return {key: value for key, value in copy.items() if key not in left_out}

@@ -17,7 +17,7 @@ RAW = {
 }
 AVERAGE = {name: value * 2 for name, value in RAW.items()}
 OURS = {
-    "model": RAW, "ema": AVERAGE, "optimizer": {"state": {}}, "scaler": {}, "epoch": 7, "elapsed": 12.5,
+    "model": RAW, "ema": AVERAGE, "optimizer": {"state": {}}, "scaler": {}, "epoch": 7, "step": 3, "elapsed": 12.5,
     "config": {"model": {"arch": "resnet50"}},
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ def test_it_shows_kind_keys_epoch_network_and_parameters(
     assert main(["checkpoint", str(file)]) == 0
     lines = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}
     assert lines["kind"] == "checkpoint of a run"
-    assert lines["keys"] == "model, ema, optimizer, scaler, epoch, elapsed, config"
+    assert lines["keys"] == "model, ema, optimizer, scaler, epoch, step, elapsed, config"
     assert (lines["epoch"], lines["network"]) == ("7", "resnet50")
     # 4x3x2x2 and 5x4; a running mean is no parameter.
     assert lines["model"].startswith(
@@ -66,9 +66,10 @@ def test_it_shows_a_prefix_and_every_shape(tmp_path: Path, capsys: pytest.Captur
 
 def test_the_average_takes_the_weights_place_and_the_rest_goes(file: Path) -> None:
     content = _rewrite(file, "--use-ema", "--strip-ema", "--strip-optimizer", "--reset-schedule")
-    assert content.keys() == {"model", "epoch", "elapsed", "config"}
+    place = {"epoch", "step", "seconds", "waited", "skips", "losses", "elapsed", "best"}
+    assert content.keys() == {"model", *place, "config"}
     assert _same(content["model"], AVERAGE)
-    assert (content["epoch"], content["elapsed"]) == (0, 0.0)
+    assert (content["epoch"], content["step"], content["elapsed"]) == (0, 0, 0.0)
 
 
 def test_plain_weights_are_taken_out_with_another_prefix(file: Path) -> None:

@@ -67,11 +67,18 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
         raise UserError(
             f"training.resume: {folder / FOLDER} holds no checkpoint: nothing was saved yet; start anew"
         )
+    damaged: list[Path] = []
     for path in paths:
         try:
-            return path, _load_whole(path)
+            content = _load_whole(path)
         except UserError as error:
             print(f"WARNING: {error}; going on from the one before it", flush=True)
+            damaged.append(path)
+            continue
+        for other in damaged:
+            # Under its name it would stay the newest, in the way of those that are saved from here on.
+            other.rename(other.with_suffix(".damaged"))
+        return path, content
     raise UserError(
         f"training.resume: none of the {len(paths)} checkpoints in {folder / FOLDER} is whole: start anew"
     )

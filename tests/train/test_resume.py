@@ -135,3 +135,19 @@ def test_weights_of_another_network_are_refused(options: Options, copy: Path, ar
     argv = options(training__eval_only=True, model__weights=copy / "weights.pt", model__arch=arch)
     with pytest.raises(UserError, match=r"does not fit this network.*check model\.arch"):
         train_here(argv)
+
+
+def test_a_checkpoint_whose_schedule_was_reset_begins_anew(
+    options: Options, copy: Path, tmp_path: Path
+) -> None:
+    from engine.checkpoint import main
+
+    reset = tmp_path / "reset.pt"
+    assert main([str(kept.newest(copy)[0]), "--reset-schedule", "--output", str(reset)]) == 0
+    for path in kept.newest(copy):
+        path.unlink()
+    reset.rename(copy / "checkpoints" / "epoch_001_step_000000.pt")
+    code, _ = train_here(options(training__epochs=2, training__resume=copy))
+    assert code == 0
+    assert log_of(copy, "start")[-1]["resumed_at_epoch"] == 0
+    assert [entry["epoch"] for entry in log_of(copy, "epoch")] == [1, 2, 1, 2]
