@@ -1,5 +1,6 @@
 """The pictures of an evaluation: accuracy by class, and whether the network's confidence can be trusted."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,7 @@ def by_class(found: Found) -> Figure | None:
 
 def _draw_classes(order: list[Found], top1: float, about: str, size: Size) -> str:
     count = len(order)
-    frame = frame_of(size, (0, count), (0, 1))
+    frame = _frame(size, (0, count), 1)
     cuts = sorted({round(count * bar / min(count, size.bars)) for bar in range(min(count, size.bars) + 1)})
     groups = list(pairwise(cuts))
     longest = max(len(entry["class"]) for entry in order)
@@ -68,7 +69,7 @@ def calibration(found: Found) -> list[Figure]:
 
 
 def _reliability(bins: list[Found], found: Found) -> Figure:
-    frame = frame_of(HALF, (0, 1), (0, 1))
+    frame = _frame(HALF, (0, 1), 1)
     words = f"{calibration_words(found)}."
     parts = [*charts.axes(frame, _TENTHS, _TENTHS, "confidence", "accuracy")]
     parts += [_bar(frame, entry, float(entry["accuracy"]), "compute", _bin_words(entry)) for entry in bins]
@@ -82,7 +83,7 @@ def _spread(bins: list[Found], found: Found) -> Figure:
     images = sum(entry["images"] for entry in bins)
     shares = [entry["images"] / images for entry in bins]
     ticks = charts.nice_ticks(0, max(shares), 4)
-    frame = frame_of(HALF, (0, 1), (0, ticks[-1]))
+    frame = _frame(HALF, (0, 1), ticks[-1])
     names = [(tick, text.percent(tick, 0 if ticks[1] >= 0.01 else 1)) for tick in ticks]
     parts = [*charts.axes(frame, _TENTHS, names, "confidence", "share of the images")]
     parts += [
@@ -93,6 +94,11 @@ def _spread(bins: list[Found], found: Found) -> Figure:
     drawn = charts.svg(frame, "confidence", "Confidence", note, parts, HALF.name)
     legend = [("val", f"of {images:,} images")]
     return Figure(title="Confidence", svgs=[drawn], legend=legend, note=note)
+
+
+def _frame(size: Size, x: tuple[float, float], high: float) -> charts.Frame:
+    """Up from 0, with room for half a label beyond the right edge, where the last tick stands."""
+    return replace(frame_of(size, x, (0, high)), right=22)
 
 
 def _bar(frame: charts.Frame, entry: Found, height: float, css: str, words: str) -> str:

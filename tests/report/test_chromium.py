@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.report.html import render
 from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+from tests.report.test_evaluation import LOGS as EVALUATIONS
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,9 @@ LOGS = {
     "long": whole_log(88),
     "running": [start_line(), *epoch_lines(16)[:5]],
     "started": [start_line(command=["train_imagenet.py", "--data.train_dataset=" + "x" * 300])],
+    **EVALUATIONS,
 }
+CHARTS = {"started": 0, **dict.fromkeys(EVALUATIONS, 3)}
 
 # Measured in an inner frame of the width in question: Chromium's own window never gets as narrow as a phone.
 _MEASURE = """<!doctype html>
@@ -115,7 +118,7 @@ def test_nothing_overflows_overlaps_or_becomes_too_small(tmp_path: Path, log: st
     assert measured["room"] == width
     assert measured["wide"] <= width
     assert measured["found"] == []
-    assert measured["charts"] == (0 if log == "started" else 6)
+    assert measured["charts"] == CHARTS.get(log, 6)
     assert measured["text"] > 300
 
 
