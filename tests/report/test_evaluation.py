@@ -23,7 +23,7 @@ def _log(classes: int, *, finite: bool = True) -> list[dict[str, Any]]:
         {"class": names[number], "predicted": names[number + 1], "images": number + 1, "share": 0.1}
         for number in reversed(range(min(classes, 100) - 1))
     ]
-    bins = [
+    bins: list[dict[str, Any]] = [
         {"low": number / 15, "high": (number + 1) / 15, "images": number * 7, "confidence": (number + 0.5) / 15,
          "accuracy": number / 15}
         for number in range(15)
