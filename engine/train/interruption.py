@@ -54,7 +54,8 @@ class Interruption:
             ended.set()
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # All is done and saved; a signal in the moment that is left must not make a failure of it.
+                signal.signal(number, signal.SIG_IGN if handler == signal.SIG_DFL else handler)
             theirs.close()
 
     @contextmanager
