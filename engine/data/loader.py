@@ -23,7 +23,8 @@ from engine.data.beton import Beton
 from engine.data.crops import CropLaw
 from engine.data.decoders.pool import Bad, DecodePool
 from engine.data.delivery import MEAN, STD, choose_delivery
-from engine.data.meters import DataFigures, LoaderMeter, timed_event
+from engine.data.loader_meter import LoaderMeter, timed_event
+from engine.data.meters import DataFigures
 from engine.data.order import Windows, samples_of
 from engine.data.read_ahead import ReadAhead
 from engine.data.slots import Producer, Slot

@@ -45,7 +45,10 @@ class RemoteCopy:
         try:
             for path in paths:
                 self._put(path)
-            for old in self._checkpoints()[keep:]:
+            names = self._names()
+            numbered = sorted(filter(kept.is_numbered, names), key=kept.place_of, reverse=True)
+            # A process that was killed while it copied has left a part.
+            for old in [*numbered[keep:], *(name for name in names if name.endswith(".partial"))]:
                 self._system.rm(f"{self._root}/{kept.FOLDER}/{old}")
         # Every file system has errors of its own, and none of them may cost the run.
         except Exception as error:  # noqa: BLE001
@@ -58,13 +61,13 @@ class RemoteCopy:
         self._system.put_file(str(path), partial)
         self._system.mv(partial, remote)
 
-    def _checkpoints(self) -> list[str]:
+    def _names(self) -> list[str]:
+        """Of all that lies there among the checkpoints."""
         folder = f"{self._root}/{kept.FOLDER}"
         self._system.invalidate_cache()
         if not self._system.exists(folder):
             return []
-        names = [path.rpartition("/")[2] for path in self._system.ls(folder, detail=False)]
-        return sorted((name for name in names if kept.is_numbered(name)), key=kept.place_of, reverse=True)
+        return [path.rpartition("/")[2] for path in self._system.ls(folder, detail=False)]
 
     def fetch(self) -> bool:
         """Bring all that is there into the folder; returns whether there was anything. Raises UserError."""

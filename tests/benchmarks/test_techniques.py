@@ -24,6 +24,7 @@ OPTIONS = {
 # Choices that are no technique: where and how a run is done, not what it learns by.
 NOT_TECHNIQUES = {
     *("data.order", "data.decoder", "data.verify", "data.corrupt", "training.device", "model.train_only"),
+    "logging.wandb_mode",
     *(
         "training.nonfinite",
         "augmentation.rand_augment_form",

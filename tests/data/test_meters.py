@@ -13,7 +13,8 @@ import torch
 
 from engine.data.beton import Beton, open_beton
 from engine.data.loader import Loader
-from engine.data.meters import Busy, DataFigures, DeviceMeter, PoolMeter, ThreadMeter, timed_event
+from engine.data.loader_meter import DeviceMeter, timed_event
+from engine.data.meters import Busy, DataFigures, PoolMeter, ThreadMeter
 from tests.data.betons import write_pixels
 from tests.data.conftest import photo
 from tests.data.loading import CPU, LAW, RESOLUTION

@@ -216,6 +216,7 @@ NO_CASE = {
     "training.tf32": "does nothing on a CPU",
     "training.sync_bn": "of several GPUs: tests/train/test_step.py",
     "training.first_stage": "of a recipe with several stages: tests/train/test_stages.py",
+    "data.replay": "no result: tests/train/test_ceiling.py",
     "training.eval_only": "no training: tests/train/test_run.py",
     "training.resume": "tests/train/test_resume.py",
     "model.arch": "a case for each network of ours below",

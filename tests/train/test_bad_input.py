@@ -100,4 +100,4 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(
     assert "the disk is full" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert os.listdir(small_disk / "full" / "checkpoints") == []
-    assert len(log_of(small_disk / "full", "epoch")) == 1, "the log of what was done is whole"
+    assert len(log_of(small_disk / "full", "start")) == 1, "the log of what was done is whole"
