@@ -9,7 +9,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
 from engine.errors import UserError
 from engine.train.cores import Seat, pin, read_nodes, seat_of, share_of_cores
@@ -87,10 +86,10 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
         yield ranks
         return
     try:
-        with meeting(ranks.rank, ranks.world) as store:
-            ranks = replace(ranks, control=_join(ranks, store))
-            heartbeat = PrefixStore("heartbeat", store.clone())
-        with _watched(ranks, heartbeat):
+        with meeting(ranks.rank, ranks.world) as met:
+            ranks = replace(ranks, control=_join(ranks, met.store))
+            signs = met.connect("heartbeat")
+        with _watched(ranks, signs):
             ranks = replace(ranks, share=_take_share(ranks))
             if pin_cores:
                 pin(ranks.share)

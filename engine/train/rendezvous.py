@@ -6,13 +6,15 @@ first rank draws a name for this start, all that follows goes under it, and the 
 own, which nobody has answered before.
 """
 
+import os
 import threading
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, Store, rendezvous  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 _EVERY = 0.05
 """Seconds between two looks for who asks."""
@@ -21,25 +23,46 @@ _LIMIT = timedelta(minutes=10)
 """How long ranks wait for each other to start."""
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """A store that only the ranks of this start use. `connect` gives another way to it: a call on one that waits holds
+    up all others on the same.
+    """
+
+    name: str
+    store: Store
+
+    def connect(self, part: str) -> Store:
+        """A connection of its own, to keys under `part` alone."""
+        return PrefixStore(f"{self.name}/{part}", _connect(serves=False))
+
+
 @contextmanager
-def meeting(rank: int, world: int) -> Generator[Store, None, None]:
-    """A store that only the ranks of this start use; the block is to last until all have met in it."""
-    store, _, _ = next(rendezvous("env://", rank, world, timeout=_LIMIT))
+def meeting(rank: int, world: int) -> Generator[Meeting, None, None]:
+    """Where the ranks meet; the block is to last until all have."""
+    # torchrun serves the store itself, and outlives the ranks; else the first rank does.
+    serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = _connect(serves=serves)
     if rank > 0:
         word = uuid.uuid4().hex
         store.set(_asked(rank), word)
-        yield PrefixStore(store.get(word).decode(), store)
+        name = store.get(word).decode()
+        yield Meeting(name, PrefixStore(name, store))
         return
     name, met = uuid.uuid4().hex, threading.Event()
-    # A connection of its own: a call that waits holds up all others on the same.
-    answers = (store.clone(), world, name, met)
+    answers = (_connect(serves=False), world, name, met)
     answering = threading.Thread(target=_answer, args=answers, name="meeting", daemon=True)
     answering.start()
     try:
-        yield PrefixStore(name, store)
+        yield Meeting(name, PrefixStore(name, store))
     finally:
         met.set()
         answering.join()
+
+
+def _connect(*, serves: bool) -> TCPStore:
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(address, port, is_master=serves, timeout=_LIMIT, wait_for_workers=False)
 
 
 def _answer(store: Store, world: int, name: str, met: threading.Event) -> None:
