@@ -75,7 +75,8 @@ class RemoteCopy:
             if not self._system.exists(self._root):
                 return False
             print(f"{self.folder} has nothing to go on from: fetching {self.url}", flush=True)
-            for remote in self._system.find(self._root):
+            # A log, or the recipe of stages, says that a run is here: before the rest is, it would begin anew.
+            for remote in sorted(self._system.find(self._root), key=_says_begun):
                 name = remote.removeprefix(self._root).lstrip("/")
                 if not name.endswith(".partial"):
                     local = self.folder / name
@@ -86,6 +87,11 @@ class RemoteCopy:
         except Exception as error:  # noqa: BLE001
             raise UserError(f"checkpoint.copy_to: can't fetch {self.url}: {_line(error)}") from None
         return True
+
+
+def _says_begun(name: str) -> int:
+    """0 for a file that may lie there alone; the larger, the later it has to come."""
+    return 2 if name.endswith("/stages.yaml") else int(name.endswith("/log.jsonl"))
 
 
 def _line(error: Exception) -> str:
