@@ -17,7 +17,9 @@ def test_a_fetch_that_breaks_off_leaves_nothing_that_says_begun(
         (bucket / name).parent.mkdir(parents=True, exist_ok=True)
         (bucket / name).write_text(name)
     copy = RemoteCopy(f"file://{bucket}", {}, folder)
-    get = copy._system.get_file
+    get, find = copy._system.get_file, copy._system.find
+    # File systems promise no order; this is the worst one.
+    monkeypatch.setattr(copy._system, "find", lambda root: sorted(find(root), reverse=True))
 
     def broken(remote: str, local: str) -> None:
         if remote.endswith(missing):
