@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton import Beton
 from engine.data.beton_writer import BetonWriter, image_fields
+from engine.data.direct_file import DirectFile
 from engine.data.manifest import Manifest
 from engine.data.partial import journal_path, partial_path
 from engine.data.progress import Progress, human_bytes
@@ -54,10 +55,10 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, lef
     page_size = max(part.beton.page_size for part in parts)
     refuse_existing(output)
     fields = image_fields(first.storage == "yuv420", first.short_side, first.max_resolution)
-    with sole_write(output) as file:
+    with sole_write(output) as file, DirectFile(file) as direct:
         # Here, where the space of what a killed attempt left is free again.
         _check_disk(output, parts, page_size)
-        writer = BetonWriter(file, fields, page_size, total + left_out)
+        writer = BetonWriter(direct, fields, page_size, total + left_out)
         with ReadProgress(output.name, total) as progress:
             for part in parts:
                 _copy(writer, part, progress)

@@ -9,7 +9,7 @@ them and however often the work was interrupted. Until `finish` the file has no 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,22 @@ from numpy.typing import NDArray
 from engine.data import layout
 from engine.data.checksum import crc32
 from engine.data.manifest import Manifest
+
+
+class Output(Protocol):
+    """What is written to: an ordinary file, or a DirectFile."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go on there."""
+        ...
+
+    def tell(self) -> int:
+        """Where the next byte goes."""
+        ...
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write all of it."""
+        ...
 
 
 @dataclass
@@ -42,7 +58,7 @@ class BetonWriter:
     `page_size` is in bytes, a power of two; `fields` are the file's two descriptors (`image_fields`).
     """
 
-    def __init__(self, file: BinaryIO, fields: NDArray[np.void], page_size: int, capacity: int) -> None:
+    def __init__(self, file: Output, fields: NDArray[np.void], page_size: int, capacity: int) -> None:
         self.file, self.page_size, self.count = file, page_size, 0
         self._fields = fields.copy()
         self._samples = np.zeros(capacity, layout.sample_dtype(fields["type_id"].tolist()))
@@ -126,7 +142,7 @@ def image_fields(yuv420: bool, short_side: int = 0, max_resolution: int = 0) -> 
 
 
 def write_checksums(
-    file: BinaryIO,
+    file: Output,
     fields: NDArray[np.void],
     checksums: NDArray[np.uint32],
     samples: NDArray[np.void],
@@ -148,7 +164,7 @@ def _enter(fields: NDArray[np.void], place: int, part: tuple[bytes, int, int, in
 
 
 def write_ends(
-    file: BinaryIO,
+    file: Output,
     page_size: int,
     fields: NDArray[np.void],
     samples: NDArray[np.void],

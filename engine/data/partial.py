@@ -10,19 +10,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
+from engine.data.direct_file import DirectFile
 from engine.data.journal import Entry, Journal
 
 # How much work a sudden end may cost.
 KEEP_SECONDS = 5.0
-
-# Fewer and larger writes where images are small.
-_BUFFER = 2**20
 
 # Rules that are about every image, not about those of one kind.
 _OF_ALL = {"exif", "max_megapixels"}
@@ -35,8 +32,8 @@ class Partial:
     UserError when another conversion is at it, OSError when the system refuses to write, as on a full disk.
     """
 
-    file: BinaryIO
-    """Open for reading and writing, between `begin` and the block's end."""
+    file: DirectFile
+    """Between `begin` and the block's end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,14 +48,14 @@ class Partial:
     def __enter__(self) -> "Partial":
         self._journal = Journal(self._journal_path)
         self._syncing = ThreadPoolExecutor(1, "sync")
+        self._files = ExitStack()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._syncing.shutdown()
-        if hasattr(self, "file"):
-            _close(self.file)
+        self._files.__exit__(kind, error, trace)
         if self._is_begun and not self.kept.done:
             self.partial.unlink(missing_ok=True)
             self._journal_path.unlink(missing_ok=True)
@@ -79,11 +76,13 @@ class Partial:
         goes_on, begun = first is not None and not why, self.kept.done
         if not goes_on:
             self.kept = Entry(done=0)
-        self.file = open(self.partial, "r+b" if goes_on else "w+b", buffering=_BUFFER)  # noqa: SIM115 - by __exit__
+        file = open(self.partial, "r+b" if goes_on else "w+b", buffering=0)  # noqa: SIM115 - by the stack
+        self._files.enter_context(file)
         self._is_begun = True
         if goes_on:
-            self.file.truncate(self.kept.offset)
-        else:
+            file.truncate(self.kept.offset)
+        self.file = self._files.enter_context(DirectFile(file))
+        if not goes_on:
             self._journal.start()
             self._journal.append(Entry(done=0, fingerprint=fingerprint, rules=dict(rules)))
         return why if begun else ""
@@ -145,7 +144,7 @@ class Partial:
         """All is written and nothing left but renaming; returns the file's size in bytes."""
         found = os.fstat(self.file.fileno())
         self.file.flush()
-        size = self.file.seek(0, os.SEEK_END)
+        size = os.fstat(self.file.fileno()).st_size
         self.keep_now(replace(entry, finished=(size, found.st_ino)))
         return size
 
@@ -182,12 +181,3 @@ def _identity(path: Path) -> tuple[int, int]:
     """Size in bytes and number on its file system."""
     found = path.stat()
     return found.st_size, found.st_ino
-
-
-def _close(file: BinaryIO) -> None:
-    try:
-        file.close()
-    except OSError:
-        # The disk is full, which the write before has told; closing tries once more, and the file is closed.
-        if not file.closed:
-            raise

@@ -45,8 +45,8 @@ def test_where_something_is_saved_it_waits_for_the_end_of_that() -> None:
     assert done == ["all of it"]
 
 
-# In C, where no handler of Python's runs: as a rank that waits for one that never comes. What interrupts a sleep would
-# end it, so the signal goes to another thread.
+# In C, where no handler of Python's runs: as a rank that waits for one that never comes. It is C that says "ready", so
+# that the signal can't come before; and it goes to another thread, for what interrupts a wait might end it.
 WAITING = """
 import ctypes, signal
 from engine.errors import run_cli
@@ -54,8 +54,7 @@ from engine.train.interruption import Interruption
 def main():
     with Interruption().watching():
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        print("ready", flush=True)
-        ctypes.CDLL(None).sleep(60)
+        ctypes.CDLL(None).system(b"echo ready; exec sleep 20 >/dev/null 2>&1")
 run_cli(main)
 """
 
