@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.overhead_verdict import LIMIT, overhead, verdict
+
 Record = dict[str, Any]
 
 
@@ -192,13 +194,15 @@ LAYOUTS = {
         digits=1,
         more={
             "overhead": lambda r: _overhead(r["ratio"]),
+            "verdict": lambda r: verdict(r["ratio"]),
             "bare ms": lambda r: f"{1000 * r['batch'] / r['peer_median']:.2f}",
             "other load": lambda r: f"{r['other_cores']:.2f}",
         },
         explanation=f"ratio: the loop's / the bare step's images per second, {_RATIO}. overhead: by how much the "
-        "loop's steps take longer, 1 / ratio - 1, with its interval. loop: an epoch of engine.train.trainer.Trainer, "
-        "written into the run's folder and report, its progress bar drawn, with the moving average of the weights. "
-        "bare ms: of a step without any of it.",
+        "loop's steps take longer, 1 / ratio - 1, with its interval. verdict: holds where all of that lies below "
+        f"{LIMIT:.0%}, over where all of it lies above, undecided where it spans {LIMIT:.0%} (more --rounds narrow "
+        "it). loop: an epoch of engine.train.trainer.Trainer, written into the run's folder and report, its progress "
+        "bar drawn, with the moving average of the weights. bare ms: of a step without any of it.",
     ),
     "blurpool": Layout(
         what={
@@ -238,5 +242,5 @@ def _on(switch: bool) -> str:
 
 
 def _overhead(ratio: Mapping[str, float]) -> str:
-    middle, low, high = (100 * (1 / ratio[key] - 1) for key in ("median", "high", "low"))
-    return f"{middle:.2f}% [{low:.2f}, {high:.2f}]"
+    found = overhead(ratio)
+    return f"{100 * found.median:.2f}% [{100 * found.low:.2f}, {100 * found.high:.2f}]"

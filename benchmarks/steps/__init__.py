@@ -54,7 +54,7 @@ class LoopTask:
     resolution: int
     batch: int
     steps: int
-    """Of an epoch, which is a round."""
+    """Of an epoch, and as many bare ones: a round."""
     folder: Path
     """Where the run's own folder goes."""
 
@@ -67,6 +67,18 @@ class LoopTask:
     def device(self) -> str:
         """cpu or cuda."""
         return self.step.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopRound:
+    """One epoch of the trainer and as many bare steps."""
+
+    loop: float
+    """Images per second."""
+    bare: float
+    """Likewise."""
+    other_cores: float
+    """Cores that the machine kept busy with something else meanwhile, on average."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.steps import LoopTask, Start, StepTask
+from benchmarks.steps import LoopRound, LoopTask, Start, StepTask
 from benchmarks.worker import Round, busy_seconds
 
 if TYPE_CHECKING:
@@ -39,14 +39,19 @@ def rest(training: "Training", task: StepTask) -> None:
     training.rest()
 
 
-def loop(both: "Loop", task: LoopTask) -> Round:
-    """Time an epoch of the trainer."""
-    return timed(task.steps * task.batch, both.loop)
+def loop_round(both: "Loop", task: LoopTask) -> LoopRound:
+    """Time an epoch of the trainer and as many bare steps, in turns."""
+    seconds = (0.0, 0.0)
 
+    def work() -> float:
+        nonlocal seconds
+        seconds = both.in_turns()
+        return sum(seconds)
 
-def bare(both: "Loop", task: LoopTask) -> Round:
-    """Time as many bare steps."""
-    return timed(task.steps * task.batch, both.bare)
+    images = task.steps * task.batch
+    whole = timed(2 * images, work)
+    loop, bare = (images / each for each in seconds)
+    return LoopRound(loop=loop, bare=bare, other_cores=whole.other_cores)
 
 
 def loop_settings(both: "Loop", task: LoopTask) -> str:
@@ -76,7 +81,6 @@ STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {
 }
 LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {
     "settings": loop_settings,
-    "loop": loop,
-    "bare": bare,
+    "round": loop_round,
     "close": close,
 }

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, redirect_stdout
 from typing import Any, cast
 
@@ -14,7 +15,9 @@ from benchmarks.replay import Replay
 from benchmarks.steps import CLASSES, LoopTask
 from benchmarks.steps.ours import alone, network, recipe, set_host
 from benchmarks.steps.training import LEARNING_RATE, MOMENTUM, SMOOTHING, WEIGHT_DECAY, made_batches
-from engine.data.loader import Batch, Loader
+from engine.data.crops import CropLaw
+from engine.data.loader import Batch, Batches, Loader
+from engine.data.order import Windows
 from engine.data.pair import ClassList
 from engine.report.record import RunRecord
 from engine.train.entries import accuracy_entry, average_entry, facts_entry
@@ -24,8 +27,25 @@ from engine.train.trainer import Trainer
 
 _BATCHES = 4
 _EPOCHS = 1000
+# Steps of a turn. Half a second or less, so that what the machine's speed does over seconds hits both sides alike; not
+# fewer, since on a GPU each turn begins with an empty queue.
+TURN = 5
 # Composer's for its "mild" recipe.
 _AVERAGE = {"training.ema_half_life": 100, "training.ema_every": 20}
+
+
+class Turns(Replay):
+    """A replay that lets `other` work before each turn of its batches, told how many of them the turn has."""
+
+    other: Callable[[int], None] | None = None
+
+    def batches(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
+    ) -> Generator[Batch, None, None]:
+        for number, batch in enumerate(super().batches(ids, resolution, crop, windows)):
+            if self.other and number % TURN == 0:
+                self.other(min(TURN, len(ids) - number))
+            yield batch
 
 
 class Loop:
@@ -84,11 +104,29 @@ class Loop:
         self._epoch += 1
         return time.perf_counter() - begin
 
-    def bare(self) -> float:
-        """Seconds of as many steps with nothing around them."""
+    def in_turns(self) -> tuple[float, float]:
+        """Seconds of the trainer's next epoch, and of as many bare steps: some of them before each turn of its own.
+
+        The loader has to be a Turns. What ends an epoch, its report above all, counts as the loop's.
+        """
+        turns, bare = cast(Turns, self.trainer.loader), 0.0
+
+        def other(steps: int) -> None:
+            nonlocal bare
+            bare += self.bare(steps)
+
+        turns.other = other
+        try:
+            whole = self.loop()
+        finally:
+            turns.other = None
+        return whole - bare, bare
+
+    def bare(self, steps: int) -> float:
+        """Seconds of so many steps with nothing around them."""
         self._wait()
         begin = time.perf_counter()
-        for number in range(self._task.steps):
+        for number in range(steps):
             batch = self._made[number % _BATCHES]
             with self._precision.autocast():
                 logits = self._forward(batch.images)
@@ -106,7 +144,7 @@ class Loop:
 
     def _open_loader(self, samples: int) -> Loader:
         """What the trainer's batches come from."""
-        return cast(Loader, Replay(self._made, samples))
+        return cast(Loader, Turns(self._made, samples))
 
     def _run_options(self) -> dict[str, Any]:
         return {
