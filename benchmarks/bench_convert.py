@@ -18,6 +18,7 @@ from benchmarks import converters
 from benchmarks import options as opt
 from benchmarks.converters import Conversion, Took
 from benchmarks.images import PHOTOS, link_tree, unpack
+from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_ROUNDS, failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
@@ -105,8 +106,10 @@ def main(argv: Sequence[str]) -> int:
                     end="",
                     flush=True,
                 )
-                measured = _measure(case, photos, Path(folder), options)
-                records.append({**_facts(name, case, options.workers), **measured, "data": data, **shared})
+                with MachineLoad(options.workers) as load:
+                    measured = _measure(case, photos, Path(folder), options)
+                facts = {**_facts(name, case, options.workers), **measured, "data": data}
+                records.append({**facts, **load.facts, **shared})
                 save(options.json, records)
     except OSError as error:
         raise describe_os_error(error, options.folder or tempfile.gettempdir(), "write into") from None
@@ -122,6 +125,7 @@ class _Side:
     ) -> None:
         self._convert, self._case, self._photos, self._workers = convert, case, photos, workers
         self._folder = folder
+        self._trees: dict[int, Path] = {}
         self.rounds: list[Took] = []
 
     def warm_up(self, seconds: float) -> None:
@@ -155,15 +159,15 @@ class _Side:
         }
 
     def _once(self, count: int) -> Took:
-        with (
-            tempfile.TemporaryDirectory(dir=self._folder) as source,
-            tempfile.TemporaryDirectory(dir=self._folder) as output,
-        ):
-            link_tree(self._photos, count, Path(source))
+        source = self._trees.get(count)
+        if source is None:
+            source = self._trees[count] = Path(tempfile.mkdtemp(dir=self._folder))
+            link_tree(self._photos, count, source)
+        with tempfile.TemporaryDirectory(dir=self._folder) as output:
             return converters.run(
                 self._convert,
                 Conversion(
-                    source=Path(source),
+                    source=source,
                     output=Path(output),
                     workers=self._workers,
                     ours=self._case.ours,

@@ -17,6 +17,7 @@ from types import TracebackType
 from benchmarks import options as opt
 from benchmarks.case import Case, loader_case
 from benchmarks.images import prepare
+from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_BATCHES, failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
@@ -37,8 +38,10 @@ def main(argv: Sequence[str]) -> int:
         images = {storage: prepare(options.data, storage, options.images) for storage in set(case.storages)}
         print(f"{case}, batch {case.batch}:", end="", flush=True)
         openers = partial(case.open_ours, images), partial(case.open_peer, images)
-        measured = _measure(openers, options.rounds)
-        records.append({**case.record("memory", "peak_megabytes", images, measured), **shared})
+        with MachineLoad(case.cores) as load:
+            measured = _measure(openers, options.rounds)
+        record = case.record("memory", "peak_megabytes", images, measured)
+        records.append({**record, **load.facts, **shared})
         save(options.json, records)
     print(f"\n{table(records)}")
     return 1 if any(record.get("error") for record in records) else 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import options as opt
 from benchmarks.case import Case, loader_case
 from benchmarks.images import prepare
+from benchmarks.load import MachineLoad
 from benchmarks.method import failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
@@ -42,9 +43,11 @@ def main(argv: Sequence[str]) -> int:
         images = {storage: prepare(options.data, storage, options.images) for storage in set(case.storages)}
         print(f"{case}:", end="", flush=True)
         openers = partial(case.open_ours, images), partial(case.open_peer, images)
-        for (start, since), measured in _measure(openers, options).items():
+        with MachineLoad(case.cores) as load:
+            waits = _measure(openers, options)
+        for (start, since), measured in waits.items():
             record = case.record("startup", "seconds_to_first_batch", images, measured)
-            records.append({**record, "start": start, "since": since, **shared})
+            records.append({**record, "start": start, "since": since, **load.facts, **shared})
         save(options.json, records)
     print(f"\n{table(records)}")
     return 1 if any(record.get("error") for record in records) else 0

@@ -1,6 +1,7 @@
 """Records on their way to the disk: what all of a run share, and the two files they become."""
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,14 @@ from engine.report.machine import machine, revision, versions
 
 
 def context() -> Record:
-    """What all records of a run share: when, on what, with what, and beside what load."""
+    """What all records of a run share: when, on what, with what, beside what load and on which of the cores."""
     source = revision()
     changed = " with uncommitted changes" if source and source["dirty"] else ""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "load_at_start": load_averages(),
+        "kept_to": sorted(os.sched_getaffinity(0)),
         "versions": versions(),
         "revision": source["commit"] + changed if source else "unknown (not a git checkout)",
     }

@@ -32,17 +32,17 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "decode": (
         Short(
             what="every decoder",
-            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.3",
+            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.2",
         ),
     ),
     "loader": (
         Short(
             what="every peer on the same JPEG data",
-            options=f"{_USUAL} {_ALL_CORES} --against=all --ours=jpeg-kept --batch=32 --seconds=0.2",
+            options=f"{_USUAL} {_ALL_CORES} --against=all --ours=jpeg-kept --batch=32 --seconds=0.15",
         ),
         Short(
             what="packed crops against stock ffcv",
-            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420-packed --batch=32 --seconds=0.3",
+            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420-packed --batch=32 --seconds=0.2",
         ),
     ),
     "copy": (Short(what="host to GPU", takes_images=False, needs_gpu=True),),
@@ -50,14 +50,16 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "step": (
         Short(
             what="every peer",
-            options="--resolution=64 --blurpool=off --batch=16 --seconds=0.3",
+            options="--resolution=64 --blurpool=off --batch=16 --seconds=0.2",
             takes_images=False,
         ),
     ),
     "train": (Short(what="every peer", options="--images=256"),),
     "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --resolution=64 --seconds=0.3"),),
-    "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128 --start=second"),),
-    "memory": (Short(what="stock ffcv", options="--batch=128 --ours=yuv420-packed --images=128"),),
+    "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128 --start=second --batch=32"),),
+    "memory": (
+        Short(what="stock ffcv", options="--batch=32 --resolution=128 --ours=yuv420-packed --images=128"),
+    ),
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",

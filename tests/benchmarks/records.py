@@ -49,5 +49,7 @@ def check(record: dict[str, Any]) -> None:
     pairs = zip(record["ours_rounds"], record["peer_rounds"], strict=True)
     assert math.isclose(statistics.median(a / b for a, b in pairs), ratio["median"], rel_tol=1e-4)
     assert record["machine"]["cores"] >= record["cores"]
+    assert 0 < len(record["kept_to"]) <= record["machine"]["cores"]
+    assert len(record["load_at_start"]) == 3
     assert record["versions"]["torch"]
     assert re.match(r"[0-9a-f]{40}( with uncommitted changes)?$|unknown ", record["revision"])

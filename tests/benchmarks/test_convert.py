@@ -37,6 +37,7 @@ def test_both_sides_convert_and_are_recorded(
     assert (record["case"], record["ours"], record["peer"]) == ("all kept", "jpeg", "ffcv-jpeg")
     # Ours has the validation images, too.
     assert record["ours_images"] > record["peer_images"] >= 10
+    assert len(record["pinned_to"]) == record["cores"]
     assert record["ours_cpu_ms_per_image"] > 0 and record["peer_cpu_ms_per_image"] > 0
     assert "| jpeg | ffcv-jpeg | all kept" in capsys.readouterr().out
     assert "synced to the disk" in " ".join((tmp_path / "c.md").read_text(encoding="utf-8").split())

@@ -80,6 +80,7 @@ def test_a_record_says_what_each_side_took_beyond_its_imports(
     assert main([*SMALL, "--ours=small", "--against=large", f"--json={tmp_path}/m.json"]) == 0
     (record,) = records.read(tmp_path / "m.json")
     records.check(record)
+    assert len(record["pinned_to"]) == record["cores"]
     assert (record["stage"], record["metric"]) == ("memory", "peak_megabytes")
     assert 20 <= record["ours_median"] < 30
     assert 100 <= record["peer_median"] < 110

@@ -45,6 +45,7 @@ def test_cold_starts_find_no_compiled_code_and_second_starts_do(
     found = records.read(tmp_path / "s.json")
     for record in found:
         records.check(record)
+        assert len(record["pinned_to"]) == record["cores"]
     assert [(record["start"], record["since"]) for record in found] == [
         *(("cold", "process"), ("cold", "imports"), ("second", "process"), ("second", "imports")),
         ("new resolution", "asking"),
