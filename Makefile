@@ -47,7 +47,7 @@ gate: ## optional: short benchmarks held against the last committed records (STA
 gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
 
 # Each part goes on where the one before failed, so that a machine lent for minutes gives all that it can. Those that
-# compile have a limit in seconds: what they measured until then is recorded.
+# compile or compare much have a limit in seconds: what they measured until then is recorded.
 gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/results/
 	$(call setup_for,gpu)
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
@@ -58,12 +58,18 @@ gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/re
 	$(PYTHON) -m benchmarks loader --form cuda --ours jpeg,yuv420-packed --resolution 128,224 --scale 0.35 \
 		--seconds 1 --images 20000 $(if $(DATA),--data $(DATA)) --json $(call results,loader_$(gpu_name)) \
 		|| failed="$$failed loader"; \
-	timeout -s INT 200 $(PYTHON) -m benchmarks step --blurpool on --resolution 224,192,160,128 --seconds 0.3 \
+	timeout -s INT 180 $(PYTHON) -m benchmarks step --blurpool on --resolution 224,192,160,128 --seconds 0.3 \
 		--json $(call results,step_$(gpu_name)) || failed="$$failed step"; \
 	timeout -s INT 70 $(PYTHON) -m benchmarks step --blurpool off --resolution 224 --seconds 0.3 \
 		--json $(call results,step-without-blurpool_$(gpu_name)) || failed="$$failed step-without-blurpool"; \
 	timeout -s INT 70 $(PYTHON) -m benchmarks overhead --steps 60 --rounds 5 \
 		--json $(call results,overhead_$(gpu_name)) || failed="$$failed overhead"; \
+	timeout -s INT 40 $(PYTHON) -m benchmarks blurpool --resolution 192 --precision bf16 --batch 128 --seconds 0.1 \
+		--json $(call results,blurpool_$(gpu_name)) || failed="$$failed blurpool"; \
+	timeout -s INT 40 $(PYTHON) -m benchmarks augment --seconds 0.1 \
+		--json $(call results,augment_$(gpu_name)) || failed="$$failed augment"; \
+	timeout -s INT 70 $(PYTHON) -m benchmarks techniques --resolution 160 --batch 64 --seconds 0.05 \
+		--json $(call results,techniques_$(gpu_name)) || failed="$$failed techniques"; \
 	[ -z "$$failed" ] || { echo "make gpu: failed:$$failed"; exit 1; }
 
 lock: ## pin anew after a change of dependencies in pyproject.toml (UPGRADE=1: to the newest)
