@@ -133,7 +133,7 @@ TECHNIQUES: tuple[Technique, ...] = (
         options={"training.nesterov": True},
         uses=_is("training.nesterov", True),
     ),
-    *(_choice("optimizers", _OPTIMIZER, name) for name in ("sgdw", "adamw", "lamb")),
+    *(_choice("optimizers", _OPTIMIZER, name) for name in ("sgdw", "adamw", "lamb", "muon")),
     Technique(
         name="decay groups",
         section="optimizers",

@@ -22,11 +22,18 @@ class TrainingConfig:
     )
     optimizer: str = option(
         "sgd",
-        "optimizer; sgdw: SGD with decoupled weight decay, as Composer's; lamb: You et al. 2019",
-        choices=("sgd", "sgdw", "adamw", "lamb"),
+        "optimizer; sgdw: SGD with decoupled weight decay, as Composer's; lamb: You et al. 2019; muon: Jordan et al. "
+        "2024, orthogonal steps for convolutions before a norm (those without a bias), SGD for the rest",
+        choices=("sgd", "sgdw", "adamw", "lamb", "muon"),
     )
-    momentum: float = option(0.9, "sgd, sgdw: momentum", low=0, high=0.9999)
-    nesterov: bool = option(False, "sgd, sgdw: Nesterov momentum")
+    muon_lr: float = option(
+        0.02,
+        "muon: the share of their length that the convolutions go in a step at the peak of the learning rate, whose "
+        "curve it follows; lr.lr is for the other weights, and these convolutions are not decayed",
+        above=0,
+    )
+    momentum: float = option(0.9, "sgd, sgdw, muon: momentum", low=0, high=0.9999)
+    nesterov: bool = option(False, "sgd, sgdw, muon: Nesterov momentum")
     beta1: float = option(0.9, "adamw, lamb: how much of the gradients' mean is kept", low=0, high=0.9999)
     beta2: float = option(0.999, "adamw, lamb: how much of the squares' mean is kept", low=0, high=0.99999)
     eps: float = option(1e-8, "adamw, lamb: added to the denominator (LAMB's authors: 1e-6)", above=0)
@@ -53,7 +60,7 @@ class TrainingConfig:
     nonfinite: str = option(
         "stop",
         "a loss that is not finite ends the run (stop), or a step whose gradients are not finite is left out and "
-        "counted (skip: some small copies in each step; with lamb a wait for the device as well)",
+        "counted (skip: some small copies in each step; with lamb and muon a wait for the device as well)",
         choices=("stop", "skip"),
     )
     loss_limit: float = option(1e6, "a training loss above this ends the run as well", above=0)
@@ -100,7 +107,7 @@ def check_training(training: TrainingConfig) -> None:
     """Raises UserError for options that don't fit each other."""
     if training.nesterov and training.momentum == 0:
         raise UserError("training.nesterov needs training.momentum above 0")
-    if training.nesterov and training.optimizer not in ("sgd", "sgdw"):
+    if training.nesterov and training.optimizer not in ("sgd", "sgdw", "muon"):
         raise UserError(f"training.nesterov means nothing to {training.optimizer}: drop it")
     for needs, key in (("sam_rho", "sam_interval"), ("ema_half_life", "ema_every")):
         if getattr(training, key) > 1 and not getattr(training, needs):

@@ -8,12 +8,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from engine.config.schema import TrainConfig
+from engine.errors import UserError
 from engine.registry import Registry
 from engine.train.optimizers.lamb import Lamb
+from engine.train.optimizers.muon import Muon, inner_convolutions
 from engine.train.optimizers.sgdw import DecoupledSGD
 
 Groups = list[dict[str, Any]]
-OPTIMIZERS: Registry[Callable[[Groups, TrainConfig], torch.optim.Optimizer]] = Registry("training.optimizer")
+OPTIMIZERS: Registry[Callable[[Groups, nn.Module, TrainConfig], torch.optim.Optimizer]] = Registry(
+    "training.optimizer"
+)
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -35,23 +39,23 @@ def decay_groups(model: nn.Module, weight_decay: float) -> Groups:
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """The recipe's optimizer over the two groups; its learning rate is set before every step."""
     groups = decay_groups(model, config.training.weight_decay)
-    return OPTIMIZERS[config.training.optimizer](groups, config)
+    return OPTIMIZERS[config.training.optimizer](groups, model, config)
 
 
 @OPTIMIZERS.register("sgd")
-def _sgd(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+def _sgd(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     training = config.training
     return torch.optim.SGD(groups, lr=0.0, momentum=training.momentum, nesterov=training.nesterov, fused=True)
 
 
 @OPTIMIZERS.register("sgdw")
-def _sgdw(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+def _sgdw(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     training = config.training
     return DecoupledSGD(groups, peak_lr=config.lr.lr, momentum=training.momentum, nesterov=training.nesterov)
 
 
 @OPTIMIZERS.register("adamw")
-def _adamw(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+def _adamw(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     training = config.training
     return torch.optim.AdamW(
         groups, lr=0.0, betas=(training.beta1, training.beta2), eps=training.eps, fused=True
@@ -59,6 +63,24 @@ def _adamw(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 @OPTIMIZERS.register("lamb")
-def _lamb(groups: Groups, config: TrainConfig) -> torch.optim.Optimizer:
+def _lamb(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     training = config.training
     return Lamb(groups, betas=(training.beta1, training.beta2), eps=training.eps)
+
+
+@OPTIMIZERS.register("muon")
+def _muon(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    training, inner = config.training, inner_convolutions(model)
+    if not inner:
+        raise UserError(
+            f"training.optimizer muon is for convolutions without a bias, and {config.model.arch} has none behind its "
+            "first: use another optimizer"
+        )
+    return Muon(
+        groups,
+        inner,
+        peak_lr=config.lr.lr,
+        muon_lr=training.muon_lr,
+        momentum=training.momentum,
+        nesterov=training.nesterov,
+    )

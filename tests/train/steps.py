@@ -29,8 +29,10 @@ def recipe(**training: Any) -> TrainConfig:
 def network(*, norm: bool = True) -> nn.Sequential:
     """The same one each time; without a norm its gradients do not depend on how a batch is split."""
     torch.manual_seed(1)
-    layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU(), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(6 * 6 * 6, 4))
+    layers: list[nn.Module] = []
+    for convolution in (nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1, bias=False)):
+        layers += [convolution, nn.BatchNorm2d(6) if norm else nn.Identity(), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(6 * 6 * 6, 4))
 
 
 def batches(count: int, size: int = 8, seed: int = 0) -> list[TrainBatch]:

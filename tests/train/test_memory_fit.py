@@ -34,7 +34,7 @@ def test_a_device_without_room_for_one_image_is_told() -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"sam_rho": 0.05, "sam_interval": 4}, {"ema_half_life": 3}, {"nonfinite": "skip", "clip_norm": 1}]
-    + [{"optimizer": name} for name in ("sgdw", "adamw", "lamb")],
+    + [{"optimizer": name} for name in ("sgdw", "adamw", "lamb", "muon")],
     ids=str,
 )
 def test_a_rehearsal_changes_nothing(options: dict[str, object]) -> None:

@@ -158,7 +158,7 @@ def test_the_average_is_the_recurrence_over_weights_and_statistics_and_leaves_tr
         torch.testing.assert_close(value, average[name], msg=name)
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb"])
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
 @pytest.mark.parametrize("sam", [0.0, 0.5])
 def test_a_step_with_gradients_that_are_not_finite_is_left_out_as_if_it_had_not_been(
     name: str, sam: float
@@ -176,7 +176,7 @@ def test_a_step_with_gradients_that_are_not_finite_is_left_out_as_if_it_had_not_
             assert torch.equal(spared.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb"])
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
 def test_with_finite_gradients_skipping_changes_nothing(name: str) -> None:
     parts, plain, skipping = batches(4), network(), network()
     first = take(step_of(recipe(optimizer=name), plain), parts, lr=0.01)
@@ -185,7 +185,7 @@ def test_with_finite_gradients_skipping_changes_nothing(name: str) -> None:
         assert torch.equal(skipping.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb"])
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
 def test_state_taken_and_loaded_goes_on_to_the_bit(name: str) -> None:
     config = recipe(
         optimizer=name, sam_rho=0.1, sam_interval=2, ema_half_life=4, ema_every=3, clip_norm=1, momentum=0.9
