@@ -25,6 +25,16 @@ def test_every_step_of_every_rank_draws_numbers_of_its_own() -> None:
     assert len(drawn) == 5
 
 
+@pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_numbers_are_those_of_torch_s_own_seed(name: str) -> None:
+    device = torch.device(name)
+    torch.zeros((), device=device)
+    seed_step(1, 2, 3, 4)
+    drawn = torch.rand(4, device=device)
+    torch.manual_seed(torch.initial_seed())
+    assert torch.equal(torch.rand(4, device=device), drawn)
+
+
 def test_a_run_with_stochastic_depth_goes_on_to_the_same_weights(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
