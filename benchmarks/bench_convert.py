@@ -133,6 +133,8 @@ class _Side:
         count = len(self._photos)
         for _ in range(2):
             took = self._once(count)
+            if took.seconds >= seconds:
+                break
             count = min(_LONGEST, max(count, round(took.images / took.seconds * seconds)))
         self._count = count
 

@@ -68,6 +68,8 @@ def main(argv: Sequence[str]) -> int:
             sides = {name: _Side(name, task) for name in (OURS, *peers)}
             for side in sides.values():
                 opened.enter_context(side.worker)
+            for side in sides.values():
+                side.worker.load()
             for resolution in options.resolution:
                 print(f"{task}, {resolution} px, batch {options.batch}", flush=True)
                 for measured in _case(sides, resolution, task.blurpool, options):

@@ -63,6 +63,8 @@ def _measure(ours: str, peer: str, images: dict[str, Images], options: argparse.
                 for n, (_, side) in enumerate(sides)
             ]
             with _open(*sides[0], tasks[0]) as first, _open(*sides[1], tasks[1]) as second:
+                # Both are imported before either works.
+                settings = [worker.settings() for worker in (first, second)]
                 for worker in (first, second):
                     # To warm up: the epoch that compiles, and reads the file for the first time.
                     worker.ask("epoch")
@@ -70,7 +72,6 @@ def _measure(ours: str, peer: str, images: dict[str, Images], options: argparse.
                     for worker, rounds in zip((first, second), taken, strict=True):
                         rounds.append(worker.ask("epoch"))
                     print(f" {taken[0][-1].rate / taken[1][-1].rate:.2f}", end="", flush=True)
-                settings = [worker.settings() for worker in (first, second)]
                 limits = first.ask("limits")
     except ContenderError as error:
         print(f" failed: {error}", flush=True)

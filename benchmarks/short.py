@@ -32,13 +32,13 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "decode": (
         Short(
             what="every decoder",
-            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=32 --seconds=0.2",
+            options=f"{_USUAL} {_ALL_CORES} --against=all,self --ours=jpeg-kept --batch=16 --seconds=0.2",
         ),
     ),
     "loader": (
         Short(
             what="every peer on the same JPEG data",
-            options=f"{_USUAL} {_ALL_CORES} --against=all --ours=jpeg-kept --batch=32 --seconds=0.15",
+            options=f"{_USUAL} {_ALL_CORES} --against=all --ours=jpeg-kept --batch=16 --seconds=0.15",
         ),
         Short(
             what="packed crops against stock ffcv",
@@ -63,7 +63,7 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",
-            options="'--case=kept where they fit' --seconds=0.5 --images=128",
+            options="'--case=kept where they fit' --seconds=0.3 --images=256",
         ),
     ),
     "overhead": (

@@ -112,6 +112,9 @@ class Worker:
         self._process.start()
         # Only the child may hold its end, or its death would go unnoticed here.
         theirs.close()
+        # At once, so that processes that are opened together import together.
+        self._pipe.send(("load",))
+        self._loaded: float | None = None
 
     @property
     def pid(self) -> int:
@@ -120,8 +123,10 @@ class Worker:
         return self._process.pid
 
     def load(self) -> float:
-        """Import the contender without opening a file; returns when that was done."""
-        return float(self.ask("load"))
+        """Wait until the contender is imported, without opening a file; returns when that was done."""
+        if self._loaded is None:
+            self._loaded = float(self._answer())
+        return self._loaded
 
     def settings(self) -> str:
         """How the contender is set up; waits until it is ready."""
@@ -149,8 +154,14 @@ class Worker:
 
     def ask(self, what: str, *arguments: Any) -> Any:
         """The answer to `what`. Raises ContenderError, or the UserError that the contender raised."""
+        self.load()
+        return self._answer(what, *arguments)
+
+    def _answer(self, *asked: Any) -> Any:
+        """The next answer, after asking where there is anything to ask."""
         try:
-            self._pipe.send((what, *arguments))
+            if asked:
+                self._pipe.send(asked)
             kind, answer = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             self._process.join()

@@ -129,7 +129,7 @@ class OutputConfig:
     jpeg_check: bool = option(
         True,
         "go through all data of a JPEG that is stored as it is; false: through its header and end alone, which takes "
-        "two thirds of the time, and damage between them is met in training",
+        "half of the time, and damage between them is met in training",
     )
     compress_probability: float = option(0.5, "proportion: share of images stored as JPEG", low=0, high=1)
     subset: int = option(0, "write only so many images of each split, drawn by seed; 0: all", low=0)

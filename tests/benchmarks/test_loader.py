@@ -221,5 +221,5 @@ def test_committed_records_are_valid_and_their_tables_up_to_date(repository: Pat
             continue
         for record in found:
             if not record.get("error"):
-                records.check(record)
+                records.check(record, committed=True)
         assert file.with_suffix(".md").read_text(encoding="utf-8") == page(found), file
