@@ -8,7 +8,7 @@ from engine.registry import nearest
 
 # stage: (module:function, what it measures). The function takes the remaining arguments, returns the exit code.
 STAGES: dict[str, tuple[str, str]] = {
-    "all": ("benchmarks.bench_all:main", "a short version of every stage, and the report"),
+    "all": ("benchmarks.bench_all:main", "a short version of each stage of throughput, and the report"),
     "accuracy": ("benchmarks.bench_accuracy:main", "what a recipe reaches, over several seeds"),
     "augment": ("benchmarks.bench_augment:main", "augmentations of a batch on the device, against others'"),
     "blurpool": ("benchmarks.bench_blurpool:main", "BlurPool fused and not, and other ways to blur"),

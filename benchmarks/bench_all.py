@@ -1,4 +1,4 @@
-"""`python -m benchmarks all`: a short version of every stage against every peer that is installed, and the report.
+"""`python -m benchmarks all`: each stage of throughput in short, against every peer that is installed, and the report.
 
 Each stage is a process of its own (`python -m benchmarks STAGE`), one after the other; one that fails, can't run here
 or takes too long is a record that says so, and the next goes on. All records go into one file. Exit code 1: a stage

@@ -3,8 +3,7 @@
 What counts is RssAnon + RssShmem of the loader's process (/proc/PID/status): memory that it allocated, alone or
 shared with others. Pages of the mapped .beton are the system's cache, shared by all processes, and don't
 count. Taken is the most during an epoch's first batches, enough for every buffer to be in use, less what the
-same process had after its imports and before it opened the file. Each turn is a process of its own, beside one of
-the other side.
+same process had after its imports and before it opened the file. Each turn is a process of its own, two at a time.
 """
 
 import argparse
@@ -90,13 +89,14 @@ def _measure(openers: Sequence[Callable[[], Worker]], rounds: int) -> Record:
     taken: tuple[list[float], list[float]] = ([], [])
     settings = ["", ""]
     try:
-        # Both sides at once: it is not their time that is measured.
-        with ThreadPoolExecutor(len(openers)) as threads:
-            for _ in range(rounds):
-                for side, (megabytes, how) in enumerate(threads.map(take_turn, openers)):
-                    taken[side].append(megabytes)
-                    settings[side] = how
-                print(f" {taken[0][-1]:.0f}/{taken[1][-1]:.0f}", end="", flush=True)
+        # Two at once: it is not their time that is measured.
+        with ThreadPoolExecutor(2) as threads:
+            for turn, (megabytes, how) in enumerate(threads.map(take_turn, [*openers] * rounds)):
+                side = turn % len(openers)
+                taken[side].append(megabytes)
+                settings[side] = how
+                if side:
+                    print(f" {taken[0][-1]:.0f}/{taken[1][-1]:.0f}", end="", flush=True)
     except ContenderError as error:
         print(f" failed: {error}", flush=True)
         return failed(str(error))

@@ -1,14 +1,14 @@
 """What `python -m benchmarks all` asks of each stage: so little that all of them take a few minutes on two cores.
 
-Left out is the accuracy stage, which trains for hours and whose records are of another kind.
+Left out are augment, blurpool and techniques, which tell ways of training apart, and accuracy, which trains for hours.
 """
 
 from dataclasses import dataclass
 
 from engine.report.machine import machine
 
-# Of photos some 100 MB of JPEG data, several times a usual L3 cache.
-_IMAGES = "--images=1024"
+# Of photos some 75 MB of JPEG data, more than twice a usual L3 cache.
+_IMAGES = "--images=768"
 _USUAL = f"{_IMAGES} --resolution=128 --scale=0.35"
 _ALL_CORES = f"--cores={machine()['cores']}"
 
@@ -68,22 +68,5 @@ SHORT: dict[str, tuple[Short, ...]] = {
     ),
     "overhead": (
         Short(what="the loop beside its steps", options="--rounds=5 --steps=15", takes_images=False),
-    ),
-    "augment": (
-        Short(
-            what="MixUp",
-            options="--only=mixup --batch=16 --seconds=0.1",
-            takes_images=False,
-        ),
-    ),
-    "blurpool": (
-        Short(
-            what="a network",
-            options="--part=network --arch=resnet18 --resolution=64 --batch=4 --seconds=0.1",
-            takes_images=False,
-        ),
-    ),
-    "techniques": (
-        Short(what="EMA", options="--only=EMA --arch=resnet18 --seconds=0.2", takes_images=False),
     ),
 }

@@ -30,7 +30,7 @@ UNTIMED_BATCHES = 6
 
 # A side is at rest that has kept less than this share of a core busy for so many seconds. One that never is, because
 # its threads poll, is not waited for any longer than that.
-_AT_REST, _REST_CHECK, _LONGEST_REST = 0.2, 0.1, 2.0
+_AT_REST, _REST_CHECK, _LONGEST_REST = 0.2, 0.1, 1.0
 
 # Enough for either loader to be under way with the next batches when the first one is taken.
 _FIRST_OF = 4
