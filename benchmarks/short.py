@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from engine.report.machine import machine
 
-# Of photos some 75 MB of JPEG data, more than twice a usual L3 cache.
-_IMAGES = "--images=768"
+# Of photos some 50 MB of JPEG data, more than a usual L3 cache.
+_IMAGES = "--images=512"
 _USUAL = f"{_IMAGES} --resolution=128 --scale=0.35"
 _ALL_CORES = f"--cores={machine()['cores']}"
 
@@ -42,7 +42,7 @@ SHORT: dict[str, tuple[Short, ...]] = {
         ),
         Short(
             what="packed crops against stock ffcv",
-            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420-packed --batch=32 --seconds=0.2",
+            options=f"{_USUAL} --cores=1 --against=ffcv --ours=yuv420-packed --batch=16 --seconds=0.2",
         ),
     ),
     "copy": (Short(what="host to GPU", takes_images=False, needs_gpu=True),),
@@ -55,7 +55,7 @@ SHORT: dict[str, tuple[Short, ...]] = {
         ),
     ),
     "train": (Short(what="every peer", options="--images=256"),),
-    "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --resolution=64 --seconds=0.3"),),
+    "roofline": (Short(what="step and decoder", options=f"{_IMAGES} --resolution=64 --seconds=0.2"),),
     "startup": (Short(what="stock ffcv", options="--ours=jpeg --images=128 --start=second --batch=32"),),
     "memory": (
         Short(what="stock ffcv", options="--batch=32 --resolution=128 --ours=yuv420-packed --images=128"),
@@ -63,7 +63,7 @@ SHORT: dict[str, tuple[Short, ...]] = {
     "convert": (
         Short(
             what="stock ffcv, kept where they fit",
-            options="'--case=kept where they fit' --seconds=0.3 --images=256",
+            options="'--case=kept where they fit' --seconds=0.2 --images=128",
         ),
     ),
     "overhead": (
