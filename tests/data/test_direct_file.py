@@ -108,6 +108,16 @@ def test_one_that_wants_other_multiples_is_written_through_the_page_cache(tmp_pa
     assert path.read_bytes() == content(_BUFFER, 7) + content(2 * _BUFFER + 5, 8)
 
 
+def test_going_on_amid_what_is_there_leaves_the_rest_as_it_is(tmp_path: Path) -> None:
+    path, before = tmp_path / "file", content(3 * _BLOCK, 1)
+    path.write_bytes(before)
+    with open(path, "r+b", buffering=0) as file, DirectFile(file) as direct:
+        for offset in (5, _BLOCK + 5):
+            direct.seek(offset)
+            direct.write(b"new")
+    assert path.read_bytes() == before[:5] + b"new" + before[8 : _BLOCK + 5] + b"new" + before[_BLOCK + 8 :]
+
+
 @contextmanager
 def longest_file(size: int) -> Iterator[None]:
     """No file may be longer, as on a full disk."""
@@ -122,11 +132,11 @@ def longest_file(size: int) -> Iterator[None]:
 def test_a_write_that_failed_is_told_by_all_that_follow(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+b", buffering=0) as file:
         direct = DirectFile(file)
-        with longest_file(_BUFFER):
-            with pytest.raises(OSError, match="File too large"):
-                direct.write(content(4 * _BUFFER, 0))
-            for _ in range(2):
-                with pytest.raises(OSError) as told:
-                    direct.flush()
-                assert told.value.errno == errno.EFBIG
+        with longest_file(_BUFFER), pytest.raises(OSError, match="File too large"):
+            direct.write(content(4 * _BUFFER, 0))
+        # There is room again, but what was lost stays lost.
+        for _ in range(2):
+            with pytest.raises(OSError) as told:
+                direct.flush()
+            assert told.value.errno == errno.EFBIG
         direct.close()
