@@ -10,7 +10,7 @@ import argparse
 import importlib.util
 import itertools
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from benchmarks import options as opt
@@ -69,7 +69,9 @@ def main(argv: Sequence[str]) -> int:
             for side in sides.values():
                 opened.enter_context(side.worker)
             for side in sides.values():
-                side.worker.load()
+                # Before any of them works. One that fails says so again when it is to start.
+                with suppress(ContenderError):
+                    side.worker.load()
             for resolution in options.resolution:
                 print(f"{task}, {resolution} px, batch {options.batch}", flush=True)
                 for measured in _case(sides, resolution, task.blurpool, options):

@@ -114,6 +114,7 @@ class Worker:
         theirs.close()
         # At once, so that processes that are opened together import together.
         self._pipe.send(("load",))
+        self._is_loading = True
         self._loaded: float | None = None
 
     @property
@@ -125,7 +126,9 @@ class Worker:
     def load(self) -> float:
         """Wait until the contender is imported, without opening a file; returns when that was done."""
         if self._loaded is None:
-            self._loaded = float(self._answer())
+            # One that failed is asked again, and says so again.
+            asked, self._is_loading = () if self._is_loading else ("load",), False
+            self._loaded = float(self._answer(*asked))
         return self._loaded
 
     def settings(self) -> str:
