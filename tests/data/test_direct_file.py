@@ -3,9 +3,6 @@
 import errno
 import io
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.page_cache import resident_share
 from engine.data.direct_file import _BLOCK, _BUFFER, DirectFile
+from tests.full_disk import files_of_at_most
 
 SIZES = st.one_of(
     st.integers(1, 3 * _BLOCK),
@@ -118,21 +116,10 @@ def test_going_on_amid_what_is_there_leaves_the_rest_as_it_is(tmp_path: Path) ->
     assert path.read_bytes() == before[:5] + b"new" + before[8 : _BLOCK + 5] + b"new" + before[_BLOCK + 8 :]
 
 
-@contextmanager
-def longest_file(size: int) -> Iterator[None]:
-    """No file may be longer, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_failed_is_told_by_all_that_follow(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+b", buffering=0) as file:
         direct = DirectFile(file)
-        with longest_file(_BUFFER), pytest.raises(OSError, match="File too large"):
+        with files_of_at_most(_BUFFER), pytest.raises(OSError, match="File too large"):
             direct.write(content(4 * _BUFFER, 0))
         # There is room again, but what was lost stays lost.
         for _ in range(2):

@@ -2,12 +2,9 @@
 
 import json
 import math
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, Trainin
 from engine.errors import UserError
 from engine.report import html
 from engine.report.record import RunRecord
+from tests.full_disk import files_of_at_most
 from tests.report.runs import epoch_lines, result_line, start_line
 
 ROOT = Path(__file__).parents[2]
@@ -236,7 +234,7 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_for_the_settings_leaves_nothing(tmp_path: Path) -> None:
-    with _files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
+    with files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
         RunRecord.open(_config(tmp_path / "runs"), "demo", writes=True)
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -245,7 +243,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path
     with RunRecord.open(_config(tmp_path, log_level=0), "demo", writes=True) as record:
         record.start(_facts())
         size = (record.folder / "log.jsonl").stat().st_size
-        with _files_of_at_most(size + 100), pytest.raises(UserError, match=r"cannot write .*log\.jsonl"):
+        with files_of_at_most(size + 100), pytest.raises(UserError, match=r"cannot write .*log\.jsonl"):
             record.epoch(epoch_lines(1)[0])
     assert (record.folder / "log.jsonl").stat().st_size == size
     assert [line["kind"] for line in _log(record.folder)] == ["start"]
@@ -297,14 +295,3 @@ def _started_run(folder: Path, tail: bytes) -> TrainConfig:
     path = folder / "one" / "log.jsonl"
     path.write_bytes(json.dumps(start_line()).encode() + b"\n" + tail)
     return _config(folder, resume=str(path.parent))
-
-
-@contextmanager
-def _files_of_at_most(size: int) -> Iterator[None]:
-    """A file that grows beyond `size` bytes meets an error, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
