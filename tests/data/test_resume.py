@@ -24,7 +24,7 @@ PARTS = [f"{split}.beton.partial{end}" for split in ("train", "val") for end in 
 # Converts over and over, each time in a process of its own that is killed at a random moment, until so many were:
 # OUT EXPECTED KILLS, then options. Prints how many runs went on with images of one before.
 _KILLER = """
-import os, random, shutil, signal, sys, time
+import contextlib, os, random, shutil, signal, sys, tempfile, time
 from pathlib import Path
 import psutil
 from engine.config.load import load_write_config
@@ -40,8 +40,9 @@ files = {name: (expected / name).read_bytes() for name in ("train.beton", "val.b
 random.seed(kills)
 
 def start():
-    log.truncate(0)
-    log.seek(0)
+    # A log of its own for each: what an earlier, killed one left running may still complain in its.
+    global log
+    log = tempfile.TemporaryFile()
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -66,14 +67,25 @@ def check_names():
     for name, content in files.items():
         assert not (out / name).exists() or (out / name).read_bytes() == content, name
 
+def workers_of(process):
+    found = []
+    for child in process.children():
+        # One that ends meanwhile is none.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # Nor is the resource tracker, nor a child that has still this process's own command line.
+            if "--multiprocessing-fork" in child.cmdline():
+                found.append(child)
+    return found
+
 def kill_a_worker(pid):
     # A worker's death is told by the conversion itself.
     process, children = psutil.Process(pid), []
     while not children:
         if process.status() == psutil.STATUS_ZOMBIE:
             return wait(pid) != 0
-        children = [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
-    random.choice(children).kill()
+        children = workers_of(process)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        random.choice(children).kill()
     began = time.monotonic()
     code = wait(pid)
     assert time.monotonic() - began < 15
@@ -82,7 +94,6 @@ def kill_a_worker(pid):
     return code == 2
 
 killed = of_workers = went_on = 0
-log = open(out.parent / "log", "a+b")
 began = time.monotonic()
 assert wait(start()) == 0
 usual = time.monotonic() - began

@@ -245,7 +245,7 @@ def _workers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     workers = []
     for child in psutil.Process(process.pid).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "spawn_main" in " ".join(child.cmdline()):
+            if "--multiprocessing-fork" in child.cmdline():
                 workers.append(child)
     return workers
 
