@@ -7,6 +7,7 @@ from engine.report.charts import Point
 from engine.report.history import Line, mean_throughput
 from engine.report.layout import (
     HALF,
+    MOST_POINTS,
     Figure,
     curve,
     distinct,
@@ -18,27 +19,43 @@ from engine.report.layout import (
     points_of,
     readings,
     span,
+    thinned,
 )
 
 
-def loss(epochs: list[Line]) -> Figure | None:
-    """Training and validation loss."""
+def loss(epochs: list[Line], steps: list[Line]) -> Figure | None:
+    """Training and validation loss; and the training loss within the epochs, where it was logged."""
     train, val = points_of(epochs, "epoch", "train_loss"), points_of(epochs, "epoch", "val_loss")
-    values = [y for _, y in train + val]
+    within = _within(epochs, steps)
+    values = [y for _, y in train + val + within]
     if not values:
         return None
     ticks = charts.nice_ticks(min(values), max(values), 4)
     frame = epoch_frame(epochs, HALF, (ticks[0], ticks[-1]))
     parts = [*charts.axes(frame, epoch_ticks(epochs, HALF), plain_ticks(ticks), "epoch", "cross-entropy")]
-    parts += [*curve(frame, train, "second"), *curve(frame, val, "first")]
+    parts += [charts.line(frame, within, "second faint"), *curve(frame, train, "second")]
+    parts += curve(frame, val, "first")
     parts += readings(frame, epochs, HALF, _loss_reading)
     about = f"Training loss from {text.number(train[0][1])} to {text.number(train[-1][1])}." if train else ""
     legend = [("second", "training")] + ([("first", "validation")] if val else [])
+    legend += [("second faint", "training within epochs")] if within else []
     drawn = charts.svg(frame, "loss", "Loss by epoch", about, parts, HALF.name)
     note = (
         "Training is measured on random crops, with label smoothing if the recipe has it; validation is not."
     )
     return Figure(title="Loss", svgs=[drawn], legend=legend, note=note)
+
+
+def _within(epochs: list[Line], steps: list[Line]) -> list[Point]:
+    """The training loss where the steps lie within the width of their epoch; only of epochs that are shown."""
+    shown = {epoch["epoch"] for epoch in epochs}
+    known = [
+        line
+        for line in steps
+        if line["epoch"] in shown and line.get("train_loss") is not None and line.get("steps")
+    ]
+    points = [(line["epoch"] - 0.5 + line["step"] / line["steps"], line["train_loss"]) for line in known]
+    return thinned(points, MOST_POINTS)
 
 
 def throughput(epochs: list[Line]) -> Figure | None:

@@ -34,8 +34,10 @@ PARTS = (
 
 def small_figures(history: History) -> list[Figure]:
     """The figures that stand side by side, as far as there is something to show."""
-    makers = (by_epoch.loss, by_epoch.throughput, by_epoch.learning_rate, by_epoch.resolution)
-    drawn = [make(history.epochs) for make in makers] if history.epochs else []
+    if not history.epochs:
+        return []
+    makers = (by_epoch.throughput, by_epoch.learning_rate, by_epoch.resolution)
+    drawn = [by_epoch.loss(history.epochs, history.steps), *(make(history.epochs) for make in makers)]
     return [figure for figure in drawn if figure is not None]
 
 

@@ -13,10 +13,11 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """One run: how it started, its epochs in order, and its result once there is one."""
+    """One run: how it started, its epochs in order and the steps within them, and its result once there is one."""
 
     start: Line = field(default_factory=dict)
     epochs: list[Line] = field(default_factory=list)
+    steps: list[Line] = field(default_factory=list)
     result: Line | None = None
     resumed_at: list[int] = field(default_factory=list)
 
@@ -34,6 +35,7 @@ def build_history(lines: list[Line]) -> History:
     """
     start: Line = {}
     epochs: dict[int, Line] = {}
+    steps: dict[tuple[int, int], Line] = {}
     result: Line | None = None
     resumed_at: list[int] = []
     for line in lines:
@@ -43,12 +45,22 @@ def build_history(lines: list[Line]) -> History:
             if at is not None:
                 resumed_at.append(at)
             epochs = {number: epoch for number, epoch in epochs.items() if number <= (at or 0)}
+            reached = ((at or 0) + 1, line.get("resumed_at_step") or 0)
+            steps = {place: told for place, told in steps.items() if place <= reached}
         elif line.get("kind") == "epoch" and isinstance(line.get("epoch"), int):
             epochs[line["epoch"]] = line
+        elif line.get("kind") == "steps" and all(isinstance(line.get(key), int) for key in ("epoch", "step")):
+            steps[line["epoch"], line["step"]] = line
         elif line.get("kind") == "result":
             result = line
     ordered = [epochs[number] for number in sorted(epochs)]
-    return History(start=start, epochs=ordered, result=result, resumed_at=resumed_at)
+    return History(
+        start=start,
+        epochs=ordered,
+        steps=[steps[place] for place in sorted(steps)],
+        result=result,
+        resumed_at=resumed_at,
+    )
 
 
 def goal(config: dict[str, Any], result: Line | None) -> tuple[float | None, float | None]:

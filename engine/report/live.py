@@ -26,6 +26,8 @@ class LiveView(tqdm):
         self._ends = list(accumulate(epoch.images for epoch in outlook.epochs))
         # The epoch that the bar is in, and images and clock at the end of the first step seen of it.
         self._epoch, self._first_images, self._first_time = -1, 0.0, 0.0
+        self.loss: float | None = None
+        """The mean training loss of the latest steps, once there is one."""
         super().__init__(
             total=self._ends[-1],
             initial=outlook.done,
@@ -66,6 +68,8 @@ class LiveView(tqdm):
         rate = running[0].images / running[0].seconds if running else None
         words = [f"{text.rate(rate)} img/s", f"{text.clock(left)} left"]
         limit = self._epochs[-1].get("limited_by") if self._epochs else None
+        if self.loss is not None:
+            words.insert(0, f"loss {text.number(self.loss)}")
         return ", ".join([*words, f"limit: {limit}"] if limit else words)
 
     def _ahead(self) -> list[Ahead]:

@@ -114,6 +114,14 @@ class RunRecord:
         self._view = LiveView(outlook, build_history(self._lines).epochs, shown=shown)
         return self._view
 
+    def steps(self, entry: dict[str, Any]) -> None:
+        """Log what the latest steps of an epoch came to."""
+        if self._log is None:
+            return
+        self._append("steps", entry)
+        if self._view:
+            self._view.loss = self._lines[-1]["train_loss"]
+
     def epoch(self, entry: dict[str, Any]) -> None:
         """Log a finished epoch and, unless log_level is 0, show it on the terminal and in the report."""
         if self._log is None:

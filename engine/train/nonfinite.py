@@ -1,6 +1,7 @@
 """What becomes of a step whose loss or gradients are not finite, found without waiting for the device in each step."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,13 +18,22 @@ LOOK_EVERY = 50
 class EpochLosses:
     """The losses of an epoch's steps: kept on the device, and looked at every LOOK_EVERY steps and at the end.
 
-    Every rank sees the same sums, so that all stop at the same step.
+    Every rank sees the same sums, so that all stop at the same step. `told` is given, at each look, the number of steps
+    so far and the mean loss of those since the last look that were not left out; of no step twice, and looks come at
+    the same steps however often a run is interrupted.
     """
 
     def __init__(
-        self, config: TrainConfig, ranks: Ranks, *, epoch: int, steps: int, accumulation: int
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        *,
+        epoch: int,
+        steps: int,
+        accumulation: int,
+        told: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.config, self.ranks, self.epoch = config, ranks, epoch
+        self.config, self.ranks, self.epoch, self._told = config, ranks, epoch, told
         self.skipped = 0
         self._parts = accumulation * ranks.world
         self._sums = torch.zeros(2, steps, device=ranks.device)
@@ -69,6 +79,7 @@ class EpochLosses:
     def _look(self) -> None:
         """At the steps since the last look."""
         window = self.ranks.sum(self._sums[:, self._seen : self._noted].clone()).tolist()
+        before = len(self._losses)
         for step, (total, left_out) in enumerate(zip(*window, strict=True), start=self._seen + 1):
             if left_out:
                 self.skipped += 1
@@ -80,6 +91,8 @@ class EpochLosses:
                 f"were all not finite: {self._advice()}"
             )
         self._seen = self._noted
+        if self._told:
+            self._told(self._noted, math.fsum(self._losses[before:]) / (len(self._losses) - before))
 
     def _checked(self, step: int, loss: float) -> float:
         limit = self.config.training.loss_limit

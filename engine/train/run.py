@@ -132,7 +132,7 @@ class Run:
             for epoch in range(self.begun.state.epoch, epochs):
                 begun = self.begun.state if epoch == self.begun.state.epoch else None
                 with saver.epoch():
-                    entry = trainer.train_epoch(epoch, bar, begun, saver)
+                    entry = trainer.train_epoch(epoch, bar, begun, saver, record.steps)
                     # Before the validation, which a run that is ended in it repeats.
                     saver.save(trainer.done)
                 accuracy, average, begin = None, None, time.perf_counter()

@@ -36,6 +36,9 @@ from engine.train.resolution import resolution_at
 from engine.train.schedules import lr_at
 from engine.train.step import Step
 
+Tell = Callable[[dict[str, Any]], None]
+"""What takes a line for the log."""
+
 
 class Trainer:
     """Trains `model` in place; `loader` is the training file's, gives images in chain.loader_dtype
@@ -69,10 +72,16 @@ class Trainer:
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
     def train_epoch(
-        self, epoch: int, bar: "tqdm[Any]", begun: EpochState | None = None, pauses: Pauses | None = None
+        self,
+        epoch: int,
+        bar: "tqdm[Any]",
+        begun: EpochState | None = None,
+        pauses: Pauses | None = None,
+        tell: Tell | None = None,
     ) -> dict[str, Any]:
         """One pass over the training data (`epoch` counts from 0), or what is left of it where `begun` says how far
-        it was; returns what the log says of it. `pauses` is asked around each step.
+        it was; returns what the log says of it. `pauses` is asked around each step; `tell` is given what the log says
+        of some steps, whenever losses are looked at.
 
         Raises UserError for a corrupt sample and for a loss that is not finite or too high.
         """
@@ -82,12 +91,17 @@ class Trainer:
         bar.set_description(f"epoch {epoch + 1}/{epochs}, {side} px", refresh=False)
         train_mode(self.model)
         compile_seconds = self.step.prepare(plan.device_batch, side) if begun.step < steps else 0.0
+        first = sum(self.steps(before) for before in range(epoch))
         losses = EpochLosses(
-            self.config, self.ranks, epoch=epoch, steps=steps, accumulation=plan.accumulation
+            self.config,
+            self.ranks,
+            epoch=epoch,
+            steps=steps,
+            accumulation=plan.accumulation,
+            told=(lambda step, loss: tell(self._steps_entry(epoch, step, loss))) if tell else None,
         )
         if begun.losses:
             losses.load_state_dict(begun.losses)
-        first = sum(self.steps(before) for before in range(epoch))
         with closing(self.batches(epoch, begun.step)) as batches:
             # What is replayed was made before the clocks start.
             state, meter = self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader)
@@ -119,6 +133,18 @@ class Trainer:
             )
 
         return state
+
+    def _steps_entry(self, epoch: int, step: int, loss: float) -> dict[str, Any]:
+        """The log's line on the steps up to `step` of an epoch that no line told of before; `loss` is their mean."""
+        steps = self.steps(epoch)
+        return {
+            "epoch": epoch + 1,
+            "step": step,
+            "steps": steps,
+            "global_step": sum(self.steps(before) for before in range(epoch)) + step,
+            "train_loss": loss,
+            "lr": self._lr(epoch, (step - 1) / steps),
+        }
 
     def _entry(
         self, done: EpochState, train_loss: float, skipped_steps: int, compile_seconds: float

@@ -106,6 +106,24 @@ def epoch_lines(
     return lines
 
 
+def steps_lines(epoch: int, losses: list[float], **changes: Any) -> list[Line]:
+    """What the log says of the steps of an epoch, 50 of them a line."""
+    return [
+        {
+            "kind": "steps",
+            "time": "2026-11-21T12:00:30+00:00",
+            "epoch": epoch,
+            "step": 50 * number,
+            "steps": 50 * len(losses),
+            "global_step": 50 * ((epoch - 1) * len(losses) + number),
+            "train_loss": loss,
+            "lr": 0.5,
+            **changes,
+        }
+        for number, loss in enumerate(losses, start=1)
+    ]
+
+
 def limits_entry(train: float, wait: float, stage: str = "step") -> Line:
     """What an epoch of 8 GPUs says of its limits."""
     return {

@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import UserError
 from engine.report.history import build_history, goal, mean_throughput, parse_log, read_log, waiting_share
-from tests.report.runs import epoch_lines, result_line, run_config, start_line, whole_log
+from tests.report.runs import epoch_lines, result_line, run_config, start_line, steps_lines, whole_log
 
 
 def test_epochs_come_in_order_with_start_and_result() -> None:
@@ -28,6 +28,17 @@ def test_a_resumed_run_tells_each_epoch_once_and_its_last_telling_counts() -> No
 def test_epochs_beyond_the_checkpoint_are_gone_until_they_are_trained_again() -> None:
     history = build_history([start_line(), *epoch_lines(4)[:3], start_line(resumed_at_epoch=1)])
     assert [epoch["epoch"] for epoch in history.epochs] == [1]
+
+
+def test_steps_within_epochs_come_in_order_each_once_and_their_last_telling_counts() -> None:
+    first, second = steps_lines(1, [3.0, 2.5]), steps_lines(2, [2.0, 1.8, 1.6])
+    lines = [start_line(), *first, epoch_lines(2)[0], *second]
+    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0, 1.8, 1.6]
+    lines += [start_line(resumed_at_epoch=1, resumed_at_step=70)]
+    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0]
+    lines += steps_lines(2, [0.0, 1.7, 1.5])[1:]
+    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0, 1.7, 1.5]
+    assert build_history([*lines, start_line()]).steps == []
 
 
 def test_a_result_from_before_the_last_start_does_not_count() -> None:

@@ -13,7 +13,15 @@ import yaml
 from engine.errors import UserError
 from engine.report.charts import clean
 from engine.report.html import main, render
-from tests.report.runs import demo_log, epoch_lines, result_line, run_config, start_line, whole_log
+from tests.report.runs import (
+    demo_log,
+    epoch_lines,
+    result_line,
+    run_config,
+    start_line,
+    steps_lines,
+    whole_log,
+)
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 REFERENCE = {
@@ -72,6 +80,20 @@ def _unvalidated(epochs: int) -> list[dict[str, Any]]:
     return lines
 
 
+def _with_steps(epochs: int, lines: int = 25) -> list[dict[str, Any]]:
+    """A finished run whose log tells of the loss within its epochs too, from 7.0 down."""
+    start, *told, result = whole_log(epochs)
+    within = [
+        steps_lines(epoch, [2 + 5 / (lines * (epoch - 1) + number) for number in range(1, lines + 1)])
+        for epoch in range(1, epochs + 1)
+    ]
+    return [
+        start,
+        *(line for epoch, steps in zip(told, within, strict=True) for line in (*steps, epoch)),
+        result,
+    ]
+
+
 NO_GOAL: dict[str, Any] = {"met": None, "target_top1": None, "budget_seconds": None}
 
 LOGS: dict[str, list[dict[str, Any]]] = {
@@ -85,11 +107,15 @@ LOGS: dict[str, list[dict[str, Any]]] = {
     "finished": whole_log(16),
     "long": whole_log(88),
     "very long": whole_log(600),
+    "losses within epochs": _with_steps(88),
+    "losses before an epoch": [start_line(), *steps_lines(1, [6.9, 6.2])],
     "no target": whole_log(3, **NO_GOAL, verdict="74.00% top-1 in 3 min"),
     "only validated": [start_line(), result_line(epoch_lines(1)[0], elapsed_seconds=0.0, weights=None)],
     "all unknown": [{"kind": "start"}, {"kind": "epoch", "epoch": 1}, {"kind": "result"}],
     "all null": [
         dict.fromkeys(start_line()) | {"kind": "start"},
+        dict.fromkeys(steps_lines(1, [2.0])[0]) | {"kind": "steps"},
+        dict.fromkeys(steps_lines(1, [2.0])[0]) | {"kind": "steps", "epoch": 1, "step": 1},
         dict.fromkeys(epoch_lines(1)[0]) | {"kind": "epoch", "epoch": 1},
         dict.fromkeys(whole_log(1)[-1]) | {"kind": "result"},
     ],
@@ -193,8 +219,24 @@ def test_a_finished_run_has_every_figure_and_its_goal() -> None:
     assert all(svg.findtext("desc") for svg in drawn.values())
 
 
+def test_the_loss_within_epochs_is_drawn_over_the_width_of_each() -> None:
+    page = render(run_config(), _with_steps(4))
+    chart = _charts(page)["Loss by epoch"]
+    (within,) = (part for part in chart.iter("path") if part.get("class") == "line second faint")
+    points = [tuple(map(float, pair.split())) for pair in within.attrib["d"][1:].split("L")]
+    _, _, width, _ = map(float, chart.attrib["viewBox"].split())
+    # Four epochs of 25 lines each fill the plot between its margins, and the loss only falls.
+    left, right = 46, width - 14
+    wanted = [left + (right - left) * number / 100 for number in range(1, 101)]
+    assert [x for x, _ in points] == pytest.approx(wanted, abs=0.06)
+    assert [y for _, y in points] == sorted(y for _, y in points)
+    assert "training within epochs" in Page(page).text
+    assert "training within epochs" not in Page(render(run_config(), whole_log(4))).text
+
+
 @pytest.mark.parametrize(
-    "log", ["one epoch", "running", "quiet", "speedrun", "long", "very long", "no target"]
+    "log",
+    ["one epoch", "running", "quiet", "speedrun", "long", "very long", "no target", "losses within epochs"],
 )
 def test_nothing_is_drawn_outside_its_chart(log: str) -> None:
     config = run_config(budget={"target_top1": 0.735, "minutes": 20.0})

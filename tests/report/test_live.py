@@ -43,6 +43,16 @@ def test_what_limits_the_last_epoch_is_shown(monkeypatch: pytest.MonkeyPatch) ->
     assert "limit: decode" in terminal.getvalue()
 
 
+def test_the_loss_of_the_latest_steps_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD), EPOCHS[:1], shown=True) as view:
+        view.refresh()
+        assert "loss" not in terminal.getvalue()
+        view.loss = 2.3456
+        view.refresh()
+    assert "| loss 2.346, " in terminal.getvalue().split("\r")[-1]
+
+
 def test_the_stages_to_come_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
     later = [Ahead(images=AHEAD[0].images, side=320, validated=False)]

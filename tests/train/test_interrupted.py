@@ -19,6 +19,7 @@ import torch
 from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.convert import convert
 from engine.errors import EXIT_AGAIN
+from engine.report.history import build_history, read_log
 from engine.train import kept
 from tests.train.conftest import ROOT, TINY, command, log_of
 
@@ -124,6 +125,11 @@ def same_as_whole(runs: Runs, name: str) -> None:
         for log in (log_of(runs.folder / run, "epoch")[-1:] for run in ("whole", name))
     ]
     assert entries[0] == entries[1]
+    first, second = (
+        [{**line, "time": ""} for line in build_history(read_log(runs.folder / run / "log.jsonl")[0]).steps]
+        for run in ("whole", name)
+    )
+    assert first == second and [line["step"] for line in first] == [4, STEPS] * EPOCHS
     for file in ("weights.pt", "weights_ema.pt"):
         first, second = (torch.load(runs.folder / run / file, weights_only=True) for run in ("whole", name))
         assert all(torch.equal(first[key], second[key]) for key in first), file

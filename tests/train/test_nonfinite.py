@@ -37,6 +37,31 @@ def test_the_first_bad_step_is_named_at_the_next_look(value: float, bad: int) ->
     assert step == last - 1, "no later than the next look"
 
 
+def test_each_look_tells_the_mean_of_the_steps_since_the_last_also_in_a_process_that_goes_on() -> None:
+    def told_of(leave_at: int) -> list[tuple[int, float]]:
+        told: list[tuple[int, float]] = []
+        steps, settings = LOOK_EVERY + 10, recipe(nonfinite="skip")
+
+        def begin() -> EpochLosses:
+            return EpochLosses(
+                settings, ALONE, epoch=4, steps=steps, accumulation=1, told=lambda *what: told.append(what)
+            )
+
+        losses = begin()
+        for step in range(steps):
+            if step == leave_at:
+                (state, losses) = (losses.state_dict(), begin())
+                losses.load_state_dict(state)
+            # The last step of all is left out.
+            losses.note(torch.tensor(float(step)), torch.tensor(step == steps - 1))
+        losses.mean()
+        return told
+
+    whole = told_of(leave_at=-1)
+    assert whole == [(LOOK_EVERY, (LOOK_EVERY - 1) / 2), (LOOK_EVERY + 10, LOOK_EVERY + 4)]
+    assert all(told_of(leave_at) == whole for leave_at in (3, LOOK_EVERY, LOOK_EVERY + 9))
+
+
 def test_a_look_at_the_end_of_the_epoch_sees_what_is_left() -> None:
     losses = _losses(3)
     for value in (1.0, 2.0, float("nan")):

@@ -9,6 +9,7 @@ import yaml
 
 from engine.errors import UserError
 from engine.models.build import build_model
+from engine.train import nonfinite
 from tests.train.conftest import log_of, train_here
 
 Options = Callable[..., list[str]]
@@ -37,6 +38,25 @@ def test_every_epoch_says_what_the_issue_asks_for(options: Options) -> None:
     assert entry["device_memory_mb"] is None
     assert entry["images"] == 96
     assert entry["data_wait_seconds"] + entry["compute_seconds"] == pytest.approx(entry["train_seconds"])
+
+
+def test_the_losses_within_an_epoch_are_logged_and_average_to_its_own(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nonfinite, "LOOK_EVERY", 4)
+    _, folder = train_here(options(lr__lr_peak_epoch=2))
+    lines, epochs = log_of(folder, "steps")[:4], log_of(folder, "epoch")[:2]
+    assert [(line["epoch"], line["step"], line["steps"]) for line in lines] == [
+        (1, 4, 6), (1, 6, 6), (2, 4, 6), (2, 6, 6),
+    ]  # fmt: skip
+    assert [line["global_step"] for line in lines] == [4, 6, 10, 12]
+    for number, epoch in enumerate(epochs):
+        first, second = lines[2 * number : 2 * number + 2]
+        assert (4 * first["train_loss"] + 2 * second["train_loss"]) / 6 == pytest.approx(epoch["train_loss"])
+    # The rate of the last of these steps, while it rises to 0.05 over two epochs of six steps.
+    assert [line["lr"] for line in lines] == pytest.approx(
+        [0.05 * step / 12 for step in (3, 5, 9, 11)], rel=1e-3
+    )
 
 
 def test_the_plain_result_is_measured_at_its_own_resolution_without_tta(options: Options) -> None:

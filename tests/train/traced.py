@@ -23,7 +23,7 @@ from engine.data.crops import CenterCrop
 from engine.data.loader import Loader
 from engine.errors import run_cli
 from engine.files import atomic_write
-from engine.train import checkpoint
+from engine.train import checkpoint, nonfinite
 from engine.train.nonfinite import EpochLosses
 from engine.train.run import Run
 from engine.train.trainer import Trainer
@@ -38,6 +38,8 @@ def trace(path: str, strike: str) -> None:
         if moment == wanted:
             os.kill(os.getpid(), signal.Signals[f"SIG{what}"])
 
+    # Epochs are short here.
+    nonfinite.LOOK_EVERY = 4
     ids: list[int] = []
     _trace_data(ids, tell)
     _trace_steps(path, ids, tell)

@@ -24,10 +24,14 @@ class Logger(Protocol):
     """A further log, open from construction to `close`. Any of these may raise anything: it is left out then."""
 
     def write(self, line: Line) -> None:
-        """A line of log.jsonl, which is on the disk already: `kind` start, epoch or result; more may come."""
+        """A line of log.jsonl, which is on the disk already: `kind` start, steps, epoch or result; more may come."""
 
     def close(self) -> None:
         """The run is over, or this process of it. Called once."""
+
+
+WITHIN_EPOCH = ("train_loss", "lr")
+"""Which figures of a line of steps are drawn."""
 
 
 def figures(line: Line) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.report.history import Line
-from engine.report.loggers.base import Beginning, figures
+from engine.report.loggers.base import WITHIN_EPOCH, Beginning, figures
 
 FOLDER = "wandb"
 LOGIN_SECONDS, FINISH_SECONDS = 30, 120
@@ -23,7 +23,8 @@ ROOM = 2**20
 
 
 class WandbRun:
-    """Each epoch's figures over the epoch, the result as the run's summary, the settings as its configuration."""
+    """Each epoch's figures over the epoch, with losses between; the result as the run's summary, the settings as its
+    configuration."""
 
     def __init__(self, beginning: Beginning) -> None:
         # Whoever does not ask for it need not have it, and it takes a second to import.
@@ -46,6 +47,10 @@ class WandbRun:
         elif line.get("kind") == "epoch":
             words = {key: value for key, value in line.items() if isinstance(value, str) and key != "kind"}
             self._run.log({**words, **figures(line)})
+        elif line.get("kind") == "steps":
+            # On the same axis, between the epochs.
+            passed = line["epoch"] - 1 + line["step"] / line["steps"]
+            self._run.log({"epoch": passed} | {f"steps/{key}": line[key] for key in WITHIN_EPOCH})
         elif line.get("kind") == "result":
             self._run.summary.update({key: value for key, value in line.items() if key != "kind"})
 

@@ -14,7 +14,7 @@ from engine.config.logging_schema import FURTHER_LOGS, LoggingConfig
 from engine.errors import UserError
 from engine.report.loggers import LOGGERS
 from tests.report.loggers.runs import FACTS, open_record
-from tests.report.runs import epoch_lines, result_line
+from tests.report.runs import epoch_lines, result_line, steps_lines
 
 PLACES = {"csv": "log.csv", "tensorboard": "tensorboard", "wandb": "wandb"}
 
@@ -27,12 +27,14 @@ def _run(folder: Path, also: str, between: Callable[[Path], object] = lambda _: 
         record.epoch(first)
         between(record.folder)
         for line in others:
+            for steps in steps_lines(line["epoch"], [2.0, 1.5]):
+                record.steps(steps)
             record.epoch(line)
         record.finish(result_line(lines[-1]))
     return [json.loads(row)["kind"] for row in (record.folder / "log.jsonl").read_text().splitlines()]
 
 
-ALL = ["start", *["epoch"] * 8, "result"]
+ALL = ["start", "epoch", *["steps", "steps", "epoch"] * 7, "result"]
 
 
 def _notes(capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from tests.report.loggers.runs import FACTS, open_record
-from tests.report.runs import epoch_lines, result_line
+from tests.report.runs import epoch_lines, result_line, steps_lines
 
 pytest.importorskip("tensorboard")
 
 
-def _read(folder: Path) -> Any:
+def _read(folder: Path, within: str = "") -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    accumulator = EventAccumulator(str(folder / "tensorboard"))
+    accumulator = EventAccumulator(str(folder / "tensorboard" / within))
     accumulator.Reload()
     return accumulator
 
@@ -55,6 +55,29 @@ def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
     assert [event.value for event in events] == pytest.approx(
         [line["top1"] for line in (first, second, third)]
     )
+
+
+def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: Path) -> None:
+    first, second = epoch_lines(2)
+    with open_record(tmp_path, "tensorboard") as record:
+        record.start(FACTS)
+        for line in steps_lines(1, [3.0, 2.5]):
+            record.steps(line)
+        record.epoch(first)
+        for line in steps_lines(2, [2.0, 0.1]):
+            record.steps(line)
+        assert len(_read(record.folder, "steps").Scalars("steps/train_loss")) == 4, (
+            "it is on the disk at once"
+        )
+    with open_record(tmp_path, "tensorboard", resume=str(record.folder)) as record:
+        record.start({**FACTS, "resumed_at_epoch": 1, "resumed_at_step": 70})
+        record.steps(steps_lines(2, [0.0, 1.5])[1])
+        record.epoch(second)
+    found = _read(record.folder, "steps")
+    losses = found.Scalars("steps/train_loss")
+    assert [(event.step, event.value) for event in losses] == [(50, 3.0), (100, 2.5), (150, 2.0), (200, 1.5)]
+    assert [event.value for event in found.Scalars("steps/lr")] == [0.5] * 4
+    assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1, 2]
 
 
 def test_what_was_told_is_on_the_disk_before_the_run_ends(tmp_path: Path) -> None:

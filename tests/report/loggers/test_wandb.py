@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.loggers.runs import FACTS, history_of, open_record, wandb_records
-from tests.report.runs import epoch_lines, result_line
+from tests.report.runs import epoch_lines, result_line, steps_lines
 
 pytest.importorskip("wandb")
 
@@ -36,6 +36,24 @@ def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None
     }
     assert summary["plain_top1"] == lines[-1]["top1"] - 0.0143
     assert "target met" in summary["verdict"]
+
+
+def test_losses_within_an_epoch_lie_between_the_epochs(tmp_path: Path) -> None:
+    with open_record(tmp_path, "wandb") as record:
+        record.start(FACTS)
+        for line in [*steps_lines(1, [3.0, 2.5])]:
+            record.steps(line)
+        record.epoch(epoch_lines(1)[0])
+        record.steps(steps_lines(2, [2.0, 1.5])[0])
+    rows = history_of(wandb_records(record.folder))
+    assert [row["epoch"] for row in rows] == [0.5, 1.0, 1, 1.5]
+    within = [(row.get("steps/train_loss"), row.get("steps/lr"), row.get("train_loss")) for row in rows]
+    assert within == [
+        (3.0, 0.5, None),
+        (2.5, 0.5, None),
+        (None, None, rows[2]["train_loss"]),
+        (2.0, 0.5, None),
+    ]
 
 
 def test_a_run_that_went_on_is_the_same_run_there(tmp_path: Path) -> None:
