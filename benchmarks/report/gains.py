@@ -10,7 +10,7 @@ from engine.report.layout import PHONE, Figure, Size, in_both_sizes
 
 _MARGIN = 1.12
 # Characters that have room: of a label, and of a reason in a bar's place.
-_LABEL = {"wide": 58, "phone": 29}
+_LABEL = {"wide": 58, "phone": 52}
 _REASON = {"wide": 60, "phone": 48}
 
 
@@ -35,12 +35,12 @@ def _draw(key: str, title: str, outcomes: Sequence[Outcome], size: Size) -> str:
         y_low=0,
         y_high=1,
         left=10 if phone else 420,
-        right=16 if phone else 150,
+        right=130 if phone else 150,
         top=20,
     )
     contest = any(one.kind not in ("share", "failed") for one in outcomes)
     name = "times as good as the peer" if contest else "times what it is held against"
-    parts = [*_axis(frame, low, high, 4 if phone else 7, name)]
+    parts = [*_axis(frame, low, high, 3 if phone else 7, name)]
     varying = _varying(outcomes)
     for number, one in enumerate(outcomes):
         top = frame.top + row * number
@@ -54,7 +54,7 @@ def _draw(key: str, title: str, outcomes: Sequence[Outcome], size: Size) -> str:
         else:
             inner += _bar(frame, one, place, bar)
             end = frame.width - 2
-            inner += charts.label(end, text_y, one.figures, "tick end figures")
+            inner += charts.label(end, place + bar - 2, one.figures, "tick end figures")
         parts.append(f'<g class="bar"><title>{clean(f"{whole}: {one.figures}")}</title>{inner}</g>')
     about = "; ".join(f"{one.label(varying)}: {one.figures}" for one in outcomes)
     return charts.svg(frame, f"{key}-{size.name}", title, about, parts, size.name)

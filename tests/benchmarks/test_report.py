@@ -17,7 +17,8 @@ from benchmarks.report.page import as_markdown, render
 from engine.errors import UserError
 from tests.report.test_chromium import DESK, PHONE, _browse, _measure
 
-RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("loader_*-25.json"))
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
+RESULTS = sorted(FOLDER.glob("loader_*-25.json"))
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -61,6 +62,19 @@ def test_every_comparison_is_a_bar_also_one_that_was_lost_or_failed() -> None:
     assert "http" not in re.sub(r"<title.*?</title>", "", page)
     assert "Throughput by resolution" in page and "Scaling with cores" in page
     assert records[0]["revision"] in page and records[0]["revision"] in markdown
+
+
+def test_no_two_bars_of_a_figure_have_the_same_name_also_where_it_is_cut() -> None:
+    pages = [render(read(path)) for path in sorted(FOLDER.glob("all_*.json"))]
+    drawn = [
+        svg for page in pages for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if 'class="bar"' in svg
+    ]
+    assert sum("chart phone" in svg for svg in drawn) >= 8
+    for svg in map(ElementTree.fromstring, drawn):
+        names = [
+            text.text for bar in svg.iter("g") for text in bar.iter("text") if text.get("class") == "tick"
+        ]
+        assert names and len(names) == len(set(names)), svg.findtext("title")
 
 
 def test_the_command_writes_both_files_from_all_committed_records(
