@@ -54,6 +54,7 @@ class RunRecord:
         self._log = log
         self._lines = lines
         self._watchable = config.logging.log_level >= 1
+        self._told_of_steps = False
 
     @classmethod
     def open(cls, config: TrainConfig, recipe: str, *, writes: bool, begun: bool = False) -> "RunRecord":
@@ -115,12 +116,18 @@ class RunRecord:
         return self._view
 
     def steps(self, entry: dict[str, Any]) -> None:
-        """Log what the latest steps of an epoch came to."""
+        """Log what the latest steps of an epoch came to; where that can't be written, a notice says so once."""
         if self._log is None:
             return
-        self._append("steps", entry)
         if self._view:
-            self._view.loss = self._lines[-1]["train_loss"]
+            self._view.loss = entry["train_loss"]
+        try:
+            self._append("steps", entry)
+        # Amid an epoch it is not worth the epoch: there may be room again by its end, when the log has to be written.
+        except UserError as error:
+            if not self._told_of_steps:
+                notice(f"{error}; losses within epochs are missing from the log while this lasts")
+            self._told_of_steps = True
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """Log a finished epoch and, unless log_level is 0, show it on the terminal and in the report."""

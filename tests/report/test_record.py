@@ -18,7 +18,7 @@ from engine.errors import UserError
 from engine.report import html
 from engine.report.record import RunRecord
 from tests.full_disk import files_of_at_most
-from tests.report.runs import epoch_lines, result_line, start_line
+from tests.report.runs import epoch_lines, result_line, start_line, steps_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -247,6 +247,25 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path
             record.epoch(epoch_lines(1)[0])
     assert (record.folder / "log.jsonl").stat().st_size == size
     assert [line["kind"] for line in _log(record.folder)] == ["start"]
+
+
+def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third, fourth = steps_lines(1, [3.0, 2.5, 2.2, 2.0])
+    with RunRecord.open(_config(tmp_path, log_level=0), "demo", writes=True) as record:
+        record.start(_facts())
+        record.steps(first)
+        with files_of_at_most((record.folder / "log.jsonl").stat().st_size + 50):
+            record.steps(second)
+            record.steps(third)
+        record.steps(fourth)
+        record.epoch(epoch_lines(1)[0])
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "log.jsonl" in told and told.endswith(
+        "losses within epochs are missing from the log while this lasts"
+    )
+    assert [line.get("step") for line in _log(record.folder)] == [None, 50, 200, None]
 
 
 def test_close_twice_and_after_an_error(tmp_path: Path) -> None:
