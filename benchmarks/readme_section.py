@@ -47,7 +47,7 @@ def with_section(text: str, body: str) -> str:
 
 
 def section(results: Path) -> str:
-    """A row for each pair of ours and peer of the stages that matter most, on the machine measured last."""
+    """A row for each pair of ours and peer, in each case, of the stages that matter most; machine: measured last."""
     rows, machine = [], ""
     for stage, words in _STAGES.items():
         for record, path in _headlines(stage, results):
@@ -70,16 +70,16 @@ def section(results: Path) -> str:
 
 
 def _headlines(stage: str, results: Path) -> list[tuple[Record, Path]]:
-    """Of each pair the newest record with most cores and the highest resolution, at the hardest crop."""
+    """Of each pair in each case the newest record with most cores and highest resolution, at the hardest crop."""
     found = [(record, path) for path in results.glob(f"{stage}_*.json") for record in read(path)]
     newest: dict[tuple[str, ...], tuple[Record, Path]] = {}
     for record, path in sorted(found, key=lambda pair: str(pair[0]["started"])):
         if _meant(record):
             cells = (cell(record) for cell in LAYOUTS[stage].what.values())
             newest[record["ours"], record["peer"], *cells] = record, path
-    best: dict[tuple[str, str], tuple[Record, Path]] = {}
+    best: dict[tuple[str, ...], tuple[Record, Path]] = {}
     for record, path in newest.values():
-        pair = record["ours"], record["peer"]
+        pair = record["ours"], record["peer"], str(record.get("case"))
         if pair not in best or _size(record) > _size(best[pair][0]):
             best[pair] = record, path
     return list(best.values())
