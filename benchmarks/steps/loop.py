@@ -91,7 +91,7 @@ class Loop:
         self._wait()
         begin = time.perf_counter()
         with redirect_stdout(self._nowhere):
-            entry = self.trainer.train_epoch(self._epoch, self.bar)
+            entry = self.trainer.train_epoch(self._epoch, self.bar, tell=self.record.steps)
             # A replay has none: nothing of its time is spent on data.
             if "limits" in entry:
                 told = {key: entry["limits"][key] for key in ("words", "advice")}

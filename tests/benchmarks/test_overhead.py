@@ -50,6 +50,7 @@ def test_the_loop_is_a_run_s_epochs_and_both_train_the_same_network(tmp_path: Pa
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     assert [(line["epoch"], line["images"]) for line in epochs] == [(1, STEPS * BATCH), (2, STEPS * BATCH)]
+    assert [line["step"] for line in lines if line["kind"] == "steps"] == [STEPS, STEPS]
     assert all(line["data_wait_seconds"] == 0 for line in epochs)
     assert (folder / "report.html").exists()
     assert both.bar.n == 2 * STEPS * BATCH

@@ -17,6 +17,7 @@ from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, Trainin
 from engine.errors import UserError
 from engine.report import html
 from engine.report.record import RunRecord
+from engine.train.outlook import Ahead, Outlook
 from tests.full_disk import files_of_at_most
 from tests.report.runs import epoch_lines, result_line, start_line, steps_lines
 
@@ -247,6 +248,21 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path
             record.epoch(epoch_lines(1)[0])
     assert (record.folder / "log.jsonl").stat().st_size == size
     assert [line["kind"] for line in _log(record.folder)] == ["start"]
+
+
+def test_losses_within_an_epoch_are_logged_and_shown(tmp_path: Path) -> None:
+    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+        record.start(_facts())
+        with record.live(Outlook(epochs=[Ahead(images=6400, side=128)])) as view:
+            assert view.loss is None
+            for line in steps_lines(1, [3.0, 2.5]):
+                record.steps({key: value for key, value in line.items() if key not in ("kind", "time")})
+                assert view.loss == line["train_loss"]
+    steps = [line for line in _log(record.folder) if line["kind"] == "steps"]
+    assert [(line["global_step"], line["train_loss"]) for line in steps] == [(50, 3.0), (100, 2.5)]
+    with RunRecord.open(_config(tmp_path, name="elsewhere"), "demo", writes=False) as other:
+        other.steps(steps[0])
+        assert not other.folder.exists()
 
 
 def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
