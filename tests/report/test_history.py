@@ -34,6 +34,8 @@ def test_steps_within_epochs_come_in_order_each_once_and_their_last_telling_coun
     first, second = steps_lines(1, [3.0, 2.5]), steps_lines(2, [2.0, 1.8, 1.6])
     lines = [start_line(), *first, epoch_lines(2)[0], *second]
     assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0, 1.8, 1.6]
+    at_the_look = [*lines, start_line(resumed_at_epoch=1, resumed_at_step=100)]
+    assert [step["train_loss"] for step in build_history(at_the_look).steps] == [3.0, 2.5, 2.0, 1.8]
     lines += [start_line(resumed_at_epoch=1, resumed_at_step=70)]
     assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0]
     lines += steps_lines(2, [0.0, 1.7, 1.5])[1:]
