@@ -24,7 +24,8 @@ from engine.config.load import load_train_stages, to_dict
 from engine.data.beton import open_beton
 from engine.errors import UserError, describe_os_error
 from engine.report.history import build_history, parse_log
-from engine.report.record import CONFIG_NAME, LOG_NAME
+from engine.report.record import CONFIG_NAME
+from engine.report.run_log import LOG_NAME
 from engine.report.summary import measured_as
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,6 +24,9 @@ _CHANGES = (
 )
 
 
+_OF_PLACE = ("epoch", "step", "best")
+
+
 def main(argv: Sequence[str]) -> int:
     """Print what the file holds, or write the changed copy; 0 when done. Raises UserError."""
     asked = _parser().parse_args(argv)
@@ -75,8 +78,9 @@ def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[st
         rows = [("kind", "checkpoint of a run" if "config" in content else "checkpoint")]
         rows.append(("keys", ", ".join(map(str, content))))
         states = {key: content[key] for key in keys}
+    rows += _place(content)
     for key, value in content.items():
-        if isinstance(value, (bool, int, float, str)):
+        if isinstance(value, (bool, int, float, str)) and not (_is_of_run(content) and key in _OF_PLACE):
             rows.append((str(key), str(value)))
     config = content.get("config")
     if isinstance(config, dict) and config.get("model", {}).get("arch"):
@@ -85,6 +89,20 @@ def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[st
         rows.append((key, _describe(state)))
         rows += [(f"  {name}", f"{_shape(value)} {_type(value)}") for name, value in state.items() if whole]
     return rows
+
+
+def _place(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far a run was, in the words that it tells it in itself."""
+    if not _is_of_run(content):
+        return []
+    place = str(EpochState(epoch=content["epoch"], step=content["step"]))
+    # It was saved before the validation of what it holds.
+    best = [("best before", f"{100 * content['best']:.2f}% top-1")] if content.get("best") else []
+    return [("saved after", place), *best]
+
+
+def _is_of_run(content: Mapping[str, Any]) -> bool:
+    return "config" in content and all(isinstance(content.get(key), int) for key in ("epoch", "step"))
 
 
 def _describe(state: Mapping[str, torch.Tensor]) -> str:

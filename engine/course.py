@@ -20,7 +20,8 @@ from engine.config.stages import as_recipe, stage_folder
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.report.history import build_history, read_log
-from engine.report.record import LOG_NAME, STAGES_NAME, RunRecord, new_folder, refuse_taken
+from engine.report.record import STAGES_NAME, RunRecord, new_folder
+from engine.report.run_log import LOG_NAME, refuse_taken
 from engine.start import find_start
 from engine.train import kept, resume
 from engine.train.ceiling import CeilingRun
@@ -228,7 +229,9 @@ def _write_recipe(course: Course) -> None:
         f"# The recipe of this run of several stages, which are in {folders}; -C with this file repeats it.\n"
         f"# To go on after an interruption: the same command as before, with --training.resume={course.folder}\n"
     )
-    recipe = as_recipe([to_dict(stage) for stage in course.stages])
+    # It repeats the run under another name.
+    stages = [replace(stage, logging=replace(stage.logging, name="")) for stage in course.stages]
+    recipe = as_recipe([to_dict(stage) for stage in stages])
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     with atomic_write(course.folder / STAGES_NAME) as file:
         file.write((head + text).encode())

@@ -7,7 +7,8 @@ from pathlib import Path
 from engine.config.schema import TrainConfig
 from engine.config.stages import stage_folder
 from engine.report.history import Line, build_history, read_log
-from engine.report.record import LOG_NAME, STAGES_NAME
+from engine.report.record import STAGES_NAME
+from engine.report.run_log import LOG_NAME
 from engine.train import kept
 from engine.train.remote_copy import RemoteCopy
 from engine.train.resume import AUTO
@@ -37,8 +38,9 @@ def find_start(stages: Sequence[TrainConfig]) -> Start:
         print(f"{folder} is finished, nothing is left to do: {result.get('verdict')}", flush=True)
         return Start(stages=stages, code=1 if result.get("met") is False else 0)
     if several or kept.newest(folder):
-        return Start(stages=[_resuming(stage, folder) for stage in stages])
-    return Start(stages=[_resuming(stage, None) for stage in stages], begun=_has_log(folder))
+        # Later stages start from the weights of the one before, as ever; the first says for all where to go on.
+        return Start(stages=[_resuming(stages[0], folder), *stages[1:]])
+    return Start(stages=[_resuming(stages[0], None), *stages[1:]], begun=_has_log(folder))
 
 
 def _resuming(config: TrainConfig, folder: Path | None) -> TrainConfig:

@@ -17,7 +17,8 @@ RAW = {
 }
 AVERAGE = {name: value * 2 for name, value in RAW.items()}
 OURS = {
-    "model": RAW, "ema": AVERAGE, "optimizer": {"state": {}}, "scaler": {}, "epoch": 7, "step": 3, "elapsed": 12.5,
+    "model": RAW, "ema": AVERAGE, "optimizer": {"state": {}}, "scaler": {}, "epoch": 7, "step": 3, "best": 0.85,
+    "elapsed": 12.5,
     "config": {"model": {"arch": "resnet50"}},
 }  # fmt: skip
 
@@ -46,13 +47,25 @@ def test_it_shows_kind_keys_epoch_network_and_parameters(
     assert main(["checkpoint", str(file)]) == 0
     lines = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}
     assert lines["kind"] == "checkpoint of a run"
-    assert lines["keys"] == "model, ema, optimizer, scaler, epoch, step, elapsed, config"
-    assert (lines["epoch"], lines["network"]) == ("7", "resnet50")
+    assert lines["keys"] == "model, ema, optimizer, scaler, epoch, step, best, elapsed, config"
+    # As the run says it: epochs count from 1. Its best is that of a validation before.
+    assert (lines["saved after"], lines["network"]) == ("epoch 8, step 3", "resnet50")
+    assert lines["best before"] == "85.00% top-1"
+    assert not {"epoch", "step", "best"} & lines.keys()
     # 4x3x2x2 and 5x4; a running mean is no parameter.
     assert lines["model"].startswith(
         "3 tensors, 68 parameters, float32; conv.weight 4x3x2x2 to fc.weight 5x4"
     )
     assert lines["ema"] == lines["model"]
+
+
+def test_a_file_that_is_none_is_told_without_advice_to_run_it(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"kind": "start"}\n')
+    with pytest.raises(
+        UserError, match=r"log\.jsonl is not a whole checkpoint: torch\.save did not write it"
+    ) as caught:
+        main(["checkpoint", str(tmp_path / "log.jsonl")])
+    assert "weights_only" not in str(caught.value)
 
 
 def test_it_shows_a_prefix_and_every_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

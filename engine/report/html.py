@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from engine.config.stages import stage_folder
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
 from engine.report import evaluation_figures, evaluation_tables, figures, sections, text
@@ -43,10 +44,17 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Draw a run folder's report.html anew. Raises UserError when the folder is not a run's."""
+    """Draw a run folder's report.html anew; of a run of several stages, each stage's. Raises UserError."""
     parser = argparse.ArgumentParser(prog="python -m engine report", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="run folder: the one with config.yaml and log.jsonl")
     folder = parser.parse_args(argv).folder
+    begun = sorted(path.parent for path in folder.glob(f"{stage_folder('*')}/config.yaml"))
+    for one in begun or [folder]:
+        _draw_anew(one)
+    return 0
+
+
+def _draw_anew(folder: Path) -> None:
     config = read_config(folder / "config.yaml")
     lines, unreadable = read_log(folder / "log.jsonl")
     if unreadable:
@@ -54,7 +62,6 @@ def main(argv: Sequence[str]) -> int:
     with atomic_write(folder / "report.html") as file:
         file.write(render(config, lines).encode())
     print(folder / "report.html")
-    return 0
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -4,10 +4,7 @@ Each log line is on the disk before the call that gives it returns, so that a ru
 leaves all it knew. Only the first rank writes; on the others the same calls touch no file.
 """
 
-import contextlib
-import fcntl
 import itertools
-import json
 import math
 import os
 import sys
@@ -21,19 +18,18 @@ from tqdm import tqdm
 
 from engine.config.load import to_dict
 from engine.config.schema import TrainConfig
-from engine.config.stages import stage_folder
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 from engine.files import atomic_write
 from engine.report import html, machine
-from engine.report.history import Line, build_history, parse_line, parse_log
+from engine.report.history import Line, build_history
 from engine.report.live import LiveView
 from engine.report.loggers import Loggers
 from engine.report.loggers.base import Beginning
+from engine.report.run_log import LOG_NAME, RunLog, discard_empty
 from engine.report.summary import closing_summary, epoch_line
 from engine.train.outlook import Outlook
 
 CONFIG_NAME = "config.yaml"
-LOG_NAME = "log.jsonl"
 REPORT_NAME = "report.html"
 STAGES_NAME = "stages.yaml"
 """In the folder of a run of several stages: the whole recipe."""
@@ -42,11 +38,11 @@ STAGES_NAME = "stages.yaml"
 class RunRecord:
     """One run's folder, open for writing (or, with no log, a stand-in that writes nothing)."""
 
-    def __init__(self, folder: Path, config: TrainConfig, recipe: str, log: int | None, lines: list[Line]):
+    def __init__(self, folder: Path, config: TrainConfig, recipe: str, log: RunLog | None, lines: list[Line]):
         self.folder = folder
         self._config = to_dict(config)
-        # Read back with -C, config.yaml should repeat the run, not resume it.
-        self._config["training"]["resume"] = ""
+        # Read back with -C, config.yaml should repeat the run: not resume it, nor want its name.
+        self._config["training"]["resume"] = self._config["logging"]["name"] = ""
         self._options = config.logging
         self._loggers: Loggers | None = None
         self._view: LiveView | None = None
@@ -66,10 +62,16 @@ class RunRecord:
         """
         begun = begun or bool(config.training.resume)
         folder = Path(config.training.resume or new_folder(config, recipe, free=writes))
-        if begun:
-            lines, log = _continue_log(folder) if writes else ([], None)
-        else:
-            lines, log = [], (_new_log(folder) if writes else None)
+        lines: list[Line] = []
+        log = None
+        if writes and begun:
+            log, lines, unreadable = RunLog.go_on(folder)
+            if unreadable:
+                notice(
+                    f"{folder / LOG_NAME}: left out {unreadable} line(s) that are not whole, as a crash leaves them"
+                )
+        elif writes:
+            log = RunLog.begin(folder)
         record = cls(folder, config, recipe, log, lines)
         try:
             if config.training.resume and writes:
@@ -78,7 +80,7 @@ class RunRecord:
         except BaseException:
             record.close()
             if writes and not begun:
-                _discard_empty(folder)
+                discard_empty(folder)
             raise
         return record
 
@@ -158,7 +160,7 @@ class RunRecord:
             self._loggers.close()
         log, self._log = self._log, None
         if log is not None:
-            os.close(log)
+            log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +174,7 @@ class RunRecord:
         assert self._log is not None
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         line = {"kind": kind, "time": now, **plain(facts)}
-        _write_line(self._log, line, self.folder / LOG_NAME)
+        self._log.write(line)
         self._lines.append(line)
         if self._loggers:
             self._loggers.write(line)
@@ -230,105 +232,7 @@ def new_folder(config: TrainConfig, recipe: str, *, free: bool) -> Path:
     return _free_name(folder) if free and not config.logging.name else folder
 
 
-def refuse_taken(folder: Path) -> None:
-    """Raises UserError where a run, or a stage of one, has been logged in the folder.
-
-    An empty log is left by a run that failed before it began; its name is free.
-    """
-    try:
-        logs = [folder / LOG_NAME, *folder.glob(f"{stage_folder('*')}/{LOG_NAME}")]
-        taken = any(log.exists() and log.stat().st_size > 0 for log in logs)
-    except OSError as error:
-        raise describe_os_error(error, folder, "look into") from None
-    if taken:
-        raise UserError(
-            f"{folder} holds a run already: choose another --logging.name, or go on with it by "
-            f"--training.resume={folder}"
-        )
-
-
 def _free_name(folder: Path) -> Path:
     """`folder`, or with a number behind it when another run was started within the same second."""
     names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(name for name in itertools.chain([folder], names) if not os.path.lexists(name))
-
-
-def _new_log(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        refuse_taken(folder)
-        return _open_log(folder)
-    except OSError as error:
-        _discard_empty(folder)
-        raise describe_os_error(error, folder, "make the run folder") from None
-
-
-def _discard_empty(folder: Path) -> None:
-    """Take back a folder in which nothing could be written."""
-    with contextlib.suppress(OSError):
-        if (folder / LOG_NAME).stat().st_size == 0:
-            (folder / LOG_NAME).unlink()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _continue_log(folder: Path) -> tuple[list[Line], int]:
-    path = folder / LOG_NAME
-    if not path.is_file():
-        raise UserError(
-            f"training.resume: {folder} is not a run folder (it holds no {LOG_NAME}): check the path"
-        )
-    try:
-        log = _open_log(folder)
-    except OSError as error:
-        raise describe_os_error(error, path, "write") from None
-    try:
-        content = os.pread(log, os.fstat(log).st_size, 0)
-        lines, unreadable = parse_log(content)
-        if unreadable:
-            notice(f"{path}: left out {unreadable} line(s) that are not whole, as a crash leaves them")
-        _mend_end(log, content)
-    except OSError as error:
-        os.close(log)
-        raise describe_os_error(error, path, "continue") from None
-    return lines, log
-
-
-def _open_log(folder: Path) -> int:
-    """The log, locked against a second process. Raises OSError, and UserError when it is in use."""
-    log = os.open(folder / LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        # A POSIX lock: it ends with this process even when a worker that it forked lives on.
-        fcntl.lockf(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        os.close(log)
-        raise UserError(
-            f"{folder} is in use by another process: wait for it or choose another folder"
-        ) from None
-    except OSError:
-        pass  # some network file systems know no locks
-    return log
-
-
-def _mend_end(log: int, content: bytes) -> None:
-    """Make the log end with a whole line, so that the next one starts on its own."""
-    kept, _, tail = content.rpartition(b"\n")
-    if tail and parse_line(tail) is not None:
-        os.write(log, b"\n")
-    elif tail:
-        os.ftruncate(log, len(kept) + 1 if b"\n" in content else 0)
-
-
-def _write_line(log: int, line: Line, path: Path) -> None:
-    """Append one line and wait until the disk has it; on an error nothing of it stays."""
-    content = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-    size = os.fstat(log).st_size
-    try:
-        written = 0
-        while written < len(content):
-            written += os.write(log, content[written:])
-        os.fsync(log)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.ftruncate(log, size)
-        raise describe_os_error(error, path, "write") from None

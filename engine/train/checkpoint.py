@@ -30,7 +30,13 @@ def load(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise describe_os_error(error, path, "read the checkpoint") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    # Its words advise to run what is in the file.
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} is not a whole checkpoint: torch.save did not write it, or it holds more than tensors, numbers "
+            "and text"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")

@@ -54,6 +54,8 @@ class EpochLosses:
         """The mean loss of all steps that were not left out. Raises UserError as `note` does."""
         if self._seen < self._noted:
             self._look()
+        if not self._losses:
+            raise self._all_left_out(self._noted)
         return math.fsum(self._losses) / len(self._losses)
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class EpochLosses:
         return {
             "losses": torch.tensor(self._losses, dtype=torch.float64),
             "pending": pending.cpu(),
+            "parts": self._parts,
             "seen": self._seen,
             "skipped": self.skipped,
         }
@@ -74,7 +77,11 @@ class EpochLosses:
         self.skipped, self._noted = state["skipped"], state["seen"] + state["pending"].shape[1]
         # They are sums over the ranks already, so one rank alone takes them.
         if self.ranks.main:
-            self._sums[:, self._seen : self._noted] = state["pending"].to(self._sums.device)
+            pending, parts = state["pending"].clone(), state.get("parts", self._parts)
+            # Another number of ranks, or of batches to a step, sums another number of losses.
+            if parts != self._parts:
+                pending[0] *= self._parts / parts
+            self._sums[:, self._seen : self._noted] = pending.to(self._sums.device)
 
     def _look(self) -> None:
         """At the steps since the last look."""
@@ -85,14 +92,19 @@ class EpochLosses:
                 self.skipped += 1
             else:
                 self._losses.append(self._checked(step, total / self._parts))
-        if all(window[1]):
-            raise UserError(
-                f"epoch {self.epoch + 1}: the gradients of the {len(window[1])} steps up to step {self._noted} "
-                f"were all not finite: {self._advice()}"
-            )
+        kept = self._losses[before:]
+        # What is left at an epoch's end may be a single step, of which fp16 leaves one out now and then.
+        if not kept and len(window[1]) >= LOOK_EVERY:
+            raise self._all_left_out(len(window[1]))
         self._seen = self._noted
-        if self._told:
-            self._told(self._noted, math.fsum(self._losses[before:]) / (len(self._losses) - before))
+        if self._told and kept:
+            self._told(self._noted, math.fsum(kept) / len(kept))
+
+    def _all_left_out(self, steps: int) -> UserError:
+        return UserError(
+            f"epoch {self.epoch + 1}: the gradients of the {steps} steps up to step {self._noted} were all not "
+            f"finite: {self._advice()}"
+        )
 
     def _checked(self, step: int, loss: float) -> float:
         limit = self.config.training.loss_limit

@@ -31,6 +31,8 @@ _MAY_DIFFER = {
     # Their contents may not: see `data`.
     "data.train_dataset",
     "data.val_dataset",
+    # Which part of a global batch a device takes at once, as the number of ranks does.
+    "training.device_batch_size",
     # Where it began: what it goes on from has these weights, and more, in it.
     "model.weights",
     "model.use_ema",
@@ -83,7 +85,8 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     assert found is not None
     trainer.model.load_state_dict(found["model"], strict=True)
     trainer.step.load_state_dict(found)
-    if found["world"] == ranks.world:
+    limit = found["config"]["training"].get("device_batch_size", config.training.device_batch_size)
+    if found["world"] == ranks.world and limit == config.training.device_batch_size:
         # As training.fit_memory found them: another division of the batch would round differently.
         trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})

@@ -389,6 +389,17 @@ def test_hostile_text_anywhere_stays_text() -> None:
     assert all(not name.startswith("on") for _, attributes in parsed.tags for name in attributes)
 
 
+def test_the_verb_draws_every_stages_report_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in (tmp_path / "stage1", tmp_path / "stage2"):
+        stage.mkdir()
+        (stage / "config.yaml").write_text(yaml.safe_dump(run_config(), sort_keys=False))
+        (stage / "log.jsonl").write_text("\n".join(json.dumps(line) for line in demo_log()))
+    assert main([str(tmp_path)]) == 0
+    drawn = [tmp_path / f"stage{number}" / "report.html" for number in (1, 2)]
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in drawn]
+    assert all("92.31%" in path.read_text() for path in drawn)
+
+
 def test_the_verb_draws_a_folders_report_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(run_config(), sort_keys=False))
     rows = "\n".join(json.dumps(line) for line in demo_log())

@@ -75,10 +75,12 @@ def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
     config = _config(tmp_path)
     RunRecord.open(config, "demo", writes=True).close()
     path = tmp_path / "one" / "config.yaml"
-    again, _ = load_train_config(["-C", str(path)])
+    again, _ = load_train_config(["-C", str(path), "--logging.name=one"])
     assert again == config
-    # Resolved: what was left at its default is in it too.
-    assert yaml.safe_load(path.read_text()) == to_dict(config)
+    # Resolved: what was left at its default is in it too. The name is the run's own, who repeats it needs another.
+    resolved = to_dict(config)
+    resolved["logging"]["name"] = ""
+    assert yaml.safe_load(path.read_text()) == resolved
 
 
 def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_differ(tmp_path: Path) -> None:
@@ -143,8 +145,9 @@ def test_a_resumed_run_goes_on_in_the_same_log(tmp_path: Path, capsys: pytest.Ca
     assert "<td>2</td>" in report
     assert "after epoch 1" in report
     assert "notice" not in capsys.readouterr().err
-    # Repeating the run from its config.yaml must not mean resuming it.
-    assert yaml.safe_load((record.folder / "config.yaml").read_text())["training"]["resume"] == ""
+    # Repeating the run from its config.yaml must not mean resuming it, nor want the name that it has taken.
+    told = yaml.safe_load((record.folder / "config.yaml").read_text())
+    assert told["training"]["resume"] == told["logging"]["name"] == ""
 
 
 @pytest.mark.parametrize("tail", [b'{"kind": "epoch", "epo', b"\0" * 64, b'{"a": 1}garbage'])
@@ -302,6 +305,8 @@ record = RunRecord.open(config, "demo", writes=True)
 record.start({})
 for line in epoch_lines(100000):
     record.epoch(line)
+    # As for a copy elsewhere: a POSIX lock on the log itself would end here.
+    (record.folder / "log.jsonl").read_bytes()
     print(line["epoch"], flush=True)
 """
 
@@ -321,6 +326,26 @@ def test_what_was_logged_survives_kill_9_and_only_one_process_writes(tmp_path: P
     kinds = [line["kind"] for line in _log(record.folder)]
     assert kinds[0] == kinds[-1] == "start"
     assert kinds.count("epoch") >= told == 5
+    assert not (record.folder / ".lock").exists()
+
+
+def test_a_folder_whose_log_is_gone_is_not_begun_anew_and_goes_on_where_it_is_wanted(tmp_path: Path) -> None:
+    config, folder = _config(tmp_path), tmp_path / "one"
+    RunRecord.open(config, "demo", writes=True).close()
+    (folder / "log.jsonl").unlink()
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "epoch_003_step_000120.pt").touch()
+    with pytest.raises(UserError, match="one holds a run already"):
+        RunRecord.open(config, "demo", writes=True)
+    resume = _config(tmp_path, resume=str(folder))
+    with pytest.raises(
+        UserError, match=r"log\.jsonl is gone, .* `touch .*one/log\.jsonl` and the run goes on"
+    ):
+        RunRecord.open(resume, "demo", writes=True)
+    (folder / "log.jsonl").touch()
+    with RunRecord.open(resume, "demo", writes=True) as record:
+        record.start(_facts() | {"resumed_at_epoch": 3})
+    assert len(_log(folder)) == 1
 
 
 def _started_run(folder: Path, tail: bytes) -> TrainConfig:

@@ -86,6 +86,35 @@ def test_steps_that_were_left_out_are_counted_and_not_averaged() -> None:
     assert losses.skipped == 2
 
 
+def test_a_single_step_that_is_left_of_an_epoch_may_be_left_out() -> None:
+    told: list[int] = []
+    losses = EpochLosses(
+        recipe(nonfinite="skip"), ALONE, epoch=4, steps=LOOK_EVERY + 1, accumulation=1,
+        told=lambda step, _: told.append(step),
+    )  # fmt: skip
+    for step in range(LOOK_EVERY + 1):
+        losses.note(torch.tensor(1.0), torch.tensor(step == LOOK_EVERY))
+    assert (losses.mean(), losses.skipped, told) == (1.0, 1, [LOOK_EVERY])
+
+
+def test_a_short_epoch_whose_every_step_is_left_out_is_stopped() -> None:
+    losses = _losses(3, nonfinite="skip")
+    for _ in range(3):
+        losses.note(torch.tensor(float("nan")), YES)
+    with pytest.raises(UserError, match=r"gradients of the 3 steps up to step 3 were all not finite: lower"):
+        losses.mean()
+
+
+def test_losses_not_yet_looked_at_keep_their_size_on_another_number_of_ranks() -> None:
+    four, two = _losses(6, accumulation=4), _losses(6, accumulation=2)
+    for step in range(3):
+        four.note(torch.tensor(4.0 * step), NO)
+    two.load_state_dict(four.state_dict())
+    for step in range(3, 6):
+        two.note(torch.tensor(2.0 * step), NO)
+    assert two.mean() == 2.5
+
+
 def test_a_run_whose_every_step_is_left_out_is_stopped() -> None:
     losses = _losses(LOOK_EVERY, nonfinite="skip")
     with pytest.raises(

@@ -1,5 +1,6 @@
 """Going on with every technique that has state, to the bit, and refusing what would not be the same run."""
 
+import json
 import os
 import shutil
 import signal
@@ -100,6 +101,25 @@ def test_another_recipe_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         train_here(options(training__epochs=2, training__resume=copy, **change))
+
+
+def test_a_device_may_take_less_at_once_from_there_on(options: Options, tmp_path: Path) -> None:
+    """What is to be done where memory is short at a larger resolution."""
+    whole = train_here(options(logging__name="whole"))[1]
+    part = Path(shutil.copytree(whole, tmp_path / "part"))
+    newest, before = kept.newest(part)
+    newest.unlink()
+    (part / "checkpoints" / "last.pt").unlink()
+    lines = [json.loads(line) for line in (part / "log.jsonl").read_text().splitlines()]
+    (part / "log.jsonl").write_text(
+        "".join(f"{json.dumps(line)}\n" for line in lines if line["kind"] != "result")
+    )
+    assert before.name.startswith("epoch_002")
+    train_here(options(training__resume=part, training__device_batch_size=4))
+    (start,) = log_of(part, "start")[1:]
+    assert (start["device_batch"], start["accumulation"], start["resumed_at_epoch"]) == (4, 4, 1)
+    last, undisturbed = log_of(part, "epoch")[-1], log_of(whole, "epoch")[-1]
+    assert last["accumulation"] == 4 and last["images"] == undisturbed["images"]
 
 
 def test_an_option_that_is_newer_than_the_run_counts_as_its_default(options: Options, copy: Path) -> None:

@@ -40,6 +40,20 @@ def test_every_epoch_says_what_the_issue_asks_for(options: Options) -> None:
     assert entry["data_wait_seconds"] + entry["compute_seconds"] == pytest.approx(entry["train_seconds"])
 
 
+def test_a_named_runs_settings_repeat_it_and_validate_its_weights_under_another_name(
+    options: Options,
+) -> None:
+    _, folder = train_here(options(training__epochs=2, logging__name="named"))
+    settings = ["-C", str(folder / "config.yaml")]
+    weights = f"--model.weights={folder / 'weights.pt'}"
+    _, evaluated = train_here([*settings, "--training.eval_only=true", weights])
+    (result,), (found,) = log_of(folder, "result"), log_of(evaluated, "result")
+    assert evaluated.parent == folder.parent and found["top1"] == result["top1"]
+    _, again = train_here(settings)
+    first, second = (torch.load(run / "weights.pt", weights_only=True) for run in (folder, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_the_losses_within_an_epoch_are_logged_and_average_to_its_own(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,11 +57,14 @@ ENDS: dict[str, tuple[type, str, Callable[..., bool], list[int]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("resume", ["its folder", "auto"])
 @pytest.mark.parametrize("end", ENDS)
 def test_a_run_that_ended_anywhere_goes_on_to_the_same_weights(
-    staged: Staged, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    staged: Staged, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, resume: str
 ) -> None:
     argv, run = staged([FROM_AVERAGE]), tmp_path / "runs" / "run"
+    if resume == "auto":
+        argv.append("--training.resume=auto")
     owner, name, when, epochs = ENDS[end]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stop_in(patch, owner, name, when)
@@ -70,7 +73,7 @@ def test_a_run_that_ended_anywhere_goes_on_to_the_same_weights(
     assert done == epochs
     log = run / "stage1" / "log.jsonl"
     before, finished = log.read_bytes(), bool(log_of(run / "stage1", "result"))
-    assert run_here([*argv, f"--training.resume={run}"]) == 0
+    assert run_here(argv if resume == "auto" else [*argv, f"--training.resume={run}"]) == 0
     assert log.read_bytes().startswith(before)
     assert (log.read_bytes() == before) is finished, "a finished stage is left alone"
     assert [len(log_of(run / f"stage{number}", "result")) for number in (1, 2)] == [1, 1]

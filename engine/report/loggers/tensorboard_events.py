@@ -30,7 +30,8 @@ class TensorBoardEvents:
 
     def __init__(self, beginning: Beginning) -> None:
         self._config, self._epoch = beginning.config, 0
-        self._folder, self._goes_on = beginning.folder / FOLDER, False
+        # What was told before comes again from where the run goes on, or all of it where nothing was saved.
+        self._folder, self._goes_on = beginning.folder / FOLDER, bool(beginning.lines)
         self._epochs = _EventFile(self._folder)
         self._steps: _EventFile | None = None
 
@@ -60,8 +61,8 @@ class TensorBoardEvents:
     def _begin(self, line: Line) -> None:
         """The settings; and of a run that goes on, the epochs that come again are dropped."""
         resumed_at = line.get("resumed_at_epoch")
-        if resumed_at is not None:
-            self._epoch, self._goes_on = int(resumed_at), True
+        self._epoch, self._goes_on = int(resumed_at or 0), self._goes_on or resumed_at is not None
+        if self._goes_on:
             self._epochs.begin_anew(self._epoch + 1)
         self._epochs.text(self._epoch, "config", _as_code(self._config))
         start = {key: value for key, value in line.items() if key != "kind"}

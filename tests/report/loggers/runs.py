@@ -16,14 +16,16 @@ FACTS = {"device": "cpu", "precision": "fp32", "world_size": 1, "resumed_at_epoc
 _HEADER, _BLOCK = 7, 2**15
 
 
-def open_record(folder: Path, also: str, *, name: str = "one", resume: str = "") -> RunRecord:
-    """The record of a run in `folder`/`name` that is told to the logs in `also`."""
+def open_record(
+    folder: Path, also: str, *, name: str = "one", resume: str = "", begun: bool = False
+) -> RunRecord:
+    """The record of a run in `folder`/`name` that is told to the logs in `also`; `begun`: it has a log already."""
     config = TrainConfig(
         data=DataConfig(train_dataset="train.beton", val_dataset="val.beton"),
         logging=LoggingConfig(folder=str(folder), name=name, log_level=0, also=also),
         training=TrainingConfig(resume=resume, weight_decay=5e-5),
     )
-    return RunRecord.open(config, "demo", writes=True)
+    return RunRecord.open(config, "demo", writes=True, begun=begun)
 
 
 def wandb_records(folder: Path) -> list[Any]:

@@ -80,6 +80,19 @@ def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: P
     assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1, 2]
 
 
+def test_a_run_that_was_killed_before_it_had_saved_tells_all_of_it_once(tmp_path: Path) -> None:
+    lines, epoch = steps_lines(1, [3.0, 2.5]), epoch_lines(1)[0]
+    for begun, told in ((False, lines[:1]), (True, lines)):
+        config = open_record(tmp_path, "tensorboard", begun=begun)
+        with config as record:
+            record.start(FACTS)
+            for line in told:
+                record.steps(line)
+            record.epoch(epoch)
+    assert [event.step for event in _read(record.folder, "steps").Scalars("steps/train_loss")] == [50, 100]
+    assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1]
+
+
 def test_what_was_told_is_on_the_disk_before_the_run_ends(tmp_path: Path) -> None:
     with open_record(tmp_path, "tensorboard") as record:
         record.start(FACTS)
