@@ -5,7 +5,7 @@ below the class folder; hidden ones are passed over, and so are, with a note, th
 extension.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.config.write_schema import SourceConfig
@@ -57,7 +57,7 @@ def find(config: SourceConfig, split: Split) -> Source:
             if len(images) < len(files):
                 skipped += [file for file in files if not is_image(file)]
             scanning.reached(label + 1)
-    _refuse_empty(root, empty)
+    refuse_empty([str(root / name) for name in empty])
     return Source(
         kind="image folder",
         classes=classes,
@@ -65,7 +65,7 @@ def find(config: SourceConfig, split: Split) -> Source:
         ids=ids,
         places=ids,
         reader=FolderReader(root),
-        notes=_notes(split, loose, skipped),
+        notes=passed_over(split, loose, skipped),
     )
 
 
@@ -124,15 +124,17 @@ def _files_below(root: Location, name: str) -> Iterator[str]:
         yield from _files_below(root, folder)
 
 
-def _refuse_empty(root: Location, empty: list[str]) -> None:
-    if not empty:
+def refuse_empty(folders: Sequence[str]) -> None:
+    """Raises UserError naming the first of these class folders that hold no images, where there are any."""
+    if not folders:
         return
-    more = f" (and {len(empty) - 1} more class folders)" if len(empty) > 1 else ""
+    more = f" (and {len(folders) - 1} more class folders)" if len(folders) > 1 else ""
     known = ", ".join(extension.lstrip(".") for extension in EXTENSIONS)
-    raise UserError(f"no images in class folder {root / empty[0]}{more}: add some ({known}) or remove it")
+    raise UserError(f"no images in class folder {folders[0]}{more}: add some ({known}) or remove it")
 
 
-def _notes(split: Split, loose: int, skipped: list[str]) -> tuple[str, ...]:
+def passed_over(split: Split, loose: int, skipped: Sequence[str]) -> tuple[str, ...]:
+    """Notes of `loose` images that lie in no class folder, and of files, `skipped`, that are no images."""
     notes = []
     if loose:
         notes.append(f"{split}: passed over {loose} images that lie beside the class folders, not in one")

@@ -26,7 +26,7 @@ _GNU_NAME, _GNU_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: its bytes are those from `offset` on."""
+    """A regular file in a tar: its bytes are those from `offset` on. A folder's name ends with a slash."""
 
     name: str
     offset: int
@@ -51,11 +51,13 @@ class Window:
         return self._data[first : first + size]
 
 
-def members(window: Window, start: int = 0, end: int | None = None, inside: str = "") -> Iterator[Member]:
+def members(
+    window: Window, start: int = 0, end: int | None = None, inside: str = "", folders: bool = False
+) -> Iterator[Member]:
     """The regular files, in order, of the tar that takes bytes `start` to `end` of the window's file.
 
-    `inside` names a tar in the tar for messages. Raises UserError for what is no tar, is damaged or cut short, and
-    for links and the like, which can't be read in place.
+    With `folders` also the folders that are members themselves. `inside` names a tar in the tar for messages. Raises
+    UserError for what is no tar, is damaged or cut short, and for links and the like, which can't be read in place.
     """
     end = window.file_size if end is None else end
     what = f"{printable(inside)} in {window.file}" if inside else str(window.file)
@@ -82,13 +84,13 @@ def members(window: Window, start: int = 0, end: int | None = None, inside: str 
             name = _text(window.read(offset, length))
         elif kind == _PAX:
             name, size = _pax(window.read(offset, length), name, size)
-        elif kind in _REGULAR:
-            name = name or _name(header)
+        elif kind in _REGULAR or kind == _FOLDER:
+            name = (name or _name(header)).removeprefix("./")
             # Tars older than ustar tell a folder by its name.
-            if not name.endswith("/"):
-                yield Member(name.removeprefix("./"), offset, length)
-            name, size = "", -1
-        elif kind == _FOLDER:
+            if kind == _FOLDER or name.endswith("/"):
+                name = name.rstrip("/") + "/"
+            if folders or not name.endswith("/"):
+                yield Member(name, offset, length)
             name, size = "", -1
         elif kind not in (_GNU_LINK, _PAX_GLOBAL):
             raise UserError(

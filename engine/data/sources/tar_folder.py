@@ -1,13 +1,15 @@
 """A tar of an image folder, `[any/]train/<class>/<name>.jpg` and `val/...`, read where it lies."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from engine.config.write_schema import SourceConfig
-from engine.data.sources.base import Source, Split
-from engine.data.sources.image_folder import is_image
+from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
 from engine.data.sources.location import locate
 from engine.data.sources.scanning import Scanning
-from engine.data.sources.tar import TarReader, Window, members, places
+from engine.data.sources.tar import Member, TarReader, Window, members, places
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
 
@@ -15,34 +17,62 @@ from engine.errors import UserError
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
+@dataclass
+class _Found:
+    """What lies below the split's folder, as far as the tar has been read."""
+
+    images: list[tuple[str, Member]] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
+    skipped: list[str] = field(default_factory=list)
+    loose: int = 0
+
+    def add(self, below: str, member: Member) -> None:
+        """Takes in a file or folder, by its path below the split's folder, as what it would be unpacked."""
+        *folders, name = below.split("/")
+        if (folders or [name])[0][:1] in ("", "."):
+            return
+        self.classes.update(folders[:1])
+        if not name or any(part.startswith(".") for part in (*folders, name)):
+            return
+        if not folders:
+            self.loose += is_image(name)
+        elif is_image(name):
+            self.images.append((below, member))
+        else:
+            self.skipped.append(below)
+
+
 def find(config: SourceConfig, split: Split) -> Source | None:
     """The split in the tar at `config.path`; None when it is no tar, or a WebDataset shard.
 
-    Classes, labels, ids and order are those of the unpacked folder. Raises UserError when the tar is damaged, cut
-    short, or has no such split.
+    Classes, labels, ids, order and notes are those of the unpacked folder. Raises UserError when the tar is damaged,
+    cut short, or has no such split, or has a class without images in it.
     """
     tar = locate(config)
     if tar.kind() != "file" or not tar.name.endswith(_ENDINGS) or is_webdataset(tar):
         return None
-    name = config.train_folder if split == "train" else config.val_folder
-    window = Window(tar)
-    found = []
+    name, other = config.train_folder, config.val_folder
+    if split == "val":
+        name, other = other, name
+    window, inside = Window(tar), _Found()
     with Scanning(str(tar), window.file_size, "bytes") as scanning:
-        for member in members(window):
-            below = _below(member.name, name)
+        for member in members(window, folders=True):
+            below = _below(member.name, name, other)
             if below is not None:
-                found.append((below, member))
+                inside.add(below, member)
             scanning.reached(member.offset)
-    if not found:
+    found, classes = inside.images, sorted(inside.classes)
+    if not classes:
         raise UserError(
             f"{tar} holds no images in {name}/<class>/: pass --source.{split}_folder=NAME, or pack it like that"
         )
     if len({below for below, _ in found}) < len(found):
         raise UserError(f"{tar} holds some images of {name}/ twice: pack them again")
+    label_of = {one: label for label, one in enumerate(classes)}
+    filled = {below.split("/")[0] for below, _ in found}
+    refuse_empty([f"{printable(f'{name}/{one}')} of {tar}" for one in classes if one not in filled])
     # As the unpacked folder is read: by class, in it files before folders, by name.
     found.sort(key=lambda one: _sorting(one[0]))
-    classes = sorted({below.split("/")[0] for below, _ in found})
-    label_of = {one: label for label, one in enumerate(classes)}
     return Source(
         kind="tar of an image folder",
         classes=classes,
@@ -50,16 +80,16 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[below for below, _ in found],
         places=places([member for _, member in found]),
         reader=TarReader(tar.parent, (tar.name,)),
+        notes=passed_over(split, inside.loose, sorted(inside.skipped, key=_sorting)),
     )
 
 
-def _below(path: str, split: str) -> str | None:
-    """An image's path below the split's folder; None for what is no image in a class folder of the split."""
+def _below(path: str, split: str, other: str) -> str | None:
+    """The path below the split's folder; None for what lies elsewhere, so in a class of the `other` of this name."""
     parts = path.split("/")
-    if split not in parts[:2] or not is_image(path):
+    if split not in parts[:2] or (other and parts[0] == other != split):
         return None
-    below = parts[parts.index(split) + 1 :]
-    return "/".join(below) if len(below) > 1 and not any(part.startswith(".") for part in below) else None
+    return "/".join(parts[parts.index(split) + 1 :])
 
 
 def _sorting(path: str) -> tuple[tuple[bool, str], ...]:

@@ -65,6 +65,8 @@ def test_folders_are_passed_over_and_a_tar_may_be_empty(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         tar.add(folder, "k")
     assert [member.name for member in _found(tmp_path / "x.tar")] == ["k/a.jpg"]
+    window = Window(LocalPath(str(tmp_path / "x.tar")))
+    assert [member.name for member in members(window, folders=True)] == ["k/", "k/a.jpg"]
     assert _found(write_tar(tmp_path / "empty.tar", [])) == []
 
 

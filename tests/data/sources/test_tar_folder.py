@@ -19,13 +19,49 @@ def test_a_tar_gives_what_the_unpacked_folder_gives(animals: Path, tmp_path: Pat
     (root / "train/n01440764/z.jpg").write_bytes(b"z")
     (root / "train/n01440764/.hidden.jpg").write_bytes(b"h")
     (root / "train/n01440764/notes.txt").write_bytes(b"n")
+    # Among the last by name, among the first in the tar.
+    (root / "train/n01440764/a_folder").mkdir()
+    (root / "train/n01440764/a_folder/a.txt").write_bytes(b"n")
+    (root / "train/loose.jpg").write_bytes(b"l")
+    (root / "train/loose.txt").write_bytes(b"l")
+    (root / "train/.hidden").mkdir()
+    (root / "train/.hidden/a.jpg").write_bytes(b"h")
+    # A class that is called as the other split is, and is none of that.
+    shutil.copytree(root / "train/n01440764", root / "train/val")
     with tarfile.open(tmp_path / "all.tar", "w") as tar:
         for split in ("val", "train"):
             tar.add(root / split, f"{top}/{split}" if top else split)
     for split in ("train", "val"):
         source = open_source(tmp_path / "all.tar", "train" if split == "train" else "val")
-        same_as_folder(source, open_source(root, "train" if split == "train" else "val"))
+        folder = open_source(root, "train" if split == "train" else "val")
+        same_as_folder(source, folder)
+        assert source.notes == folder.notes
+        assert len(folder.notes) == (2 if split == "train" else 0)
         assert source.kind == "tar of an image folder"
+
+
+@pytest.mark.parametrize("with_folders", [True, False])
+def test_a_class_without_images_is_refused_as_in_the_unpacked_folder(
+    animals: Path, tmp_path: Path, with_folders: bool
+) -> None:
+    root = tmp_path / "folder"
+    shutil.copytree(animals, root)
+    for split in ("train", "val"):
+        (root / split / "m").mkdir()
+        (root / split / "m/scan.tif").write_bytes(b"t")
+        # One that only folders among the members tell of.
+        (root / split / "n").mkdir()
+    members = sorted(root.rglob("*")) if with_folders else sorted(root.glob("*/*/*"))
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for path in members:
+            tar.add(path, path.relative_to(root), recursive=False)
+    more = " (and 1 more class folders)" if with_folders else ""
+    for split in ("train", "val"):
+        message = refused(tmp_path / "all.tar", "train" if split == "train" else "val")
+        assert message == (
+            f"no images in class folder {split}/m of {tmp_path}/all.tar{more}: "
+            f"add some (jpg, jpeg, png, bmp, webp) or remove it"
+        )
 
 
 @pytest.mark.parametrize(
