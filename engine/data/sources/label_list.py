@@ -120,15 +120,22 @@ def _plain_pairs(text: str, place: Location) -> Iterator[tuple[str, str]]:
 
 
 def _kaggle_pairs(text: str, place: Location) -> Iterator[tuple[str, str]]:
-    rows = csv.reader(io.StringIO(text))
-    if next(rows, None) != ["ImageId", "PredictionString"]:
+    reader = csv.reader(io.StringIO(text))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    # Such as a field longer than any of Kaggle's.
+    except csv.Error as error:
+        raise UserError(
+            f"line {reader.line_num} of {place} can't be read ({error}): get the file again"
+        ) from None
+    if not rows or rows[0][1] != ["ImageId", "PredictionString"]:
         raise UserError(f"{place} does not start with ImageId,PredictionString: pass Kaggle's {KAGGLE}")
-    for row in rows:
+    for number, row in rows[1:]:
         # A class and four edges for each object in the image.
         words = row[1].split() if len(row) == 2 else []
         if not words or len(words) % 5 or len(set(words[::5])) != 1:
             raise UserError(
-                f"line {rows.line_num} of {place} is not an image and the boxes of one class "
+                f"line {number} of {place} is not an image and the boxes of one class "
                 f"(`class x y x y`): get the file again"
             )
         yield _stem(row[0]), words[0]

@@ -8,7 +8,7 @@ import importlib
 import operator
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from engine.config.write_schema import SourceConfig
-from engine.data.sources.base import Content, Source, Split
+from engine.data.sources.base import Content, Source, Split, printable
 from engine.data.sources.scanning import Scanning
 from engine.data.sources.shards import check_label_numbers
 from engine.errors import UserError
@@ -78,7 +78,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     ids = [f"{split}/{index:07d}" for index in range(count)]
     return Source(
         kind="Python data set",
-        classes=check_label_numbers(labels, _class_names(dataset), ids, config.path),
+        classes=check_label_numbers(labels, _class_names(dataset, config.path), ids, config.path),
         labels=np.array(labels, np.int64),
         ids=ids,
         places=range(count),
@@ -166,12 +166,19 @@ def _integer(label: Any, where: str) -> int:
         raise UserError(f"{where} has the label {label!r}: labels must be integers from 0") from None
 
 
-def _class_names(dataset: Any) -> list[str] | None:
+def _class_names(dataset: Any, where: str) -> list[str] | None:
     names = getattr(dataset, "classes", None)
     if names is None:
         features = getattr(dataset, "features", None)
         names = getattr(features.get("label"), "names", None) if isinstance(features, Mapping) else None
-    return None if names is None else [str(name) for name in names]
+    if names is None:
+        return None
+    # A string's letters are no names.
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise UserError(
+            f"{where} has {printable(repr(names))[:60]} as its class names: give a list of them, or none"
+        )
+    return [str(name) for name in names]
 
 
 def _in_words(error: Exception) -> str:

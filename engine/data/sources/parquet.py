@@ -182,7 +182,8 @@ def _names(file: Any, column: str, path: Location) -> list[str]:
     if "path" not in [kind.field(index).name for index in range(kind.num_fields)]:
         return [""] * file.metadata.num_rows
     table = _read(path, lambda: file.read(columns=[f"{column}.path"]))
-    paths = [one["path"] for one in table.column(0).to_pylist()]
+    # A row without an image is told of when it is read.
+    paths = [(one or {}).get("path") for one in table.column(0).to_pylist()]
     return [f"_{one.rpartition('/')[2]}" if one else "" for one in paths]
 
 
@@ -193,7 +194,7 @@ def _class_names(file: Any, column: str) -> list[str] | None:
         names = features[column]["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    return [str(name) for name in names]
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 @lru_cache(maxsize=1)

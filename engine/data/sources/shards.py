@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -144,7 +145,8 @@ def check_label_numbers(
 ) -> list[str]:
     """The class names: `names`, or else the numbers up to the largest label.
 
-    Raises UserError, naming a sample of `ids`, for a label that is negative or has no name.
+    Raises UserError for a name that is there twice, and for a label that is negative or has no name, naming a sample of
+    `ids`.
     """
     largest = max(labels)
     if min(labels) < 0:
@@ -158,6 +160,9 @@ def check_label_numbers(
                 f"{printable(ids[labels.index(largest)])} in {where} has the label {largest}: put a classes.txt there"
             )
         return [str(label) for label in range(largest + 1)]
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise UserError(f"{where} has the class name {twice!r} twice: give each class a name of its own")
     if largest >= len(names):
         index = labels.index(largest)
         raise UserError(

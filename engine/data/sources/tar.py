@@ -83,7 +83,9 @@ def members(
         if kind == _GNU_NAME:
             name = _text(window.read(offset, length))
         elif kind == _PAX:
-            name, size = _pax(window.read(offset, length), name, size)
+            records = _pax(window.read(offset, length), what, offset - start)
+            name = _text(records["path"]) if "path" in records else name
+            size = int(records.get("size", size))
         elif kind in _REGULAR or kind == _FOLDER:
             name = (name or _name(header)).removeprefix("./")
             # Tars older than ustar tell a folder by its name.
@@ -113,7 +115,8 @@ def _number(header: bytes, place: int, what: str) -> int:
         length = int.from_bytes(size[4:], "big") if size[0] == 0x80 else int(size.split(b"\0")[0] or b"0", 8)
     except ValueError:
         stored, length = -1, 0
-    if stored != sum(header) - sum(header[148:156]) + 8 * 0x20:
+    # A size below nothing would lead back to what has been read.
+    if length < 0 or stored != sum(header) - sum(header[148:156]) + 8 * 0x20:
         if place == 0:
             compressed = header[:2] == b"\x1f\x8b" or header[:3] in (b"BZh", b"\xfd7z", b"(\xb5/")
             advice = "it is compressed: uncompress it first" if compressed else "get it again"
@@ -132,17 +135,25 @@ def _text(data: bytes) -> str:
     return data.split(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
-def _pax(data: bytes, name: str, size: int) -> tuple[str, int]:
-    """Name and size from pax records (`length key=value` and a newline), where it says them."""
+def _pax(data: bytes, what: str, place: int) -> dict[str, bytes]:
+    """Key -> value from pax records (`length key=value` and a newline) at this byte of the tar."""
+    found: dict[str, bytes] = {}
     while data.strip(b"\0"):
-        length = int(data.split(b" ", 1)[0])
-        key, _, value = data[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
-        if key == b"path":
-            name = value.decode("utf-8", "surrogateescape")
-        elif key == b"size":
-            size = int(value)
+        digits, _, _ = data.partition(b" ")
+        length = int(digits) if _is_number(digits) else 0
+        key, equals, value = data[len(digits) + 1 : length].partition(b"=")
+        # A length of nothing would lead nowhere, a size that is no number anywhere.
+        whole = equals and value.endswith(b"\n") and length <= len(data)
+        if not whole or (key == b"size" and not _is_number(value[:-1])):
+            raise UserError(f"{what} is damaged: byte {place:,} begins no list of pax records: get it again")
+        found[key.decode("utf-8", "replace")] = value[:-1]
         data = data[length:]
-    return name, size
+    return found
+
+
+def _is_number(digits: bytes) -> bool:
+    """Whether it is a number that a size can be; Python refuses to read those of thousands of digits."""
+    return digits.isdigit() and len(digits) < 20
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,11 @@ def _change(line: int, text: str) -> Callable[[str], str]:
         ("kaggle", _change(2, "ILSVRC2012_val_00000008,"), "line 3 of .* is not an image and the boxes"),
         ("kaggle", _change(1, "x,n01440764 1 2 3 4 n01443537 1 2 3 4"), "line 2 of .* boxes of one class"),
         ("kaggle", lambda text: "", "does not start with"),
+        (
+            "kaggle",
+            _change(2, f"ILSVRC2012_val_00000008,{'n01440764 1 2 3 4 ' * 8000}"),
+            r"line 3 of .* can't be read \(field larger than field limit \(131072\)\): get the file again",
+        ),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(

@@ -57,6 +57,9 @@ def column(split):
             return [0, 1] if index == "label" else {"img": {"bytes": b"x", "path": None}, "label": index}
     return Table([0, 1], features={"label": Names})
 def many(split): return Rows([(PIXELS, 2)], classes=["a", "b"])
+def seven(split): return Rows(LABELS, classes=7)
+def letters(split): return Rows(LABELS, classes="ab")
+def twice(split): return Rows(LABELS, classes=["a", "a"])
 def lying(split): return Rows(LABELS, targets=[1, 0, 0])
 def short(split): return Rows(LABELS, targets=[1, 0])
 def words(split): return Rows([(PIXELS, "cat")])
@@ -153,6 +156,9 @@ def test_another_process_makes_the_data_set_for_itself(module: str, tmp_path: Pa
     ("attribute", "expected"),
     [
         ("many", "train/0000000 in {}:many has the label 2, but there are 2 class names"),
+        ("seven", "{}:seven has 7 as its class names: give a list of them, or none"),
+        ("letters", "{}:letters has 'ab' as its class names: give a list"),
+        ("twice", "{}:twice has the class name 'a' twice: give each class a name of its own"),
         ("lying", "item 2 of {}:lying 'train' has the label 1, but its list of labels says 0: correct it"),
         ("short", "{}:short 'train' has 3 items and 2 labels"),
         ("words", "item 0 of {}:words 'train' has the label 'cat': labels must be integers"),

@@ -32,6 +32,7 @@ def write_parquet(
     style: str = "struct",
     named: bool = True,
     columns: tuple[str, str] = ("image", "label"),
+    names: Any = CLASSES,
 ) -> Path:
     """One file, in row groups of four, as `datasets` writes it."""
     if style == "struct":
@@ -42,7 +43,7 @@ def write_parquet(
     labels = pyarrow.array([label for _, _, label in rows], pyarrow.int64())
     table = pyarrow.table({columns[0]: images, columns[1]: labels})
     if named:
-        label = {"names": list(CLASSES), "_type": "ClassLabel"}
+        label = {"names": names, "_type": "ClassLabel"}
         features = {columns[0]: {"_type": "Image"}, columns[1]: label}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,16 @@ def test_without_names_in_the_file_those_of_a_list_or_the_numbers_are_taken(
     assert open_source(path).classes == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("a\nb\nc\n", encoding="utf-8")
     assert open_source(path).classes == ["a", "b", "c"]
+
+
+def test_metadata_without_a_list_of_names_names_nothing(animals: Path, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"), names=5)
+    assert open_source(path).classes == ["0", "1", "2"]
+
+
+def test_a_class_name_that_is_there_twice_is_refused(animals: Path, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"), names=["a", "b", "a"])
+    assert refused(path) == f"{path} has the class name 'a' twice: give each class a name of its own"
 
 
 def _table(**columns: Any) -> Callable[[Path], None]:
@@ -134,9 +145,13 @@ def test_damage_and_rows_without_bytes_are_told_when_they_are_read(animals: Path
         source.read(0)
     elsewhere = tmp_path / "elsewhere/train.parquet"
     elsewhere.parent.mkdir()
-    parquet.write_table(pyarrow.table({"image": [{"bytes": None, "path": "a.jpg"}], "label": [0]}), elsewhere)
-    with pytest.raises(UserError, match=r"row 0 of row group 0 of .*: it holds no image bytes"):
-        open_source(elsewhere).read(0)
+    images = [{"bytes": None, "path": "a.jpg"}, None]
+    parquet.write_table(pyarrow.table({"image": images, "label": [0, 0]}), elsewhere)
+    source = open_source(elsewhere)
+    for row in range(2):
+        with pytest.raises(UserError, match=rf"row {row} of row group 0 of .*: it holds no image bytes"):
+            source.read(row)
+    assert source.ids == ["train/0000000_a.jpg", "train/0000001"]
 
 
 def test_without_pyarrow_its_name_is_told(

@@ -101,6 +101,45 @@ def test_what_is_no_tar_is_told_in_words(tmp_path: Path, content: bytes, expecte
     assert str(caught.value).startswith(f"{tmp_path}/x.tar {expected}")
 
 
+@pytest.mark.parametrize(
+    "records",
+    [
+        b"no records",
+        b"x path=a\n",
+        b"0 path=a\n",
+        b"-9 path=a\n",
+        b"9" * 5000,
+        b"9",
+        b"9 path\n",
+        b"99 path=a\n",
+        b"8 path=a\n",
+        b"11 size=-1\n",
+        b"9 size=x\n",
+        b"5009 size=" + b"9" * 4998 + b"\n",
+    ],
+)
+def test_pax_records_that_are_none_are_refused(tmp_path: Path, records: bytes) -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, len(records)
+    block = header.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+    (tmp_path / "x.tar").write_bytes(packed([("a.jpg", b"x")])[:1024] + block + packed([("b.jpg", b"x")]))
+    with pytest.raises(UserError) as caught:
+        _found(tmp_path / "x.tar")
+    assert str(caught.value) == (
+        f"{tmp_path}/x.tar is damaged: byte 1,536 begins no list of pax records: get it again"
+    )
+
+
+def test_a_size_below_nothing_is_damage(tmp_path: Path) -> None:
+    header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"-0000001000\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "x.tar").write_bytes(packed([("a.jpg", b"x")])[:1024] + header + bytes(1024))
+    with pytest.raises(UserError, match=r"is damaged: there is no tar header at byte 1,024"):
+        _found(tmp_path / "x.tar")
+
+
 def test_links_are_refused_rather_than_passed_over(tmp_path: Path) -> None:
     os.symlink("elsewhere.jpg", tmp_path / "link.jpg")
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
