@@ -49,17 +49,20 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
         print(f"both files in {folder} are whole already (interrupted run)", flush=True)
         return {split: paths[split] for split in reversed(_ORDER)}
     _make_folder(folder)
-    for path in paths.values():
-        _remove_stale(path)
     with ExitStack() as stack:
+        partials, reasons = _decide(stack, paths, plans, config)
+        encoders = stack.enter_context(
+            Encoders(output.num_workers or default_workers(), output.page_size * 2**20)
+        )
+        chunk = _chunk_and_estimate(partials, plans, encoders, config)
+        # Up to here the conversion may be refused, and what an interrupted one has left is as it was.
         writers: list[SplitWriter] = []
         try:
             for split in _ORDER:
-                writers.append(_open(stack, paths[split], plans[split], config, writers))
-            encoders = stack.enter_context(
-                Encoders(output.num_workers or default_workers(), output.page_size * 2**20)
-            )
-            summaries = _write(writers, encoders, config)
+                _remove_stale(paths[split])
+                val = writers[0] if writers else None
+                writers.append(_begin(partials[split], reasons[split], plans[split], config, val))
+            summaries = _write(writers, encoders, config, chunk)
         except BaseException:
             _say_what_is_kept(writers)
             raise
@@ -91,27 +94,63 @@ def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], c
     if not gone or not all(path.is_file() for path in paths.values()):
         return False
     for split in left:
-        if not Partial(paths[split]).is_named(fingerprint(plans[split], config.output), rules):
+        if not Partial(paths[split]).is_whole(fingerprint(plans[split], config.output), rules):
             return False
     for split in left:
         journal_path(paths[split]).unlink()
     return True
 
 
-def _open(
-    stack: ExitStack, path: Path, plan: Plan, config: WriteConfig, before: list[SplitWriter]
-) -> SplitWriter:
-    """The split's writer, as an interrupted run has left it or at its beginning."""
-    with told_of_writing(path, partial_path(path), journal_path(path)):
-        partial = stack.enter_context(Partial(path))
+def _decide(
+    stack: ExitStack, paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig
+) -> tuple[dict[Split, Partial], dict[Split, str]]:
+    """Both files as an interrupted run has left them, and why what it has left is of no use, if so, in words.
+
+    Nothing of it is changed. Raises UserError when another conversion is at it, or a file is there already.
+    """
+    partials: dict[Split, Partial] = {}
+    reasons: dict[Split, str] = {}
+    anew = ""
+    for split in _ORDER:
+        path, plan = paths[split], plans[split]
+        with told_of_writing(path, partial_path(path), journal_path(path)):
+            partial = partials[split] = stack.enter_context(Partial(path))
+            marks = fingerprint(plan, config.output), rules_as_text(config.rules)
+            reasons[split] = partial.decide(*marks, anew)
+            if not partial.is_named:
+                _refuse_existing(path, config.output.overwrite)
         # Which training images are also in val is known only as long as val stays what it was.
-        is_new = any(writer.done < len(writer.plan) for writer in before)
-        anew = "the validation split is written anew" if is_new else ""
-        why = partial.begin(fingerprint(plan, config.output), rules_as_text(config.rules), anew)
-        if why:
-            print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
-        _refuse_existing(path, config.output.overwrite)
-        writer = SplitWriter(partial, plan, config, before[0] if before else None)
+        if partial.kept.done < len(plan):
+            anew = "the validation split is written anew"
+    return partials, reasons
+
+
+def _chunk_and_estimate(
+    partials: dict[Split, Partial], plans: dict[Split, Plan], encoders: Encoders, config: WriteConfig
+) -> int:
+    """Images in a chunk; says before what the conversion will come to, where it is worth a look at a sample."""
+    images = sum(map(len, plans.values()))
+    left = images - sum(partial.kept.done for partial in partials.values())
+    if left < LEAST_IMAGES:
+        return USUAL_CHUNK
+    expected = estimate([plans[split] for split in _ORDER], encoders, record_settings(config))
+    there = sum(partial.on_disk for partial in partials.values())
+    print(
+        expected.check(Path(config.output.folder), images, left, there, encoders.num_workers),
+        flush=True,
+    )
+    return chunk_size(expected.bytes, expected.seconds)
+
+
+def _begin(
+    partial: Partial, why: str, plan: Plan, config: WriteConfig, val: SplitWriter | None
+) -> SplitWriter:
+    """The split's writer, as an interrupted run has left it or (`why` that is of no use) at its beginning."""
+    if why:
+        print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
+    with told_of_writing(partial.path, partial.partial, journal_path(partial.path)):
+        partial.begin()
+        writer = SplitWriter(partial, plan, config, val)
         for entry in partial.entries():
             writer.replay(entry)
     if 0 < writer.done < len(plan):
@@ -122,10 +161,11 @@ def _open(
     return writer
 
 
-def _write(writers: list[SplitWriter], encoders: Encoders, config: WriteConfig) -> dict[Split, str]:
+def _write(
+    writers: list[SplitWriter], encoders: Encoders, config: WriteConfig, chunk: int
+) -> dict[Split, str]:
     """Write what is not written yet and give the files their names; returns a summary of each."""
     settings, folder = record_settings(config), Path(config.output.folder)
-    chunk = _chunk_and_estimate(writers, encoders, settings, folder)
     summaries: dict[Split, str] = {}
     for writer in writers:
         path = writer.partial.path
@@ -139,20 +179,6 @@ def _write(writers: list[SplitWriter], encoders: Encoders, config: WriteConfig) 
     for writer in writers:
         writer.partial.forget()
     return summaries
-
-
-def _chunk_and_estimate(
-    writers: list[SplitWriter], encoders: Encoders, settings: RecordSettings, folder: Path
-) -> int:
-    """Images in a chunk; says before what the conversion will come to, where it is worth a look at a sample."""
-    images = sum(len(writer.plan) for writer in writers)
-    left = images - sum(writer.done for writer in writers)
-    if left < LEAST_IMAGES:
-        return USUAL_CHUNK
-    expected = estimate([writer.plan for writer in writers], encoders, settings)
-    there = sum(os.fstat(writer.partial.file.fileno()).st_blocks * 512 for writer in writers)
-    print(expected.check(folder, images, left, there, encoders.num_workers), flush=True)
-    return chunk_size(expected.bytes, expected.seconds)
 
 
 def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int) -> Stages:

@@ -1,6 +1,6 @@
 """A file under way: `<name>.partial`, and beside it the journal by which an interrupted conversion goes on.
 
-    begin (anew, or going on) -> keep ... -> finished -> rename -> forget
+    decide (anew, or going on?) -> begin -> keep ... -> finished -> rename -> forget
 
 Now and then what was written is synced and then entered in the journal, in a thread of its own, so that writing need
 not wait for the disk. Whatever ends the process, the journal tells of a part of the file that is there.
@@ -33,13 +33,15 @@ class Partial:
     """
 
     file: DirectFile
-    """Between `begin` and the block's end."""
+    """From `begin` to the block's end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.partial = partial_path(path)
         self.kept = Entry(done=0)
-        """The last entry of the journal."""
+        """The last entry of the journal; without images where they are of no use."""
+        self.is_named = False
+        """After `decide`: whether the file, of an interrupted run, lies whole under its name, to be taken back."""
         self._journal_path = journal_path(path)
         self._pending: Future[None] | None = None
         self._synced = time.monotonic()
@@ -63,31 +65,47 @@ class Partial:
             self._journal_path.unlink()
         self._journal.close()
 
-    def begin(self, fingerprint: str, rules: Mapping[str, str], anew: str = "") -> str:
-        """Open the file: as it was left, or else (always where there is a reason, `anew`) as an empty one.
+    def decide(self, fingerprint: str, rules: Mapping[str, str], anew: str = "") -> str:
+        """Whether `begin` goes on with what was left, or (always where there is a reason, `anew`) not.
 
-        Returns why there was something that could not be gone on with, in words, else an empty text.
+        Until then nothing is changed, so that the conversion may still be refused. Returns why there is something that
+        can't be gone on with, in words, else an empty text.
         """
         first = None
         for entry in self._journal.entries():
             first = first or entry
             self.kept = replace(entry, stored=self.kept.stored)
         why = anew or self._why_not(first, fingerprint, rules)
-        goes_on, begun = first is not None and not why, self.kept.done
-        if not goes_on:
+        begun = self.kept.done
+        self._goes_on = first is not None and not why
+        self.is_named = self._goes_on and self._has_its_name()
+        if not self._goes_on:
             self.kept = Entry(done=0)
-        file = open(self.partial, "r+b" if goes_on else "w+b", buffering=0)  # noqa: SIM115 - by the stack
-        self._files.enter_context(file)
-        self._is_begun = True
-        if goes_on:
-            file.truncate(self.kept.offset)
-        self.file = self._files.enter_context(DirectFile(file))
-        if not goes_on:
-            self._journal.start()
-            self._journal.append(Entry(done=0, fingerprint=fingerprint, rules=dict(rules)))
+        self._first = Entry(done=0, fingerprint=fingerprint, rules=dict(rules))
         return why if begun else ""
 
-    def is_named(self, fingerprint: str, rules: Mapping[str, str]) -> bool:
+    def begin(self) -> None:
+        """Open the file as was decided: as it was left, or as an empty one."""
+        if self.is_named:
+            os.replace(self.path, self.partial)
+            self.is_named = False
+        file = open(self.partial, "r+b" if self._goes_on else "w+b", buffering=0)  # noqa: SIM115 - by the stack
+        self._files.enter_context(file)
+        self._is_begun = True
+        if self._goes_on:
+            file.truncate(self.kept.offset)
+        self.file = self._files.enter_context(DirectFile(file))
+        if not self._goes_on:
+            self._journal.start()
+            self._journal.append(self._first)
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes on the disk that are the file's, or become free when it is begun anew."""
+        path = self.path if self.is_named else self.partial
+        return path.stat().st_blocks * 512 if path.exists() else 0
+
+    def is_whole(self, fingerprint: str, rules: Mapping[str, str]) -> bool:
         """Whether the journal (to be opened, and closed again, here) is of the same, whole and under its name."""
         with closing(Journal(self._journal_path)) as journal:
             first = last = None
@@ -105,16 +123,15 @@ class Partial:
         for kind, rule in rules.items():
             if rule != self.kept.rules.get(kind) and (kind in _OF_ALL or self.kept.odd.get(kind)):
                 return f"it was begun with another value of rules.{kind}, which some of its images depend on"
-        self._take_name_back()
-        if not self.partial.exists() or self.partial.stat().st_size < self.kept.offset:
+        left = self.path if self._has_its_name() else self.partial
+        if not left.exists() or left.stat().st_size < self.kept.offset:
             return f"a part of {self.partial.name} is gone"
         return ""
 
-    def _take_name_back(self) -> None:
-        """Where an earlier run was ended after it had given this file its name, but before it was done."""
-        is_named = self.kept.finished and self.path.exists() and not self.partial.exists()
-        if is_named and _identity(self.path) == self.kept.finished:
-            os.replace(self.path, self.partial)
+    def _has_its_name(self) -> bool:
+        """Whether an earlier run was ended after it had given this file its name, but before it was done."""
+        is_there = self.kept.finished and self.path.exists() and not self.partial.exists()
+        return bool(is_there) and _identity(self.path) == self.kept.finished
 
     def entries(self) -> Iterator[Entry]:
         """What the journal tells of the file as it was left; to be read to its end before anything is kept."""

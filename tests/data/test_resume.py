@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -370,6 +371,35 @@ def test_overwriting_goes_on_too(broken: Path, tmp_path: Path, capsys: Capture) 
     _convert(broken, tmp_path / "out", {"empty": "skip"}, overwrite=True)
     assert capsys.readouterr().out.count("train: going on from image 32 of 41") == 2
     assert old.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("finished", [["val"], ["train"], ["train", "val"]])
+def test_a_command_that_is_refused_leaves_all_as_it_was(
+    broken: Path, tmp_path: Path, capsys: Capture, finished: list[str]
+) -> None:
+    out = tmp_path / "out"
+    for split in finished:
+        (out / f"{split}.beton").write_bytes(b"finished long ago")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UserError, match=rf"{finished[-1]}\.beton is there already"):
+        _convert(broken, out, {"empty": "skip"}, seed=3, format="raw")
+    assert "starting anew" not in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    found = _convert(broken, out, {"empty": "skip"}, overwrite=True)
+    assert "train: going on from image 32 of 41" in capsys.readouterr().out
+    assert found == _convert(broken, tmp_path / "fresh", {"empty": "skip"})
+
+
+def test_a_disk_that_is_too_small_for_other_settings_leaves_all_as_it_was(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr("engine.data.convert.LEAST_IMAGES", 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="and the files need about"):
+        _convert(broken, out, {"empty": "skip"}, format="raw")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_shard_goes_on_by_itself(broken: Path, tmp_path: Path, capsys: Capture) -> None:
