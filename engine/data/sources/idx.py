@@ -6,6 +6,7 @@ set has its label numbers as class names.
 """
 
 import gzip
+import os
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -80,14 +81,23 @@ def find(config: SourceConfig, split: Split) -> Source | None:
 def _folder(path: Path) -> Path | None:
     """The folder with idx files: `path`, or one where torchvision puts them below it."""
     candidates = [path, path / "raw", path / "FashionMNIST/raw", path / "MNIST/raw"]
-    return next((folder for folder in candidates if any(folder.glob(f"*-{_IMAGES}*"))), None)
+    return next((one for one in candidates if any(f"-{_IMAGES}" in name for name in _names(one))), None)
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in the folder; nothing where it can't be listed, of which the sources that are asked later tell."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _file(folder: Path, split: Split, kind: str) -> Path:
     """The split's file of one kind; the unpacked one where both are there."""
     names = [f"{prefix}-{kind}{ending}" for ending in ("", ".gz") for prefix in _FILE_PREFIX[split]]
+    there = set(_names(folder))
     for name in names:
-        if (folder / name).is_file():
+        if name in there:
             return folder / name
     raise UserError(f"no file {names[0]} (or .gz) in {folder}: get the data set again")
 

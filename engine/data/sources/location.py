@@ -4,9 +4,11 @@ A `Location` is small and picklable: a worker process that gets one opens what i
 most a few files open.
 """
 
+import errno
 import glob
 import json
 import os
+import stat
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +17,9 @@ from typing import Any, Literal, NamedTuple
 from engine.config.write_schema import SourceConfig
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
+
+# What the system says of a path that leads to nothing; of a folder that may not be looked into it says another thing.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class Entry(NamedTuple):
@@ -26,7 +31,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Location(ABC):
-    """A file or folder. All its methods but `kind` raise UserError, in one line, when they fail."""
+    """A file or folder. All its methods raise UserError, in one line, when they fail."""
 
     path: str
 
@@ -39,7 +44,7 @@ class Location(ABC):
 
     @abstractmethod
     def kind(self) -> Literal["file", "folder", "missing"]:
-        """What there is, links followed."""
+        """What there is, links followed. It fails where that can't be found out, not where there is nothing."""
 
     @abstractmethod
     def entries(self) -> list[Entry]:
@@ -99,9 +104,13 @@ class LocalPath(Location):
         return os.path.basename(os.path.abspath(self.path))
 
     def kind(self) -> Literal["file", "folder", "missing"]:
-        if os.path.isdir(self.path):
-            return "folder"
-        return "file" if os.path.exists(self.path) else "missing"
+        try:
+            mode = os.stat(self.path).st_mode
+        except OSError as error:
+            if error.errno in _MISSING:
+                return "missing"
+            raise describe_os_error(error, str(self), "read") from None
+        return "folder" if stat.S_ISDIR(mode) else "file"
 
     def entries(self) -> list[Entry]:
         try:

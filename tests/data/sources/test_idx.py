@@ -1,8 +1,11 @@
 """MNIST-style idx files become classes, labels and pixels, or one line that says what is wrong with them."""
 
 import gzip
+import os
 import pickle
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.sources.idx import FASHION_MNIST
 from engine.errors import UserError
-from tests.data.sources.forms import open_source
+from tests.data.sources.forms import open_source, refused
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -110,3 +113,37 @@ def test_missing_idx_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "set/t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(UserError, match=r"no file t10k-labels-idx1-ubyte \(or \.gz\) in "):
         open_source(tmp_path / "set", "val")
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    """Root may read everything: for as long as this lasts it is another user."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.mark.parametrize(("mode", "above"), [(0o000, 0o711), (0o444, 0o711), (0o755, 0o000)])
+def test_a_folder_that_may_not_be_read_is_told_in_one_line(mode: int, above: int) -> None:
+    # pytest's own folders are root's alone.
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {Path(folder) / "set": mode, Path(folder): above}
+        _write_idx(Path(folder) / "set")
+        for path, bits in folders.items():
+            path.chmod(bits)
+        try:
+            with _as_nobody():
+                message = refused(Path(folder) / "set")
+        finally:
+            for path in reversed(folders):
+                path.chmod(0o700)
+    assert "permission denied: check the owner and mode" in message
+
+
+def test_a_name_too_long_for_any_file_is_told_in_one_line() -> None:
+    name = "n" * 300
+    assert refused(name) == f"source.path {name} does not exist: pass the folder or file of the data set"
