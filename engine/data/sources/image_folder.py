@@ -14,6 +14,9 @@ from engine.data.sources.location import Location, locate
 from engine.data.sources.scanning import Scanning
 from engine.errors import UserError
 
+# A link to a folder above itself leads in circles: the system ends them after 40 links.
+_MOST_FOLDERS = 32
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 # What the folders are called elsewhere; used only to suggest an option, never to guess.
@@ -116,6 +119,11 @@ def _files_below(root: Location, name: str) -> Iterator[str]:
     """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
     files: list[str] = []
     folders: list[str] = []
+    if name.count("/") >= _MOST_FOLDERS:
+        first = root / "/".join(name.split("/")[:2])
+        raise UserError(
+            f"{first} holds folders in folders without end: remove the link in it that leads back up"
+        )
     for entry in (root / name).entries():
         if entry.name[0] != ".":
             (folders if entry.is_folder else files).append(f"{name}/{entry.name}")

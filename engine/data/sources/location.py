@@ -130,7 +130,7 @@ class LocalPath(Location):
 
     def read(self) -> bytes:
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=_open) as file:
                 return file.read()
         except OSError as error:
             raise describe_os_error(error, str(self), "read") from None
@@ -142,12 +142,23 @@ class LocalPath(Location):
             raise describe_os_error(error, str(self), "read") from None
 
 
+def _open(path: str, flags: int) -> int:
+    """Open an ordinary file: a pipe that nobody writes into would let the conversion wait for ever."""
+    number = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(number).st_mode
+    # What is the matter with a folder the system says itself.
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        os.close(number)
+        raise UserError(f"{printable(path)} is no ordinary file, but a pipe or device: remove it")
+    return number
+
+
 class _Descriptor:
     """An open file, closed when nobody uses it any more."""
 
     def __init__(self, path: str) -> None:
         self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.number = _open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if self.number >= 0:

@@ -1,5 +1,6 @@
 """Class folders become classes, labels and ids, or one line that says what is wrong with them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,28 @@ def test_imagenet_mini_as_unzipped_is_an_image_folder(make_tree: Callable[..., P
         assert train.kind == val.kind == "image folder"
         assert train.classes == val.classes == list(names)
         assert train.ids == ["n01440764/n01440764_1.JPEG", "n01443537/n01443537_1.JPEG"]
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.tar"])
+def test_a_pipe_is_refused_and_not_waited_for(make_tree: Callable[..., Path], name: str) -> None:
+    root = make_tree({"train": {"k": {"a.jpg": _dot()}}})
+    os.mkfifo(root / "train/k" / name)
+    with pytest.raises(UserError) as caught:
+        open_source(root).read(1) if name == "x.jpg" else open_source(root / "train/k" / name)
+    assert str(caught.value) == (
+        f"{root}/train/k/{name} is no ordinary file, but a pipe or device: remove it"
+    )
+
+
+@pytest.mark.parametrize("target", ["..", "."])
+def test_a_link_that_leads_back_up_is_told_in_a_short_line(
+    make_tree: Callable[..., Path], target: str
+) -> None:
+    root = make_tree({"train": {"k": {"a.jpg": _dot()}, "l": {"b.jpg": _dot()}}})
+    (root / "train/l/loop").symlink_to(target)
+    assert refused(root) == (
+        f"{root}/train/l/loop holds folders in folders without end: remove the link in it that leads back up"
+    )
 
 
 def test_an_image_that_went_away_is_an_error(make_tree: Callable[..., Path]) -> None:
