@@ -4,6 +4,7 @@ Everything that can be refused without reading an image is refused before the fi
 conversion goes on where it was when the same command is given again (engine.data.partial).
 """
 
+import functools
 import os
 import tempfile
 from contextlib import ExitStack, closing
@@ -16,7 +17,7 @@ from engine.data.manifest import check_same_classes
 from engine.data.partial import Partial, journal_path, partial_path
 from engine.data.plan import Plan, file_name, make_plan
 from engine.data.progress import Progress, human_bytes
-from engine.data.provenance import fingerprint, rules_as_text
+from engine.data.provenance import changed, fingerprint, rules_as_text
 from engine.data.record import RecordSettings
 from engine.data.sources import Split, open_split
 from engine.data.stages import Stages
@@ -116,7 +117,7 @@ def _decide(
         with told_of_writing(path, partial_path(path), journal_path(path)):
             partial = partials[split] = stack.enter_context(Partial(path))
             marks = fingerprint(plan, config.output), rules_as_text(config.rules)
-            reasons[split] = partial.decide(*marks, anew)
+            reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), anew)
             if not partial.is_named:
                 _refuse_existing(path, config.output.overwrite)
         # Which training images are also in val is known only as long as val stays what it was.

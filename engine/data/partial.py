@@ -8,18 +8,25 @@ not wait for the disk. Whatever ends the process, the journal tells of a part of
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.chunk import STORED
 from engine.data.direct_file import DirectFile
 from engine.data.journal import Entry, Journal
 
 # How much work a sudden end may cost.
 KEEP_SECONDS = 5.0
+
+# Of the images that are done, how many are looked at again before it is gone on with them.
+LOOKED_AT = 18
 
 # Rules that are about every image, not about those of one kind.
 _OF_ALL = {"exif", "max_megapixels"}
@@ -65,17 +72,24 @@ class Partial:
             self._journal_path.unlink()
         self._journal.close()
 
-    def decide(self, fingerprint: str, rules: Mapping[str, str], anew: str = "") -> str:
+    def decide(
+        self,
+        fingerprint: str,
+        rules: Mapping[str, str],
+        changed: Callable[[NDArray[np.void]], str],
+        anew: str = "",
+    ) -> str:
         """Whether `begin` goes on with what was left, or (always where there is a reason, `anew`) not.
 
-        Until then nothing is changed, so that the conversion may still be refused. Returns why there is something that
-        can't be gone on with, in words, else an empty text.
+        `changed` is given a few of the rows (STORED) that are there, and says in words if their images are others now.
+        Until `begin` nothing is changed, so that the conversion may still be refused. Returns why there is something
+        that can't be gone on with, in words, else an empty text.
         """
         first = None
         for entry in self._journal.entries():
             first = first or entry
             self.kept = replace(entry, stored=self.kept.stored)
-        why = anew or self._why_not(first, fingerprint, rules)
+        why = anew or self._why_not(first, fingerprint, rules) or changed(self._some_rows())
         begun = self.kept.done
         self._goes_on = first is not None and not why
         self.is_named = self._goes_on and self._has_its_name()
@@ -127,6 +141,17 @@ class Partial:
         if not left.exists() or left.stat().st_size < self.kept.offset:
             return f"a part of {self.partial.name} is gone"
         return ""
+
+    def _some_rows(self) -> NDArray[np.void]:
+        """Of what the journal tells: the first, the last and some rows evenly between; all of a few."""
+        count = sum(len(entry.stored) for entry in self._journal.entries())
+        wanted = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
+        rows, begin = [np.zeros(0, STORED)], 0
+        for entry in self._journal.entries():
+            end = begin + len(entry.stored)
+            rows.append(entry.stored[wanted[(begin <= wanted) & (wanted < end)] - begin])
+            begin = end
+        return np.concatenate(rows)
 
     def _has_its_name(self) -> bool:
         """Whether an earlier run was ended after it had given this file its name, but before it was done."""

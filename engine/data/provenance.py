@@ -1,4 +1,5 @@
-"""What a file's content follows from beside its images: settings and versions, for its manifest and its journal.
+"""What a file's content follows from: settings and versions, for its manifest and its journal, and whether its images
+are still those of an interrupted run.
 
 Nothing here depends on the time, the machine's paths or the number of workers.
 """
@@ -11,10 +12,13 @@ import json
 import cv2
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 
 import engine
 from engine.config.write_schema import OutputConfig, RulesConfig
+from engine.data.duplicates import digest_of
 from engine.data.plan import Plan
+from engine.data.sources import Source
 from engine.data.transcode import encoder_name
 
 # The options that decide what is stored; order, shard and license are told apart from them, and the others (workers,
@@ -68,3 +72,14 @@ def fingerprint(plan: Plan, output: OutputConfig) -> str:
     for name, place in zip(images.ids, images.places, strict=True):
         state.update(f"{name}\0{place!r}\0".encode("utf-8", "surrogatepass"))
     return state.hexdigest()
+
+
+def changed(images: Source, stored: NDArray[np.void]) -> str:
+    """Whether one of these images, which an interrupted run has stored (STORED), is another one now, in words.
+
+    Raises UserError when one can't be read any more: a run begun anew could not read it either.
+    """
+    for number, digest in zip(stored["number"].tolist(), stored["digest"], strict=True):
+        if digest_of(images.read(number)) != digest.tobytes():
+            return f"its images have changed since: {images.where(number)} is another one now"
+    return ""
