@@ -8,6 +8,7 @@ names of the training split, never the list's own numbers.
 import csv
 import io
 import os
+import re
 import tarfile
 import zlib
 from collections import Counter
@@ -25,6 +26,9 @@ from engine.errors import UserError
 
 DEVKIT, KAGGLE = "ILSVRC2012_devkit_t12", "LOC_val_solution.csv"
 KNOWN_NAMES = (DEVKIT, f"{DEVKIT}.tar.gz", KAGGLE, "val_labels.txt")
+
+# What comes before and after the space that follows a file name's extension, the last one in the line.
+_AFTER_EXTENSION = re.compile(rf"(.*(?:{'|'.join(map(re.escape, EXTENSIONS))}))\s+(.*)", re.IGNORECASE)
 
 _TRUTH, _META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 
@@ -112,11 +116,22 @@ def _decoded(data: bytes, place: Location) -> str:
 
 def _plain_pairs(text: str, place: Location) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.splitlines(), 1):
-        parts = line.split(maxsplit=1)
-        if len(parts) == 2:
-            yield _stem(parts[0]), parts[1].strip()
-        elif parts:
+        name, kind = _name_and_class(line.strip())
+        if kind:
+            yield _stem(name), kind
+        elif name:
             raise UserError(f"line {number} of {place} is {line.strip()!r}: write it as `file-name class`")
+
+
+def _name_and_class(line: str) -> tuple[str, str]:
+    """A line's two parts, of which either may hold spaces; the second is empty where there is none."""
+    if "\t" in line:
+        name, _, kind = line.rpartition("\t")
+    elif found := _AFTER_EXTENSION.match(line):
+        name, kind = found.groups()
+    else:
+        name, kind = (*line.split(maxsplit=1), "", "")[:2]
+    return name.strip(), kind.strip()
 
 
 def _kaggle_pairs(text: str, place: Location) -> Iterator[tuple[str, str]]:

@@ -85,6 +85,31 @@ def test_names_in_a_list_may_lack_the_extension_or_have_a_folder(
         assert contents(open_source(root, "val")) == folder_contents(animals / "val")
 
 
+@pytest.mark.parametrize("between", [" ", "  ", "\t", " \t "])
+def test_names_and_classes_in_a_list_may_have_spaces(tmp_path: Path, between: str) -> None:
+    pairs = [
+        ("im 0.jpg", "a"),
+        ("a.png b.JPEG", "great white shark"),
+        ("plain.jpg", "a"),
+        ("im 1 2.webp", "a"),
+    ]
+    if "\t" in between:
+        pairs.append(("no extension.jpg", "great white shark"))
+    for folder in ("train/a", "train/great white shark", "val"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.jpg").write_bytes(b"x")
+    (tmp_path / "val/x.jpg").unlink()
+    for name, _ in pairs:
+        (tmp_path / "val" / name).write_bytes(b"x")
+    lines = [f"{name}{between}{kind}" for name, kind in pairs]
+    if "\t" in between:
+        lines[-1] = lines[-1].replace(".jpg", "")
+    (tmp_path / "val_labels.txt").write_text("\n".join(lines), encoding="utf-8")
+    source = open_source(tmp_path, "val")
+    found = {name: source.classes[label] for name, label in zip(source.ids, source.labels, strict=True)}
+    assert found == dict(pairs)
+
+
 def test_images_of_the_list_that_are_not_there_are_noted(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     (root / "val" / flat[4][0]).unlink()
