@@ -51,6 +51,10 @@ class Manifest:
     """Such as "2/8" in a file that holds only a part of its split."""
     digests: str = ""
     """In a shard: base64 of a digest for each image (engine.data.duplicates), by which merging finds copies."""
+    found: int = 0
+    """In a shard: images of the whole split in its source; 0 in files from before this was noted."""
+    found_digest: str = ""
+    """In a shard: a hash of all their ids and labels, by which merging finds shards of different copies of a source."""
     license: str = ""
     """A note on the data's licence."""
     checksums: bool = False
@@ -112,6 +116,22 @@ def check_same_classes(
         label = next(i for i, (a, b) in enumerate(zip(train, val, strict=True)) if a != b)
         detail = f"the order differs: label {label} is {train[label]!r} in {names[0]} and {val[label]!r} in {names[1]}"
     raise UserError(f"{names[0]} and {names[1]} have different classes in {where}: {detail}")
+
+
+def check_same_source(first: Manifest, second: Manifest, where: str) -> None:
+    """Raise UserError when two shards, `where` in words, were made of different copies of a data set: images that lie
+    in both copies could be in neither shard.
+    """
+    if first.found_digest == second.found_digest:
+        return
+    detail = (
+        f"that of the first has {first.found:,} images, that of the second {second.found:,}"
+        if first.found != second.found
+        else f"their {first.found:,} images have not the same ids or labels"
+    )
+    raise UserError(
+        f"{where} were made of different copies of the data set: {detail}: convert both from the same one"
+    )
 
 
 def _first(names: list[str], count: int = 3) -> str:

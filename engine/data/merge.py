@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.data.assemble import Assembled, Part, assemble, refuse_existing
 from engine.data.beton import Beton, open_beton
-from engine.data.manifest import Manifest, check_same_classes
+from engine.data.manifest import Manifest, check_same_classes, check_same_source
 from engine.data.shard_copies import CopyRules, Searched, lacks_digests, search
 from engine.errors import UserError
 
@@ -183,6 +183,11 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
                     f"{ordered[0].path} and {beton.path} were converted with different {name} (see python -m engine "
                     "inspect): shards of different runs may lack images or hold them twice; convert one again"
                 )
+    # Shards of earlier versions don't tell.
+    telling = [beton for beton in ordered if _manifest(beton).found_digest]
+    for beton in telling[1:]:
+        where = f"{telling[0].path} and {beton.path}"
+        check_same_source(_manifest(telling[0]), _manifest(beton), where)
     return ordered
 
 

@@ -4,6 +4,7 @@ Everything here is a function of the source's length, the options and the seed. 
 whole file's order, so that shards laid one after the other are the whole file.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,10 @@ class Plan:
     """Each image's number in the source's own order, of all images found there."""
     modes: NDArray[np.uint8]
     """layout.MODE_... of each image."""
+    found: int
+    """Images of the split in the source, of which these were chosen."""
+    found_digest: str = ""
+    """Of a shard: what tells all of them, ids and labels, from those of another copy of the data set."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -55,7 +60,22 @@ def make_plan(source: Source, split: Split, output: OutputConfig) -> Plan:
             f"output.shard {output.shard}: {split} has only {len(numbers)} images: use fewer shards"
         )
     numbers, modes = numbers[first:behind], modes[first:behind]
-    return Plan(split=split, images=source.select(numbers), numbers=numbers, modes=modes)
+    return Plan(
+        split=split,
+        images=source.select(numbers),
+        numbers=numbers,
+        modes=modes,
+        found=len(source),
+        found_digest=_digest(source) if output.shard else "",
+    )
+
+
+def _digest(source: Source) -> str:
+    """Of all images' ids and labels in the source's own order."""
+    state = hashlib.sha256(np.asarray(source.labels, "<i8").tobytes())
+    for name in source.ids:
+        state.update(f"{name}\0".encode("utf-8", "surrogatepass"))
+    return state.hexdigest()[:32]
 
 
 def choose_order(count: int, output: OutputConfig) -> NDArray[np.int64]:

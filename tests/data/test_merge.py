@@ -1,6 +1,8 @@
 """`python -m engine merge`: shards make the unsharded file, other files stay what they are, the rest is refused."""
 
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,6 +104,44 @@ def test_shards_that_do_not_go_together(source: Path, tmp_path: Path) -> None:
             merge(tmp_path / "x.beton", inputs)
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("x.beton*"))
+
+
+@pytest.mark.parametrize("order", ["source", "shuffled"])
+def test_shards_of_different_copies_of_the_source_are_refused(
+    source: Path, tmp_path: Path, order: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    one = converted(source, tmp_path, "1/2", order=order)
+    # The other machine's copy is the same: its times and place are not asked for.
+    two = converted(copy, tmp_path, "2/2", order=order)
+    merge(tmp_path / "merged.beton", [one, two])
+    whole = converted(source, tmp_path / "whole", order=order)
+    assert (tmp_path / "merged.beton").read_bytes() == whole.read_bytes()
+    said = f"{one} and {two} were made of different copies of the data set: "
+    (copy / "train/ant/000.jpg").rename(copy / "train/bee/x.jpg")
+    converted(copy, tmp_path, "2/2", order=order, overwrite=True)
+    with pytest.raises(UserError, match=re.escape(f"{said}their 25 images have not the same ids or labels")):
+        merge(tmp_path / "x.beton", [two, one])
+    for number in (4, 7, 10, 13):
+        (copy / f"train/bee/{number:03d}.jpg").unlink()
+    converted(copy, tmp_path, "2/2", order=order, overwrite=True)
+    counts = "that of the first has 25 images, that of the second 21: convert both from the same one"
+    with pytest.raises(UserError, match=re.escape(f"{said}{counts}")) as caught:
+        merge(tmp_path / "x.beton", [two, one])
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("x.beton*"))
+
+
+def test_shards_of_earlier_versions_do_not_tell_their_source(tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = [{}, {"found": 6, "found_digest": "a"}, {"found": 6, "found_digest": "a"}]
+    paths = [
+        make(tmp_path / f"{part}.beton", [0, 1], first_id=2 * part, shard=f"{part + 1}/3", **one).path
+        for part, one in enumerate(said)
+    ]
+    assert merge(tmp_path / "x.beton", paths).file.samples == 6
+    merged = open_beton(tmp_path / "x.beton").manifest
+    assert merged is not None and (merged.found, merged.found_digest) == (0, "")
 
 
 def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: Path) -> None:
