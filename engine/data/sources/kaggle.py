@@ -20,7 +20,9 @@ def find(config: SourceConfig, split: Split) -> Source | None:
 
     Raises UserError as image folders and flat validation folders do.
     """
-    images, top = _tree(locate(config))
+    path = locate(config)
+    # Below a file there is nothing to ask a server for.
+    images, top = (None, path) if path.kind() == "file" else _tree(path)
     if images is None:
         return None
     solution = top / KAGGLE

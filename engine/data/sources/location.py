@@ -191,7 +191,7 @@ class RemotePath(Location):
         try:
             found = self._ask("info")["type"]
         except UserError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            if error.__cause__ is not None and _is_missing(error.__cause__):
                 return "missing"
             raise
         return "folder" if found == "directory" else "file"
@@ -226,10 +226,32 @@ class RemotePath(Location):
 
 
 def _unreachable(url: str, error: Exception) -> UserError:
-    if isinstance(error, FileNotFoundError):
+    if _is_missing(error):
         return UserError(f"cannot read {url}: it does not exist: check the path")
-    reason = " ".join(str(error).split()) or type(error).__name__
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+    reason = " ".join(str(cause).split()) or type(cause).__name__
     return UserError(f"cannot read {url}: {reason}")
+
+
+def _is_missing(error: BaseException) -> bool:
+    """Whether nothing is there. Some of fsspec's file systems say so of whatever went wrong, but with its cause."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    cause = error.__cause__
+    return (
+        cause is None or isinstance(cause, (FileNotFoundError, LookupError)) or _status(cause) in (404, 410)
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    """A server's answer, in the words of aiohttp, botocore, huggingface_hub, gcsfs and Azure's library."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    names = ("status", "status_code", "code")
+    # One after the other: aiohttp warns of who asks for the last where the first is there.
+    found = (getattr(one, name, None) for one in (error, response) for name in names)
+    return next((value for value in found if isinstance(value, int)), None)
 
 
 def locate(config: SourceConfig, path: str = "") -> Location:

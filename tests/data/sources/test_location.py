@@ -2,6 +2,10 @@
 
 import os
 import pickle
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import fsspec
@@ -80,3 +84,45 @@ def test_a_remote_place_finds_its_file_system_again_after_its_journey() -> None:
 )
 def test_what_is_no_place_is_refused(path: str, options: str, expected: str) -> None:
     assert refused(path, storage_options=options).startswith(expected)
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Answers everything with the number that the path begins with."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(int(self.path[1:4]))
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_a_server_does_not_have_does_not_exist(server: str, status: int) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    assert refused(f"{server}/{status}/x.tar").startswith(
+        f"source.path {server}/{status}/x.tar does not exist"
+    )
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "Forbidden"), (503, "Service Unavailable")])
+def test_what_a_server_does_not_give_is_not_called_missing(server: str, status: int, words: str) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    message = refused(f"{server}/{status}/x.tar")
+    assert message.startswith(f"cannot read {server}/{status}/x.tar: {status}, message='{words}'")
+
+
+def test_a_server_that_is_not_there_is_not_called_a_missing_file() -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/x.tar"
+    assert refused(url).startswith(f"cannot read {url}: Cannot connect to host 127.0.0.1:")
