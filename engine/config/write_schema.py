@@ -171,6 +171,11 @@ class WriteConfig:
             raise UserError(
                 "output.folder is not set: pass --output.folder=FOLDER for train.beton and val.beton"
             )
+        if "://" in self.output.folder:
+            raise UserError(
+                f"output.folder: {self.output.folder} is a URL: it must be a folder on this machine; copy the files "
+                "afterwards"
+            )
         if self.output.page_size & (self.output.page_size - 1):
             raise UserError(
                 f"output.page_size: {self.output.page_size} is not a power of two (2, 4, 8, 16, ...)"

@@ -109,6 +109,14 @@ def test_bad_options(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_url_is_no_output_folder(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
+    _refused(
+        write_dataset(f"source.path={pets}", "output.folder=s3://bucket/x"),
+        "output.folder: s3://bucket/x is a URL: it must be a folder on this machine; copy the files afterwards",
+    )
+    assert not (tmp_path / "s3:").exists()
+
+
 def test_an_output_that_cannot_be_written(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     _refused(write_dataset(f"source.path={pets}", "output.folder=file"), "file is a file, not a folder")
