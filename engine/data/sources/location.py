@@ -209,7 +209,10 @@ class RemotePath(Location):
         return [self.at(path) for path in self._ask("glob")]
 
     def size(self) -> int:
-        return int(self._ask("info")["size"])
+        size = self._ask("info")["size"]
+        if size is None:
+            raise UserError(f"cannot read {self}: its server does not say how large it is: download it first")
+        return int(size)
 
     def read(self) -> bytes:
         return bytes(self._ask("cat_file"))

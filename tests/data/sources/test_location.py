@@ -88,11 +88,16 @@ def test_what_is_no_place_is_refused(path: str, options: str, expected: str) -> 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Answers everything with the number that the path begins with."""
+    """Answers everything with the number that the path begins with, and where that is 200 does not say a size."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(int(self.path[1:4]))
+            status = int(self.path[1:4])
+            if status == 200:
+                self.send_response(status)
+                self.end_headers()
+            else:
+                self.send_error(status)
 
         do_HEAD = do_GET
 
@@ -119,6 +124,12 @@ def test_what_a_server_does_not_give_is_not_called_missing(server: str, status: 
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     message = refused(f"{server}/{status}/x.tar")
     assert message.startswith(f"cannot read {server}/{status}/x.tar: {status}, message='{words}'")
+
+
+def test_a_file_of_a_size_that_is_not_said_is_refused(server: str) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
+    expected = f"cannot read {server}/200/x.tar: its server does not say how large it is: download it first"
+    assert refused(f"{server}/200/x.tar") == expected
 
 
 def test_a_server_that_is_not_there_is_not_called_a_missing_file() -> None:
