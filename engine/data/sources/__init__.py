@@ -42,10 +42,14 @@ def open_split(config: SourceConfig, split: Split) -> Source:
     Raises UserError when nothing is there, or nothing known here, and whatever that kind of source refuses: a class
     without images, a file that was cut short, labels that fit no class, ...
     """
-    for find in _KINDS:
-        source = find(config, split)
-        if source is not None:
-            return source
+    found = (find(config, split) for find in _KINDS)
+    source = next((one for one in found if one is not None), None) or _image_folder(config, split)
+    if split == "val":
+        flat_val.refuse_unused_list(config, source)
+    return source
+
+
+def _image_folder(config: SourceConfig, split: Split) -> Source:
     path = locate(config)
     if path.kind() == "missing":
         raise UserError(f"source.path {path} does not exist: pass the folder or file of the data set")

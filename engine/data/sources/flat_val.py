@@ -17,6 +17,8 @@ from engine.errors import UserError
 
 TAR = "ILSVRC2012_img_val.tar"
 
+_TAR_KIND, _FOLDER_KIND = "ILSVRC2012 tar", "flat folder"
+
 
 @dataclass(frozen=True)
 class _Images:
@@ -43,6 +45,18 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if ilsvrc_train_tar.class_names(config) is None:
         return None
     return _flat(path.parent, config) or image_folder.find(replace(config, path=path.parent.url), split)
+
+
+def refuse_unused_list(config: SourceConfig, val: Source) -> None:
+    """Raises UserError for a list of classes, `config.val_labels`, of a validation split that needs none."""
+    if not config.val_labels or val.kind in (_TAR_KIND, _FOLDER_KIND):
+        return
+    what = (
+        "class folders, which say"
+        if "image folder" in val.kind
+        else f"labels of its own ({val.kind}), which say"
+    )
+    raise UserError(f"source.val_labels: val has {what} its classes: leave it away")
 
 
 def _flat(base: Location, config: SourceConfig) -> Source | None:
@@ -89,7 +103,7 @@ def _tar_images(tar: Location) -> _Images | None:
         raise UserError(f"{tar} holds no images: get it again")
     found.sort()
     return _Images(
-        kind="ILSVRC2012 tar",
+        kind=_TAR_KIND,
         where=tar,
         names=[member.name for member in found],
         places=places(found),
@@ -107,7 +121,7 @@ def _folder_images(folder: Location) -> _Images | None:
     if not names or any(entry.is_folder for entry in entries):
         return None
     return _Images(
-        kind="flat folder",
+        kind=_FOLDER_KIND,
         where=folder,
         names=names,
         places=names,

@@ -202,6 +202,19 @@ def test_a_list_that_is_missing_or_no_text_is_refused(root: Path, flat: Flat) ->
     assert "list.txt is not a text file" in refused(root, "val", val_labels=str(root / "list.txt"))
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_list_of_classes_that_folders_say_is_refused(
+    animals: Path, tmp_path: Path, flat: Flat, exists: bool
+) -> None:
+    path = write_list("plain", tmp_path, flat) if exists else tmp_path / "nowhere.txt"
+    expected = "source.val_labels: val has class folders, which say its classes: leave it away"
+    assert refused(animals, "val", val_labels=str(path)) == expected
+    packed = shutil.make_archive(str(tmp_path / "all"), "tar", animals)
+    assert refused(packed, "val", val_labels=str(path)) == expected
+    # Train has its own, and what is said of val does not matter to it.
+    assert open_source(animals, val_labels=str(path)).classes == list(CLASSES)
+
+
 def test_two_images_of_one_name_are_refused(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     shutil.copy(root / "val" / flat[0][0], (root / "val" / flat[0][0]).with_suffix(".png"))

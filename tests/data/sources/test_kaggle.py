@@ -52,6 +52,8 @@ def test_val_may_have_been_sorted_into_class_folders(unzipped: Path, animals: Pa
     shutil.rmtree(val)
     shutil.copytree(animals / "val", val)
     same_as_folder(open_source(unzipped, "val"), open_source(animals, "val"))
+    message = refused(unzipped, "val", val_labels=str(unzipped / "LOC_val_solution.csv"))
+    assert message == "source.val_labels: val has class folders, which say its classes: leave it away"
 
 
 def test_without_its_list_val_is_refused_and_another_one_can_be_named(unzipped: Path, animals: Path) -> None:

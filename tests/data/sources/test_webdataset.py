@@ -30,6 +30,9 @@ def test_shards_in_a_folder_give_what_the_image_folder_gives(shards: Path, anima
     assert train.classes == val.classes == list(CLASSES)
     assert contents(train) == folder_contents(animals / "train")
     assert contents(val) == folder_contents(animals / "val")
+    assert refused(shards, "val", val_labels="list.txt") == (
+        "source.val_labels: val has labels of its own (WebDataset), which say its classes: leave it away"
+    )
     assert train.ids[:2] == ["train-000/00000.jpg", "train-000/00001.jpg"]
     assert isinstance(train.places, np.ndarray)
     assert train.places["file"].tolist() == [0] * 7 + [1] * 7 + [2] * 4
