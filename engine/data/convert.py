@@ -52,10 +52,7 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
     output = config.output
     folder = Path(output.folder)
     paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
-    # A file of a conversion under way may have its name already, and only lack the end.
-    is_under_way = any(journal_path(path).exists() for path in paths.values())
-    for path in paths.values():
-        _refuse_existing(path, output.overwrite or is_under_way)
+    is_under_way = _is_under_way(paths, config)
     plans = _plans(config)
     if is_under_way and _lacks_only_forgetting(paths, plans, config):
         print(f"both files in {folder} are whole already (interrupted run)", flush=True)
@@ -81,6 +78,20 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
     for split in reversed(_ORDER):
         print(summaries[split], flush=True)
     return {split: paths[split] for split in reversed(_ORDER)}
+
+
+def _is_under_way(paths: dict[Split, Path], config: WriteConfig) -> bool:
+    """Whether a conversion to these files was begun and not ended. Raises UserError where there are others."""
+    output = config.output
+    try:
+        # A file of a conversion under way may have its name already, and only lack the end.
+        is_under_way = any(journal_path(path).exists() for path in paths.values())
+        for path in paths.values():
+            _refuse_existing(path, output.overwrite or is_under_way)
+    # Above all where the folder must not be looked into, or its name is too long.
+    except OSError as error:
+        raise describe_os_error(error, output.folder, "write into") from None
+    return is_under_way
 
 
 def _plans(config: WriteConfig) -> dict[Split, Plan]:

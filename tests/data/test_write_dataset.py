@@ -16,7 +16,10 @@ import numpy as np
 import psutil
 import pytest
 
+from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
+from engine.data.convert import convert
+from engine.errors import UserError
 from tests.data.conftest import Tree, jpeg_bytes, photo
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +128,33 @@ def test_an_output_that_cannot_be_written(write_dataset: Run, pets: Path, tmp_pa
         "cannot write into file/out: a part of the path is a file",
     )
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_name_that_is_too_long(write_dataset: Run, pets: Path) -> None:
+    for folder in ("x" * 300, f"{'x' * 300}/out"):
+        result = write_dataset(f"source.path={pets}", f"output.folder={folder}")
+        _refused(result, f"cannot write into {folder}: File name too long")
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process must not look into, whoever it belongs to."""
+    folder, user = tmp_path / "forbidden", os.geteuid()
+    folder.mkdir(mode=0)
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_another_user(forbidden: Path, overwrite: bool) -> None:
+    output = OutputConfig(folder=str(forbidden / "out"), overwrite=overwrite)
+    with pytest.raises(
+        UserError, match=r"cannot write into .*/forbidden/out: permission denied: check the owner"
+    ):
+        convert(WriteConfig(source=SourceConfig(path="nowhere"), output=output))
 
 
 def _mount(folder: Path, *options: str) -> None:
