@@ -11,10 +11,12 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,7 @@ from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.data.progress import human_bytes
+from engine.data.sources.base import printable
 from engine.data.sources.image_folder import EXTENSIONS
 from engine.errors import UserError, describe_os_error
 
@@ -167,15 +170,35 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
             # A class for each photo: labels then tell whether each came as often as it should.
             link_tree(photos, len(photos), Path(source), classes=len(photos))
             output = _output(storage, folder=str(folder), overwrite=True)
-            convert(WriteConfig(source=SourceConfig(path=source), output=output))
+            try:
+                convert(WriteConfig(source=SourceConfig(path=source), output=output))
+            except UserError as error:
+                raise _of_its_own_image(error, Path(source), photos, data, count or PHOTOS) from None
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
+
+
+def _of_its_own_image(
+    error: UserError, source: Path, photos: list[Path], data: Path | None, count: int
+) -> UserError:
+    """The error in words of the user's `data`, where it is of a copy of one of its images.
+
+    The copy is gone by now, and the rules that a conversion has for such an image are no options of a benchmark.
+    """
+    message, _, _ = str(error).partition(": remove it, or pass --rules.")
+    found = re.search(f"{re.escape(str(source))}/(?:train|val)/class([0-9]+)/", message)
+    if found is None:
+        return error
+    index = int(found[1])
+    copy = printable(f"{found[0]}000_{photos[index].name}")
+    where, _, _ = next(islice(_contents(data, count), index, None))
+    return UserError(f"{message.replace(copy, printable(where))}: remove it")
 
 
 def unpack(data: Path | None, count: int, folder: Path) -> list[Path]:
     """At most `count` of the images as files in `folder`. Raises UserError where there are none, OSError."""
     photos = []
-    for index, (name, content) in enumerate(_contents(data, count)):
+    for index, (_, name, content) in enumerate(_contents(data, count)):
         photos.append(folder / f"{index:06d}_{name}")
         photos[-1].write_bytes(content)
     if not photos:
@@ -196,16 +219,16 @@ def link_tree(photos: list[Path], count: int, folder: Path, classes: int = _CLAS
             path.symlink_to(photo)
 
 
-def _contents(data: Path | None, count: int) -> Iterator[tuple[str, bytes]]:
-    """File name and bytes of each image that is taken."""
+def _contents(data: Path | None, count: int) -> Iterator[tuple[str, str, bytes]]:
+    """Place in words, file name and bytes of each image that is taken."""
     if data is None:
         for seed in range(min(count, PHOTOS)):
             bgr = cv2.cvtColor(synthetic_photo(seed), cv2.COLOR_RGB2BGR)
             _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            yield "synthetic.jpg", jpeg.tobytes()
+            yield f"synthetic photo {seed}", "synthetic.jpg", jpeg.tobytes()
     elif data.is_dir():
         for path in _evenly(_image_files(data), count):
-            yield path.name, path.read_bytes()
+            yield str(path), path.name, path.read_bytes()
     else:
         yield from _from_tar(data, count)
 
@@ -214,14 +237,14 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
 
 
-def _from_tar(archive: Path, count: int) -> Iterator[tuple[str, bytes]]:
+def _from_tar(archive: Path, count: int) -> Iterator[tuple[str, str, bytes]]:
     try:
         with tarfile.open(archive) as tar:
             members = [m for m in tar if m.isfile() and m.name.lower().endswith(EXTENSIONS)]
             for member in _evenly(sorted(members, key=lambda m: m.name), count):
                 content = tar.extractfile(member)
                 assert content is not None
-                yield Path(member.name).name, content.read()
+                yield f"{member.name} in {archive}", Path(member.name).name, content.read()
     except (tarfile.TarError, EOFError):
         raise UserError(f"{archive} is no tar that can be read: give a folder or a tar of images") from None
 

@@ -110,3 +110,23 @@ def test_what_holds_no_images_is_refused(content: str, cache: Path, tmp_path: Pa
     with pytest.raises(UserError, match=r"no tar that can be read|holds no images"):
         prepare(path, "jpeg")
     assert not list(cache.rglob(f"{path.stem}-*/*"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["broken.jpg", "bro\nken.jpg"])
+def test_an_image_that_cannot_be_used_is_named_where_the_user_has_it(
+    folder: Path, cache: Path, tmp_path: Path, packed: bool, name: str
+) -> None:
+    (folder / "deep" / name).write_bytes(b"no image")
+    where, data = f"{folder}/deep/{name}", folder
+    if packed:
+        data = tmp_path / "photos.tar"
+        where = f"photos/deep/{name} in {data}"
+        with tarfile.open(data, "w") as tar:
+            tar.add(folder, "photos")
+    with pytest.raises(UserError) as caught:
+        prepare(data, "jpeg")
+    assert str(caught.value) == (
+        f"cannot use image {where if where.isprintable() else repr(where)}: "
+        f"it is not an image in a format known here: remove it"
+    )
