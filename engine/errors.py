@@ -44,6 +44,7 @@ def describe_os_error(error: OSError, path: Path | str, action: str) -> UserErro
         errno.ENOENT: "it does not exist: check the path",
         errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
         errno.EISDIR: "it is a folder, not a file: check the path",
+        errno.ENAMETOOLONG: "a part of the path is too long a name: shorten it",
         errno.EIO: "the disk reports a read/write error: check the disk",
     }
     reason = advice.get(error.errno or 0, error.strerror or str(error))

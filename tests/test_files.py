@@ -63,7 +63,7 @@ def test_kill_9_never_leaves_a_file_under_the_final_name(tmp_path: Path, reposit
         ("missing/data", "does not exist"),
         ("file/data", "is a file, not a folder"),
         ("folder", "is a folder, not a file"),
-        ("n" * 300, "File name too long"),
+        ("n" * 300, "too long a name: shorten it"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, name: str, reason: str) -> None:

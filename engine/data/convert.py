@@ -8,13 +8,12 @@ import functools
 import os
 import tempfile
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from engine.config.write_schema import WriteConfig
 from engine.data.estimate import LEAST_IMAGES, estimate
-from engine.data.manifest import Manifest, check_same_classes
+from engine.data.manifest import check_same_classes
 from engine.data.partial import Partial, journal_path, partial_path
 from engine.data.plan import Plan, file_name, make_plan
 from engine.data.progress import Progress, human_bytes
@@ -31,16 +30,6 @@ from engine.files import sync_folder, told_of_writing
 # val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
 # looked for in it.
 _ORDER: tuple[Split, ...] = tuple(reversed(get_args(Split)))
-
-
-class _Writer(SplitWriter):
-    """A split's writer whose shards say of which images they are a part."""
-
-    def _manifest(self) -> Manifest:
-        manifest = super()._manifest()
-        if not manifest.shard:
-            return manifest
-        return replace(manifest, found=self.plan.found, found_digest=self.plan.found_digest)
 
 
 def convert(config: WriteConfig) -> dict[Split, Path]:
@@ -173,7 +162,7 @@ def _begin(
         print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
     with told_of_writing(partial.path, partial.partial, journal_path(partial.path)):
         partial.begin()
-        writer = _Writer(partial, plan, config, val)
+        writer = SplitWriter(partial, plan, config, val)
         for entry in partial.entries():
             writer.replay(entry)
     if 0 < writer.done < len(plan):

@@ -126,4 +126,6 @@ def _manifest(
         duplicates=tuple(pair for pair in manifest.duplicates if there.issuperset(pair)),
         shard="",
         digests="",
+        found=0,
+        found_digest="",
     )

@@ -217,6 +217,8 @@ class SplitWriter:
             duplicates=tuple(self.duplicates),
             shard=output.shard,
             digests=digests_as_text(b"".join(self._digests)),
+            found=plan.found if output.shard else 0,
+            found_digest=plan.found_digest if output.shard else "",
             license=output.license,
         )
 

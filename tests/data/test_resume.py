@@ -184,8 +184,8 @@ def _killed_at_random(source: Path, folder: Path, kills: int, workers: int) -> t
 
 @pytest.fixture
 def many(pets: Path) -> Path:
-    """Some hundred images, some of them copies, two of them empty."""
-    for number in range(300):
+    """Some hundred images, most of them copies, two of them empty: so many that most kills meet their encoding."""
+    for number in range(900):
         shutil.copy(pets / f"train/cat/{number % 25:03d}.jpg", pets / f"train/dog/more{number}.jpg")
     (pets / "train/cat/empty.jpg").touch()
     (pets / "val/dog/empty.jpg").touch()

@@ -133,7 +133,7 @@ def test_an_output_that_cannot_be_written(write_dataset: Run, pets: Path, tmp_pa
 def test_a_name_that_is_too_long(write_dataset: Run, pets: Path) -> None:
     for folder in ("x" * 300, f"{'x' * 300}/out"):
         result = write_dataset(f"source.path={pets}", f"output.folder={folder}")
-        _refused(result, f"cannot write into {folder}: File name too long")
+        _refused(result, f"cannot write into {folder}: a part of the path is too long a name: shorten it")
 
 
 @pytest.fixture
