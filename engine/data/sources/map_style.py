@@ -8,6 +8,7 @@ import importlib
 import operator
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -178,7 +179,10 @@ def _class_names(dataset: Any, where: str) -> list[str] | None:
         raise UserError(
             f"{where} has {printable(repr(names))[:60]} as its class names: give a list of them, or none"
         )
-    return [str(name) for name in names]
+    texts = [str(name) for name in names]
+    # Of ImageNet two are called crane, a bird and a machine: told apart by their numbers.
+    counts = Counter(texts)
+    return [f"{text} ({label})" if counts[text] > 1 else text for label, text in enumerate(texts)]
 
 
 def _in_words(error: Exception) -> str:

@@ -117,6 +117,7 @@ def test_torchvisions_image_folder_gives_what_ours_gives(
         ("arrays", ["0", "1"], [1, 0, 1]),
         ("pil", ["0"], [0]),
         ("dicts", ["cat", "dog"], [1]),
+        ("twice", ["a (0)", "a (1)"], [1, 0, 1]),
     ],
 )
 def test_items_may_be_pairs_or_dicts_of_arrays_or_pil(
@@ -158,7 +159,6 @@ def test_another_process_makes_the_data_set_for_itself(module: str, tmp_path: Pa
         ("many", "train/0000000 in {}:many has the label 2, but there are 2 class names"),
         ("seven", "{}:seven has 7 as its class names: give a list of them, or none"),
         ("letters", "{}:letters has 'ab' as its class names: give a list"),
-        ("twice", "{}:twice has the class name 'a' twice: give each class a name of its own"),
         ("lying", "item 2 of {}:lying 'train' has the label 1, but its list of labels says 0: correct it"),
         ("short", "{}:short 'train' has 3 items and 2 labels"),
         ("words", "item 0 of {}:words 'train' has the label 'cat': labels must be integers"),
