@@ -46,4 +46,4 @@ def test_a_damaged_file_is_refused_or_delivers_only_what_was_written(
         outcomes = found["outcomes"]
         assert outcomes["refused"] > examples / 3
         assert outcomes["all delivered"] > examples / 50
-        assert bare or outcomes["some left out"] > examples / 50
+        assert bare or outcomes["some left out"] > examples / 150
