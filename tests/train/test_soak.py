@@ -54,7 +54,7 @@ def test_nothing_grows_over_many_epochs(options: Callable[..., list[str]]) -> No
         with tqdm(disable=True) as bar:
             for epoch in range(EPOCHS):
                 with suppress(Enough):
-                    run.trainer.train_epoch(epoch, bar, None, saver)
+                    run.trainer.train_epoch(epoch, bar, None, saver, record.steps)
                 saver.save(EpochState(epoch=epoch, step=6))
                 run.validator.accuracy(run.model)
                 held.append(_held())
