@@ -6,6 +6,7 @@ Where the C library is built, reads that fail in between are caught as well and 
 """
 
 import os
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from engine.errors import UserError, describe_os_error
 
 
 class Mapping:
-    """The bytes of one file. `close()` when nothing reads them any more.
+    """The bytes of one file. `close()` when nothing reads them any more; one that is dropped is closed.
 
     Raises UserError when it can't be opened or has become shorter than its records need.
     """
@@ -32,7 +33,8 @@ class Mapping:
             raise describe_os_error(error, beton.path, "open") from None
         self._library = library
         self._slot = library.guard(self.memory) if library else None
-        self._closed = False
+        # A watch that outlived its map would take the failures of the next map at the same addresses for its own.
+        self._close = weakref.finalize(self, _end, self._descriptor, library, self._slot)
         try:
             self.check()
         except UserError:
@@ -62,9 +64,10 @@ class Mapping:
 
     def close(self) -> None:
         """Stop watching; again is fine. The map itself goes with the last array that shows it."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._library is not None and self._slot is not None:
-            self._library.unguard(self._slot)
-        os.close(self._descriptor)
+        self._close()
+
+
+def _end(descriptor: int, library: Library | None, slot: int | None) -> None:
+    if library is not None and slot is not None:
+        library.unguard(slot)
+    os.close(descriptor)

@@ -136,6 +136,27 @@ print("reading", flush=True)
 print(int(mapping.memory[2_000_000]))
 """
 
+_AFTER_ONE_THAT_WAS_DROPPED = """
+dropped = Mapping(beton, native)
+address = dropped.memory.ctypes.data
+del dropped
+mapping = Mapping(beton, native)
+os.truncate(beton.path, 100_000)
+print(mapping.memory.ctypes.data == address, int(mapping.memory[2_000_000]))
+print(said(mapping.check))
+os.fstat = lambda descriptor: os.stat_result((0,) * 6 + (2**40,) + (0,) * 3)
+print(said(mapping.check))
+"""
+
+_DROPPED_AGAIN_AND_AGAIN = """
+open_files = len(os.listdir("/proc/self/fd"))
+for _ in range(200):
+    mapping = Mapping(beton, native)
+    assert mapping._slot is not None
+del mapping
+print(len(os.listdir("/proc/self/fd")) - open_files)
+"""
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -179,3 +200,16 @@ def test_a_closed_map_is_no_longer_guarded(run: Run) -> None:
     done = run(_NO_LONGER_GUARDED)
     assert done.stdout == "reading\n"
     assert done.returncode == -signal.SIGBUS
+
+
+def test_a_map_at_the_place_of_one_that_was_dropped_has_its_own_failures(run: Run, beton: Beton) -> None:
+    same_place, cut_short, failed = run(_AFTER_ONE_THAT_WAS_DROPPED).stdout.splitlines()
+    if same_place != "True 0":
+        pytest.skip("the system has put the second map elsewhere")
+    assert " was cut short while it was in use" in cut_short
+    assert failed.startswith(f"{beton.path} can't be read at byte 2000000: ")
+
+
+def test_maps_that_are_dropped_leave_nothing_open(run: Run) -> None:
+    done = run(_DROPPED_AGAIN_AND_AGAIN)
+    assert done.stdout == "0\n", done.stderr

@@ -22,10 +22,11 @@ static void on_bus_error(int signal, siginfo_t *info, void *context) {
     for (int slot = 0; slot < RANGES; slot++) {
         uintptr_t begin = atomic_load(&ranges[slot].begin);
         if (address < begin || address >= atomic_load(&ranges[slot].end)) continue;
-        void *page = (void *)(address / page_size * page_size);
-        if (mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) break;
+        /* Noted first: from the next line on other threads can read the zeros. */
         int64_t none = -1;
         atomic_compare_exchange_strong(&ranges[slot].fault, &none, (int64_t)(address - begin));
+        void *page = (void *)(address / page_size * page_size);
+        if (mmap(page, page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) break;
         return;
     }
     if (before.sa_flags & SA_SIGINFO)
