@@ -10,26 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.write_schema import OutputConfig, RulesConfig, SourceConfig, WriteConfig
 from engine.data import partial
-from engine.data.convert import convert
 from engine.data.duplicates import digest_of
 from engine.data.order import file_permutation
 from engine.data.sources import map_style
 from engine.errors import UserError
 from tests.data.conftest import jpeg_bytes, photo
+from tests.data.conversions import converted
 
 Capture = pytest.CaptureFixture[str]
-
-
-def _convert(source: Path | str, folder: Path, empty: str = "fail", **output: Any) -> dict[str, bytes]:
-    options: dict[str, Any] = {"num_workers": 1, "order": "source"} | output
-    config = WriteConfig(
-        source=SourceConfig(path=str(source)),
-        rules=RulesConfig(empty=empty),
-        output=OutputConfig(folder=str(folder), **options),
-    )
-    return {split: path.read_bytes() for split, path in convert(config).items()}
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def broken(pets: Path, tmp_path: Path) -> Path:
     """A source whose last training image is empty; in `out` val and 32 of train's 41 images are done."""
     (pets / "train/dog/zzz.jpg").touch()
     with pytest.raises(UserError, match=r"train/dog/zzz\.jpg"):
-        _convert(pets, tmp_path / "out")
+        converted(pets, tmp_path / "out")
     return pets
 
 
@@ -51,11 +40,11 @@ def test_images_that_are_all_others_start_it_anew(
     broken: Path, tmp_path: Path, capsys: Capture, workers: int
 ) -> None:
     _change(broken, *(str(path.relative_to(broken)) for path in sorted(broken.glob("*/*/0*.jpg"))))
-    found = _convert(broken, tmp_path / "out", "skip", num_workers=workers)
+    found = converted(broken, tmp_path / "out", {"empty": "skip"}, num_workers=workers)
     out = capsys.readouterr().out
     assert f"val.beton.partial: its images have changed since: {broken}/val/cat/000.jpg is another one" in out
     assert "train: starting anew" in out and "going on from" not in out
-    assert found == _convert(broken, tmp_path / "fresh", "skip")
+    assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
 def test_shuffled_images_that_are_others_start_it_anew(pets: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -64,14 +53,14 @@ def test_shuffled_images_that_are_others_start_it_anew(pets: Path, tmp_path: Pat
     seed = next(seed for seed in range(99) if file_permutation(41, seed).tolist().index(40) >= 16)
     shuffled: dict[str, Any] = {"order": "shuffled", "seed": seed}
     with pytest.raises(UserError, match=r"train/dog/zzz\.jpg"):
-        _convert(pets, tmp_path / "out", **shuffled)
+        converted(pets, tmp_path / "out", **shuffled)
     assert "kept in" in capsys.readouterr().out
     _change(pets, *(str(path.relative_to(pets)) for path in sorted(pets.glob("train/*/0*.jpg"))))
-    found = _convert(pets, tmp_path / "out", "skip", **shuffled)
+    found = converted(pets, tmp_path / "out", {"empty": "skip"}, **shuffled)
     out = capsys.readouterr().out
     assert "train: starting anew" in out and "val: starting anew" not in out
     assert "its images have changed since" in out
-    assert found == _convert(pets, tmp_path / "fresh", "skip", **shuffled)
+    assert found == converted(pets, tmp_path / "fresh", {"empty": "skip"}, **shuffled)
 
 
 @pytest.mark.parametrize("name", ["train/cat/000.jpg", "train/cat/016.jpg", "train/dog/006.jpg"])
@@ -79,11 +68,11 @@ def test_the_first_the_last_and_some_between_are_looked_at(
     broken: Path, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
     _change(broken, name)
-    found = _convert(broken, tmp_path / "out", "skip")
+    found = converted(broken, tmp_path / "out", {"empty": "skip"})
     out = capsys.readouterr().out
     assert f"its images have changed since: {broken}/{name} is another one now" in out
     assert "val: starting anew" not in out
-    assert found == _convert(broken, tmp_path / "fresh", "skip")
+    assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
 def test_few_are_read_again_and_same_ones_are_gone_on_with(
@@ -99,10 +88,10 @@ def test_few_are_read_again_and_same_ones_are_gone_on_with(
     # As a copy of the data set has it: others times, the same content.
     copy = tmp_path / "copy"
     shutil.copytree(broken, copy, copy_function=shutil.copyfile)
-    found = _convert(copy, tmp_path / "out", "skip")
+    found = converted(copy, tmp_path / "out", {"empty": "skip"})
     assert "train: going on from image 32 of 41" in capsys.readouterr().out
     assert read == [7 + partial.LOOKED_AT]
-    assert found == _convert(broken, tmp_path / "fresh", "skip")
+    assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
 class _Items:
@@ -131,7 +120,7 @@ def items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Items]:
     monkeypatch.setitem(sys.modules, "changing", module)
     train.failing = {36}
     with pytest.raises(UserError, match="item 36"):
-        _convert("python:changing:splits", tmp_path / "out")
+        converted("python:changing:splits", tmp_path / "out")
     train.failing = set()
     yield train
     map_style._dataset.cache_clear()
@@ -141,9 +130,9 @@ def test_pixels_of_a_python_data_set_that_are_others_start_it_anew(
     items: _Items, tmp_path: Path, capsys: Capture
 ) -> None:
     items.pixels[:36] = 255 - items.pixels[:36]
-    found = _convert("python:changing:splits", tmp_path / "out")
+    found = converted("python:changing:splits", tmp_path / "out")
     assert "item 0 of python:changing:splits 'train' is another one now" in capsys.readouterr().out
-    assert found == _convert("python:changing:splits", tmp_path / "fresh")
+    assert found == converted("python:changing:splits", tmp_path / "fresh")
 
 
 def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_is_done(
@@ -152,9 +141,9 @@ def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_is_done(
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     items.failing = {31}
     with pytest.raises(UserError, match="cannot read item 31"):
-        _convert("python:changing:splits", tmp_path / "out")
+        converted("python:changing:splits", tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     items.failing = set()
-    found = _convert("python:changing:splits", tmp_path / "out")
+    found = converted("python:changing:splits", tmp_path / "out")
     assert "train: going on from image 32 of 40" in capsys.readouterr().out
-    assert found == _convert("python:changing:splits", tmp_path / "fresh")
+    assert found == converted("python:changing:splits", tmp_path / "fresh")

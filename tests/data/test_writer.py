@@ -13,29 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.config.write_schema import OutputConfig, RulesConfig, SourceConfig, WriteConfig
+from engine.config.write_schema import OutputConfig, SourceConfig
 from engine.data import layout
 from engine.data.beton import Beton, open_beton
 from engine.data.beton_writer import PageCursor
-from engine.data.convert import convert
 from engine.data.plan import choose_modes
 from engine.data.sources import open_split
 from engine.data.sources.pixels import decode_rgb
 from engine.errors import UserError
+from tests.data.conversions import convert_here
 
 
 def _convert(
     source: Path, folder: Path, rules: dict[str, str] | None = None, **output: Any
 ) -> tuple[Beton, Beton]:
-    """Convert in this process unless workers are asked for; the opened train and val files."""
-    options: dict[str, Any] = {"num_workers": 1} | output
-    paths = convert(
-        WriteConfig(
-            source=SourceConfig(path=str(source)),
-            rules=RulesConfig(**(rules or {})),  # type: ignore[arg-type]
-            output=OutputConfig(folder=str(folder), **options),
-        )
-    )
+    """The train and val files, opened."""
+    paths = convert_here(source, folder, rules, **output)
     return open_beton(paths["train"]), open_beton(paths["val"])
 
 

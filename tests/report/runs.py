@@ -1,10 +1,12 @@
 """Logs as the trainer writes them, for the report's tests: made by formula, so every figure is known."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 from engine.config.load import to_dict
-from engine.config.schema import DataConfig, TrainConfig
+from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
 
 Line = dict[str, Any]
 
@@ -218,3 +220,27 @@ def demo_log(**result: Any) -> list[Line]:
     start |= {"arch": "small_resnet", "recipe": "demo", "name": "demo-1", "folder": "runs/demo-1"}
     start |= {"command": ["train_imagenet.py", "-C", "rn18_configs/demo.yaml"], "device_batch": 1024}
     return [start, *lines, last | result]
+
+
+def config_of(folder: Path, *, name: str = "one", resume: str = "", log_level: int = 1) -> TrainConfig:
+    """Of a run in this folder."""
+    return TrainConfig(
+        data=DataConfig(train_dataset="train.beton", val_dataset="val.beton"),
+        logging=LoggingConfig(folder=str(folder), name=name, log_level=log_level),
+        training=TrainingConfig(resume=resume, weight_decay=5e-5),
+    )
+
+
+def facts() -> dict[str, Any]:
+    """What a run says of itself at its start."""
+    return {"device": "cpu", "precision": "bf16", "world_size": 1, "resumed_at_epoch": None}
+
+
+def log_lines(folder: Path) -> list[dict[str, Any]]:
+    """The run's log.jsonl, which must be JSON to the letter."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    rows = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(row, parse_constant=refuse) for row in rows]

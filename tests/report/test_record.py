@@ -1,53 +1,26 @@
 """The run folder on disk: what is there after a crash, a resume, a taken name, a full disk."""
 
-import json
 import math
-import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from engine.config.load import load_train_config, to_dict
-from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
 from engine.errors import UserError
 from engine.report import html
 from engine.report.record import RunRecord
 from engine.train.outlook import Ahead, Outlook
 from tests.full_disk import files_of_at_most
-from tests.report.runs import epoch_lines, result_line, start_line, steps_lines
-
-ROOT = Path(__file__).parents[2]
-
-
-def _config(folder: Path, *, name: str = "one", resume: str = "", log_level: int = 1) -> TrainConfig:
-    return TrainConfig(
-        data=DataConfig(train_dataset="train.beton", val_dataset="val.beton"),
-        logging=LoggingConfig(folder=str(folder), name=name, log_level=log_level),
-        training=TrainingConfig(resume=resume, weight_decay=5e-5),
-    )
-
-
-def _facts() -> dict[str, Any]:
-    return {"device": "cpu", "precision": "bf16", "world_size": 1, "resumed_at_epoch": None}
-
-
-def _log(folder: Path) -> list[dict[str, Any]]:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    rows = (folder / "log.jsonl").read_text().splitlines()
-    return [json.loads(row, parse_constant=refuse) for row in rows]
+from tests.report.runs import config_of, epoch_lines, facts, log_lines, result_line, steps_lines
 
 
 def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     epoch = epoch_lines(1)[0]
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
         record.epoch(epoch)
         record.finish(result_line(epoch))
     assert record.folder == tmp_path / "one"
@@ -56,7 +29,7 @@ def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.Captu
         "log.jsonl",
         "report.html",
     ]
-    start, logged, result = _log(record.folder)
+    start, logged, result = log_lines(record.folder)
     assert [start["kind"], logged["kind"], result["kind"]] == ["start", "epoch", "result"]
     assert start["versions"]["numpy"] == np.__version__
     assert start["machine"]["cores"] >= 1
@@ -72,7 +45,7 @@ def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
-    config = _config(tmp_path)
+    config = config_of(tmp_path)
     RunRecord.open(config, "demo", writes=True).close()
     path = tmp_path / "one" / "config.yaml"
     again, _ = load_train_config(["-C", str(path), "--logging.name=one"])
@@ -86,41 +59,41 @@ def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
 def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_differ(tmp_path: Path) -> None:
     folders = set()
     for _ in range(3):
-        with RunRecord.open(_config(tmp_path, name=""), "rn50[a]", writes=True) as record:
-            record.start(_facts())
+        with RunRecord.open(config_of(tmp_path, name=""), "rn50[a]", writes=True) as record:
+            record.start(facts())
             folders.add(record.folder)
     assert len(folders) == 3
     assert all(folder.name.startswith("rn50[a]-20") and folder.parent == tmp_path for folder in folders)
 
 
 def test_a_name_that_is_taken_is_refused_and_the_run_there_untouched(tmp_path: Path) -> None:
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
     before = (record.folder / "log.jsonl").read_bytes()
     with pytest.raises(
         UserError, match=r"holds a run already: choose another --logging.name.*--training.resume="
     ):
-        RunRecord.open(_config(tmp_path), "demo", writes=True)
+        RunRecord.open(config_of(tmp_path), "demo", writes=True)
     assert (record.folder / "log.jsonl").read_bytes() == before
 
 
 def test_the_name_of_a_run_that_failed_before_it_began_is_free(tmp_path: Path) -> None:
-    RunRecord.open(_config(tmp_path), "demo", writes=True).close()
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
-    assert len(_log(record.folder)) == 1
+    RunRecord.open(config_of(tmp_path), "demo", writes=True).close()
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
+    assert len(log_lines(record.folder)) == 1
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x"])
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"logging\.name"):
-        RunRecord.open(_config(tmp_path / "runs", name=name), "demo", writes=True)
+        RunRecord.open(config_of(tmp_path / "runs", name=name), "demo", writes=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_ranks_touch_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RunRecord.open(_config(tmp_path / "runs"), "demo", writes=False) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=False) as record:
+        record.start(facts())
         record.epoch(epoch_lines(1)[0])
         record.finish(result_line(epoch_lines(1)[0]))
     assert record.folder == tmp_path / "runs" / "one"
@@ -128,18 +101,20 @@ def test_other_ranks_touch_no_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_resumed_run_goes_on_in_the_same_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resumed_run_goes_on_in_the_samelog_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = epoch_lines(2)
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
         record.epoch(lines[0])
-    again = _config(tmp_path / "elsewhere", resume=str(record.folder))
+    again = config_of(tmp_path / "elsewhere", resume=str(record.folder))
     with RunRecord.open(again, "demo", writes=True) as record:
-        record.start(_facts() | {"resumed_at_epoch": 1})
+        record.start(facts() | {"resumed_at_epoch": 1})
         record.epoch(lines[1])
     assert record.folder == tmp_path / "one"
     assert not (tmp_path / "elsewhere").exists()
-    assert [line["kind"] for line in _log(record.folder)] == ["start", "epoch", "start", "epoch"]
+    assert [line["kind"] for line in log_lines(record.folder)] == ["start", "epoch", "start", "epoch"]
     report = (record.folder / "report.html").read_text()
     assert "<td>1</td>" in report
     assert "<td>2</td>" in report
@@ -150,49 +125,21 @@ def test_a_resumed_run_goes_on_in_the_same_log(tmp_path: Path, capsys: pytest.Ca
     assert told["training"]["resume"] == told["logging"]["name"] == ""
 
 
-@pytest.mark.parametrize("tail", [b'{"kind": "epoch", "epo', b"\0" * 64, b'{"a": 1}garbage'])
-def test_a_line_cut_in_half_is_dropped_with_a_notice(
-    tmp_path: Path, tail: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = _started_run(tmp_path, tail)
-    with RunRecord.open(config, "demo", writes=True) as record:
-        record.epoch(epoch_lines(1)[0])
-    assert [line["kind"] for line in _log(record.folder)] == ["start", "epoch"]
-    assert "left out 1 line(s) that are not whole" in capsys.readouterr().err
-
-
-def test_a_last_line_that_lacks_only_its_newline_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = _started_run(tmp_path, json.dumps(epoch_lines(2)[0]).encode())
-    with RunRecord.open(config, "demo", writes=True) as record:
-        record.epoch(epoch_lines(2)[1])
-    assert [line.get("epoch") for line in _log(record.folder)] == [None, 1, 2]
-    assert "notice" not in capsys.readouterr().err
-
-
-def test_a_log_that_is_one_half_line_is_emptied(tmp_path: Path) -> None:
-    config = _started_run(tmp_path, b'{"ki')
-    (tmp_path / "one" / "log.jsonl").write_bytes(b'{"ki')
-    RunRecord.open(config, "demo", writes=True).close()
-    assert (tmp_path / "one" / "log.jsonl").read_bytes() == b""
-
-
 def test_resuming_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "missing"):
         with pytest.raises(UserError, match=r"is not a run folder \(it holds no log\.jsonl\)"):
-            RunRecord.open(_config(tmp_path, resume=str(folder)), "demo", writes=True)
+            RunRecord.open(config_of(tmp_path, resume=str(folder)), "demo", writes=True)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_nan_and_tensors_become_json(tmp_path: Path) -> None:
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
         record.start({"device": "cpu", "seen": (1, np.float32(0.5)), "odd": Path("x\udcff")})
         record.epoch(
             {"epoch": 1, "epochs": 1, "train_loss": math.nan, "lr": np.float64(math.inf), "top1": None}
         )
-    start, epoch = _log(record.folder)
+    start, epoch = log_lines(record.folder)
     assert start["seen"] == [1, 0.5]
     assert start["odd"] == "x\\udcff"
     assert (epoch["train_loss"], epoch["lr"], epoch["top1"]) == (None, None, None)
@@ -202,13 +149,13 @@ def test_the_report_follows_the_run_unless_it_is_told_to_be_quiet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = epoch_lines(3)
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
         for done, line in enumerate(lines[:2], 1):
             record.epoch(line)
             assert f"Epoch {done} of 3" in (record.folder / "report.html").read_text()
     capsys.readouterr()
-    with RunRecord.open(_config(tmp_path, name="quiet", log_level=0), "demo", writes=True) as record:
+    with RunRecord.open(config_of(tmp_path, name="quiet", log_level=0), "demo", writes=True) as record:
         record.epoch(lines[0])
         assert not (record.folder / "report.html").exists()
         assert capsys.readouterr().out == ""
@@ -222,48 +169,48 @@ def test_a_report_that_cannot_be_drawn_does_not_end_the_run(
     def fail(*_: object) -> str:
         raise ZeroDivisionError("a bug in a chart")
 
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
         monkeypatch.setattr(html, "render", fail)
         record.epoch(epoch_lines(1)[0])
         assert "a bug in a chart" in capsys.readouterr().err
         with pytest.raises(ZeroDivisionError):
             record.finish(result_line(epoch_lines(1)[0]))
-    assert [line["kind"] for line in _log(record.folder)] == ["epoch", "result"]
+    assert [line["kind"] for line in log_lines(record.folder)] == ["epoch", "result"]
 
 
 def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match=r"cannot make the run folder .*runs"):
-        RunRecord.open(_config(tmp_path / "runs"), "demo", writes=True)
+        RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=True)
 
 
 def test_a_disk_without_room_for_the_settings_leaves_nothing(tmp_path: Path) -> None:
     with files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
-        RunRecord.open(_config(tmp_path / "runs"), "demo", writes=True)
+        RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=True)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path) -> None:
-    with RunRecord.open(_config(tmp_path, log_level=0), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path, log_level=0), "demo", writes=True) as record:
+        record.start(facts())
         size = (record.folder / "log.jsonl").stat().st_size
         with files_of_at_most(size + 100), pytest.raises(UserError, match=r"cannot write .*log\.jsonl"):
             record.epoch(epoch_lines(1)[0])
     assert (record.folder / "log.jsonl").stat().st_size == size
-    assert [line["kind"] for line in _log(record.folder)] == ["start"]
+    assert [line["kind"] for line in log_lines(record.folder)] == ["start"]
 
 
 def test_losses_within_an_epoch_are_logged_and_shown(tmp_path: Path) -> None:
-    with RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+        record.start(facts())
         with record.live(Outlook(epochs=[Ahead(images=6400, side=128)])) as view:
             assert view.loss is None
             for line in steps_lines(1, [3.0, 2.5]):
                 record.steps({key: value for key, value in line.items() if key not in ("kind", "time")})
                 assert view.loss == line["train_loss"]
-    steps = [line for line in _log(record.folder) if line["kind"] == "steps"]
+    steps = [line for line in log_lines(record.folder) if line["kind"] == "steps"]
     assert [(line["global_step"], line["train_loss"]) for line in steps] == [(50, 3.0), (100, 2.5)]
-    with RunRecord.open(_config(tmp_path, name="elsewhere"), "demo", writes=False) as other:
+    with RunRecord.open(config_of(tmp_path, name="elsewhere"), "demo", writes=False) as other:
         other.steps(steps[0])
         assert not other.folder.exists()
 
@@ -272,8 +219,8 @@ def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, third, fourth = steps_lines(1, [3.0, 2.5, 2.2, 2.0])
-    with RunRecord.open(_config(tmp_path, log_level=0), "demo", writes=True) as record:
-        record.start(_facts())
+    with RunRecord.open(config_of(tmp_path, log_level=0), "demo", writes=True) as record:
+        record.start(facts())
         record.steps(first)
         with files_of_at_most((record.folder / "log.jsonl").stat().st_size + 50):
             record.steps(second)
@@ -284,74 +231,11 @@ def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
     assert "log.jsonl" in told and told.endswith(
         "losses within epochs are missing from the log while this lasts"
     )
-    assert [line.get("step") for line in _log(record.folder)] == [None, 50, 200, None]
+    assert [line.get("step") for line in log_lines(record.folder)] == [None, 50, 200, None]
 
 
 def test_close_twice_and_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), RunRecord.open(_config(tmp_path), "demo", writes=True) as record:
+    with pytest.raises(KeyError), RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
         raise KeyError
     record.close()
     record.close()
-
-
-_WRITER = """
-import sys
-from engine.config.schema import DataConfig, LoggingConfig, TrainConfig
-from engine.report.record import RunRecord
-from tests.report.runs import epoch_lines, start_line
-config = TrainConfig(data=DataConfig(train_dataset="a", val_dataset="b"),
-                     logging=LoggingConfig(folder=sys.argv[1], name="one", log_level=0))
-record = RunRecord.open(config, "demo", writes=True)
-record.start({})
-for line in epoch_lines(100000):
-    record.epoch(line)
-    # As for a copy elsewhere: a POSIX lock on the log itself would end here.
-    (record.folder / "log.jsonl").read_bytes()
-    print(line["epoch"], flush=True)
-"""
-
-
-def test_what_was_logged_survives_kill_9_and_only_one_process_writes(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _WRITER, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        for _ in range(5):
-            told = int(writer.stdout.readline())
-        resume = _config(tmp_path, resume=str(tmp_path / "one"))
-        with pytest.raises(UserError, match="in use by another process"):
-            RunRecord.open(resume, "demo", writes=True)
-        writer.send_signal(signal.SIGKILL)
-    with RunRecord.open(resume, "demo", writes=True) as record:
-        record.start(_facts() | {"resumed_at_epoch": 3})
-    kinds = [line["kind"] for line in _log(record.folder)]
-    assert kinds[0] == kinds[-1] == "start"
-    assert kinds.count("epoch") >= told == 5
-    assert not (record.folder / ".lock").exists()
-
-
-def test_a_folder_whose_log_is_gone_is_not_begun_anew_and_goes_on_where_it_is_wanted(tmp_path: Path) -> None:
-    config, folder = _config(tmp_path), tmp_path / "one"
-    RunRecord.open(config, "demo", writes=True).close()
-    (folder / "log.jsonl").unlink()
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / "epoch_003_step_000120.pt").touch()
-    with pytest.raises(UserError, match="one holds a run already"):
-        RunRecord.open(config, "demo", writes=True)
-    resume = _config(tmp_path, resume=str(folder))
-    with pytest.raises(
-        UserError, match=r"log\.jsonl is gone, .* `touch .*one/log\.jsonl` and the run goes on"
-    ):
-        RunRecord.open(resume, "demo", writes=True)
-    (folder / "log.jsonl").touch()
-    with RunRecord.open(resume, "demo", writes=True) as record:
-        record.start(_facts() | {"resumed_at_epoch": 3})
-    assert len(_log(folder)) == 1
-
-
-def _started_run(folder: Path, tail: bytes) -> TrainConfig:
-    """The configuration that resumes a run whose log is a start line and then `tail`."""
-    config = _config(folder)
-    RunRecord.open(config, "demo", writes=True).close()
-    path = folder / "one" / "log.jsonl"
-    path.write_bytes(json.dumps(start_line()).encode() + b"\n" + tail)
-    return _config(folder, resume=str(path.parent))
