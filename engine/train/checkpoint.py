@@ -2,7 +2,7 @@
 
 import argparse
 import io
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,19 +25,40 @@ def save(path: Path, content: dict[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read what `save` wrote, onto the CPU. Raises UserError for a missing, damaged or foreign file."""
     try:
+        _check_bytes(path)
         # torchvision's and timm's scripts keep their command line in it: attributes, no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
         raise describe_os_error(error, path, "read the checkpoint") from None
-    # Its words advise to run what is in the file.
-    except pickle.UnpicklingError:
+    except (RuntimeError, MemoryError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a whole checkpoint: {first}") from None
+    except Exception:  # noqa: BLE001 - unpickling damaged bytes ends in any error, whose words say nothing of the file
         raise UserError(
-            f"{path} is not a whole checkpoint: torch.save did not write it, or it holds more than tensors, numbers "
-            "and text"
+            f"{path} is not a whole checkpoint: torch.save did not write it, its bytes were changed, or it holds more "
+            "than tensors, numbers and text"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a whole checkpoint: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     return cast(dict[str, Any], content)
+
+
+def _check_bytes(path: Path) -> None:
+    """Raises UserError for what torch.load does not notice, such as changed bytes, or tells in a warning."""
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is not a whole checkpoint: it is empty")
+    # Files of torch.save before 1.6 are none, and have no checksums.
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise UserError(
+                f"{path} is a TorchScript program, not a checkpoint: save its state_dict() instead"
+            )
+        # None at all: written after torch.serialization.set_crc32_options(False).
+        bad = archive.testzip() if any(part.CRC for part in archive.infolist()) else None
+    if bad:
+        raise UserError(f"{path} is not a whole checkpoint: the checksum of {bad} in it is wrong")

@@ -183,12 +183,14 @@ def test_asked_to_end_it_saves_within_a_step_and_says_so(
     same_as_whole(runs, name)
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
 def test_a_damaged_newest_checkpoint_falls_back_loudly_to_the_one_before(runs: Runs, damage: str) -> None:
     assert runs.start(damage, "KILL@step:2:3") == -9
     newest, before = kept.newest(runs.folder / damage)
     if damage == "cut":
         os.truncate(newest, newest.stat().st_size // 2)
+    elif damage == "emptied":
+        os.truncate(newest, 0)
     else:
         content = bytearray(newest.read_bytes())
         content[len(content) // 2] ^= 1
