@@ -11,7 +11,7 @@ import torch
 from engine.errors import UserError
 from engine.train import checkpoint
 from engine.train.epoch_state import EpochState
-from engine.train.weights import AVERAGED, RAW, is_state, state_key, without_prefix
+from engine.train.weights import AVERAGED, COUNTER, RAW, is_state, state_key, without_prefix
 
 _CHANGES = (
     "use_ema",
@@ -107,15 +107,16 @@ def _is_of_run(content: Mapping[str, Any]) -> bool:
 
 def _describe(state: Mapping[str, torch.Tensor]) -> str:
     """Counts; what batch-norm gathers (statistics and their counters) is told apart by its names."""
-    gathered = ("running_mean", "running_var", "num_batches_tracked", "n_averaged")
+    gathered = ("running_mean", "running_var", "num_batches_tracked", COUNTER)
     learnt = [value for name, value in state.items() if not name.endswith(gathered)]
     parameters = sum(value.numel() for value in learnt)
     types = ", ".join(dict.fromkeys(_type(value) for value in learnt))
-    plain, names = without_prefix(state), list(state)
+    plain, names = without_prefix(state), [name for name in state if name != COUNTER]
     prefix = names[-1].removesuffix(list(plain)[-1])
     ends = f"{names[0]} {_shape(state[names[0]])} to {names[-1]} {_shape(state[names[-1]])}"
     text = f"{len(state)} tensors, {parameters:,} parameters, {types}; {ends}"
-    return f"{text}; every name begins with {prefix}" if prefix else text
+    but = f" but {COUNTER}" if COUNTER in state else ""
+    return f"{text}; every name{but} begins with {prefix}" if prefix else text
 
 
 def _shape(value: torch.Tensor) -> str:

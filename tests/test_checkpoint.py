@@ -77,6 +77,29 @@ def test_it_shows_a_prefix_and_every_shape(tmp_path: Path, capsys: pytest.Captur
     assert "module.bn.running_mean 4 float32" in out
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_an_averages_counter_is_not_taken_for_a_prefix(
+    first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torchvision's reference scripts save their moving average."""
+    counter = {"n_averaged": torch.tensor(3)}
+    average = {f"module.{name}": value for name, value in RAW.items()}
+    torch.save({"model_ema": counter | average if first else average | counter}, tmp_path / "w.pt")
+    assert main(["checkpoint", str(tmp_path / "w.pt")]) == 0
+    out = capsys.readouterr().out
+    assert "68 parameters, float32; module.conv.weight 4x3x2x2 to module.fc.weight 5x4" in out
+    assert "every name but n_averaged begins with module.\n" in out
+
+
+@pytest.mark.parametrize("content", [{0: torch.ones(2), 1: torch.ones(3)}, {"n_averaged": torch.tensor(3)}])
+def test_tensors_that_are_no_networks_weights_are_shown_as_a_file_without_any(
+    content: dict[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    assert main(["checkpoint", str(tmp_path / "w.pt")]) == 0
+    assert f"keys         {', '.join(map(str, content))}\n" in capsys.readouterr().out
+
+
 def test_the_average_takes_the_weights_place_and_the_rest_goes(file: Path) -> None:
     content = _rewrite(file, "--use-ema", "--strip-ema", "--strip-optimizer", "--reset-schedule")
     place = {"epoch", "step", "seconds", "waited", "skips", "losses", "elapsed", "best"}

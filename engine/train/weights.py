@@ -19,6 +19,8 @@ from engine.train import checkpoint
 RAW = ("model", "state_dict")
 AVERAGED = ("ema", "model_ema", "state_dict_ema")
 PREFIXES = ("module.", "_orig_mod.")
+# torch.optim.swa_utils.AveragedModel's own counter, which torchvision's reference scripts save.
+COUNTER = "n_averaged"
 
 # torchvision's files of GoogLeNet and Inception have them; here these networks come without (build.py).
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -34,6 +36,8 @@ def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_h
     head = f"{classifier_name(model)}."
     if not any(name.startswith(_AUXILIARY) for name in own):
         state = {name: value for name, value in state.items() if not name.startswith(_AUXILIARY)}
+    # Files from before torch 0.4.1 lack the counters of batches, which no network's output depends on.
+    state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     if reset_head:
         state = {name: value for name, value in state.items() if not name.startswith(head)}
         state |= {name: value for name, value in own.items() if name.startswith(head)}
@@ -72,15 +76,14 @@ def is_state(value: Any) -> bool:
     """Whether it is a state_dict: names with tensors, and nothing else."""
     return (
         isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+        and any(key != COUNTER for key in value)
+        and all(isinstance(key, str) and isinstance(item, torch.Tensor) for key, item in value.items())
     )
 
 
 def without_prefix(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """`state` without the wrappers' prefixes, as far as all names have them, and the average's own counter."""
-    # torch.optim.swa_utils.AveragedModel's, which torchvision's reference scripts save.
-    state = {name: value for name, value in state.items() if name != "n_averaged"}
+    state = {name: value for name, value in state.items() if name != COUNTER}
     while prefix := next((one for one in PREFIXES if all(name.startswith(one) for name in state)), ""):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state

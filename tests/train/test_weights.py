@@ -61,6 +61,16 @@ def test_wrapped_weights_are_found(maker: str, tmp_path: Path) -> None:
     assert all(torch.equal(saved[name], value) for name, value in loaded.state_dict().items())
 
 
+def test_weights_from_before_batches_were_counted_are_complete(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    saved, loaded = _model().state_dict(), _model()
+    stripped = {name: value for name, value in saved.items() if not name.endswith("num_batches_tracked")}
+    assert len(stripped) < len(saved)
+    torch.save(stripped, tmp_path / "file.pt")
+    load_weights(loaded, tmp_path / "file.pt")
+    assert all(torch.equal(saved[name], value) for name, value in loaded.state_dict().items())
+
+
 @pytest.mark.parametrize("maker", AVERAGES)
 def test_raw_and_averaged_weights_are_told_apart(maker: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
@@ -79,10 +89,11 @@ def test_raw_and_averaged_weights_are_told_apart(maker: str, tmp_path: Path) -> 
         ({"ema": {"fc.weight": torch.zeros(2)}, "epoch": 3}, False, r"pass --model\.use_ema=true"),
         ({"epoch": 3}, False, "holds no weights: is it a model's"),
         ({}, False, "holds no weights"),
+        ({0: torch.zeros(2), 1: torch.zeros(2)}, False, "holds no weights"),
     ],
 )
 def test_a_file_without_the_weights_asked_for_is_one_line(
-    content: dict[str, Any], use_ema: bool, message: str, tmp_path: Path
+    content: dict[Any, Any], use_ema: bool, message: str, tmp_path: Path
 ) -> None:
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(UserError, match=message):
