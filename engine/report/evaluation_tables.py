@@ -44,9 +44,9 @@ def reference_card(found: Found) -> str:
         f'<th class="figure">top-5</th><th>on the same {images} images</th></tr></thead><tbody>{rows}</tbody></table>'
     )
     note = (
-        f"The gap is {reference['gap_points']:+.2f} points of top-1. {text.count(reference['changed'])} of {images} "
-        f"predictions differ; {text.percent(reference['moved'])} of an image’s probability lies elsewhere, "
-        f"{reference['mean_difference']:.2g} a class.{rest}"
+        f"The gap is {text.signed(reference['gap_points'])} points of top-1. {text.count(reference['changed'])} of "
+        f"{images} predictions differ; {text.percent(reference['moved'])} of an image’s probability lies elsewhere, "
+        f"{text.significant(reference['mean_difference'], 2)} a class.{rest}"
     )
     return card("The original images", f'{table}<p class="note more">{clean(note)}</p>')
 

@@ -15,9 +15,10 @@ def terminal_rows(result: Line) -> list[tuple[str, str]]:
         return []
     rows = [("calibrated", calibration_words(found))]
     known = ranked(found)
-    if known:
-        named = [f"{entry['class']} {text.percent(entry['top1'], 1)}" for entry in known]
-        rows.append(("by class", f"from {named[0]} down to {', '.join(named[:-4:-1])}"))
+    # Of one class the accuracy has said it all.
+    if len(known) > 1:
+        best, *others = [f"{entry['class']} {text.percent(entry['top1'], 1)}" for entry in known]
+        rows.append(("by class", f"from {best} down to {', '.join(others[:-4:-1])}"))
     pairs = [
         f"{pair['class']} for {pair['predicted']} {pair['images']:,}" for pair in found["confusions"][:4]
     ]
@@ -35,9 +36,12 @@ def calibration_words(found: Found) -> str:
     if confidence is None:
         return "the network's outputs are not finite"
     side = "too sure" if confidence > top1 else "not sure enough"
+    said = text.percent(confidence, 1)
+    if said == text.percent(top1, 1):
+        side = "as often right"
     return (
         f"ECE {text.percent(measured['ece'])} in {len(measured['bins'])} bins, NLL {text.number(measured['nll'], 4)}; "
-        f"{text.percent(confidence, 1)} confident on average, {side}"
+        f"{said} confident on average, {side}"
     )
 
 
@@ -45,7 +49,7 @@ def reference_words(reference: Found) -> str:
     """The gap between the two ways of preparing the images."""
     return (
         f"top-1 {text.percent(reference['top1'])}; as decoded here {text.percent(reference['engine_top1'])}, a gap of "
-        f"{reference['gap_points']:+.2f} points; {text.count(reference['changed'])} of "
+        f"{text.signed(reference['gap_points'])} points; {text.count(reference['changed'])} of "
         f"{text.count(reference['images'])} predictions differ, by {text.percent(reference['moved'])} of an image's "
         f"probability on average"
     )

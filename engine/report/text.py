@@ -16,6 +16,11 @@ def number(value: Any, digits: int = 3) -> str:
     return MISSING if not _known(value) else f"{value:.{digits}f}"
 
 
+def signed(value: Any, digits: int = 2) -> str:
+    """0.5 -> "+0.50"."""
+    return MISSING if not _known(value) else f"{value:+.{digits}f}"
+
+
 def count(value: Any) -> str:
     """1281167 -> "1,281,167"."""
     return MISSING if not _known(value) else f"{round(value):,}"
@@ -43,9 +48,9 @@ def clock(seconds: Any) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
-def significant(value: Any) -> str:
+def significant(value: Any, digits: int = 3) -> str:
     """Learning rates and the like: 0.000123456 -> "0.000123", 1e-7 -> "1e-07"."""
-    return MISSING if not _known(value) else f"{value:.3g}"
+    return MISSING if not _known(value) else f"{value:.{digits}g}"
 
 
 def duration(seconds: Any) -> str:

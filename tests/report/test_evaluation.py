@@ -121,6 +121,24 @@ def test_outputs_that_are_not_finite_are_said_and_not_drawn() -> None:
     assert "Reliability" not in render(CONFIG, log)
 
 
+def test_figures_that_are_not_finite_are_dashes() -> None:
+    start, result = _log(10, finite=False)
+    result["evaluation"]["reference"] |= {"gap_points": None, "mean_difference": None, "moved": None}
+    assert "a gap of – points" in closing_summary(CONFIG, [start, result])
+    assert "an image’s probability lies elsewhere, – a class." in render(CONFIG, [start, result])
+
+
+def test_of_two_classes_the_best_is_not_told_as_one_of_the_lowest_too() -> None:
+    assert "by class   from class0000 100.0% down to class0001 50.0%\n" in closing_summary(CONFIG, _log(2))
+    assert "by class" not in closing_summary(CONFIG, _log(1))
+
+
+def test_a_network_that_is_as_often_right_as_it_is_sure_is_called_neither() -> None:
+    start, result = _log(10)
+    result["evaluation"]["top1"] = result["evaluation"]["calibration"]["confidence"] = 1.0
+    assert "100.0% confident on average, as often right\n" in closing_summary(CONFIG, [start, result])
+
+
 @pytest.mark.parametrize("key", ["reference", "confusions"])
 def test_what_was_not_found_leaves_no_trace(key: str) -> None:
     start, result = _log(10)
