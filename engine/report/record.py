@@ -147,12 +147,14 @@ class RunRecord:
                 notice(f"the report could not be renewed after this epoch: {error}")
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Log the result, write the report, and say on the terminal what came out."""
+        """Say on the terminal what came out, log it, and write the report; said even if that can't be written."""
         if self._log is None:
             return
-        self._append("result", result)
+        line = _line("result", result)
+        print(closing_summary(self._config, [*self._lines, line]), flush=True)
+        self._keep(line)
         self._write_report()
-        print(closing_summary(self._config, self._lines), f"report     {self.folder / REPORT_NAME}", sep="\n")
+        print(f"report     {self.folder / REPORT_NAME}")
 
     def close(self) -> None:
         """Close the log, and what else was told of it; calling it again does nothing."""
@@ -171,9 +173,10 @@ class RunRecord:
         self.close()
 
     def _append(self, kind: str, facts: dict[str, Any]) -> None:
+        self._keep(_line(kind, facts))
+
+    def _keep(self, line: Line) -> None:
         assert self._log is not None
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
-        line = {"kind": kind, "time": now, **plain(facts)}
         self._log.write(line)
         self._lines.append(line)
         if self._loggers:
@@ -197,6 +200,11 @@ class RunRecord:
     def _write_report(self) -> None:
         with atomic_write(self.folder / REPORT_NAME) as file:
             file.write(html.render(self._config, self._lines).encode())
+
+
+def _line(kind: str, facts: dict[str, Any]) -> Line:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"kind": kind, "time": now, **plain(facts)}
 
 
 def plain(value: Any) -> Any:

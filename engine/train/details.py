@@ -16,6 +16,9 @@ BINS = 15
 
 MOST_CONFUSIONS = 100
 
+NO_CLASS = -1
+"""What is predicted where the network's outputs are not finite."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
@@ -23,7 +26,7 @@ class Outcomes:
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    """The likeliest class."""
+    """The likeliest class, or NO_CLASS."""
     in_top5: NDArray[np.bool_]
     """Whether the label is one of the five likeliest classes."""
     confidence: NDArray[np.float64]
@@ -59,7 +62,7 @@ def confusions(outcomes: Outcomes, names: Sequence[str], most: int = MOST_CONFUS
 
     `share` is that of the class's images.
     """
-    wrong = ~outcomes.right
+    wrong = ~outcomes.right & (outcomes.predicted != NO_CLASS)
     pairs = outcomes.labels[wrong] * len(names) + outcomes.predicted[wrong]
     found, counts = np.unique(pairs, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:most]

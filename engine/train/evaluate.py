@@ -19,7 +19,10 @@ from engine.train.precision import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Shares of the `count` samples; loss is the mean cross-entropy (with TTA where that is on), unsmoothed."""
+    """Shares of the `count` samples; loss is the mean cross-entropy (with TTA where that is on), unsmoothed.
+
+    Samples on which the network's outputs are not finite (`nonfinite` of them) count as wrong.
+    """
 
     top1: float
     top5: float
@@ -27,6 +30,13 @@ class Accuracy:
     top5_no_tta: float
     loss: float
     count: int
+    nonfinite: int = 0
+
+    @property
+    def doubt(self) -> str:
+        """What has to be said beside it, for a verdict; empty where all outputs were finite."""
+        share = f"{self.nonfinite:,} of {self.count:,} images"
+        return f"(outputs not finite on {share}, which count as wrong)" if self.nonfinite else ""
 
 
 Prediction = tuple[Batch, torch.Tensor, torch.Tensor]
@@ -40,15 +50,15 @@ class Counter:
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks, self.left_out = ranks, 0
-        # top1, top5, top1 without TTA, top5 without TTA, samples; and the summed loss
-        self._counts = torch.zeros(5, dtype=torch.int64, device=ranks.device)
+        # top1, top5, top1 without TTA, top5 without TTA, outputs not finite, samples; and the summed loss
+        self._counts = torch.zeros(6, dtype=torch.int64, device=ranks.device)
         self._loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
 
     @torch.inference_mode()
     def take(self, predicted: Iterable[Prediction], watch: Watch | None = None) -> None:
         """Count them, and show each to `watch` as well."""
         for batch, final, plain in predicted:
-            found = [*hits(final, batch.labels), *hits(plain, batch.labels)]
+            found = [*hits(final, batch.labels), *hits(plain, batch.labels), ~are_finite(final)]
             self._counts += torch.stack([*(one.sum() for one in found), _size(batch)])
             self._loss += functional.nll_loss(logarithms(final), batch.labels, reduction="sum")
             if watch:
@@ -58,7 +68,7 @@ class Counter:
         """Of all ranks' samples. Raises UserError unless `expected` samples were counted or `left_out` as corrupt."""
         gone = torch.tensor([self.left_out], device=self.ranks.device)
         sums = self.ranks.sum(torch.cat([self._counts, gone])).tolist()
-        top1, top5, top1_no_tta, top5_no_tta, count, missing = sums
+        top1, top5, top1_no_tta, top5_no_tta, nonfinite, count, missing = sums
         loss = float(self.ranks.sum(self._loss.clone()))
         if count + missing != expected:
             raise UserError(f"validation counted {count} samples where {expected} were expected")
@@ -69,6 +79,7 @@ class Counter:
             top5_no_tta=top5_no_tta / count,
             loss=loss / count,
             count=count,
+            nonfinite=nonfinite,
         )
 
 
@@ -97,10 +108,18 @@ def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) 
 
 
 def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each sample whether its label is the likeliest class, and one of the five likeliest: bool (n,) each."""
+    """For each sample whether its label is the likeliest class, and one of the five likeliest: bool (n,) each.
+
+    Neither where the probabilities are not finite: of those torch takes the first NaN for the largest.
+    """
     best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
-    found = best == labels[:, None]
+    found = (best == labels[:, None]) & are_finite(probabilities)[:, None]
     return found[:, 0], found.any(1)
+
+
+def are_finite(probabilities: torch.Tensor) -> torch.Tensor:
+    """For each sample whether the network's outputs for it are finite: bool (n,)."""
+    return probabilities.isfinite().all(1)
 
 
 def logarithms(probabilities: torch.Tensor) -> torch.Tensor:

@@ -63,11 +63,12 @@ class EvaluationRun:
         accuracy, plain, found = examination.run()
         tell_new_skips(part.loader for part in (self.validator, self.search) if part is not None)
         # Without training there is no time to judge.
-        verdict = judge(replace(self.config.budget, minutes=0.0), accuracy.top1, 0.0)
+        verdict = judge(replace(self.config.budget, minutes=0.0), accuracy.top1, 0.0, accuracy.doubt)
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
         result = result_entry(self.config, accuracy, plain, verdict, 0.0, None, note)
-        self._write(record.folder / EVALUATION_NAME, found)
+        # It tells the verdict before anything is written: what took an hour should not be lost with a full disk.
         record.finish({**result, **searched, "evaluation": found})
+        self._write(record.folder / EVALUATION_NAME, found)
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code

@@ -16,9 +16,9 @@ from engine.data.originals import Originals
 from engine.data.pair import ClassList
 from engine.train.by_sample import BySample
 from engine.train.comparison import Comparison
-from engine.train.details import Outcomes, by_class, calibration, confusions, figure
+from engine.train.details import NO_CLASS, Outcomes, by_class, calibration, confusions, figure
 from engine.train.entries import accuracy_entry
-from engine.train.evaluate import Accuracy, hits, logarithms
+from engine.train.evaluate import Accuracy, are_finite, hits, logarithms
 from engine.train.validator import Conditions, Validator, own_conditions, plain_conditions
 
 
@@ -57,6 +57,7 @@ class Examination:
 
     def _see(self, batch: Batch, final: torch.Tensor, plain: torch.Tensor) -> None:
         confidence, predicted = final.max(1)
+        predicted = predicted.where(are_finite(final), NO_CLASS)
         chosen = logarithms(final).gather(1, batch.labels[:, None])[:, 0]
         self._outcomes.put(batch.ids, predicted, hits(final, batch.labels)[1], confidence, -chosen)
         if self._comparison:

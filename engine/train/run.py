@@ -91,7 +91,7 @@ class Run:
         self._tell_skips()
         self._save_weights(record.folder / WEIGHTS, self.model)
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
-        verdict = judge(self.config.budget, judged.top1, self.elapsed, of)
+        verdict = judge(self.config.budget, judged.top1, self.elapsed, f"{of} {judged.doubt}".strip())
         note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
         result = result_entry(self.config, accuracy, plain, verdict, self.elapsed, WEIGHTS, note)
         result |= self.stage.entry()

@@ -78,6 +78,25 @@ def test_fewer_than_five_classes_count_as_many_as_there_are() -> None:
     assert measured.top5 == 1.0
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_wrong_and_counted(bad: float) -> None:
+    # torch takes the first NaN for the largest: all four would be of class 0.
+    logits = torch.eye(6)[[0, 0, 1, 2]]
+    broken, labels = logits.clone(), torch.tensor([0, 0, 1, 2])
+    broken[0], broken[2, 4] = bad, bad
+    measured = _evaluate(broken, logits, labels, tta=False)
+    assert (measured.top1, measured.top5, measured.nonfinite) == (0.5, 0.5, 2)
+    assert measured.doubt == "(outputs not finite on 2 of 4 images, which count as wrong)"
+    of_mirror = _evaluate(logits, broken, labels, tta=True)
+    assert (of_mirror.top1, of_mirror.top1_no_tta, of_mirror.nonfinite) == (0.5, 1.0, 2)
+    assert _evaluate(logits, logits, labels, tta=True).doubt == ""
+
+
+def test_a_logit_of_minus_infinity_is_a_class_ruled_out() -> None:
+    measured = _evaluate(torch.tensor([[1.0, -torch.inf]]), torch.zeros(1, 2), torch.tensor([0]), tta=False)
+    assert (measured.top1, measured.nonfinite) == (1.0, 0)
+
+
 def test_a_sample_lost_or_counted_twice_is_an_error() -> None:
     batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
     counter = Counter(ALONE)

@@ -15,9 +15,11 @@ from engine.data.beton import open_beton
 from engine.data.convert import convert
 from engine.data.loader import Loader
 from engine.errors import UserError
+from engine.report.run_log import RunLog
 from engine.train import validator
 from engine.train.by_sample import BySample
 from engine.train.distributed import Ranks
+from engine.train.evaluation_run import EvaluationRun
 from tests.shapes import CLASSES
 from tests.train.conftest import TINY, Launch, log_of, train_here
 
@@ -223,6 +225,63 @@ def test_corrupt_images_are_left_out_of_all_figures(
     )
     assert (found["images"], found["left_out"], found["reference"]["images"]) == (36, 1, 36)
     assert sum(entry["images"] for entry in found["classes"]) == 36
+
+
+def test_weights_that_are_not_finite_get_no_accuracy_and_meet_no_target(
+    evaluate: Any, trained: Path, betons: tuple[Path, Path], tmp_path: Path
+) -> None:
+    state = torch.load(trained / "weights.pt", weights_only=True)
+    state["fc.weight"] *= torch.nan
+    torch.save(state, tmp_path / "broken.pt")
+    result, found = evaluate(
+        model__weights=tmp_path / "broken.pt",
+        validation__reference=betons[1].parent / "images",
+        budget__target_top1=0.01,
+    )
+    assert (result["top1"], result["top5"], result["plain_top1"], result["met"]) == (0, 0, 0, False)
+    assert "0.00% top-1 (outputs not finite on 37 of 37 images, which count as wrong)" in result["verdict"]
+    assert {(entry["top1"], entry["top5"]) for entry in found["classes"]} == {(0, 0)}
+    assert found["confusions"] == [], "no class was predicted"
+    assert (found["reference"]["top1"], found["reference"]["mean_difference"]) == (0, None)
+
+
+@pytest.mark.parametrize("lost", ["log", "evaluation.json"])
+def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
+    evaluate: Any, lost: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = RunLog.write
+
+    def full(log: RunLog, line: dict[str, Any]) -> None:
+        if line["kind"] == "result":
+            raise UserError("cannot write the log: the disk is full")
+        write(log, line)
+
+    def none_left(*_: Any) -> None:
+        raise UserError("cannot write evaluation.json: the disk is full")
+
+    if lost == "log":
+        monkeypatch.setattr(RunLog, "write", full)
+    else:
+        monkeypatch.setattr(EvaluationRun, "_write", none_left)
+    with pytest.raises(UserError, match="the disk is full"):
+        evaluate()
+    said = capsys.readouterr().out
+    assert "verdict " in said and "accuracy   top-1" in said and "by class" in said
+
+
+def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = validator.predictions
+
+    def never_right_without_tta(*args: Any, **options: Any) -> Any:
+        for batch, final, _ in forward(*args, **options):
+            # The label comes last of six classes, which is not among five.
+            yield batch, final, 1 - torch.eye(len(CLASSES))[batch.labels]
+
+    monkeypatch.setattr(validator, "predictions", never_right_without_tta)
+    _, found = evaluate(validation__lr_tta=True)
+    right = sum(entry["images"] * entry["top5"] for entry in found["classes"])
+    assert right / 37 == pytest.approx(found["top5"])
+    assert found["top5"] > found["top5_no_tta"] == 0
 
 
 def test_a_sample_that_is_met_twice_is_an_error() -> None:
