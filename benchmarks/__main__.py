@@ -1,6 +1,7 @@
 """`python -m benchmarks STAGE [ARGS]`: a table of stages, each imported only when it is asked for."""
 
 import importlib
+import signal
 import sys
 
 from engine.errors import UserError, run_cli
@@ -58,4 +59,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: what a stage has started ends with it, and its temporary folders go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_cli(lambda: main(sys.argv[1:]))

@@ -161,7 +161,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--resolution", type=opt.list_of(opt.whole(8, 4096)), default=[224], help="pixels (default: 224)")
     add("--batch", type=opt.whole(2, 65536), default=64, help="images in a batch (default: 64)")
     add("--rounds", type=rounds, default=LEAST_ROUNDS, help="of each side (default: 5)")
-    add("--seconds", type=float, default=0.5, help="length of a round, about (default: 0.5)")
+    add("--seconds", type=opt.seconds, default=0.5, help="length of a round, about (default: 0.5)")
     options = parser.parse_args(argv)
     opt.check_files(None, options.json)
     return options

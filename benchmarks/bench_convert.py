@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import converters
 from benchmarks import options as opt
 from benchmarks.converters import Conversion, Took
-from benchmarks.images import PHOTOS, link_tree, unpack
+from benchmarks.images import PHOTOS, in_its_own_words, link_tree, unpack
 from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_ROUNDS, failed, paired
 from benchmarks.recording import context, save
@@ -189,6 +189,11 @@ def _measure(case: Case, photos: list[Path], folder: Path, options: argparse.Nam
             side.warm_up(options.seconds)
         for _ in range(options.rounds):
             print(f" {ours.round() / peer.round():.2f}", end="", flush=True)
+    except UserError as error:
+        # Of the images: no case can do with them.
+        print(flush=True)
+        count = options.images or PHOTOS
+        raise in_its_own_words(error, folder, photos, options.data, count) from None
     # Whatever ends ffcv's writer, the other cases are worth measuring.
     except Exception as error:  # noqa: BLE001
         print(f" failed: {error}", flush=True)
@@ -234,7 +239,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--images", type=opt.whole(1, 10**6), help=f"different images at most (default: {PHOTOS})")
     add("--folder", type=Path, help="where to write (default: the system's temporary folder)")
     add("--workers", type=opt.whole(1, 1024), default=2, help="encoding processes of each side (default: 2)")
-    add("--seconds", type=float, default=8.0, help="of a round, about (default: 8)")
+    add("--seconds", type=opt.seconds, default=8.0, help="of a round, about (default: 8)")
     add(
         "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
     )

@@ -105,7 +105,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
     )
-    add("--seconds", type=float, default=1.0, help="length of a round, about (default: 1)")
+    add("--seconds", type=opt.seconds, default=1.0, help="length of a round, about (default: 1)")
     add(
         "--resolution",
         type=opt.list_of(opt.whole(8, 4096)),
@@ -129,5 +129,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options.pairs = decoders.pairs(options.against or [], options.ours)
     opt.check_files(options.data, options.json)
     opt.check_cores(options.cores)
-    opt.check_seconds(options.seconds)
     return options

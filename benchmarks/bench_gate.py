@@ -1,11 +1,13 @@
 """`python -m benchmarks gate`: short versions of stages, held against the last committed records of this machine class.
 
 Ratios are compared, not times: both sides of a ratio were measured in turns, so that a slow day hits both. A comparison
-fails when its ratio is worse than the worse end of the committed interval by more than 10%, or when it failed and had
-not before. Exit code 1: one did.
+is WORSE when its ratio is worse than the worse end of the committed interval by more than 10%, when it failed and had
+not before, or its sides no longer did the same work; GONE when the stage's last committed run had it and this one has
+not. Exit code 1: one is either.
 """
 
 import argparse
+import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 from benchmarks import bench_all
 from benchmarks import options as opt
 from benchmarks.layouts import LAYOUTS, Record
-from benchmarks.report.command import read
+from benchmarks.recording import read
 from benchmarks.report.outcomes import Outcome, outcome
 from benchmarks.short import SHORT
 from engine.errors import UserError
@@ -29,8 +31,10 @@ Key = tuple[str, ...]
 def main(argv: Sequence[str]) -> int:
     """Measure, print a line for each comparison, and judge."""
     options = _parse(argv)
-    now = read(options.measured) if options.measured else _measure(options)
-    rows = judge(now, committed(options.results))
+    # Before the measurement, whose --json may be one of them.
+    before = committed(options.results)
+    now = comparisons(read(options.measured) if options.measured else _measure(options))
+    rows = [*judge(now, before), *gone(now, before)]
     compared = [row for row in rows if row[1] != "new"]
     for line, verdict in rows:
         print(f"{verdict:<8} {line}")
@@ -39,48 +43,94 @@ def main(argv: Sequence[str]) -> int:
             f"{options.results} holds no record of these comparisons on a machine of this class: commit one, made by "
             "`python -m benchmarks all --json FILE`"
         )
-    worse = sum(verdict == "WORSE" for _, verdict in compared)
-    print(f"{len(compared)} compared, {worse} worse, {len(rows) - len(compared)} new")
-    return 1 if worse else 0
+    verdicts = [verdict for _, verdict in rows]
+    worse, missing = verdicts.count("WORSE"), verdicts.count("GONE")
+    print(f"{len(compared)} compared, {worse} worse, {missing} gone, {len(rows) - len(compared)} new")
+    return 1 if worse or missing else 0
 
 
 def judge(now: Iterable[Record], before: Iterable[Record]) -> list[tuple[str, str]]:
-    """For each record of `now` a line, and a verdict: ok, WORSE, or new where `before` holds nothing like it."""
+    """For each record of `now` a line, and a verdict: ok, WORSE, or new where `before` holds nothing like it.
+
+    A stage that gave nothing is held against any record of it.
+    """
     last: dict[Key, Record] = {}
-    for record in sorted(before, key=lambda record: str(record["started"])):
-        if not record.get("error"):
-            last[_key(record)] = record
+    for record in _made(before):
+        last[_key(record)] = record
+    stages = {_stage(record) for record in last.values()}
     rows = []
     for record in now:
         found, known = outcome(record), last.get(_key(record))
         label = f"{record['stage']}: {found.label()}: {found.figures}"
-        if known is None:
+        if record.get("whole_stage"):
+            rows.append((label, "WORSE" if _stage(record) in stages else "new"))
+        elif known is None:
             rows.append((label, "new"))
-            continue
-        then = outcome(known)
-        rows.append((f"{label}, was {then.figures}", "ok" if _holds(found, then) else "WORSE"))
+        else:
+            then = outcome(known)
+            good = _same_work(record) and _holds(found, then)
+            rows.append((f"{label}, was {then.figures}", "ok" if good else "WORSE"))
     return rows
+
+
+def gone(now: Sequence[Record], before: Iterable[Record]) -> list[tuple[str, str]]:
+    """A line and GONE for each comparison that the last short run in `before` made of a stage, and `now` did not.
+
+    Only of stages of which `now` has a short run, and more than that it gave nothing.
+    """
+    here = {_key(record) for record in now}
+    stages = {_stage(record) for record in now if record.get("short_run") and not record.get("whole_stage")}
+    short = [record for record in _made(before) if record.get("short_run") and _stage(record) in stages]
+    # The newest run is the last to say so.
+    last = {_stage(record): record["short_run"] for record in short}
+    missing = [
+        record for record in short if record["short_run"] == last[_stage(record)] and _key(record) not in here
+    ]
+    return [(f"{record['stage']}: {outcome(record).label()}", "GONE") for record in missing]
 
 
 def committed(folder: Path) -> list[Record]:
     """All records there that compare something."""
-    found = [record for path in sorted(folder.glob("*.json")) for record in read(path)]
-    return [record for record in found if record["stage"] in LAYOUTS and record["ours"]]
+    return comparisons(record for path in sorted(folder.glob("*.json")) for record in read(path))
+
+
+def comparisons(records: Iterable[Record]) -> list[Record]:
+    """Those of stages that compare something."""
+    return [record for record in records if record["stage"] in LAYOUTS]
+
+
+def _made(records: Iterable[Record]) -> list[Record]:
+    """The oldest first, without what failed."""
+    return sorted(
+        (record for record in records if not record.get("error")), key=lambda record: str(record["started"])
+    )
 
 
 def _holds(now: Outcome, then: Outcome) -> bool:
-    return now.kind != "failed" and now.median >= (1 - _SLACK) * then.low
+    return now.kind != "failed" and (1 - _SLACK) * then.low <= now.median < math.inf
+
+
+def _same_work(record: Record) -> bool:
+    # Not every stage can tell.
+    return bool(record.get("labels_equal", True) and record.get("each_image_once", True))
+
+
+def _stage(record: Record) -> Key:
+    """Whose it is, on which class of machine."""
+    machine = record["machine"]
+    kind = (str(machine.get("cpu")), str(machine.get("cores")), *map(str, machine.get("gpus") or []))
+    return (*kind, str(record["stage"]))
 
 
 def _key(record: Record) -> Key:
     """What was compared, and on which class of machine: equal keys have comparable ratios."""
-    machine = record["machine"]
-    kind = (str(machine.get("cores")), *map(str, machine.get("gpus") or []))
-    if record.get("not_run"):
-        return (*kind, str(record["stage"]), str(record["ours"]), str(record["peer"]))
+    if record.get("whole_stage"):
+        return _stage(record)
     cells = (cell(record) for cell in LAYOUTS[record["stage"]].what.values())
     sides = (f"{name}={record.get(name)}" for name in _SIDES)
-    return (*kind, str(record["stage"]), *cells, *sides)
+    # Rounds of a fraction of a second have other ratios where a start or an end is part of them.
+    length = "short" if record.get("short_run") else "full"
+    return (*_stage(record), length, *cells, *sides)
 
 
 def _measure(options: argparse.Namespace) -> list[Record]:

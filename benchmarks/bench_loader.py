@@ -109,8 +109,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=cores,
         help="cores for each side (default: 1 and all)",
     )
-    add("--seconds", type=float, default=3.0, help="length of a round, about (default: 3)")
+    add("--seconds", type=opt.seconds, default=3.0, help="length of a round, about (default: 3)")
     options = opt.parse(parser, argv)
     opt.check_cores(options.cores)
-    opt.check_seconds(options.seconds)
     return options

@@ -219,10 +219,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
     )
-    add("--seconds", type=float, default=1.0, help="length of a round, about (default: 1)")
+    add("--seconds", type=opt.seconds, default=1.0, help="length of a round, about (default: 1)")
     add("--json", type=Path, metavar="FILE", help="write the records there, and a table beside it as .md")
     options = parser.parse_args(argv)
     opt.check_files(options.data, options.json)
-    opt.check_seconds(options.seconds)
     options.resolution = options.resolution or _USUAL["cuda" if torch.cuda.is_available() else "cpu"][1]
     return options

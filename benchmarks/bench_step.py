@@ -225,7 +225,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     switches = opt.list_of(opt.one_of("on", "off"))
     add("--blurpool", type=switches, default=["on", "off"], help="default: on,off")
     add("--compile", type=switches, help="of ours (default: on on a GPU, off on a CPU)")
-    add("--seconds", type=float, default=1.0, help="length of a round, about (default: 1)")
+    add("--seconds", type=opt.seconds, default=1.0, help="length of a round, about (default: 1)")
     add(
         "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
     )

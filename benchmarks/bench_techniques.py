@@ -116,7 +116,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add(
         "--rounds", type=opt.whole(LEAST_ROUNDS, 1000), default=LEAST_ROUNDS, help="of each side (default: 5)"
     )
-    add("--seconds", type=float, default=0.5, help="length of a round, about (default: 0.5)")
+    add("--seconds", type=opt.seconds, default=0.5, help="length of a round, about (default: 0.5)")
     options = parser.parse_args(argv)
     opt.check_files(None, options.json)
     return options

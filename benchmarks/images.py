@@ -173,24 +173,26 @@ def _build(data: Path | None, storage: str, count: int | None, folder: Path) -> 
             try:
                 convert(WriteConfig(source=SourceConfig(path=source), output=output))
             except UserError as error:
-                raise _of_its_own_image(error, Path(source), photos, data, count or PHOTOS) from None
+                raise in_its_own_words(error, Path(source), photos, data, count or PHOTOS) from None
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
 
 
-def _of_its_own_image(
-    error: UserError, source: Path, photos: list[Path], data: Path | None, count: int
+def in_its_own_words(
+    error: UserError, folder: Path, photos: list[Path], data: Path | None, count: int
 ) -> UserError:
-    """The error in words of the user's `data`, where it is of a copy of one of its images.
+    """A conversion's error in words of the user's `data`, where it is of a copy of one of its images below `folder`.
 
-    The copy is gone by now, and the rules that a conversion has for such an image are no options of a benchmark.
+    `photos` are those of `unpack(data, count, ...)`, linked by `link_tree`. The copy is gone by now, and the rules that
+    a conversion has for such an image are no options of a benchmark.
     """
     message, _, _ = str(error).partition(": remove it, or pass --rules.")
-    found = re.search(f"{re.escape(str(source))}/(?:train|val)/class([0-9]+)/", message)
+    tree = rf"{re.escape(str(folder))}(?:/[^/]+)?/(?:train|val)/class[0-9]+/[0-9]+_"
+    found = re.search(f"({tree})([0-9]{{6}})_", message)
     if found is None:
         return error
-    index = int(found[1])
-    copy = printable(f"{found[0]}000_{photos[index].name}")
+    index = int(found[2])
+    copy = printable(f"{found[1]}{photos[index].name}")
     where, _, _ = next(islice(_contents(data, count), index, None))
     return UserError(f"{message.replace(copy, printable(where))}: remove it")
 

@@ -66,7 +66,20 @@ def check_files(data: Path | None, json: Path | None) -> None:
     if data and not data.exists():
         raise UserError(f"--data {data} does not exist: give a folder or a tar of images")
     if json:
-        _check_output(json)
+        _check_json(json)
+
+
+def check_outputs(paths: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
+    """Raise UserError for a file that can't be written, or would take the place of another or of what is read."""
+    taken = {path.resolve() for path in inputs}
+    for path in paths:
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise UserError(f"{path} can't be written: give a file in a folder that exists and is yours")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} can't be written: it is there already, and no file; give another name")
+        if path.resolve() in taken:
+            raise UserError(f"{path} is named twice: what is written there would replace the other")
+        taken.add(path.resolve())
 
 
 def check_cores(cores: Sequence[int]) -> None:
@@ -74,12 +87,6 @@ def check_cores(cores: Sequence[int]) -> None:
     available = machine()["cores"]
     if max(cores) > available:
         raise UserError(f"--cores {max(cores)}: this process may use {available}")
-
-
-def check_seconds(seconds: float) -> None:
-    """Raise UserError for a length of a round that can't be."""
-    if not 0 < seconds <= 3600:
-        raise UserError(f"--seconds {seconds:g}: give a number above 0, at most 3600")
 
 
 def gpu_is_missing(form: str) -> bool:
@@ -145,6 +152,17 @@ def share(text: str) -> float:
 share.__name__ = "share above 0, at most 1"
 
 
+def seconds(text: str) -> float:
+    """Parses a length of time."""
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError
+    return value
+
+
+seconds.__name__ = "number of seconds above 0, at most 3600"
+
+
 def _cuda_present() -> bool:
     # torch takes seconds to import, and only a GPU run needs it in this process.
     import torch
@@ -152,9 +170,8 @@ def _cuda_present() -> bool:
     return torch.cuda.is_available()
 
 
-def _check_output(path: Path) -> None:
+def _check_json(path: Path) -> None:
     """Refuse before the measurement what could not be written after it."""
-    if path.suffix == ".md":
-        raise UserError(f"--json {path}: the table gets that name; give one that ends in .json")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"--json {path} can't be written: give a file in a folder that exists and is yours")
+    if path.suffix in (".md", ".html"):
+        raise UserError(f"--json {path}: a table or page gets that name; give one that ends in .json")
+    check_outputs([path, path.with_suffix(".md")])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from benchmarks.layouts import LAYOUTS, Record
 from benchmarks.options import Parser
-from benchmarks.recording import write
-from benchmarks.report.command import read
+from benchmarks.recording import read, write
 from benchmarks.report.outcomes import outcome
 from engine.errors import UserError
 

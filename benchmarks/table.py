@@ -12,7 +12,7 @@ def table(records: Sequence[Record]) -> str:
     """One line for each comparison, columns aligned; all records are of one stage."""
     layout = LAYOUTS[records[0]["stage"]]
     head = ("ours", "peer", *layout.what, *_value_heads(layout), *layout.more)
-    rows = [head, *(_row(record, layout) for record in records)]
+    rows = [head, *(tuple(map(_cell, _row(record, layout))) for record in records)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
@@ -66,11 +66,17 @@ def _settings(records: Sequence[Record]) -> dict[str, str]:
     return found
 
 
+def _cell(text: str) -> str:
+    # In Markdown a bar ends it.
+    return text.replace("|", "\\|")
+
+
 def _row(record: Record, layout: Layout) -> tuple[str, ...]:
-    if record.get("not_run"):
+    if record.get("whole_stage"):
         # Nothing else is known of it.
         blank = [""] * (len(layout.what) + len(layout.more))
-        return (record["ours"], record["peer"], f"not run: {record['failed']}", "", "", *blank)
+        ended = "not run" if record["not_run"] else "failed"
+        return (record["ours"], record["peer"], f"{ended}: {record['failed']}", "", "", *blank)
     who = (record["ours"], record["peer"], *(cell(record) for cell in layout.what.values()))
     if record.get("error"):
         return (*who, f"failed: {record['error']}", "", "", *[""] * len(layout.more))

@@ -1,13 +1,13 @@
 """`python -m benchmarks report RECORD.json...`: records of any stages as one HTML page and as Markdown."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.layouts import LAYOUTS, Record
-from benchmarks.options import Parser
+from benchmarks.layouts import LAYOUTS
+from benchmarks.options import Parser, check_outputs
+from benchmarks.recording import read
 from benchmarks.report.page import write
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,9 +20,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path, help="tables (default: beside the page, as .md)")
     options = parser.parse_args(argv)
     markdown = options.markdown or options.html.with_suffix(".md")
-    for path in (options.html, markdown):
-        if not path.parent.is_dir():
-            raise UserError(f"{path} can't be written: there is no folder {path.parent}")
+    check_outputs([options.html, markdown], options.records)
     found = [record for path in options.records for record in read(path)]
     # Records of accuracy have pages of their own (bench_accuracy).
     compared = [record for record in found if record["stage"] in LAYOUTS]
@@ -33,17 +31,3 @@ def main(argv: Sequence[str]) -> int:
     write(compared, options.html, markdown)
     print(options.html, markdown, sep="\n")
     return 0
-
-
-def read(path: Path) -> list[Record]:
-    """The records of a file, one on each line. Raises UserError for a file of anything else."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-    except OSError as error:
-        raise describe_os_error(error, path, "read") from None
-    except ValueError:
-        records = [None]
-    if not all(isinstance(record, dict) and "stage" in record for record in records):
-        raise UserError(f"{path} holds no records: give a file that a stage wrote with --json")
-    return records

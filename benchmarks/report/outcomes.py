@@ -24,7 +24,7 @@ class Outcome:
 
     who: str
     what: dict[str, str]
-    """What was measured, by column of the stage's table; empty of a stage that did not run."""
+    """What was measured, by column of the stage's table; empty of a stage that gave nothing."""
     kind: str
     """A key of OUTCOMES."""
     low: float = 0.0
@@ -54,9 +54,9 @@ def outcome(record: Record) -> Outcome:
     """What a record says, of any stage that compares."""
     who = f"{record['ours']} / {record['peer']}" if record["ours"] else str(record["stage"])
     if record.get("error"):
-        ran = not record.get("not_run")
-        reason = f"{'failed' if ran else 'not run'}: {record['error']}"
-        return Outcome(who=who, what=_what(record) if ran else {}, kind="failed", reason=reason)
+        reason = f"{'not run' if record.get('not_run') else 'failed'}: {record['error']}"
+        what = {} if record.get("whole_stage") else _what(record)
+        return Outcome(who=who, what=what, kind="failed", reason=reason)
     low, median, high = (float(record["ratio"][key]) for key in ("low", "median", "high"))
     contest = record["stage"] not in _NO_CONTESTS and record["peer"] not in _NO_RIVALS
     if contest and not str(record["metric"]).endswith("per_second"):

@@ -47,8 +47,8 @@ def render(records: Sequence[Record]) -> str:
     bars = [
         figure_card(figure)
         for stage in stages
-        for run in _by_run([record for record in records if record["stage"] == stage])
-        for figure in _bars(run, several=len(_by_run(records)) > 1)
+        for number, run in enumerate(_by_run([record for record in records if record["stage"] == stage]))
+        for figure in _bars(f"{stage}-{number}", run, several=len(_by_run(records)) > 1)
     ]
     body = [
         _header(records),
@@ -86,7 +86,7 @@ def _header(records: Sequence[Record]) -> str:
     )
 
 
-def _bars(records: Sequence[Record], *, several: bool) -> list[Figure]:
+def _bars(key: str, records: Sequence[Record], *, several: bool) -> list[Figure]:
     """The bars of one stage as one run measured it, which the titles name where there are several."""
     stage = str(records[0]["stage"])
     groups = {stage: list(records)}
@@ -101,7 +101,7 @@ def _bars(records: Sequence[Record], *, several: bool) -> list[Figure]:
     ]
     return [
         gains(
-            f"{stage}-{records[0]['started']}-{number}",
+            f"{key}-{number}",
             title,
             [outcome(record) for record in group],
             _note(group, several=several),

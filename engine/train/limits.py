@@ -2,9 +2,11 @@
 
     disk --> decode --> copy --> step            each works ahead of the next, so the slowest sets the pace
 
-The step is what should be the limit. While it is, it does not wait; where it stands still for longer than _WAITING,
-the slowest of the others is named. On a CPU decoding and the step share the cores, so that decoding may hold the step
-back without any waiting: there it is named as well when it takes more of the process's time than all the rest.
+The step is what should be the limit. While it is, it hardly waits; where it stands still for longer than _WAITING, the
+stage is named that was busy longest by the clock, which may be the step all the same: a wait for the first batch of a
+short epoch is no reason to decode faster. On a CPU decoding and the step share the cores, so that decoding may hold the
+step back without any waiting, and its threads may wait for cores that the step has: there, unless the step stands still
+for much of the time (_MUCH), the one of the two is named that takes more of the process's CPU time.
 """
 
 import dataclasses
@@ -22,6 +24,7 @@ from engine.train.distributed import Ranks
 
 # Of an epoch's time. Less is the first batch's, and noise.
 _WAITING = 0.05
+_MUCH = 0.25
 
 _FACTS = [field.name for field in dataclasses.fields(DataFigures)]
 
@@ -87,15 +90,17 @@ def verdict(figures: EpochFigures) -> Verdict:
     if figures.replay:
         words = "step: nothing else was there to limit it, its batches were made before (data.replay)"
         return Verdict("step", words, "compare its images per second with a run without data.replay")
-    if figures.idle < _WAITING:
-        decoding = figures.data.cpu_seconds / max(figures.process_cpu_seconds, 1e-9)
-        # Not on a GPU: there the process's CPU time is little else than decoding.
-        stage = "decode" if not figures.on_gpu and decoding > 0.5 else "step"
-    else:
-        busy = figures.stages
-        stage = max(busy, key=lambda name: busy[name])
+    stage = "step" if figures.idle < _WAITING else _busiest(figures)
+    # Not on a GPU: there the process's CPU time is little else than decoding.
+    if not figures.on_gpu and stage in ("decode", "step") and figures.idle < _MUCH:
+        stage = "decode" if figures.data.cpu_seconds > 0.5 * figures.process_cpu_seconds else "step"
     words, advice = _WORDS[stage](figures)
     return Verdict(stage, f"{stage}: {words}", advice)
+
+
+def _busiest(figures: EpochFigures) -> str:
+    busy = {**figures.stages, "step": figures.seconds - figures.data.idle_seconds}
+    return max(busy, key=lambda name: busy[name])
 
 
 def _disk(figures: EpochFigures) -> tuple[str, str]:
@@ -159,18 +164,26 @@ def _step(figures: EpochFigures) -> tuple[str, str]:
         if slowest:
             words += f", which could come {figures.seconds / slowest:.1f} times as fast"
         return (
-            words,
+            words + _in_bursts(figures),
             "training.compile, a lower precision, a smaller network or resolution, or a faster device",
         )
     rest = max(0.0, figures.process_cpu_seconds - data.cpu_seconds) / figures.seconds
     words = (
         f"{rest:.1f} of {figures.cores} cores busy with it, {figures.decoding_cores:.1f} with decoding, "
-        f"{_idle(figures)}"
+        f"{_idle(figures)}{_in_bursts(figures)}"
     )
     advice = "a smaller network or resolution, or more cores"
     if figures.decoding_cores > 0.1 * figures.cores and _cheaper_images(figures):
         advice = f"{_cheaper_images(figures)[0]}, which leaves it more of the cores; {advice}"
     return words, advice
+
+
+def _in_bursts(figures: EpochFigures) -> str:
+    return (
+        ""
+        if figures.idle < _WAITING
+        else "; that was for first batches or in bursts: no other stage was busier"
+    )
 
 
 _WORDS = {"disk": _disk, "decode": _decode, "copy": _copy, "step": _step}

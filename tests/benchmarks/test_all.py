@@ -2,14 +2,23 @@
 
 import importlib
 import shlex
+import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import bench_all
 from benchmarks.__main__ import STAGES
 from benchmarks.bench_all import main
+from benchmarks.bench_gate import judge
+from benchmarks.layouts import LAYOUTS
+from benchmarks.report.page import as_markdown, render
 from benchmarks.short import SHORT, Short
 from benchmarks.table import page
 from engine.errors import UserError
@@ -18,6 +27,13 @@ from tests.benchmarks import records
 SMALL = "--what=step --arch=small_resnet --resolution=16 --batch=4 --precision=fp32 --seconds=0.01"
 
 
+SHARED: dict[str, Any] = {
+    "machine": {"cpu": "x", "cores": 2, "gpus": []},
+    "versions": {"torch": "2"},
+    "revision": "r",
+    "started": "s",
+    "short_run": "s",
+}
 WAYS_OF_TRAINING = {"accuracy", "augment", "blurpool", "techniques"}
 
 
@@ -56,12 +72,90 @@ def test_a_stage_that_fails_is_recorded_and_the_next_goes_on(
         assert f"not run: {record['failed']}" in page([record])
 
 
-def test_a_stage_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, last, in_time = bench_all._watch(
-        [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(600)"], 1.5
+@pytest.mark.parametrize("not_run", [True, False])
+@pytest.mark.parametrize("stage", list(LAYOUTS))
+def test_a_stage_that_gave_nothing_is_told_as_such_everywhere(stage: str, not_run: bool) -> None:
+    """Also one that crashed or took too long, of which none of its own facts are known."""
+    record = bench_all._without(stage, "it | broke", SHARED, not_run=not_run)
+    ended = "not run" if not_run else "failed"
+    assert f"{ended}: it \\| broke" in page([record])
+    assert f"{ended}: it | broke" in render([record]) and f"{stage}: {ended}: it | broke" in as_markdown(
+        [record]
     )
+    assert judge([record], [])[0][1] == "new"
+
+
+def test_a_stage_that_takes_too_long_ends_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_all, "_GRACE", 0.5)
+    # The shell waits for a process that has its output, and is deaf to what ends it.
+    deaf = "trap '' INT; echo begun; sleep 3917 & wait; wait"
+    code, last, in_time = bench_all._watch(["bash", "-c", deaf], 1.0)
     assert (last, in_time) == ("begun", False)
-    assert code != 0
+    assert code == -signal.SIGKILL
+    assert _of_command("sleep", "3917") == []
+
+
+def test_a_stage_that_takes_too_long_may_tidy_up(tmp_path: Path) -> None:
+    words = f"import tempfile, time; t = tempfile.TemporaryDirectory(dir={str(tmp_path)!r}); time.sleep(600)"
+    _, _, in_time = bench_all._watch([sys.executable, "-c", words], 1.0)
+    assert not in_time
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_run_leaves_no_process(repository: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    command = [sys.executable, "-m", "benchmarks", "all", "--stages=read", f"--json={tmp_path}/all.json"]
+    environment = {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "TMPDIR": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+    }
+    with subprocess.Popen(
+        command, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        started: list[psutil.Process] = []
+        while not started:
+            started = psutil.Process(run.pid).children(recursive=True)
+            time.sleep(0.05)
+        run.send_signal(sent)
+        _, errors = run.communicate(timeout=60)
+    assert (run.returncode, errors) == (130, "interrupted\n")
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+
+
+def test_what_an_interrupted_stage_has_recorded_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = bench_all._without("read", "as good as any", SHARED, not_run=False)
+
+    def interrupted(command: Sequence[str], longest: float) -> tuple[int, str, bool]:
+        (path,) = (word.removeprefix("--json=") for word in command if word.startswith("--json="))
+        bench_all.save(Path(path), [record])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_all, "_watch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--stages=read", f"--json={tmp_path}/all.json"])
+    (kept,) = records.read(tmp_path / "all.json")
+    assert kept["failed"] == "as good as any" and kept["short_run"]
+
+
+@pytest.mark.parametrize(("gpus", "code"), [([], 0), (["NVIDIA H100"], 1)])
+def test_only_where_there_is_no_gpu_its_stages_may_fail(
+    gpus: list[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared = {**SHARED, "machine": {**SHARED["machine"], "gpus": gpus}}
+    monkeypatch.setattr(bench_all, "context", lambda: dict(shared))
+    monkeypatch.setattr(bench_all, "_watch", lambda command, longest: (70, "IndexError", True))
+    assert main(["--stages=copy"]) == code
+    assert "copy: host to GPU: failed: IndexError" in capsys.readouterr().out
+
+
+def _of_command(*words: str) -> list[int]:
+    return [
+        process.pid for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == [*words]
+    ]
 
 
 def test_what_it_prints_last_is_known() -> None:
@@ -70,14 +164,8 @@ def test_what_it_prints_last_is_known() -> None:
 
 
 def test_a_page_of_several_stages_has_each_one_s_table() -> None:
-    shared = {
-        "machine": {"cpu": "x", "cores": 2},
-        "versions": {"torch": "2"},
-        "revision": "r",
-        "started": "s",
-    }
     found = [
-        bench_all._without(stage, f"no {stage}", shared, not_run=True) for stage in ("read", "copy", "read")
+        bench_all._without(stage, f"no {stage}", SHARED, not_run=True) for stage in ("read", "copy", "read")
     ]
     text = page(found)
     assert text.index("# read, cpu") < text.index("# copy, cpu")

@@ -52,11 +52,23 @@ def test_both_sides_convert_and_are_recorded(
         ("--data=nowhere", "nowhere does not exist"),
         ("--folder=nowhere", "nowhere is not a folder"),
         ("--against=other", "ffcv"),
+        ("--seconds=nan", "invalid number of seconds"),
+        ("--seconds=-1", "invalid number of seconds"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(argument: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         main([argument])
+
+
+def test_an_image_that_cannot_be_used_is_named_where_the_user_has_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "deep" / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError) as caught:
+        main([f"--data={folder}", "--case=all kept", f"--json={tmp_path}/r.json", *SMALL])
+    assert str(caught.value) == (
+        f"cannot use image {folder}/deep/broken.jpg: it is not an image in a format known here: remove it"
+    )
+    assert not (tmp_path / "r.json").exists()
 
 
 def test_the_cases_have_the_same_settings_on_both_sides() -> None:

@@ -98,7 +98,7 @@ def test_all_of_the_image_is_no_random_crop(cache: Path) -> None:
         ("--against=opencw", "no peer 'opencw' (did you mean 'opencv'?)"),
         ("--ours=yuv", "no decoder of ours 'yuv'"),
         ("--cores=1000", "--cores 1000"),
-        ("--seconds=0", "--seconds 0"),
+        ("--seconds=0", "--seconds: invalid number of seconds above 0"),
         ("--scale=0", "--scale"),
     ],
 )

@@ -1,16 +1,19 @@
 """The regression gate: real records pass against themselves, and one made worse is found."""
 
+import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import bench_all, bench_gate
 from benchmarks.__main__ import main
-from benchmarks.bench_gate import RESULTS, committed, judge
+from benchmarks.bench_gate import RESULTS, committed, gone, judge
 from benchmarks.bench_loader import main as loader
 from benchmarks.method import failed
-from benchmarks.report.command import read
+from benchmarks.recording import read
 from engine.errors import UserError
 from tests.benchmarks.conftest import TINY
 
@@ -18,6 +21,10 @@ from tests.benchmarks.conftest import TINY
 def write(path: Path, records: list[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
+
+
+def a_record() -> dict[str, Any]:
+    return next(record for record in committed(RESULTS) if record["stage"] == "memory")
 
 
 def doctored(record: dict[str, Any], factor: float) -> dict[str, Any]:
@@ -35,7 +42,7 @@ def test_records_of_a_stage_pass_against_themselves_and_a_doctored_one_fails(
     write(results / "loader_tiny.json", records)
     argv = ["gate", f"--measured={made}", f"--results={results}"]
     assert main(argv) == 0
-    assert "1 compared, 0 worse, 0 new" in capsys.readouterr().out
+    assert "1 compared, 0 worse, 0 gone, 0 new" in capsys.readouterr().out
     bounds = records[0]["ratio"]
     write(made, [doctored(records[0], 0.85 * bounds["low"] / bounds["median"])])
     assert main(argv) == 1
@@ -52,14 +59,15 @@ def test_only_what_drops_by_its_interval_and_a_tenth_is_worse() -> None:
 
 
 def test_the_last_record_counts_and_another_machine_is_no_measure() -> None:
-    record = next(record for record in committed(RESULTS) if record["stage"] == "memory")
+    record = a_record()
     worse = doctored(record, 2)
     newer = {**worse, "started": "2999-01-01T00:00:00+00:00"}
     assert judge([worse], [newer, record])[0][1] == "ok"
     elsewhere = {**record, "machine": {**record["machine"], "cores": 64}}
     assert judge([elsewhere], [record])[0][1] == "new"
-    gpu = {**record, "machine": {**record["machine"], "gpus": ["NVIDIA H100"]}}
-    assert judge([gpu], [record])[0][1] == "new"
+    for changes in ({"gpus": ["NVIDIA H100"]}, {"cpu": "ARM Cortex-A72"}):
+        other = {**record, "machine": {**record["machine"], **changes}}
+        assert judge([other], [record])[0][1] == "new"
 
 
 def test_no_two_comparisons_of_a_run_are_taken_for_one() -> None:
@@ -71,12 +79,87 @@ def test_no_two_comparisons_of_a_run_are_taken_for_one() -> None:
 
 
 def test_a_comparison_that_fails_now_is_worse() -> None:
-    record = next(record for record in committed(RESULTS) if record["stage"] == "memory")
+    record = a_record()
     assert judge([{**record, **failed("it broke")}], [record])[0][1] == "WORSE"
 
 
+def test_a_failed_record_is_no_measure() -> None:
+    record = a_record()
+    broken = {**record, **failed("it broke"), "started": "2999-01-01T00:00:00+00:00"}
+    assert judge([doctored(record, 2)], [record, broken])[0][1] == "WORSE"
+    assert judge([record], [broken])[0][1] == "new"
+
+
+@pytest.mark.parametrize("what", ["labels_equal", "each_image_once"])
+def test_sides_that_no_longer_do_the_same_work_are_worse_however_fast(what: str) -> None:
+    record = next(record for record in committed(RESULTS) if record["stage"] == "loader")
+    assert judge([{**doctored(record, 1.5), what: True}], [record])[0][1] == "ok"
+    assert judge([{**doctored(record, 1.5), what: False}], [record])[0][1] == "WORSE"
+
+
+def test_a_ratio_of_no_measure_is_worse() -> None:
+    record = next(record for record in committed(RESULTS) if record["stage"] == "loader")
+    assert judge([doctored(record, math.inf)], [record])[0][1] == "WORSE"
+
+
+def test_short_rounds_are_held_against_short_ones() -> None:
+    record = a_record()
+    short = {**doctored(record, 3), "short_run": "2999-01-01T00:00:00+00:00"}
+    assert judge([short], [record])[0][1] == judge([record], [short])[0][1] == "new"
+    assert judge([short], [record, short])[0][1] == "ok"
+
+
+def test_a_stage_that_gives_nothing_is_worse_where_it_once_did() -> None:
+    record = a_record()
+    shared = {key: record[key] for key in ("machine", "versions", "revision", "started")}
+    broken = bench_all._without("memory", "it took longer than 9 s", shared, not_run=False)
+    assert judge([broken], [record])[0][1] == "WORSE"
+    assert judge([broken], [doctored({**record, "stage": "loader"}, 1)])[0][1] == "new"
+
+
+def test_a_comparison_of_the_last_short_run_that_is_not_made_is_gone() -> None:
+    one, other, *_ = (
+        {**record, "short_run": "2026-02-02"} for record in committed(RESULTS) if record["stage"] == "memory"
+    )
+    older = {
+        **doctored(one, 1),
+        "peer": "nobody",
+        "short_run": "2026-01-01",
+        "started": "2000-01-01T00:00:00+00:00",
+    }
+    before = [older, one, other]
+    assert gone([one, other], before) == []
+    ((line, verdict),) = gone([one], before)
+    assert verdict == "GONE" and line.startswith("memory: ")
+    # Of a stage that gives nothing one line is enough, and of a full run nobody knows what it was to measure.
+    assert gone([{**one, "whole_stage": True, **failed("x")}], before) == []
+    assert gone([{**one, "short_run": None}], before) == []
+
+
+def test_what_is_written_among_the_committed_records_is_not_held_against_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = a_record()
+    write(tmp_path / "before.json", [record])
+    newer = {**doctored(record, 3), "started": "2999-01-01T00:00:00+00:00"}
+
+    def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
+        return read(write(options.json, [newer]))
+
+    monkeypatch.setattr(bench_gate, "_measure", measure)
+    assert main(["gate", f"--results={tmp_path}", f"--json={tmp_path}/now.json"]) == 1
+
+
+def test_records_that_compare_nothing_are_told(tmp_path: Path) -> None:
+    (path,) = RESULTS.glob("cifar_*.json")
+    with pytest.raises(UserError, match="no record of these comparisons"):
+        main(["gate", f"--measured={path}"])
+    with pytest.raises(UserError, match="line 1 is not a whole record"):
+        main(["gate", f"--measured={write(tmp_path / 'now.json', [{'stage': 'loader'}])}"])
+
+
 def test_a_gate_that_compares_nothing_says_so(tmp_path: Path) -> None:
-    record = next(record for record in committed(RESULTS) if record["stage"] == "memory")
+    record = a_record()
     now = write(tmp_path / "now.json", [{**record, "peer": "nobody"}])
     with pytest.raises(UserError, match="no record of these comparisons"):
         main(["gate", f"--measured={now}"])

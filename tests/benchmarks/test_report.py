@@ -1,6 +1,8 @@
 """The report of the benchmarks: nothing left out, nothing that overflows, the same as HTML and Markdown."""
 
 import json
+import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.method import failed
-from benchmarks.report.command import read
+from benchmarks.recording import read
 from benchmarks.report.outcomes import outcome
 from benchmarks.report.page import as_markdown, render
 from engine.errors import UserError
@@ -92,6 +94,65 @@ def test_what_limited_training_is_told() -> None:
     page = render([record(limits=limits), record()])
     assert page.count("decode: 1.8 of 2 cores busy; to change it: use yuv420 storage") == 1
     assert "What limits training" not in render([record()])
+
+
+def test_what_a_record_says_is_no_markup() -> None:
+    page = render([record(started='"><script>', revision="<b>", ours="<i>")])
+    assert not re.search("<script|<b>|<i>", page)
+
+
+@pytest.mark.parametrize("peer", ["self", "replay", "without", "bare step"])
+def test_a_share_of_a_limit_is_no_contest(peer: str) -> None:
+    assert outcome(record(peer=peer, **interval(0.4, 0.5, 0.6))).kind == "share"
+
+
+def test_no_output_takes_the_place_of_a_record_or_of_another(tmp_path: Path) -> None:
+    source = tmp_path / "n.json"
+    shutil.copy(RESULTS[0], source)
+    os.mkfifo(tmp_path / "pipe")
+    for options in (
+        [f"--html={source}"],
+        [f"--html={tmp_path}/r.html", f"--markdown={tmp_path}/../{tmp_path.name}/n.json"],
+        [f"--html={tmp_path}/r.md"],
+        [f"--html={tmp_path}/pipe"],
+        [f"--html={tmp_path}"],
+        [f"--html={tmp_path}/nowhere/r.html"],
+    ):
+        with pytest.raises(UserError, match=r"named twice|can't be written"):
+            main(["report", str(source), *options])
+    for name in ("q.html", "q.md"):
+        with pytest.raises(UserError, match=r"give one that ends in \.json"):
+            main(["all", f"--json={tmp_path}/{name}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n.json", "pipe"]
+    assert source.read_bytes() == RESULTS[0].read_bytes()
+
+
+WHOLE = {
+    "ours": "a",
+    "peer": "b",
+    "metric": "m",
+    "started": "s",
+    "machine": {},
+    "versions": {},
+    "revision": "r",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ratio": {"low": 0, "median": 1, "high": 2}},
+        {"ratio": {"low": 1, "median": 1, "high": math.inf}},
+        {"ratio": {"low": 1, "median": math.nan, "high": 2}},
+        {"ratio": {"low": 3, "median": 1, "high": 2}},
+    ],
+)
+def test_a_record_that_is_not_whole_is_named_by_its_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    broken = {"stage": "loader", **(WHOLE if changes else {}), **changes}
+    (tmp_path / "x.json").write_text(json.dumps(record()) + "\n" + json.dumps(broken) + "\n")
+    with pytest.raises(UserError, match=r"x\.json: line 2 is not a whole record"):
+        main(["report", f"{tmp_path}/x.json", f"--html={tmp_path}/r.html"])
 
 
 @pytest.mark.parametrize("content", ["no json", "[1]\n", '{"a": 1}\n', ""])

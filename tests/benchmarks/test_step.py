@@ -173,7 +173,7 @@ def test_another_loss_and_a_side_that_fails_are_told_and_the_rest_is_measured(
     [
         (["--against=tim"], "no peer 'tim'.*timm"),
         (["--against=torchvision", "--blurpool=on"], "none of them can be compared"),
-        (["--seconds=0"], "--seconds 0"),
+        (["--seconds=0"], "--seconds: invalid number of seconds above 0"),
         (["--precision=fp8"], "--precision"),
         (["--blurpool=maybe"], "--blurpool"),
     ],

@@ -25,7 +25,11 @@ _PARTS = layout.HEADER.itemsize + layout.FIELD.itemsize + _INSIDE["arguments"][1
 
 
 def write_pixels(
-    folder: Path, pictures: list[NDArray[np.uint8]], mode: Storage = "raw", short_side: int = 256
+    folder: Path,
+    pictures: list[NDArray[np.uint8]],
+    mode: Storage = "raw",
+    short_side: int = 256,
+    max_resolution: int = 500,
 ) -> Path:
     """A .beton of these RGB pictures in this order, the first half of class "a", the others of "b"."""
     for split in ("train", "val"):
@@ -39,6 +43,7 @@ def write_pixels(
         folder=str(folder),
         format=mode,
         short_side=short_side,
+        max_resolution=max_resolution,
         num_workers=1,
         page_size=CPU_PAGE_MB,
         order="source",

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from engine.config.schema import DataConfig, TrainConfig
 from engine.data.meters import DataFigures
-from engine.train.limits import EpochFigures, Verdict, limits_entry, verdict
+from engine.train.distributed import Ranks
+from engine.train.limits import EpochFigures, EpochMeter, Verdict, limits_entry, verdict
 from tests.data import failing_disk
 from tests.data.betons import write_pixels
 from tests.train.conftest import ROOT, log_of, train_here
@@ -118,6 +121,59 @@ def test_on_a_cpu_decoding_limits_a_step_that_does_not_wait_when_it_takes_most_o
     assert judged({"cpu_seconds": 5}, **cpu).advice == "a smaller network or resolution, or more cores"
 
 
+def test_a_wait_of_no_busy_stage_is_not_laid_on_the_data() -> None:
+    # Four steps, of which the first waited for its batch.
+    found = judged({"idle_seconds": 6, "fill_seconds": 30, "cpu_seconds": 100})
+    assert found.words == (
+        "step: it waited for data 6% of the time, which could come 3.3 times as fast; that was for first batches or in "
+        "bursts: no other stage was busier"
+    )
+    busier = judged({"idle_seconds": 6, "fill_seconds": 96, "cpu_seconds": 380})
+    assert busier.stage == "decode"
+    assert judged({"idle_seconds": 4.9, "fill_seconds": 96, "cpu_seconds": 380}).stage == "step"
+
+
+@pytest.mark.parametrize(
+    ("idle", "decoding", "stage"),
+    [
+        (6, 18, "step"),
+        (20, 90, "step"),
+        (6, 104, "decode"),
+        (26, 90, "decode"),
+        (1, 94, "step"),
+        (1, 101, "decode"),
+    ],
+)
+def test_on_a_cpu_threads_that_wait_for_the_step_s_cores_are_not_slow_decoding(
+    idle: float, decoding: float, stage: str
+) -> None:
+    # By the clock its threads are busy all the time, also while they wait for a core.
+    data = {"idle_seconds": idle, "fill_seconds": 99, "cpu_seconds": decoding, "queue_seconds": 150}
+    assert judged(data, on_gpu=False, cores=2, workers=2, process_cpu_seconds=195.0).stage == stage
+
+
+def test_the_rank_that_waited_longest_speaks_for_all() -> None:
+    class Loader:
+        decoder = ("jpeg", "")
+        idle = 0.0
+
+        def figures(self) -> DataFigures:
+            return DataFigures(images=10, asked=2, idle_seconds=self.idle, cpu_seconds=2 * self.idle)
+
+    class OfThree(Ranks):
+        def sum(self, values: torch.Tensor) -> torch.Tensor:
+            own = values[self.rank].clone()
+            values[0], values[1], values[2] = 2 * own, own, 3 * own
+            return values
+
+    loader = Loader()
+    config = TrainConfig(data=DataConfig(train_dataset="a", val_dataset="b"))
+    ranks = OfThree(rank=1, world=3, local_rank=1, local_world=3, device=torch.device("cpu"))
+    meter = EpochMeter(config, ranks, loader)
+    loader.idle = 1.0
+    assert (meter.figures().data.idle_seconds, meter.figures().data.cpu_seconds) == (3.0, 6.0)
+
+
 def test_a_replay_is_not_judged() -> None:
     found = judged({}, replay=True)
     assert (found.stage, "made before (data.replay)" in found.words) == ("step", True)
@@ -155,7 +211,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (24, 225, 300, 3), np.uint8)
     pictures = [np.kron(picture, np.ones((4, 4, 1), np.uint8)) for picture in coarse]
-    return write_pixels(tmp_path_factory.mktemp("large"), pictures, "jpeg").parent
+    return write_pixels(tmp_path_factory.mktemp("large"), pictures, "jpeg", max_resolution=0).parent
 
 
 @pytest.fixture(scope="module")
