@@ -3,9 +3,9 @@
 All options are those of train_imagenet.py; data, augmentation, network, optimizer, batch and precision are the
 recipe's, at its first resolution. The rate grows from --from to --to by the same factor with each step, until the loss
 explodes (Smith 2015). What is suggested as the peak of a schedule is the rate at which the smoothed loss stops falling
-(Smith), and where the schedule has no peak (constant, step) a tenth of that (fastai's rule). Where it falls fastest is
-told beside it, and what linear scaling gives for the recipe's global batch (Goyal et al. 2017). The same seed gives the
-same curve. No weights are kept.
+(Smith), and where the schedule has no peak (constant, step) a tenth of that (fastai's rule). Where the loss still falls
+at --to, or nowhere by more than it scatters, nothing is. Where it falls fastest is told beside it, and what linear
+scaling gives for the recipe's global batch (Goyal et al. 2017). The same seed gives the same curve. It keeps no weights.
 """
 
 import argparse
@@ -81,13 +81,14 @@ def _find(config: TrainConfig, recipe: str, asked: argparse.Namespace, folder: P
             return 0
         if not points:
             raise UserError(f"the loss was not finite in the first step, at {asked.start:g}: lower --from")
-        reading, own = read_curve(points), config.lr.lr
+        said, own = read_curve(points, exploded=len(points) < asked.steps), config.lr.lr
+        reading = None if isinstance(said, str) else said
         title = f"Learning rate range test of {recipe}, global batch {batch}"
         picked = reading.suggestion(peaked=_peaked(config)) if reading else None
         picture = lr_curve.draw(title, points, reading, picked, own)
         _write(folder / PICTURE_NAME, picture)
         _write(folder / POINTS_NAME, _as_json(config, recipe, batch, points, reading))
-        print("\n".join(_words(config, batch, asked, points, reading)))
+        print("\n".join(_words(config, batch, asked, points, said)))
         print(f"picture         {folder / PICTURE_NAME}\npoints          {folder / POINTS_NAME}")
     return 0
 
@@ -123,7 +124,7 @@ def _words(
     batch: int,
     asked: argparse.Namespace,
     points: "Sequence[RangePoint]",
-    reading: "Reading | None",
+    said: "Reading | str",
 ) -> list[str]:
     from engine.train.lr_range import EXPLODED, linear_scaling
 
@@ -131,17 +132,15 @@ def _words(
     if len(points) < asked.steps:
         ended = f"the loss exploded ({EXPLODED:g} times its lowest, or not finite) at lr {points[-1].lr:.3g}"
     lines = [f"test            {len(points)} of {asked.steps} steps from lr {points[0].lr:.3g}: {ended}"]
-    if reading is None:
-        lines.append(
-            "suggestion      none: the loss falls nowhere; try more --steps, or another --from and --to"
-        )
+    if isinstance(said, str):
+        lines.append(f"suggestion      none: {said}")
     else:
         why = "as the schedule's peak: where the loss stops falling, Smith 2015"
         if not _peaked(config):
             why = "a tenth of where the loss is lowest, fastai's rule, as the schedule begins at its highest"
         lines += [
-            f"suggestion      lr.lr={reading.suggestion(peaked=_peaked(config)):.3g} ({why})",
-            f"steepest        {reading.steepest:.3g} (where the loss falls fastest: a careful choice)",
+            f"suggestion      lr.lr={said.suggestion(peaked=_peaked(config)):.3g} ({why})",
+            f"steepest        {said.steepest:.3g} (where the loss falls fastest: a careful choice)",
         ]
     scaled, optimizer = linear_scaling(batch), config.training.optimizer
     meant = "" if optimizer in ("sgd", "sgdw") else f", for SGD, not for {optimizer}"
@@ -176,7 +175,10 @@ def _as_json(
 
 
 def _make(folder: Path) -> None:
-    """Before the test: a folder that can't be made should not be noticed after it."""
+    """Before the test: a folder that can't be made, or holds another test, should not be noticed after it."""
+    for path in (folder / PICTURE_NAME, folder / POINTS_NAME):
+        if path.exists():
+            raise UserError(f"{path} is there already: choose another --folder, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

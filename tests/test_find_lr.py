@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from engine.config.load import load_train_config
@@ -12,7 +14,9 @@ from engine.errors import UserError
 from engine.find_lr import main
 from engine.report.lr_curve import draw
 from engine.train.lr_range import (
+    Explosion,
     RangePoint,
+    Reading,
     as_tested,
     linear_scaling,
     rates,
@@ -39,8 +43,8 @@ def test_rates_grow_by_the_same_factor() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 def test_the_curve_is_read_where_it_falls_fastest_and_where_it_is_lowest(noise: float) -> None:
-    reading = read_curve(_curve(noise=noise))
-    assert reading is not None
+    reading = read_curve(_curve(noise=noise), exploded=True)
+    assert isinstance(reading, Reading)
     assert reading.steepest == pytest.approx(0.01, rel=0.3)
     # Smoothing lets the steep side reach over the flat one: within a factor of two.
     assert abs(math.log2(reading.lowest / 0.3)) < 1
@@ -55,10 +59,43 @@ def test_smoothing_does_not_move_the_curve() -> None:
     assert mean[:80] == pytest.approx([0.0] * 80, abs=1e-4)
 
 
-def test_a_curve_that_falls_nowhere_suggests_nothing() -> None:
-    rising = [RangePoint(lr=lr, loss=2 + number) for number, lr in enumerate(rates(1e-3, 1, 40))]
-    assert read_curve(rising) is None
-    assert read_curve(_curve()[:5]) is None
+def _points(losses: Sequence[float]) -> list[RangePoint]:
+    return [
+        RangePoint(lr=lr, loss=float(loss))
+        for lr, loss in zip(rates(1e-3, 1, len(losses)), losses, strict=True)
+    ]
+
+
+def test_a_curve_that_explodes_before_it_falls_asks_for_lower_rates() -> None:
+    for losses in ([2.0], [2, 1.9, 9], [2 + number for number in range(40)]):
+        assert read_curve(_points(losses), exploded=True) == "the loss explodes before it falls; lower --from"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("steps", [20, 200])
+def test_noise_alone_suggests_nothing(seed: int, steps: int) -> None:
+    losses = np.random.default_rng(seed).normal(2, 0.3, steps)
+    said = read_curve(_points(losses), exploded=False)
+    assert isinstance(said, str) and said.startswith("the loss falls nowhere by more than it scatters")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_loss_that_still_falls_at_the_end_suggests_nothing(noise: float) -> None:
+    falling = [point for point in _curve(noise=noise) if point.lr < 0.05]
+    assert read_curve(falling, exploded=False) == "the loss still falls at --to; raise it"
+
+
+def test_a_fall_after_the_lowest_is_not_the_steepest() -> None:
+    down, up, down_again = np.linspace(3, 1, 100), np.linspace(1, 8, 50), np.linspace(8, 2, 20)
+    reading = read_curve(_points([*down, *up, *down_again]), exploded=False)
+    assert isinstance(reading, Reading) and reading.steepest < reading.lowest
+
+
+def test_one_bad_batch_does_not_end_the_test() -> None:
+    explosion = Explosion()
+    assert not any(explosion.seen(loss) for loss in [*[1.0] * 20, 9.0, *[1.0] * 20])
+    assert any(explosion.seen(9.0) for _ in range(10))
+    assert Explosion().seen(math.nan)
 
 
 def test_linear_scaling_is_goyals() -> None:
@@ -83,7 +120,9 @@ def test_the_test_is_of_the_first_resolution() -> None:
 
 def test_the_picture_is_whole_and_names_every_rate() -> None:
     points = _curve()
-    root = ElementTree.fromstring(draw("A <title> & more", points, read_curve(points), 0.3, 0.05))
+    root = ElementTree.fromstring(
+        draw("A <title> & more", points, Reading(steepest=0.01, lowest=0.3), 0.3, 0.05)
+    )
     texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert "A <title> & more" in texts
     for name in ("recipe 0.05", "suggestion 0.3", "steepest"):
@@ -133,6 +172,15 @@ def test_the_verb_leaves_curve_and_points_and_no_weights(
     assert "16 px" in printed and "8 images x 2 accumulation" in printed
     assert "linear scaling  0.00625 (0.1 x 16 / 256: Goyal et al. 2017)" in printed
     assert "recipe          0.5 (lr.lr, its peak)" in printed
+
+
+def test_an_earlier_test_in_the_folder_is_not_overwritten(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "lr_range.json").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"lr_range\.json is there already: choose another --folder, or remove it"
+    ):
+        main(["--folder", str(tmp_path), *options])
+    assert [path.name for path in tmp_path.iterdir()] == ["lr_range.json"]
 
 
 def test_it_ends_where_the_loss_explodes(
