@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmarks.layouts import LAYOUTS, Record
 from benchmarks.options import Parser
 from benchmarks.recording import read, write
-from benchmarks.report.outcomes import outcome
-from engine.errors import UserError
+from benchmarks.report.outcomes import NO_RIVALS, outcome, tally
+from engine.errors import UserError, describe_os_error
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- from benchmarks/results, by `python -m benchmarks readme` -->"
@@ -27,7 +27,10 @@ _STAGES = {
 def main(argv: Sequence[str]) -> int:
     """Write the section, or with --check say whether it is up to date: exit code 1 where it is not."""
     options = _parse(argv)
-    text = options.readme.read_text(encoding="utf-8")
+    try:
+        text = options.readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise describe_os_error(error, options.readme, "read") from None
     renewed = with_section(text, section(options.results))
     if options.check:
         print("up to date" if renewed == text else f"{options.readme}: run `python -m benchmarks readme`")
@@ -46,53 +49,73 @@ def with_section(text: str, body: str) -> str:
 
 
 def section(results: Path) -> str:
-    """A row for each pair of ours and peer, in each case, of the stages that matter most; machine: measured last."""
-    rows, machine = [], ""
-    for stage, words in _STAGES.items():
-        for record, path in _headlines(stage, results):
-            one = outcome(record)
-            machine = f"{record['machine']['cpu']}, {record['machine']['cores']} cores"
-            what = ", ".join(f"{name} {value}" for name, value in one.what.items())
-            if "NOT in this figure" in str(record.get("form")):
-                what += "; a device still has to finish the images"
-            rows.append(
-                f"| {words} | `{record['ours']}` | {record['peer']} | {what} | {one.figures} "
-                f"| [record](benchmarks/results/{path.with_suffix('.md').name}) |"
-            )
+    """A row for each pair of ours and peer, in each case, of the stages that matter most, and how all came out."""
+    if not results.is_dir():
+        raise UserError(f"--results {results} is no folder")
+    known = [(record, path) for path in sorted(results.glob("*.json")) for record in read(path)]
+    chosen = [pair for stage in _STAGES for pair in _headlines(stage, known)]
+    machines = {f"{record['machine']['cpu']}, {record['machine']['cores']} cores" for record, _ in chosen}
     head = "| what | ours | peer | at | times as good [interval] | |\n|---|---|---|---|---:|---|"
     said = (
         f"Medians of paired ratios in turns, with the interval that holds each with at least 90% confidence; above 1 "
-        f"ours is better, also where less is ({machine}). `python -m benchmarks STAGE --against PEER --data "
-        "FOLDER_OR_TAR` repeats a row, `python -m benchmarks all --json FILE` all of it in short."
+        f"ours is better, also where less is ({' and '.join(sorted(machines))}). {_all_of_it(known)}Each record tells "
+        "with what it was made, `python -m benchmarks STAGE --help` how to measure another, and `python -m benchmarks "
+        "all --json FILE` measures every stage in short."
     )
-    return "\n".join([textwrap.fill(said, 116), "", head, *rows, ""])
+    return "\n".join([textwrap.fill(said, 116), "", head, *(_row(*pair) for pair in chosen), ""])
 
 
-def _headlines(stage: str, results: Path) -> list[tuple[Record, Path]]:
-    """Of each pair in each case the newest record with most cores and highest resolution, at the hardest crop."""
-    found = [(record, path) for path in results.glob(f"{stage}_*.json") for record in read(path)]
+def _row(record: Record, path: Path) -> str:
+    one = outcome(record)
+    what = ", ".join(f"{name} {value}" for name, value in one.what.items())
+    if "NOT in this figure" in str(record.get("form")):
+        what += "; a device still has to finish the images"
+    if record.get("short_run"):
+        what += "; short rounds"
+    return (
+        f"| {_STAGES[record['stage']]} | `{record['ours']}` | {record['peer']} | {what} | {one.figures} "
+        f"| [record](benchmarks/results/{path.with_suffix('.md').name}) |"
+    )
+
+
+def _all_of_it(known: Sequence[tuple[Record, Path]]) -> str:
+    """How the newest run of all stages came out, with the way to what it lost."""
+    runs = [(record, path) for record, path in known if record.get("short_run")]
+    if not runs:
+        return ""
+    newest, path = max(runs, key=lambda pair: str(pair[0]["short_run"]))
+    outcomes = [outcome(record) for record, _ in runs if record["short_run"] == newest["short_run"]]
+    report = f"benchmarks/results/{path.stem}_report.md"
+    return f"Of the comparisons of all stages: {tally(outcomes)} ([which]({report})). "
+
+
+def _headlines(stage: str, known: Sequence[tuple[Record, Path]]) -> list[tuple[Record, Path]]:
+    """Of each pair in each case the newest record with most cores and highest resolution, at the hardest crop.
+
+    One of short rounds only where there is no other.
+    """
+    found = [pair for pair in known if pair[0]["stage"] == stage and _meant(pair[0])]
     newest: dict[tuple[str, ...], tuple[Record, Path]] = {}
     for record, path in sorted(found, key=lambda pair: str(pair[0]["started"])):
-        if _meant(record):
-            cells = (cell(record) for cell in LAYOUTS[stage].what.values())
-            newest[record["ours"], record["peer"], *cells] = record, path
+        cells = (cell(record) for cell in LAYOUTS[stage].what.values())
+        newest[str(bool(record.get("short_run"))), record["ours"], record["peer"], *cells] = record, path
     best: dict[tuple[str, ...], tuple[Record, Path]] = {}
     for record, path in newest.values():
-        pair = record["ours"], record["peer"], str(record.get("case"))
-        if pair not in best or _size(record) > _size(best[pair][0]):
-            best[pair] = record, path
+        case = tuple(str(record.get(name)) for name in ("ours", "peer", "case", "since", "blurpool"))
+        if case not in best or _size(record) > _size(best[case][0]):
+            best[case] = record, path
     return list(best.values())
 
 
 def _meant(record: Record) -> bool:
-    """Whether it is a comparison of equals, as a run meets it day by day."""
-    usual = record.get("since", "imports") == "imports" and record.get("start", "second") == "second"
-    warm = record["cache"] not in ("first", "cold")
-    return usual and warm and record["peer"] != "self" and bool(record.get("same_network", True))
+    """Whether it is a comparison of equals that was made, as a run meets it day by day."""
+    usual = record.get("start", "second") == "second" and record["cache"] not in ("first", "cold")
+    rivals = record["peer"] not in NO_RIVALS and bool(record.get("same_network", True))
+    return usual and rivals and not record.get("error")
 
 
-def _size(record: Record) -> tuple[int, int, float]:
-    return record["cores"], record["resolution"], -record["scale"][0]
+def _size(record: Record) -> tuple[bool, int, int, float]:
+    return not record.get("short_run"), record["cores"], record["resolution"], -record["scale"][0]
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmarks.layouts import LAYOUTS, Record
 
 # Held against what ours is made of, or could reach at most: a share, which nobody wins or loses.
-_NO_RIVALS = {"self", "replay", "without", "bare step"}
+NO_RIVALS = {"self", "replay", "without", "bare step"}
 _NO_CONTESTS = {"roofline", "techniques", "overhead"}
 
 OUTCOMES = {
@@ -58,7 +58,7 @@ def outcome(record: Record) -> Outcome:
         what = {} if record.get("whole_stage") else _what(record)
         return Outcome(who=who, what=what, kind="failed", reason=reason)
     low, median, high = (float(record["ratio"][key]) for key in ("low", "median", "high"))
-    contest = record["stage"] not in _NO_CONTESTS and record["peer"] not in _NO_RIVALS
+    contest = record["stage"] not in _NO_CONTESTS and record["peer"] not in NO_RIVALS
     if contest and not str(record["metric"]).endswith("per_second"):
         # Seconds and megabytes: less is better.
         low, median, high = 1 / high, 1 / median, 1 / low

@@ -18,6 +18,7 @@ from benchmarks.__main__ import STAGES
 from benchmarks.bench_all import main
 from benchmarks.bench_gate import judge
 from benchmarks.layouts import LAYOUTS
+from benchmarks.recording import save
 from benchmarks.report.page import as_markdown, render
 from benchmarks.short import SHORT, Short
 from benchmarks.table import page
@@ -131,7 +132,7 @@ def test_what_an_interrupted_stage_has_recorded_is_kept(
 
     def interrupted(command: Sequence[str], longest: float) -> tuple[int, str, bool]:
         (path,) = (word.removeprefix("--json=") for word in command if word.startswith("--json="))
-        bench_all.save(Path(path), [record])
+        save(Path(path), [record])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench_all, "_watch", interrupted)
