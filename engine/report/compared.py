@@ -3,6 +3,7 @@
 A run of several stages is one curve: epochs and images are counted on through its stages, and its clock runs on.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,11 +134,19 @@ def _read_run(folder: Path, name: str) -> ComparedRun:
     parts = [folder] if (folder / _LOG).is_file() else stages
     if not parts:
         raise UserError(f"{folder} is no run: it holds no {_LOG}; pass the folder of a run")
-    told = [(read_config(part / _CONFIG), build_history(read_log(part / _LOG)[0])) for part in parts]
+    told = [(read_config(part / _CONFIG), _history(part / _LOG)) for part in parts]
     begun = [(config, history) for config, history in told if history.start]
     if not begun:
         raise UserError(f"{folder} is no run yet: its {_LOG} does not say how it was started")
     return ComparedRun(name=name, folder=folder, stages=begun, measured=_measured(begun))
+
+
+def _history(log: Path) -> History:
+    lines, unreadable = read_log(log)
+    if unreadable:
+        # Not among what is compared, which may go into a file.
+        print(f"notice: {unreadable} line(s) of {log} are not whole and were left out", file=sys.stderr)
+    return build_history(lines)
 
 
 def _measured(stages: Sequence[tuple[Config, History]]) -> list[Measured]:

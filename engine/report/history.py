@@ -4,11 +4,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from engine.errors import describe_os_error
 
 Line = dict[str, Any]
+
+# What is reckoned with: null or, by name, a number, a text or a table. Other names may hold anything.
+_NUMBERS = (
+    *("epoch", "epochs", "step", "steps", "stage", "stages", "resumed_at_epoch", "resumed_at_step", "images"),
+    *("top1", "top5", "top1_no_tta", "top5_no_tta", "train_loss", "val_loss", "lr", "lr_peak"),
+    *("ema_top1", "ema_top5", "plain_top1", "plain_top5", "ema_plain_top1", "ema_plain_top5", "target_top1"),
+    *("resolution", "val_resolution", "plain_resolution", "val_ratio", "plain_ratio", "images_per_second"),
+    *("train_seconds", "val_seconds", "elapsed_seconds", "data_wait_seconds", "compute_seconds"),
+    *("budget_seconds", "earlier_seconds", "host_memory_mb", "device_memory_mb"),
+)
+_TEXTS = ("kind", "limited_by")
+_TABLES = ("versions", "machine", "revision", "limits", "evaluation")
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_NUMBERS, (int, float, NoneType)),
+    **dict.fromkeys(_TEXTS, (str, NoneType)),
+    **dict.fromkeys(_TABLES, (dict, NoneType)),
+    "command": (list, NoneType),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +117,12 @@ def read_log(path: Path) -> tuple[list[Line], int]:
 
 
 def parse_log(content: bytes) -> tuple[list[Line], int]:
-    """The lines that are whole, and how many are not (a crash can cut the last one in half)."""
+    """The lines that are whole, and how many are not (a crash can cut the last one in half) or hold what none does."""
     lines: list[Line] = []
     unreadable = 0
     for row in content.split(b"\n"):
         line = parse_line(row)
-        if line is not None:
+        if line is not None and _has_our_types(line):
             lines.append(line)
         elif row.strip():
             unreadable += 1
@@ -117,3 +136,7 @@ def parse_line(row: bytes) -> Line | None:
     except ValueError:
         return None
     return line if isinstance(line, dict) else None
+
+
+def _has_our_types(line: Line) -> bool:
+    return all(isinstance(value, _TYPES.get(key, object)) for key, value in line.items())

@@ -53,6 +53,24 @@ def _rows(runs: list[Path]) -> dict[str, list[str]]:
     return dict(measure_rows(read_runs(runs)))
 
 
+def test_the_time_of_a_run_that_goes_on_is_that_of_its_last_epoch(tmp_path: Path) -> None:
+    lines = whole_log(4)
+    (run,) = read_runs([_write(tmp_path / "a", lines[:-1])])
+    assert run.seconds == lines[-2]["elapsed_seconds"] > lines[1]["elapsed_seconds"]
+
+
+def test_a_line_of_another_type_is_left_out_with_a_notice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = whole_log(4)
+    lines[2]["top1"] = "abc"
+    folder = _write(tmp_path / "a", lines)
+    assert main([str(folder), str(folder)]) == 0
+    said = capsys.readouterr()
+    assert f"notice: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
+    assert "74.00%" in said.out
+
+
 def test_what_each_run_came_to_stands_side_by_side(tmp_path: Path) -> None:
     whole, demo = _write(tmp_path / "a", whole_log(16)), _write(tmp_path / "b", demo_log())
     rows = _rows([whole, demo])

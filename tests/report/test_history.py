@@ -7,6 +7,8 @@ import pytest
 
 from engine.errors import UserError
 from engine.report.history import build_history, goal, mean_throughput, parse_log, read_log, waiting_share
+from engine.report.html import render
+from engine.report.summary import closing_summary
 from tests.report.runs import epoch_lines, result_line, run_config, start_line, steps_lines, whole_log
 
 
@@ -61,6 +63,24 @@ def test_a_line_that_is_not_whole_is_counted_and_left_out(tail: bytes) -> None:
     lines, unreadable = parse_log(whole + tail)
     assert [line["kind"] for line in lines] == ["start"]
     assert unreadable == 1
+
+
+@pytest.mark.parametrize("other", ["abc", [1], {"a": 1}])
+def test_a_line_whose_figures_are_of_another_type_is_counted_and_left_out(other: object) -> None:
+    """Whatever is left can be drawn: no figure, table or list of a line may end a report with a traceback."""
+    config, lines = run_config(), whole_log(2)
+    lines[1:1] = steps_lines(1, [3.0, 2.5])
+    seen = set()
+    for number, line in enumerate(lines):
+        for key in line.keys() - {"kind"}:
+            changed = [*lines]
+            changed[number] = {**line, key: other}
+            kept, unreadable = parse_log(b"".join(json.dumps(one).encode() + b"\n" for one in changed))
+            assert len(kept) + unreadable == len(lines)
+            render(config, kept)
+            closing_summary(config, kept)
+            seen |= {key} if unreadable else set()
+    assert {"top1", "train_loss", "elapsed_seconds", "resumed_at_epoch"} <= seen
 
 
 def test_a_log_that_is_not_there_is_one_line_with_its_path(tmp_path: Path) -> None:
