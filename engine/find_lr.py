@@ -5,7 +5,8 @@ recipe's, at its first resolution. The rate grows from --from to --to by the sam
 explodes (Smith 2015). What is suggested as the peak of a schedule is the rate at which the smoothed loss stops falling
 (Smith), and where the schedule has no peak (constant, step) a tenth of that (fastai's rule). Where the loss still falls
 at --to, or nowhere by more than it scatters, nothing is. Where it falls fastest is told beside it, and what linear
-scaling gives for the recipe's global batch (Goyal et al. 2017). The same seed gives the same curve. It keeps no weights.
+scaling gives for the recipe's global batch (Goyal et al. 2017). The same seed gives the same curve. No weights are
+kept.
 """
 
 import argparse
