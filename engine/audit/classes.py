@@ -33,7 +33,7 @@ def align(train: Beton, val: Beton) -> Labels:
     theirs = val.manifest.classes if val.manifest else ()
     by_name = ours and theirs and len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
     if by_name:
-        names = [*ours, *(name for name in theirs if name not in set(ours))]
+        names = [*ours, *_missing(theirs, ours)]
         number = {name: index for index, name in enumerate(names)}
         mapped = np.array([number[name] for name in theirs], np.int64)[val.labels]
         return Labels(names=tuple(names), train=train.labels, val=mapped, num_train=len(ours))
@@ -56,8 +56,7 @@ def check_lists(train: Beton, val: Beton) -> Finding:
     if ours == theirs:
         same = f"the same {len(ours):,} names in the same order"
         return Finding(check=check, level=FINE, verdict=same, data={"classes": len(ours)})
-    only_train = [name for name in ours if name not in set(theirs)]
-    only_val = [name for name in theirs if name not in set(ours)]
+    only_train, only_val = _missing(ours, theirs), _missing(theirs, ours)
     moved = [
         f"label {label}: {a!r} in train, {b!r} in val"
         for label, (a, b) in enumerate(zip(ours, theirs, strict=False))
@@ -76,6 +75,12 @@ def check_lists(train: Beton, val: Beton) -> Finding:
         details=(*shorten(details), *shorten(moved)),
         data=data,
     )
+
+
+def _missing(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Those of `names` that are not among `others`."""
+    known = set(others)
+    return [name for name in names if name not in known]
 
 
 def _named(train: Sequence[str], val: Sequence[str]) -> tuple[tuple[str, Sequence[str]], ...]:

@@ -93,6 +93,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         # Hours later would be late.
         if path is not None and not path.parent.is_dir():
             raise UserError(f"{path} can't be written: {path.parent} is no folder; make it, or name another")
+        if path is not None and path.is_dir():
+            raise UserError(f"{path} can't be written: it is a folder; name a file in it")
     return arguments
 
 

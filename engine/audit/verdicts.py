@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.audit.class_gap import find_gaps
 from engine.audit.collection import Collection
-from engine.audit.finding import FINE, FOUND, Finding, shorten
+from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
 from engine.audit.noise import Noise, estimate_noise
 from engine.audit.opinion import Opinion
 from engine.audit.order_hint import order_hint
@@ -42,10 +42,11 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
     theirs = find_permutation(val.labels, val.predicted, val.classes)
     findings.append(_permuted(theirs, names))
     val = val.relabelled(theirs.meaning)
-    findings.append(_gaps(train, val, names))
+    fallen = _gaps(train, val, names)
+    findings.append(fallen)
     in_train, in_val = (estimate_noise(one.log_probabilities, one.labels) for one in (train, val))
     suspects = _suspects(collection, val, in_val)
-    finding = _noise(in_train, in_val, suspects, bool(theirs.cycles))
+    finding = _noise(in_train, in_val, suspects, undone=bool(theirs.cycles), fallen=fallen)
     findings.append(finding)
     questioned = suspects if finding.level == FOUND else []
     return findings, [_tile(collection.train.num_samples, suspect) for suspect in questioned]
@@ -128,23 +129,24 @@ def _gaps(train: Opinion, val: Opinion, names: Sequence[str]) -> Finding:
     )
 
 
-def _noise(train: Noise, val: Noise, suspects: Sequence["_Suspect"], undone: bool) -> Finding:
-    found = val.low > max(_LEAST_NOISE, train.high)
-    # Rounded up: it is a bound.
+def _noise(
+    train: Noise, val: Noise, suspects: Sequence["_Suspect"], *, undone: bool, fallen: Finding
+) -> Finding:
+    found, fell = val.low > max(_LEAST_NOISE, train.high), fallen.level == FOUND
+    # Rounded up: it is a bound. Labels of one class that were filed as another are no noise, and may be beyond it.
     most = math.ceil(max(val.most, val.high) * 1000) / 1000
-    figures = (
-        f"about {val.share:.1%} ({val.low:.1%} to {val.high:.1%}) of val's labels look wrong, up to {most:.1%} may be "
-        "as far as the network can tell"
-    )
+    bound = "" if fell else f", up to {most:.1%} may be as far as the network can tell"
+    more = f"; those of the {fallen.check} may be wrong besides, which this does not count" if fell else ""
+    figures = f"about {val.share:.1%} ({val.low:.1%} to {val.high:.1%}) of val's labels look wrong{bound}"
     same = f"of train's by the same measure {train.share:.1%}" + (
         ", with the permutation undone" if undone else ""
     )
     return Finding(
         check="wrong labels",
-        level=FOUND if found else FINE,
-        verdict=f"{figures}, {same}; {len(suspects):,} images are named"
+        level=FOUND if found else NOTE if fell else FINE,
+        verdict=f"{figures}, {same}; {len(suspects):,} images are named{more}"
         if found
-        else f"no sign of more than is usual: {figures}, {same}",
+        else f"no sign of more than is usual: {figures}, {same}{more}",
         details=shorten([suspect.line() for suspect in suspects]),
         data={
             "share": val.share,

@@ -143,6 +143,8 @@ def test_without_a_network_lists_balance_and_copies_are_compared(images: Path, t
         (["--checkpoint", "nowhere.pt"], "cannot read the checkpoint nowhere.pt"),
         (["--checkpoint", "{folder}"], "holds no weights.pt"),
         (["--json", "{folder}/absent/a.json"], "is no folder"),
+        (["--json", "{folder}"], "it is a folder; name a file in it"),
+        (["--sheet", "{folder}"], "it is a folder; name a file in it"),
         (["--", "--model.arch=resnet18"], "give one with --checkpoint"),
         (["--checkpoint", "{run}", "--", "--model.arch=resnet18"], "does not fit this network"),
     ],

@@ -74,6 +74,14 @@ def test_two_swapped_classes_among_a_thousand_are_named_alone() -> None:
     assert found.cycles == ((17, 400),)
 
 
+def test_so_many_cycles_are_possible_that_a_few_images_prove_none() -> None:
+    """Ten images of each of two classes are beyond a coin, but not beyond all the pairs of a thousand classes."""
+    for images, expected in ((10, ()), (20, ((0, 1),))):
+        labels = np.repeat(np.arange(1000), images)
+        predicted = np.where(labels < 2, 1 - labels, labels)
+        assert find_permutation(labels, predicted, 1000).cycles == expected
+
+
 def test_a_class_left_out_shifts_those_behind_it() -> None:
     true = np.repeat([label for label in range(100) if label != 40], 20)
     labels = np.where(true > 40, true - 1, true)

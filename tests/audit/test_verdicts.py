@@ -1,5 +1,6 @@
 """From a network's opinions to findings, suspects and their picture, on made-up opinions whose truth is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.audit.collection import Collection
-from engine.audit.finding import FOUND
+from engine.audit.finding import FINE, FOUND, NOTE
 from engine.audit.opinion import Opinion
 from engine.audit.pictures import Pictures
 from engine.audit.sheet import write_sheet
@@ -54,6 +55,40 @@ def test_flipped_labels_are_counted_named_and_drawn(collection: Collection, tmp_
         write_sheet(tmp_path / "sheet.png", pictures, tiles)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000 and np.asarray(sheet).std() > 10
+
+
+def ten_classes(seed: int, *, exchanged: float = 0.0) -> Opinion:
+    """Of images that the network is mostly right on; the first two classes look alike, and this share of each lies in
+    the other one.
+    """
+    random = np.random.default_rng(seed)
+    true = np.repeat(np.arange(10), COUNT // 10)
+    logits = random.normal(0, 1, (COUNT, 10))
+    logits[np.arange(COUNT), true] += random.normal(7, 2, COUNT)
+    alike = true < 2
+    logits[alike, 1 - true[alike]] += 4
+    labels = np.where((true < 2) & (random.random(COUNT) < exchanged), 1 - true, true)
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return Opinion(np.arange(COUNT), labels, logs.astype(np.float16))
+
+
+def test_where_classes_fall_wrong_labels_are_not_called_fine(collection: Collection) -> None:
+    """Half of two classes exchanged are 10% wrong labels, which no noise that is the same in all classes explains."""
+    names = tuple(f"class {number}" for number in range(10))
+    collection = replace(collection, labels=replace(collection.labels, names=names))
+    said = {}
+    for name, exchanged in (("right", 0.0), ("exchanged", 0.5)):
+        findings, _ = check_labels(collection, ten_classes(5), ten_classes(6, exchanged=exchanged))
+        said[name] = {finding.check: finding for finding in findings}
+    assert said["right"]["wrong labels"].level == FINE
+    assert "as far as the network can tell" in said["right"]["wrong labels"].verdict
+    assert said["exchanged"]["classes that fall"].level == FOUND
+    wrong = said["exchanged"]["wrong labels"]
+    assert wrong.level == NOTE
+    assert "as far as the network can tell" not in wrong.verdict
+    assert wrong.verdict.endswith(
+        "; those of the classes that fall may be wrong besides, which this does not count"
+    )
 
 
 def test_right_labels_give_no_finding_and_nothing_to_draw(collection: Collection) -> None:

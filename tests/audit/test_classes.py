@@ -1,0 +1,61 @@
+"""Class lists of two files: one numbering for both, and what differs, also of ImageNet-21k's number of classes."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from engine.audit.classes import align, check_lists
+from engine.audit.finding import FOUND
+from engine.data.beton import Beton, open_beton
+from engine.data.manifest import Manifest
+from tests.data.betons import write_pixels
+
+MANY = 20_000
+
+
+class Once(tuple[str, ...]):
+    """Names of classes that are gone through a few times, not once for each class."""
+
+    times: int
+
+    def __iter__(self) -> Any:
+        self.times = getattr(self, "times", 0) + 1
+        assert self.times < 20, "time grows with the square of the number of classes"
+        return super().__iter__()
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    found = open_beton(write_pixels(tmp_path_factory.mktemp("classes"), [picture, picture + 9])).manifest
+    assert found is not None
+    return found
+
+
+def _file(manifest: Manifest, names: list[str]) -> Beton:
+    """As much of a file as its class list is compared by; an image of each class."""
+    return cast(
+        Beton,
+        SimpleNamespace(
+            path=Path("x.beton"),
+            manifest=replace(manifest, classes=Once(names)),
+            labels=np.arange(len(names)),
+            num_classes=len(names),
+        ),
+    )
+
+
+def test_many_classes_are_compared_in_a_few_goes_through_them(manifest: Manifest) -> None:
+    ours = [f"n{number:08d}" for number in range(MANY)]
+    theirs = ["a", *ours[:-1]]
+    train, val = _file(manifest, ours), _file(manifest, theirs)
+    labels = align(train, val)
+    assert labels.names == (*ours, "a") and labels.num_train == MANY
+    assert labels.val.tolist() == [MANY, *range(MANY - 1)]
+    finding = check_lists(train, val)
+    assert finding.level == FOUND
+    assert finding.data == {"only_train": [ours[-1]], "only_val": ["a"], "moved": MANY}
