@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
     )
     how_many = parser.add_mutually_exclusive_group()
     how_many.add_argument("--fraction", type=float, help="this share of each class, above 0 and below 1")
-    how_many.add_argument("--count", type=int, help="so many images in all, whatever their classes")
+    how_many.add_argument(
+        "--count", type=int, help="so many images in all, whatever their classes; all where there are fewer"
+    )
     how_many.add_argument("--per-class", type=int, help="so many images of each class")
     parser.add_argument(
         "--seed", type=int, default=0, help="decides which; a smaller share is part of a larger one"
@@ -41,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     choice = _choice(options)
     done = subset(options.output, options.input, choice)
+    if done.samples < choice.count:
+        print(f"--count {choice.count:,}: there are but {done.samples:,} to choose from, and all were taken")
     print(
         f"wrote {options.output}: {done.samples:,} images, {human_bytes(done.bytes)}, {human_time(done.seconds)}"
     )

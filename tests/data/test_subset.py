@@ -142,6 +142,17 @@ def test_a_file_without_names_keeps_its_labels(tmp_path: Path) -> None:
     assert chosen.manifest is None and sorted(chosen.labels.tolist()) == [3, 7]
 
 
+def test_a_count_beyond_what_is_there_takes_all_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make(tmp_path / "whole.beton", [0, 0, 2])
+    capsys.readouterr()
+    assert main([str(tmp_path / "all.beton"), str(whole.path), "--count", "3"]) == 0
+    assert "to choose from" not in capsys.readouterr().out
+    assert main([str(tmp_path / "more.beton"), str(whole.path), "--count", "1000"]) == 0
+    assert "--count 1,000: there are but 3 to choose from, and all were taken\n" in capsys.readouterr().out
+
+
 def test_refusals(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", [0, 0, 2])
     bare = make(tmp_path / "bare.beton", [0], named=False)
