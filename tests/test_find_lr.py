@@ -74,7 +74,7 @@ def test_a_curve_that_explodes_before_it_falls_asks_for_lower_rates() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("steps", [20, 200])
 def test_noise_alone_suggests_nothing(seed: int, steps: int) -> None:
-    losses = np.random.default_rng(seed).normal(2, 0.3, steps)
+    losses = np.random.default_rng(seed).normal(2, 0.3, steps).tolist()
     said = read_curve(_points(losses), exploded=False)
     assert isinstance(said, str) and said.startswith("the loss falls nowhere by more than it scatters")
 

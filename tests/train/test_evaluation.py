@@ -19,6 +19,7 @@ from engine.report.run_log import RunLog
 from engine.train import validator
 from engine.train.by_sample import BySample
 from engine.train.distributed import Ranks
+from engine.train.evaluate import predictions
 from engine.train.evaluation_run import EvaluationRun
 from tests.shapes import CLASSES
 from tests.train.conftest import TINY, Launch, log_of, train_here
@@ -270,10 +271,8 @@ def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
 
 
 def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = validator.predictions
-
     def never_right_without_tta(*args: Any, **options: Any) -> Any:
-        for batch, final, _ in forward(*args, **options):
+        for batch, final, _ in predictions(*args, **options):
             # The label comes last of six classes, which is not among five.
             yield batch, final, 1 - torch.eye(len(CLASSES))[batch.labels]
 
