@@ -32,7 +32,7 @@ def test_cifar10_converts_and_trains_through_the_two_scripts(cifar10: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["jpeg", "raw", "proportion"])
+@pytest.mark.parametrize("mode", ["jpeg", "proportion"])
 def test_a_resnet50_recipe_takes_three_steps_on_photos_stored_in_each_mode(
     photos: Path, tmp_path: Path, mode: str
 ) -> None:

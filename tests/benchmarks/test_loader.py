@@ -47,7 +47,6 @@ def test_against_itself_writes_a_valid_record_and_judges_by_the_interval(
     ("ours", "peer", "form"),
     [
         ("jpeg", "ffcv-jpeg", "cpu"),
-        ("yuv420", "ffcv-jpeg", "host"),
         ("yuv420-packed", "ffcv-jpeg", "host"),
         ("raw-packed", "ffcv-raw", "host"),
     ],
