@@ -141,26 +141,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse_whole
 
 
-def share(text: str) -> float:
-    """Parses a number above 0, at most 1."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError
-    return value
+def _above_zero(most: float, name: str) -> Callable[[str], float]:
+    def parse_number(text: str) -> float:
+        value = float(text)
+        if not 0 < value <= most:
+            raise ValueError
+        return value
+
+    parse_number.__name__ = f"{name} above 0, at most {most:g}"
+    return parse_number
 
 
-share.__name__ = "share above 0, at most 1"
-
-
-def seconds(text: str) -> float:
-    """Parses a length of time."""
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError
-    return value
-
-
-seconds.__name__ = "number of seconds above 0, at most 3600"
+share = _above_zero(1, "share")
+seconds = _above_zero(3600, "number of seconds")
 
 
 def _cuda_present() -> bool:
