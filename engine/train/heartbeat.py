@@ -32,8 +32,12 @@ class Heartbeat:
         self._ended = threading.Event()
         self._rounds = 0
         self._store.set(_key(rank), "0")
-        for work in (self._signal, self._watch):
-            threading.Thread(target=work, name="heartbeat", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=work, name="heartbeat", daemon=True)
+            for work in (self._signal, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _signal(self) -> None:
         """Give signs, and look for those of the others."""
@@ -75,8 +79,11 @@ class Heartbeat:
             os._exit(_EXIT)
 
     def close(self) -> None:
-        """Stop both."""
+        """Stop both. A call to the store is waited for, unless its host is gone: a thread that came back from one
+        while Python ends would abort the process, whose run ended well."""
         self._ended.set()
+        for thread in self._threads:
+            thread.join(2 * self._beat)
 
 
 def _key(rank: int) -> str:

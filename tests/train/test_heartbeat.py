@@ -4,11 +4,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import cast
 
 import pytest
+from torch.distributed import Store  # type: ignore[attr-defined]
 
+from engine.train.heartbeat import Heartbeat
 from tests.train.conftest import ROOT
 
 WORLD = 3
@@ -63,6 +68,27 @@ def test_ranks_that_end_in_order_end_well(ranks: "list[subprocess.Popen[str]]") 
     for process in reversed(ranks):
         out, errors = process.communicate("close\n", timeout=30)
         assert (process.returncode, out, errors) == (0, "closed\n", "")
+
+
+def test_no_call_to_the_store_outlives_the_heartbeat() -> None:
+    class Slow:
+        calls, asked = 0, threading.Event()
+
+        def set(self, key: str, value: str) -> None:
+            return
+
+        def get(self, key: str) -> bytes:
+            self.calls += 1
+            self.asked.set()
+            time.sleep(0.3)
+            self.calls -= 1
+            return b"0"
+
+    store = Slow()
+    heartbeat = Heartbeat(cast(Store, store), 0, 1, beat=1.0, patience=30.0)
+    assert store.asked.wait(30)
+    heartbeat.close()
+    assert store.calls == 0 and not any(thread.name == "heartbeat" for thread in threading.enumerate())
 
 
 def test_a_first_rank_whose_host_answers_no_more_ends_the_others(
