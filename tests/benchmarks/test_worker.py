@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks.peers.base import Task
-from benchmarks.worker import ContenderError, Job, Worker
+from benchmarks.peers.base import Side, Task
+from benchmarks.worker import UNTIMED_BATCHES, ContenderError, Job, Worker, _round
 
 
 class Broken:
@@ -21,13 +21,13 @@ class Broken:
         raise AssertionError("it was not imported")
 
 
-class Slow:
-    """Gives batches at once, one more than it is asked for where it is `generous`, and is slow to end."""
+class Plain:
+    """Gives batches of four, `generous` more than it is asked for; by `clock` each takes a second, to end a hundred."""
 
     settings = ""
 
-    def __init__(self, ending: float, generous: int = 0) -> None:
-        self.ending, self.generous = ending, generous
+    def __init__(self, generous: int = 0) -> None:
+        self.clock, self.generous = 0.0, generous
 
     def load(self) -> object:
         return None
@@ -36,25 +36,26 @@ class Slow:
         return self
 
     def epoch(self, number: int, batches: int, resolution: int) -> Iterator[Any]:
-        try:
-            yield from [range(4)] * (batches + self.generous)
-        finally:
-            time.sleep(self.ending)
+        for _ in range(batches + self.generous):
+            self.clock += 1
+            yield range(4)
+        self.clock += 100
 
 
 TASK = cast(Task, SimpleNamespace(cores=1, device="cpu", batch=4, resolution=8))
 
 
-def test_how_long_a_side_takes_to_end_is_no_part_of_a_round() -> None:
-    with Worker("slow", Slow(ending=2.0), TASK) as worker:
-        timed = worker.round(1, 5)
-    assert timed.images == 20
-    assert timed.seconds < 2.0
+def test_how_long_a_side_takes_to_end_is_no_part_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = Plain()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", lambda: side.clock)
+        timed = _round(cast(Side, side), TASK, 1, 5)
+    assert (timed.images, timed.seconds, side.clock) == (20, 5.0, UNTIMED_BATCHES + 5 + 100)
 
 
 def test_a_side_that_gives_too_much_is_told() -> None:
     told = pytest.raises(ContenderError, match="24 images came, not 5 batches of 4")
-    with Worker("generous", Slow(ending=0, generous=1), TASK) as worker, told:
+    with Worker("generous", Plain(generous=1), TASK) as worker, told:
         worker.round(1, 5)
 
 
