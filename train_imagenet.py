@@ -7,8 +7,8 @@ import sys
 
 from engine.config.load import load_train_stages
 from engine.errors import run_cli
-from engine.train.host import limit_spinning
-from engine.train.interruption import Interruption
+from engine.train.checkpoints.interruption import Interruption
+from engine.train.ranks.process import limit_spinning
 
 
 def main() -> int:
@@ -18,8 +18,8 @@ def main() -> int:
     interruption = Interruption()
     with interruption.watching():
         # Only now: it is the import of torch that this acts on; and --help should not wait for it.
-        from engine.course import run_recipe
-        from engine.train.distributed import process_group
+        from engine.train.ranks.group import process_group
+        from engine.train.recipe_run import run_recipe
 
         training, pin_cores = stages[0].training, stages[0].data.pin_cores
         with process_group(training.device, pin_cores=pin_cores) as ranks:

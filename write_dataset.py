@@ -3,7 +3,7 @@
 import sys
 
 from engine.config.load import load_write_config
-from engine.data.convert import convert
+from engine.data.convert.conversion import convert
 from engine.errors import run_cli
 
 

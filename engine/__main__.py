@@ -14,26 +14,29 @@ from engine.registry import nearest
 # verb: (module:function, what it does). The function takes the remaining arguments and returns the exit code.
 VERBS: dict[str, tuple[str, str]] = {
     "audit": (
-        "engine.audit.command:main",
+        "engine.cli.audit:main",
         "whether the labels of a training and a validation file can be believed",
     ),
-    "build": ("engine.data.decoders.native.build:main", "compile the C decoders for this machine"),
-    "checkpoint": ("engine.checkpoint:main", "what a file of weights holds, and a changed copy of it"),
-    "compare": ("engine.report.compare:main", "runs side by side, in figures and as curves"),
-    "doctor": ("engine.doctor:main", "check this machine and installation, and say what to do"),
-    "extract": ("engine.extract:main", "one image of a .beton as a file"),
-    "find-lr": ("engine.find_lr:main", "which learning rate suits a recipe, by a range test"),
-    "inspect": ("engine.inspect:main", "what a .beton holds, with a picture of some of its images"),
-    "merge": ("engine.merge:main", "one .beton of several, such as a conversion's shards"),
-    "recipes": ("engine.recipes.command:main", "the recipes as a table, or one of them in full"),
-    "report": ("engine.report.html:main", "draw a run's report.html anew from its log"),
+    "build": ("engine.cli.build:main", "compile the C decoders for this machine"),
+    "checkpoint": ("engine.cli.checkpoint:main", "what a file of weights holds, and a changed copy of it"),
+    "compare": ("engine.cli.compare:main", "runs side by side, in figures and as curves"),
+    "doctor": ("engine.cli.doctor:main", "check this machine and installation, and say what to do"),
+    "extract": ("engine.cli.extract:main", "one image of a .beton as a file"),
+    "find-lr": ("engine.cli.find_lr:main", "which learning rate suits a recipe, by a range test"),
+    "inspect": ("engine.cli.inspect:main", "what a .beton holds, with a picture of some of its images"),
+    "merge": ("engine.cli.merge:main", "one .beton of several, such as a conversion's shards"),
+    "recipes": ("engine.cli.recipes:main", "the recipes as a table, or one of them in full"),
+    "report": ("engine.cli.report:main", "draw a run's report.html anew from its log"),
     "schedules": (
-        "engine.report.schedule_pictures:main",
+        "engine.cli.schedules:main",
         "draw every recipe's learning rate, resolution and batch by epoch",
     ),
-    "speedrun": ("engine.speedrun:main", "the whole job on Fashion-MNIST: convert, train, report"),
-    "subset": ("engine.subset:main", "some classes, or a share, of a .beton's images as one of their own"),
-    "verify": ("engine.verify:main", "whether .betons are whole and their images what was written"),
+    "speedrun": ("engine.cli.speedrun:main", "the whole job on Fashion-MNIST: convert, train, report"),
+    "subset": (
+        "engine.cli.subset:main",
+        "some classes, or a share, of a .beton's images as one of their own",
+    ),
+    "verify": ("engine.cli.verify:main", "whether .betons are whole and their images what was written"),
 }
 
 

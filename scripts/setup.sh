@@ -249,9 +249,9 @@ install_environment() {
 
 # ---- the C decoders -------------------------------------------------------------------------------------------------
 
-# Named by a fingerprint of their sources, as engine/data/decoders/native/build.py names them.
+# Named by a fingerprint of their sources, as engine/data/native/compile.py names them.
 decoders_built() {
-    local native=engine/data/decoders/native
+    local native=engine/data/native
     [ -e "$native/libengine-$(uname -m)-$(cat $native/*.[ch] | sha256sum | cut -c1-12).so" ]
 }
 

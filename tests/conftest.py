@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.train.host import limit_spinning
+from engine.train.ranks.process import limit_spinning
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,7 +29,7 @@ def _why_no_gpu() -> str:
 def pytest_configure() -> None:
     """Ctrl-C ends what the tests start, also where they run in the background of a shell, which lets it be ignored.
 
-    And the threads of several test processes on the same cores don't spin for each other (engine/train/host.py).
+    And the threads of several test processes on the same cores don't spin for each other (engine/train/ranks/process.py).
     """
     limit_spinning()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data.convert import convert
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.convert.conversion import convert
 
 CLASSES = ("amber", "blue", "coral", "denim", "ecru", "fawn")
 TRAIN, VAL = 96, 37

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
-from engine.train.resolution import resolution_at
+from engine.config.train.train_config import TrainConfig
+from engine.train.schedules import resolution_at
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ["--data.train_dataset=t.beton", "--data.val_dataset=v.beton"]

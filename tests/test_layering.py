@@ -17,7 +17,7 @@ RANKS = {"errors": 0, "files": 1, "registry": 1, "config": 2, "data": 3, "models
 VERB = 6
 DOORS = {
     "fastargs": ("engine/config/load.py",),
-    "ffcv": ("engine/data/", "engine/doctor.py", "benchmarks/"),
+    "ffcv": ("engine/data/", "engine/cli/doctor.py", "benchmarks/"),
 }
 
 
@@ -82,12 +82,12 @@ GOOD = {
     "engine/errors.py": "import sys",
     "engine/registry.py": "from engine.errors import UserError",
     "engine/config/load.py": "import fastargs\nfrom engine.registry import Registry\nfrom . import schema",
-    "engine/config/schema.py": "import engine\nfrom engine import __version__",
-    "engine/data/loader.py": "import ffcv.loader\nfrom engine.config.schema import Data",
+    "engine/config/train/train_config.py": "import engine\nfrom engine import __version__",
+    "engine/data/loading/loader.py": "import ffcv.loader\nfrom engine.config.train.train_config import Data",
     "engine/models/build.py": "from ..config import schema",
     "engine/train/trainer.py": "from engine.data import loader\nimport engine.models.build",
-    "engine/report/html.py": "def late():\n    from engine.train import trainer",
-    "engine/doctor.py": "import ffcv.libffcv\nfrom engine.report import html",
+    "engine/report/run/run_page.py": "def late():\n    from engine.train import trainer",
+    "engine/cli/doctor.py": "import ffcv.libffcv\nfrom engine.report import html",
     "engine/__main__.py": "from engine import doctor",
     "benchmarks/loader.py": "import ffcv\nfrom engine.data import loader",
     "train_imagenet.py": "from engine.train import trainer",
@@ -102,23 +102,23 @@ def test_a_clean_tree_has_no_violation() -> None:
     ("path", "line"),
     [
         ("engine/errors.py", "from engine.registry import nearest"),
-        ("engine/registry.py", "import engine.config.schema"),
-        ("engine/config/schema.py", "from engine.data.loader import Loader"),
-        ("engine/data/loader.py", "from engine import models"),
+        ("engine/registry.py", "import engine.config.train.train_config"),
+        ("engine/config/train/train_config.py", "from engine.data.loading.loader import Loader"),
+        ("engine/data/loading/loader.py", "from engine import models"),
         ("engine/models/build.py", "from engine.data import loader"),
         ("engine/models/build.py", "from ..data.loader import Loader"),
         ("engine/models/build.py", "from .. import data"),
-        ("engine/data/loader.py", "from engine.train.trainer import Trainer"),
-        ("engine/train/trainer.py", "def late():\n    import engine.report.html"),
-        ("engine/report/html.py", "from engine.doctor import Finding"),
+        ("engine/data/loading/loader.py", "from engine.train.trainer import Trainer"),
+        ("engine/train/trainer.py", "def late():\n    import engine.report.run.run_page"),
+        ("engine/report/run/run_page.py", "from engine.cli.doctor import Finding"),
         ("engine/train/trainer.py", "from benchmarks import loader"),
         ("engine/__init__.py", "from engine.errors import UserError"),
         ("engine/train/trainer.py", "import ffcv"),
         ("engine/models/build.py", "from ffcv.fields import RGBImageField"),
         ("train_imagenet.py", "import ffcv"),
         ("train_imagenet.py", "from fastargs import Section"),
-        ("engine/config/schema.py", "import fastargs.validation"),
-        ("engine/data/loader.py", "import fastargs"),
+        ("engine/config/train/train_config.py", "import fastargs.validation"),
+        ("engine/data/loading/loader.py", "import fastargs"),
     ],
 )
 def test_the_checker_sees_a_bad_import(path: str, line: str) -> None:

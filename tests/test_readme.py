@@ -8,8 +8,8 @@ import pytest
 from engine.__main__ import VERBS
 from engine.config.load import load_train_config
 from engine.config.options import options_of
-from engine.config.schema import TrainConfig
-from engine.config.write_schema import WriteConfig
+from engine.config.train.train_config import TrainConfig
+from engine.config.write import WriteConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -12,12 +12,12 @@ from torch import nn
 from tqdm import tqdm
 
 from engine.config.load import load_train_stages
-from engine.config.schema import TrainConfig
 from engine.config.stages import WEIGHTS, WEIGHTS_EMA, stage_folder
-from engine.train import checkpoint
-from engine.train.distributed import process_group
-from engine.train.resolution import batch_at, resolution_at
+from engine.config.train.train_config import TrainConfig
+from engine.train.checkpoints import checkpoint_file
+from engine.train.ranks.group import process_group
 from engine.train.run import Run
+from engine.train.schedules import batch_at, resolution_at
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,7 +141,7 @@ def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tm
                 left[WEIGHTS_EMA] = copied(average.model)
                 assert changed(before, left[WEIGHTS_EMA]) and changed(left[WEIGHTS], left[WEIGHTS_EMA])
         for name, state in left.items() if number < len(stages) else ():
-            checkpoint.save(tmp_path / stage_folder(number) / name, state)
+            checkpoint_file.save(tmp_path / stage_folder(number) / name, state)
 
 
 @pytest.mark.parametrize("recipe", FULL, ids=lambda path: path.stem)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.data.decoders.native.build import library_path
+from engine.data.native.compile import library_path
 
 TOOLS = [
     *("awk", "bash", "cat", "cut", "dirname", "env", "flock", "grep", "id", "mkdir"),
     *("rm", "sed", "sh", "sha256sum", "sort", "tail", "touch", "uname"),
 ]
-NATIVE = "engine/data/decoders/native"
+NATIVE = "engine/data/native"
 
 
 class Machine:

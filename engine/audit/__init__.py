@@ -1,1 +1,1 @@
-"""`python -m engine audit`: whether the labels of a training and a validation file can be believed."""
+"""Can the labels of a data set be believed?"""

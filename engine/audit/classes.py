@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
-from engine.data.beton import Beton
+from engine.data.beton.reader import Beton
 
 # A class's share of val may differ from what is expected by this factor before chance is even asked.
 _FACTOR = 2.0

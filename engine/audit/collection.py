@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.audit.classes import Labels, align
-from engine.data.beton import Beton
+from engine.data.beton.reader import Beton
 
 
 @dataclass(frozen=True, eq=False)

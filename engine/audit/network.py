@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from engine.audit.classes import Labels
-from engine.audit.opinion import Opinion
-from engine.audit.watch import Watch
+from engine.audit.labels.opinion import Opinion
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
-from engine.data.beton import Beton
-from engine.data.crops import CenterCrop
-from engine.data.loader import Loader
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.reader import Beton
+from engine.data.loading.loader import Loader
+from engine.data.sampling.crops import CenterCrop
 from engine.errors import UserError
 from engine.models.build import build_model
-from engine.train.distributed import Ranks, process_group
-from engine.train.evaluate import predictions
-from engine.train.host import keep_freed_memory
-from engine.train.precision import Precision, choose_precision
+from engine.progress import Watch
+from engine.train.evaluation.accuracy import predictions
+from engine.train.ranks.group import Ranks, process_group
+from engine.train.ranks.process import keep_freed_memory
+from engine.train.step.precision import Precision, choose_precision
 from engine.train.weights import load_weights
 
 _SEED = 0

@@ -1,1 +1,1 @@
-"""What can be set: `schema.py` declares every option, `load.py` reads YAML and the command line into it."""
+"""Every option of the two scripts, and how YAML and the command line are read into them."""

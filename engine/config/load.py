@@ -16,9 +16,9 @@ from fastargs.validation import Checker
 
 from engine.config.options import OptionSpec, options_of
 from engine.config.recipe_file import with_bases
-from engine.config.schema import TrainConfig
 from engine.config.stages import Values, check_stages, refuse_in_stage, stage_values
-from engine.config.write_schema import WriteConfig
+from engine.config.train.train_config import TrainConfig
+from engine.config.write import WriteConfig
 from engine.errors import UserError
 from engine.registry import nearest
 

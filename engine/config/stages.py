@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 
 Values = dict[tuple[str, ...], Any]

@@ -1,1 +1,1 @@
-"""The way of an image: sources -> writer -> .beton -> loader. ffcv is imported in here and nowhere else."""
+"""The path of an image: sources -> convert -> storage -> beton -> sampling -> loading. Only here is ffcv imported."""

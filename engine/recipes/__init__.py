@@ -1,1 +1,1 @@
-"""`python -m engine recipes`: the shelf of recipes as a table, and each of them in full."""
+"""The recipes that come with the source: as a table, in full, and as pictures of their schedules."""

@@ -1,1 +1,1 @@
-"""A run's record: the log (`record.py`), what it says (`history.py`), as text and as one HTML page."""
+"""Pictures and words about runs: drawing only, nothing is measured here."""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from engine.config.schema import ReferenceConfig
+from engine.config.train.train_config import ReferenceConfig
 from engine.errors import UserError
 from engine.report import text
-from engine.report.history import Line
+from engine.runs.log_reader import Line
 
 
 def figures(reference: dict[str, Any]) -> list[str]:

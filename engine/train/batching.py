@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.train.resolution import batch_at, resolution_at
+from engine.train.schedules import batch_at, resolution_at
 
 
 @dataclass(frozen=True)

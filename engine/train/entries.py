@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.config.schema import TrainConfig
-from engine.data.pair import ClassList
-from engine.train.budget import Verdict
-from engine.train.distributed import Ranks
-from engine.train.evaluate import Accuracy
-from engine.train.precision import Precision
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.pair import ClassList
+from engine.train.evaluation.accuracy import Accuracy
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import Precision
+from engine.train.verdict import Verdict
 
 
 def accuracy_entry(accuracy: Accuracy | None) -> dict[str, float | None]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.models.head import train_mode
 from engine.train.augment.chain import TrainBatch
-from engine.train.randomness import seed_step
+from engine.train.ranks.backends import seed_step
 from engine.train.trainer import Trainer
 
 EXPLODED = 4.0

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from engine.config.schema import TrainConfig
-from engine.data.beton import Beton
-from engine.data.loader import Loader
-from engine.data.read_ahead import shortage
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.reader import Beton
+from engine.data.loading.loader import Loader
+from engine.data.loading.page_cache import shortage
 from engine.train.augment.chain import loader_dtype
-from engine.train.distributed import Ranks
-from engine.train.precision import Precision
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import Precision
 
 
 def open_loader(

@@ -1,11 +1,11 @@
-"""What a run has before it, epoch by epoch, for whoever wants to foresee when it ends (engine/report/live.py)."""
+"""What a run has before it, epoch by epoch, for whoever wants to foresee when it ends (engine/report/terminal/live.py)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.train.batching import BatchPlan
-from engine.train.resolution import resolution_at
+from engine.train.schedules import resolution_at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from engine.train.outlook import Outlook
 
 
 class Record(Protocol):
-    """A run's folder and log (engine.report.record.RunRecord)."""
+    """A run's folder and log (engine.runs.run_writer.RunRecord)."""
 
     folder: Path
 

@@ -7,30 +7,30 @@ from typing import Any
 
 from torch import nn
 
-from engine.config.schema import TrainConfig
 from engine.config.stages import WEIGHTS, WEIGHTS_EMA
-from engine.data.beton import Beton, open_beton
-from engine.data.pair import agree_on_classes
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.pair import agree_on_classes
+from engine.data.beton.reader import Beton, open_beton
 from engine.errors import UserError
 from engine.models.build import weights_note
-from engine.train import checkpoint, resume
-from engine.train.backends import set_backends
-from engine.train.budget import judge
-from engine.train.distributed import Ranks
+from engine.train.checkpoints import checkpoint_file, resume
+from engine.train.checkpoints.checkpoint_file import EpochState
+from engine.train.checkpoints.interruption import Interruption
+from engine.train.checkpoints.resume import Progress
+from engine.train.checkpoints.saver import Saver
 from engine.train.entries import accuracy_entry, average_entry, facts_entry, result_entry
-from engine.train.epoch_state import EpochState
-from engine.train.evaluate import Accuracy
-from engine.train.interruption import Interruption
-from engine.train.network import build_network
+from engine.train.evaluation.accuracy import Accuracy
+from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.outlook import Outlook, epochs_ahead
-from engine.train.precision import choose_precision
+from engine.train.ranks.backends import set_backends
+from engine.train.ranks.group import Ranks
+from engine.train.recipe_start import Stage
 from engine.train.recording import Record
-from engine.train.resume import Progress
-from engine.train.saver import Saver
-from engine.train.stage import Stage
+from engine.train.step.precision import choose_precision
 from engine.train.trainer import Trainer
-from engine.train.validator import Validator
+from engine.train.verdict import judge
+from engine.train.weights import build_network
 
 
 class Run:
@@ -115,7 +115,7 @@ class Run:
         if self.ranks.main:
             # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
             state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-            checkpoint.save(path, state)
+            checkpoint_file.save(path, state)
 
     def _refuse_finished(self, record: Record) -> None:
         begun, epochs = self.begun.state, self.config.training.epochs

@@ -15,26 +15,33 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from engine.config.schema import TrainConfig
-from engine.data.crops import RandomResizedCrop
-from engine.data.holdout import held_out, without
-from engine.data.loader import Batch, Loader
-from engine.data.order import Windows, batches_of, cut_pages, epoch_permutation, page_windows, repeated
-from engine.data.replay import replayed
+from engine.config.train.train_config import TrainConfig
+from engine.data.loading.loader import Batch, Loader
+from engine.data.loading.replay import replayed
+from engine.data.sampling.crops import RandomResizedCrop
+from engine.data.sampling.order import (
+    Windows,
+    batches_of,
+    cut_pages,
+    epoch_permutation,
+    held_out,
+    page_windows,
+    repeated,
+    without,
+)
 from engine.models.head import train_mode
 from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
-from engine.train.distributed import Ranks
+from engine.train.bottleneck import EpochMeter
+from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
 from engine.train.entries import memory_entry
-from engine.train.epoch_state import EpochState, Pauses
-from engine.train.limits import EpochMeter
-from engine.train.memory_fit import fit_plans, fits_in_memory
-from engine.train.nonfinite import EpochLosses
-from engine.train.precision import Precision
-from engine.train.randomness import seed_step
-from engine.train.resolution import resolution_at
-from engine.train.schedules import lr_at
-from engine.train.step import Step
+from engine.train.ranks.backends import seed_step
+from engine.train.ranks.group import Ranks
+from engine.train.schedules import lr_at, resolution_at
+from engine.train.step.memory_fit import fit_plans, fits_in_memory
+from engine.train.step.nonfinite import EpochLosses
+from engine.train.step.precision import Precision
+from engine.train.step.step import Step
 
 Tell = Callable[[dict[str, Any]], None]
 """What takes a line for the log."""

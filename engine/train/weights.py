@@ -3,6 +3,8 @@
 Understood are a plain state_dict; a checkpoint that holds one as "model" or "state_dict" and the moving average of
 it as "ema", "model_ema" or "state_dict_ema"; and names that start with `module.`, as DistributedDataParallel's, or
 with `_orig_mod.`, as torch.compile's.
+
+The network that a run trains or validates: built, tried on the run's image sides, with the weights to start from.
 """
 
 from collections.abc import Mapping
@@ -12,9 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.models.head import classifier_name
-from engine.train import checkpoint
+from engine.models.build import build_model
+from engine.models.head import classifier_name, train_only_head
+from engine.models.sides import refuse_sides
+from engine.train.checkpoints import checkpoint_file
+from engine.train.schedules import resolution_at
 
 RAW = ("model", "state_dict")
 AVERAGED = ("ema", "model_ema", "state_dict_ema")
@@ -53,7 +59,7 @@ def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_h
 
 def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, torch.Tensor]:
     """The weights that a file holds, by plain names. Raises UserError where there are none, or no average."""
-    content = checkpoint.load(path)
+    content = checkpoint_file.load(path)
     key = state_key(content, AVERAGED if use_ema else RAW)
     if key is None and use_ema:
         raise UserError(f"model.use_ema: {path} holds no moving average; drop the option")
@@ -98,3 +104,47 @@ def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torc
     if state[name].shape != own[name].shape:
         return f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
     return ""
+
+
+def build_network(config: TrainConfig, num_classes: int, device: torch.device) -> nn.Module:
+    """The recipe's network on `device`, with its weights and with what is not trained frozen.
+
+    Raises UserError for a side that it can't take, and for weights that don't fit.
+    """
+    wanted = config.model
+    model = bare_network(config, num_classes)
+    if wanted.weights:
+        load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, reset_head=wanted.reset_head)
+    if wanted.train_only == "head":
+        train_only_head(model)
+    layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+    return model.to(device).to(memory_format=layout)
+
+
+def bare_network(config: TrainConfig, num_classes: int) -> nn.Module:
+    """The same as the seed makes it, on the CPU. Raises UserError for a side that it can't take."""
+    training, wanted = config.training, config.model
+    torch.manual_seed(training.seed)
+    model = build_model(
+        wanted.arch,
+        num_classes,
+        use_blurpool=training.use_blurpool,
+        stochastic_depth=wanted.stochastic_depth,
+        dropout=wanted.dropout,
+        zero_init=wanted.zero_init_residual,
+    )
+    refuse_sides(model, wanted.arch, _sides(config))
+    return model
+
+
+def _sides(config: TrainConfig) -> dict[str, list[int]]:
+    """The image sides of the run, in pixels, by where they are set."""
+    epochs = 0 if config.training.eval_only else config.training.epochs
+    trained = {resolution_at(config.resolution, epoch, epochs) for epoch in range(epochs)}
+    return {
+        "section resolution": sorted(trained),
+        "validation.resolution": [config.validation.resolution],
+        "validation.search": config.validation.search_list(),
+        "validation.resolutions": config.validation.resolution_list(),
+        "validation.plain_resolution": [config.validation.plain_resolution],
+    }

@@ -10,8 +10,8 @@ import pytest
 
 from engine.audit.classes import align, check_lists
 from engine.audit.finding import FOUND
-from engine.data.beton import Beton, open_beton
-from engine.data.manifest import Manifest
+from engine.data.beton.manifest import Manifest
+from engine.data.beton.reader import Beton, open_beton
 from tests.data.betons import write_pixels
 
 MANY = 20_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 
 DATA = ("--data.train_dataset=train.beton", "--data.val_dataset=val.beton")

@@ -9,8 +9,8 @@ import yaml
 
 from engine.config.load import load_train_config, load_write_config, to_dict
 from engine.config.options import options_of
-from engine.config.schema import TrainConfig
-from engine.config.write_schema import WriteConfig
+from engine.config.train.train_config import TrainConfig
+from engine.config.write import WriteConfig
 from engine.errors import UserError
 from tests.config.conftest import DATA, Recipe, refusal, train
 

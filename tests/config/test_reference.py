@@ -39,7 +39,7 @@ def test_figures_without_a_source_are_refused(figure: str) -> None:
 
 
 def test_a_reference_built_in_code_is_checked_too() -> None:
-    from engine.config.schema import DataConfig, ReferenceConfig, TrainConfig
+    from engine.config.train.train_config import DataConfig, ReferenceConfig, TrainConfig
 
     with pytest.raises(UserError, match=r"reference\.source"):
         TrainConfig(data=DataConfig(train_dataset="a", val_dataset="b"), reference=ReferenceConfig(top1=0.7))

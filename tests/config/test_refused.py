@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import to_dict
-from engine.config.schema import TrainConfig
-from engine.config.write_schema import WriteConfig
+from engine.config.train.train_config import TrainConfig
+from engine.config.write import WriteConfig
 from engine.errors import UserError
 from tests.config.conftest import Recipe, refusal, train
 

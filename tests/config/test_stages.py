@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from engine.config.load import load_train_config, load_train_stages, load_write_config, to_dict
-from engine.config.schema import TrainConfig
 from engine.config.stages import as_recipe
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from tests.config.conftest import DATA, Recipe, refusal, train
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data import layout
-from engine.data.beton import Beton, Storage, open_beton
-from engine.data.checksum import crc32
-from engine.data.convert import convert
-from engine.data.crops import CropLaw
-from engine.data.manifest import Manifest
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.beton import layout
+from engine.data.beton.checksum import crc32
+from engine.data.beton.manifest import Manifest
+from engine.data.beton.reader import Beton, Storage, open_beton
+from engine.data.convert.conversion import convert
+from engine.data.sampling.crops import CropLaw
 
 CPU_PAGE_MB = 2
 

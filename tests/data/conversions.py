@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from engine.config.write_schema import OutputConfig, RulesConfig, SourceConfig, WriteConfig
-from engine.data.convert import convert
+from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
+from engine.data.convert.conversion import convert
 from engine.data.sources import Split
 
 PARTS = [f"{split}.beton.partial{end}" for split in ("train", "val") for end in ("", ".journal")]

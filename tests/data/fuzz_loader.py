@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 
-from engine.data.beton import Beton, open_beton
-from engine.data.decoders.packing import COLUMNS, GEOMETRY_COLUMNS, OFFSET, ROWS
-from engine.data.loader import HostBatch, Loader
+from engine.data.beton.reader import Beton, open_beton
+from engine.data.loading.loader import HostBatch, Loader
+from engine.data.storage.packing import COLUMNS, GEOMETRY_COLUMNS, OFFSET, ROWS
 from engine.errors import UserError
-from tests.data.loading import CPU, LAW
+from tests.data.loaders import CPU, LAW
 from tests.data.mutations import Pieces, damaged, write_pieces
 
 _RESOLUTION = 12

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data import layout
-from engine.data.beton import Beton, open_beton
-from engine.data.beton_writer import BetonWriter, image_fields
-from engine.data.checksum import crc32
-from engine.data.manifest import Manifest
+from engine.data.beton import layout
+from engine.data.beton.checksum import crc32
+from engine.data.beton.manifest import Manifest
+from engine.data.beton.reader import Beton, open_beton
+from engine.data.beton.writer import BetonWriter, image_fields
 from engine.files import atomic_write
 from tests.data.conftest import jpeg_bytes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from engine.data import layout
+from engine.data.beton import layout
 
 _MOST_DAMAGES = 3
 _NO_END = 2**62

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data import layout
-from engine.data.decoders.packing import copy_crops, plan_crops
+from engine.data.beton import layout
+from engine.data.storage.packing import copy_crops, plan_crops
 from tests.data.reference_resize import resize_rgb, resize_yuv420
 
 

@@ -119,7 +119,7 @@ def test_a_second_start_compiles_nothing_until_another_file_changes(checkout: Pa
     assert (first, second) == (0, 1)
     assert where.startswith(str(checkout / "engine/data/__pycache__/kernels-"))
     # The kernel that runs lies in packing.py.
-    with (checkout / "engine/data/crops.py").open("a") as file:
+    with (checkout / "engine/data/sampling/crops.py").open("a") as file:
         file.write("# changed\n")
     (third, elsewhere), (fourth, _) = _start(checkout), _start(checkout)
     assert (third, fourth) == (0, 1) and elsewhere != where

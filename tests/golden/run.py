@@ -14,10 +14,10 @@ import torch
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data.convert import convert
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.convert.conversion import convert
 from engine.files import atomic_write
-from engine.train.distributed import process_group
+from engine.train.ranks.group import process_group
 from engine.train.run import Run
 from tests.conftest import ROOT, unpack_cifar10
 

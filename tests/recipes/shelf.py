@@ -3,9 +3,8 @@
 from typing import Any
 
 from engine.config.load import load_train_stages
-from engine.config.schema import TrainConfig
-from engine.recipes.shelf import ROOT, find_recipe
-from engine.report.shelf import Recipe, read_shelf
+from engine.config.train.train_config import TrainConfig
+from engine.recipes.shelf import ROOT, Recipe, find_recipe, read_shelf
 
 SHELF = read_shelf(ROOT)
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.recipes.shelf import find_recipe, path_of
-from engine.report.shelf import Recipe
+from engine.recipes.shelf import Recipe, find_recipe, path_of
 from tests.recipes.shelf import SHELF
 
 TWINS = [

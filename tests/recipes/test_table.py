@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
-from engine.recipes.command import main
-from engine.recipes.table import HEADS, WIDTH, markdown, published, row_of, techniques_of, terminal
-from engine.recipes.techniques import techniques
+from engine.cli.recipes import main
+from engine.recipes.table import (
+    HEADS,
+    WIDTH,
+    markdown,
+    published,
+    row_of,
+    techniques,
+    techniques_of,
+    terminal,
+)
 from tests.recipes.shelf import SHELF, config, named, untied
 
 

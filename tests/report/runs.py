@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.load import to_dict
-from engine.config.schema import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
+from engine.config.train.train_config import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
 
 Line = dict[str, Any]
 

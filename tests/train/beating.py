@@ -5,7 +5,7 @@ import time
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from engine.train.heartbeat import Heartbeat
+from engine.train.ranks.heartbeat import Heartbeat
 
 rank, world, port = map(int, sys.argv[1:])
 store = TCPStore("127.0.0.1", port, world, is_master=rank == 0)

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import pytest
 
 from engine.config.load import load_train_config
-from engine.course import open_run
-from engine.report.record import RunRecord
-from engine.train.distributed import process_group
+from engine.runs.run_writer import RunRecord
+from engine.train.ranks.group import process_group
+from engine.train.recipe_run import open_run
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).parents[2]

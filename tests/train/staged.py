@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from engine.config.load import load_train_stages
-from engine.course import run_recipe
 from engine.errors import UserError
-from engine.train.distributed import process_group
+from engine.train.ranks.group import process_group
+from engine.train.recipe_run import run_recipe
 from tests.train.conftest import TINY
 
 State = dict[str, torch.Tensor]

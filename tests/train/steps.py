@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.train.augment.chain import TrainBatch
-from engine.train.distributed import Ranks
-from engine.train.precision import Precision
-from engine.train.step import Step
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import Precision
+from engine.train.step.step import Step
 
 CPU = torch.device("cpu")
 ALONE = Ranks(

@@ -7,13 +7,13 @@ that no option and no choice is left without: a new one gets a case here, or a l
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.config.loss_schema import LossConfig
-from engine.config.model_schema import ModelConfig
 from engine.config.options import OptionSpec, options_of
-from engine.config.schedule_schema import LrConfig, ResolutionConfig
-from engine.config.schema import DataConfig
-from engine.config.training_schema import TrainingConfig
+from engine.config.train.augmentation import AugmentationConfig
+from engine.config.train.loss import LossConfig
+from engine.config.train.model import ModelConfig
+from engine.config.train.schedule import LrConfig, ResolutionConfig
+from engine.config.train.train_config import DataConfig
+from engine.config.train.training import TrainingConfig
 from engine.models.build import MODELS
 
 Settings = dict[str, Any]
@@ -208,18 +208,18 @@ CHOICES: dict[str, Case] = {
 NO_CASE = {
     "data.train_dataset": "every case has one",
     "data.val_dataset": "every case has one",
-    "data.pin_cores": "of several processes: tests/train/test_cores.py",
+    "data.pin_cores": "of several processes: tests/train/ranks/test_cores.py",
     "loss.teacher": "the case teacher",
     "loss.teacher_arch": "the case teacher",
     "training.channels_last": "its case is below: rounding alone may differ",
-    "training.compile": "takes a minute: tests/train/test_compiling.py",
+    "training.compile": "takes a minute: tests/train/step/test_compiling.py",
     "training.fit_memory": "does nothing on a CPU",
     "training.tf32": "does nothing on a CPU",
-    "training.sync_bn": "of several GPUs: tests/train/test_step.py",
-    "training.first_stage": "of a recipe with several stages: tests/train/test_stages.py",
-    "data.replay": "no result: tests/train/test_ceiling.py",
+    "training.sync_bn": "of several GPUs: tests/train/step/test_step.py",
+    "training.first_stage": "of a recipe with several stages: tests/train/test_recipe_run.py",
+    "data.replay": "no result: tests/train/test_replay_run.py",
     "training.eval_only": "no training: tests/train/test_run.py",
-    "training.resume": "tests/train/test_resume.py",
+    "training.resume": "tests/train/checkpoints/test_resume.py",
     "model.arch": "a case for each network of ours below",
 }
 """Options without a case of their own, and why."""

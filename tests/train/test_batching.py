@@ -3,7 +3,7 @@
 import pytest
 
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.train.batching import plan_batches, plans_by_resolution
 

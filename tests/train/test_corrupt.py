@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data.beton import open_beton
-from engine.data.convert import convert
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.beton.reader import open_beton
+from engine.data.convert.conversion import convert
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, overwrite, record
 from tests.shapes import write_shapes

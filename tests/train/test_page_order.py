@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.config.load import load_train_config
-from engine.data import read_ahead
+from engine.data.loading import page_cache
 from engine.errors import UserError
-from engine.train.distributed import process_group
+from engine.train.ranks.group import process_group
 from engine.train.run import Run
 from tests.train.conftest import log_of, train_here
 
@@ -62,7 +62,7 @@ def test_a_machine_with_too_little_memory_gets_advice(
     settings: dict[str, object],
     notes: list[str],
 ) -> None:
-    monkeypatch.setattr(read_ahead, "free_memory", lambda: 10_000)
+    monkeypatch.setattr(page_cache, "free_memory", lambda: 10_000)
     _open(options(**settings))
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert len(printed) == sum("fit" in note or "hold" in note for note in notes)

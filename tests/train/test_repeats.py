@@ -12,13 +12,12 @@ from torch import nn
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.data.beton import open_beton
-from engine.data.holdout import held_out
-from engine.data.loader import Batch, Loader
-from engine.data.order import samples_of
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Batch, Loader
+from engine.data.sampling.order import held_out, samples_of
 from engine.train.augment.chain import loader_dtype
-from engine.train.distributed import process_group
-from engine.train.precision import Precision
+from engine.train.ranks.group import process_group
+from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
 
 Options = Callable[..., list[str]]

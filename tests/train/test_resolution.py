@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.config.options import options_of
-from engine.config.schema import ResolutionConfig
-from engine.train.resolution import RESOLUTIONS, batch_at, resolution_at
+from engine.config.train.train_config import ResolutionConfig
+from engine.train.schedules import RESOLUTIONS, batch_at, resolution_at
 from tests.train.conftest import log_of, train_here
 
 Options = Callable[..., list[str]]

@@ -9,7 +9,7 @@ import yaml
 
 from engine.errors import UserError
 from engine.models.build import build_model
-from engine.train import nonfinite
+from engine.train.step import nonfinite
 from tests.train.conftest import log_of, train_here
 
 Options = Callable[..., list[str]]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.config.options import options_of
-from engine.config.schema import LrConfig
+from engine.config.train.train_config import LrConfig
 from engine.train.schedules import SCHEDULES, lr_at
 
 

@@ -13,12 +13,12 @@ import pytest
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.report.record import RunRecord
-from engine.train.distributed import process_group
-from engine.train.epoch_state import EpochState
-from engine.train.interruption import Interruption
+from engine.runs.run_writer import RunRecord
+from engine.train.checkpoints.checkpoint_file import EpochState
+from engine.train.checkpoints.interruption import Interruption
+from engine.train.checkpoints.saver import Saver
+from engine.train.ranks.group import process_group
 from engine.train.run import Run
-from engine.train.saver import Saver
 
 EPOCHS = int(os.environ.get("EPOCHS", "24"))
 WARM_UP = 6

@@ -15,16 +15,15 @@ from tqdm import tqdm
 
 from engine.config.load import load_train_config
 from engine.config.options import options_of
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data.convert import convert
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.convert.conversion import convert
 from engine.models.build import build_model
-from engine.train.augment.augmentation import AUGMENTATIONS
-from engine.train.distributed import process_group
-from engine.train.losses import LOSSES
-from engine.train.optimizer import OPTIMIZERS
-from engine.train.resolution import RESOLUTIONS
+from engine.train.augment.kinds import AUGMENTATIONS
+from engine.train.optimizers.optimizer import OPTIMIZERS
+from engine.train.ranks.group import process_group
 from engine.train.run import Run
-from engine.train.schedules import SCHEDULES
+from engine.train.schedules import RESOLUTIONS, SCHEDULES
+from engine.train.step.losses import LOSSES
 from tests.train.augment.recipes import RECIPES
 from tests.train.techniques import CASES, CHOICES, NO_CASE, PLAIN, SECTIONS, UNSEEN, VALUES, Case, Settings
 

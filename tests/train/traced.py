@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.data.crops import CenterCrop
-from engine.data.loader import Loader
+from engine.data.loading.loader import Loader
+from engine.data.sampling.crops import CenterCrop
 from engine.errors import run_cli
 from engine.files import atomic_write
-from engine.train import checkpoint, nonfinite
-from engine.train.nonfinite import EpochLosses
+from engine.train.checkpoints import checkpoint_file
 from engine.train.run import Run
+from engine.train.step import nonfinite
+from engine.train.step.nonfinite import EpochLosses
 from engine.train.trainer import Trainer
 from train_imagenet import main
 
@@ -99,7 +100,7 @@ def _trace_saving(tell: Callable[[str], None]) -> None:
         with write(path) as file:
             yield _Halting(file, lambda: tell(f"save:{next(saves)}"))
 
-    checkpoint.atomic_write = written  # type: ignore[attr-defined]
+    checkpoint_file.atomic_write = written  # type: ignore[attr-defined]
 
 
 class _Halting:

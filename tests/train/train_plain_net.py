@@ -12,11 +12,11 @@ from torch import nn
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.data.beton import open_beton
-from engine.data.loader import Loader
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Loader
 from engine.errors import run_cli
-from engine.train.distributed import process_group
-from engine.train.precision import Precision
+from engine.train.ranks.group import process_group
+from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
 
 

@@ -22,8 +22,8 @@ from ffcv.libffcv import resize_crop
 from ffcv.pipeline.compiler import Compiler
 from numpy.typing import NDArray
 
-from engine.data import layout
-from engine.data.yuv420 import encode_yuv420, fit
+from engine.data.beton import layout
+from engine.data.storage.yuv420_record import encode_yuv420, fit
 from engine.errors import UserError
 
 

@@ -6,9 +6,9 @@ import shutil
 
 import torch
 
-from engine.data.decoders.packing import GEOMETRY_COLUMNS
+from engine.data.beton.layout import MODE_RAW, MODE_YUV420
 from engine.data.gpu import torch_resize
-from engine.data.layout import MODE_RAW, MODE_YUV420
+from engine.data.storage.packing import GEOMETRY_COLUMNS
 
 # The oldest NVIDIA GPUs that Triton's authors name as supported, since Triton 3.2.
 _OLDEST_CAPABILITY = (8, 0)
@@ -26,7 +26,7 @@ def finish_packed(
 ) -> torch.Tensor:
     """Resized, flipped and normalised images, `dtype` (n, 3, resolution, resolution), on the arguments' device.
 
-    `buffer` (bytes,) uint8 and `geometry` (n, 8) int64 are as engine.data.decoders.packing makes them, for images
+    `buffer` (bytes,) uint8 and `geometry` (n, 8) int64 are as engine.data.storage.packing makes them, for images
     of `mode`. Levels are resized by the law of taps.py, rounded to 0..255, then (level - mean) * inverse_std is
     computed in float32 with mean and inverse_std (3,) float32, and rounded once to `dtype`. Nothing is read back
     by the host where Triton does it. The buffer's bytes are trusted to be there: only shapes and types are

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.data.decoders.packing import COLUMNS, FLIP, HEIGHT, LEFT, OFFSET, ROWS, TOP, WIDTH
-from engine.data.layout import MODE_YUV420
+from engine.data.beton.layout import MODE_YUV420
+from engine.data.storage.packing import COLUMNS, FLIP, HEIGHT, LEFT, OFFSET, ROWS, TOP, WIDTH
 
 # Bounds the memory in use: about 1 MB for each image at 224 pixels.
 _IMAGES_AT_ONCE = 64

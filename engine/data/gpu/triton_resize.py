@@ -17,8 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.data.decoders import packing
-from engine.data.layout import MODE_YUV420
+from engine.data.beton.layout import MODE_YUV420
+from engine.data.storage import packing
 
 _BLOCK_ROWS = 16
 _BLOCK_COLUMNS = 32

@@ -5,7 +5,7 @@ A new kind is one file with `find(config, split) -> Source | None` and one line 
 
 from collections.abc import Callable
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
 from engine.data.sources import (
     flat_val,
     idx,
@@ -17,8 +17,8 @@ from engine.data.sources import (
     tar_folder,
     webdataset,
 )
+from engine.data.sources.access.location import locate
 from engine.data.sources.base import Source, Split
-from engine.data.sources.location import locate
 from engine.errors import UserError
 
 __all__ = ["Source", "Split", "open_split"]

@@ -6,14 +6,14 @@ Class names and so labels are those of the training split, whatever form that is
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
 from engine.data.sources import ilsvrc_train_tar, image_folder
+from engine.data.sources.access.label_list import KNOWN_NAMES, find_label_list
+from engine.data.sources.access.location import Location, locate
+from engine.data.sources.access.tar_index import TarReader, Window, members, places
 from engine.data.sources.base import Reader, Source, Split
-from engine.data.sources.label_list import KNOWN_NAMES, find_label_list
-from engine.data.sources.location import Location, locate
-from engine.data.sources.scanning import Scanning
-from engine.data.sources.tar import TarReader, Window, members, places
 from engine.errors import UserError
+from engine.progress import Scanning
 
 TAR = "ILSVRC2012_img_val.tar"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
 from engine.data.sources.base import Source, Split
 from engine.errors import UserError, describe_os_error
 

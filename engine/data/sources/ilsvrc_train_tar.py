@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
+from engine.data.sources.access.location import Location, locate
+from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, Split, printable
 from engine.data.sources.image_folder import is_image
-from engine.data.sources.location import Location, locate
-from engine.data.sources.scanning import Scanning
-from engine.data.sources.tar import Member, TarReader, Window, members, places
 from engine.errors import UserError
+from engine.progress import Scanning
 
 NAME = "ILSVRC2012_img_train.tar"
 

@@ -8,11 +8,11 @@ extension.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
+from engine.data.sources.access.location import Location, locate
 from engine.data.sources.base import Source, Split, printable
-from engine.data.sources.location import Location, locate
-from engine.data.sources.scanning import Scanning
 from engine.errors import UserError
+from engine.progress import Scanning
 
 # A link to a folder above itself leads in circles: the system ends them after 40 links.
 _MOST_FOLDERS = 32

@@ -6,11 +6,11 @@ with a flat validation folder and is read as such.
 
 from dataclasses import replace
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
 from engine.data.sources import flat_val, image_folder
+from engine.data.sources.access.label_list import KAGGLE
+from engine.data.sources.access.location import Location, locate
 from engine.data.sources.base import Source, Split
-from engine.data.sources.label_list import KAGGLE
-from engine.data.sources.location import Location, locate
 
 _PARTS = ("ILSVRC", "Data", "CLS-LOC")
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
+from engine.data.sources.access.shards import check_label_numbers
 from engine.data.sources.base import Content, Source, Split, printable
-from engine.data.sources.scanning import Scanning
-from engine.data.sources.shards import check_label_numbers
 from engine.errors import UserError
+from engine.progress import Scanning
 
 PREFIX = "python:"
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
+from engine.data.sources.access.location import Location, locate
+from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.base import Source, Split
-from engine.data.sources.location import Location, locate
-from engine.data.sources.scanning import Scanning
-from engine.data.sources.shards import check_label_numbers, find_shards, listed_class_names
 from engine.errors import UserError
+from engine.progress import Scanning
 
 PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
 """Which of a reader's files, which of its row groups, which row of that."""

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
+from engine.data.sources.access.location import locate
+from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, Split, printable
 from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
-from engine.data.sources.location import locate
-from engine.data.sources.scanning import Scanning
-from engine.data.sources.tar import Member, TarReader, Window, members, places
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
+from engine.progress import Scanning
 
 # The compressed ones to be refused in words that say so.
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")

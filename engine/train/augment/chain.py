@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.config.schema import TrainConfig
-from engine.data.loader import MEAN, STD, Batch
+from engine.config.train.train_config import TrainConfig
+from engine.data.loading.loader import MEAN, STD, Batch
 from engine.train.augment import colour_jitter, colout, erasing, mixing, policies
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
 from engine.train.augment.draws import Draws, upload
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 # Importing them is what fills the table.
 _FILES = (policies, colour_jitter, erasing, colout, mixing)

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.config.train.augmentation import AugmentationConfig
 from engine.train.augment.draws import Draws
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 from engine.train.augment.operations import NAMES, Layer, Operations
 
 _KINDS = ("brightness", "contrast", "saturation", "hue")

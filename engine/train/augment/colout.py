@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.config.train.augmentation import AugmentationConfig
 from engine.train.augment.draws import Draws, upload
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 
 def kept(draws: Draws, axis: str, size: int, share: float) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data.counter import sample_keys, uniforms
+from engine.data.sampling.rng import sample_keys, uniforms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.data.counter import sample_keys, uniforms
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.config.train.augmentation import AugmentationConfig
+from engine.data.sampling.rng import sample_keys, uniforms
 from engine.train.augment.draws import Draws, upload
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 _MIN_SHARE, _MAX_SHARE = 0.02, 1 / 3
 _MAX_ASPECT = 1 / 0.3

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch.nn import functional
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.config.train.augmentation import AugmentationConfig
 from engine.train.augment.draws import Draws, upload
 from engine.train.augment.erasing import inside
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 
 def partners(count: int) -> NDArray[np.int64]:

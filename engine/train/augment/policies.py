@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from engine.config.augmentation_schema import AugmentationConfig
-from engine.train.augment.augmentation import AUGMENTATIONS, Augmentation
+from engine.config.train.augmentation import AugmentationConfig
 from engine.train.augment.draws import Draws
+from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 from engine.train.augment.operations import Layer, Operations, Space, in_space, without
 
 _BINS = 31

@@ -1,1 +1,1 @@
-"""Optimizers that torch does not bring, one file each."""
+"""Optimizers and what surrounds them: parameter groups, weight averages, SAM."""

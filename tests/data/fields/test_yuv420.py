@@ -1,4 +1,4 @@
-"""The field for stock ffcv by itself; tests/data/test_stock_ffcv.py uses it with ffcv's Loader and writer."""
+"""The field for stock ffcv by itself; tests/data/convert/test_stock_ffcv.py uses it with ffcv's Loader and writer."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data import layout
+from engine.data.beton import layout
 from engine.data.fields.yuv420 import Yuv420Field, _to_rgb
-from engine.data.yuv420 import encode_yuv420
+from engine.data.storage.yuv420_record import encode_yuv420
 from engine.errors import UserError
 from tests.data.conftest import photo
 
@@ -92,7 +92,7 @@ def test_chroma_lies_where_its_pixels_are() -> None:
 
 def test_writing_and_opening_files_needs_neither_ffcv_nor_torch(repository: Path) -> None:
     program = (
-        "import sys, engine.data.convert, engine.data.beton, engine.inspect\n"
+        "import sys, engine.data.convert.conversion, engine.data.beton.reader, engine.cli.inspect\n"
         "print({'ffcv', 'numba', 'torch', 'engine.data.fields.yuv420'} & {*sys.modules})"
     )
     done = subprocess.run(

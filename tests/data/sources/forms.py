@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config.write_schema import SourceConfig
+from engine.config.write import SourceConfig
 from engine.data.sources import Source, Split, open_split
 from engine.errors import UserError
 

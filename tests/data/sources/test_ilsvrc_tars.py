@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import (

@@ -11,8 +11,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from engine.config.write_schema import SourceConfig
-from engine.data.sources.location import LocalPath, locate
+from engine.config.write import SourceConfig
+from engine.data.sources.access.location import LocalPath, locate
 from engine.errors import UserError
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
 

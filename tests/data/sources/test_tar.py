@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from engine.data.sources.location import LocalPath
-from engine.data.sources.tar import Member, Window, members, places
+from engine.data.sources.access.location import LocalPath
+from engine.data.sources.access.tar_index import Member, Window, members, places
 from engine.errors import UserError
 from tests.data.sources.forms import packed, write_tar
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config.schema import AugmentationConfig, DataConfig, TrainConfig
-from engine.data.counter import sample_keys, uniforms
-from engine.data.loader import MEAN, STD, Batch
-from engine.train.augment.augmentation import AUGMENTATIONS
+from engine.config.train.train_config import AugmentationConfig, DataConfig, TrainConfig
+from engine.data.loading.loader import MEAN, STD, Batch
+from engine.data.sampling.rng import sample_keys, uniforms
 from engine.train.augment.chain import ORDER, Augment, loader_dtype
 from engine.train.augment.colout import kept
 from engine.train.augment.draws import Draws
 from engine.train.augment.erasing import rectangles
+from engine.train.augment.kinds import AUGMENTATIONS
 from engine.train.augment.mixing import beta, cut_boxes, partners
 from tests.data.splitmix import GOLDEN, mix, uniform
 from tests.train.augment.recipes import RECIPES

@@ -12,7 +12,7 @@ from torchvision.transforms import v2 as torchvision_reference
 from torchvision.transforms.v2 import functional as reference
 from torchvision.transforms.v2._auto_augment import _AutoAugmentBase
 
-from engine.config.schema import AugmentationConfig
+from engine.config.train.train_config import AugmentationConfig
 from engine.train.augment.colour_jitter import colour_jitter_layers
 from engine.train.augment.colours import COLOURS
 from engine.train.augment.draws import Draws

@@ -10,14 +10,14 @@ from torch import nn
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.data.beton import open_beton
-from engine.data.loader import Loader
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Loader
 from engine.models.build import build_model
-from engine.train.augment.augmentation import AUGMENTATIONS
 from engine.train.augment.chain import loader_dtype
-from engine.train.distributed import process_group
-from engine.train.losses import LOSSES
-from engine.train.precision import Precision
+from engine.train.augment.kinds import AUGMENTATIONS
+from engine.train.ranks.group import process_group
+from engine.train.step.losses import LOSSES
+from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
 from tests.train.augment.recipes import RECIPES
 

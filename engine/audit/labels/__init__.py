@@ -1,0 +1,1 @@
+"""Wrong labels, found through a trained network's outputs."""

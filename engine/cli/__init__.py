@@ -1,0 +1,1 @@
+"""`python -m engine VERB`: one file for each verb, registered in engine/__main__.py."""

@@ -1,0 +1,311 @@
+"""`python -m engine doctor`: checks this machine and installation and says what to do about each finding.
+
+Every check is a small function of facts with defaults taken from this machine, so that a test can force each
+outcome. A check must not need what another one checks: a missing package is a finding.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import resource
+import shutil
+import sys
+import tomllib
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+_ROOT = Path(__file__).resolve().parents[2]
+_DRIVER = Path("/proc/driver/nvidia/version")
+# Distributions whose version decides whether training works; the rest of pyproject.toml only has to be there.
+_REPORTED = ("torch", "torchvision", "numba", "numpy", "ffcv", "fastargs", "antialiased-cnns")
+_REINSTALL = "run `make setup`"
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `fail` is what keeps the engine from working, `warn` what will hurt later."""
+
+    level: Literal["ok", "warn", "fail"]
+    what: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.level:<4}  {self.what}" + (f": {self.advice}" if self.advice else "")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A CUDA device as torch sees it; `error` is what a first small computation on it said, or ""."""
+
+    name: str
+    capability: tuple[int, int]
+    memory_gib: float
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuda:
+    """What torch was built for and what it finds."""
+
+    version: str | None
+    architectures: tuple[str, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
+    problem: str = ""
+    driver: str | None = None
+    visible_devices: str | None = field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterable[Finding]:
+    """Python is one of those the locked sets were resolved for."""
+    text = f"Python {version[0]}.{version[1]}"
+    if (3, 11) <= version <= (3, 13):
+        yield Finding("ok", text)
+    else:
+        yield Finding("fail", f"{text} is not 3.11 to 3.13", "`make setup` finds or fetches one that is")
+
+
+def check_packages(
+    pyproject: Path = _ROOT / "pyproject.toml", installed: Callable[[str], str] = importlib.metadata.version
+) -> Iterable[Finding]:
+    """Every dependency of pyproject.toml is installed in a version it allows."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        yield Finding("fail", "no packages are installed for this Python", f"{_REINSTALL} and use .venv")
+        return
+    if not pyproject.is_file():
+        yield Finding("warn", f"{pyproject} is missing, versions not checked", "run from a whole checkout")
+        return
+    fine = []
+    for text in tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]:
+        wanted = Requirement(text)
+        try:
+            have = installed(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
+            continue
+        if not wanted.specifier.contains(have, prereleases=True):
+            yield Finding("fail", f"{wanted.name} {have} is not {wanted.specifier}", _REINSTALL)
+        elif wanted.name in _REPORTED:
+            fine.append(f"{wanted.name} {have}")
+    if fine:
+        yield Finding("ok", ", ".join(fine))
+
+
+def _ffcv_decode_error() -> float:
+    """Mean difference, in levels, between ffcv's decode of a small JPEG and Pillow's."""
+    import ffcv.libffcv
+    import numpy as np
+    from PIL import Image
+
+    rows, columns = np.mgrid[0:48, 0:64]
+    pixels = np.stack([rows * 5, columns * 4, 255 - columns * 3], axis=-1).astype(np.uint8)
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95, subsampling=0)
+    jpeg = np.frombuffer(stream.getvalue(), np.uint8)
+    decoded = np.zeros_like(pixels)
+    height, width = decoded.shape[:2]
+    ffcv.libffcv.ctypes_imdecode(
+        *(jpeg.ctypes.data, jpeg.size, height, width, decoded.ctypes.data, height, width),
+        *(0, 0, 1, 1, False, False),
+    )
+    reference = np.asarray(Image.open(stream).convert("RGB"))
+    return float(np.abs(decoded.astype(int) - reference).mean())
+
+
+def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterable[Finding]:
+    """ffcv's C library loads and decodes a JPEG to the pixels that Pillow sees."""
+    advice = "`rm -rf .venv && make setup` builds it anew for this system's OpenCV and libjpeg-turbo"
+    try:
+        error = decode_error()
+    except ModuleNotFoundError:
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever a broken library raises is the finding
+        yield Finding("fail", f"ffcv's C library does not work ({_first_line(problem)})", advice)
+        return
+    if error > 3:
+        yield Finding("fail", f"ffcv decodes a JPEG wrongly (off by {error:.0f} levels)", advice)
+    else:
+        yield Finding("ok", "ffcv's C library loads and decodes a JPEG")
+
+
+def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
+    """The C decoders are built and load; without them decoding is done in numba, several times slower."""
+    from engine.data.native.compile import library_path
+    from engine.data.native.library import describe
+
+    what = (find or describe)()
+    advice = "run `python -m engine build` (needs gcc and libjpeg-turbo's headers, Debian's libjpeg-dev)"
+    if what:
+        complete = "without JPEG" not in what
+        yield Finding("ok" if complete else "warn", f"C decoders: {what}", "" if complete else advice)
+    else:
+        state = "do not load" if library_path().exists() else "are not built"
+        yield Finding("warn", f"the C decoders {state}: decoding is done in numba, slower", advice)
+
+
+def _first_computation(index: int) -> str:
+    """What goes wrong in a first small computation on a device, or ""."""
+    import torch
+
+    try:
+        total = torch.ones(64, device=f"cuda:{index}").sum().item()
+    except RuntimeError as problem:
+        return _first_line(problem)
+    return "" if total == 64 else f"64 ones add up to {total}"
+
+
+def find_cuda() -> Cuda:
+    """Ask torch, keeping its warnings as text: they are where an old driver is named."""
+    import torch
+
+    driver = None
+    if _DRIVER.exists():
+        words = _DRIVER.read_text(encoding="utf-8", errors="replace").split()
+        driver = next((word for word in words if word[:1].isdigit() and "." in word), "of unknown version")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+        gpus = []
+        for index in range(torch.cuda.device_count() if available else 0):
+            facts = torch.cuda.get_device_properties(index)
+            capability = (facts.major, facts.minor)
+            gpus.append(Gpu(facts.name, capability, facts.total_memory / _GIB, _first_computation(index)))
+    return Cuda(
+        version=torch.version.cuda,
+        architectures=tuple(torch.cuda.get_arch_list()),
+        gpus=tuple(gpus),
+        problem=str(caught[0].message).splitlines()[0] if caught else "",
+        driver=driver,
+    )
+
+
+def check_cuda(find: Callable[[], Cuda] = find_cuda) -> Iterable[Finding]:
+    """The GPUs there are can be used by this torch."""
+    cuda = find()
+    if cuda.gpus:
+        for index, gpu in enumerate(cuda.gpus):
+            yield _judge_gpu(f"cuda:{index} {gpu.name}", gpu, cuda)
+    elif cuda.driver is None:
+        yield Finding("warn", "no NVIDIA GPU here", "speedrun and tests run on the CPU, ImageNet wants a GPU")
+    elif cuda.version is None:
+        yield Finding("fail", "this torch is built without CUDA, yet there is an NVIDIA driver", _REINSTALL)
+    elif cuda.visible_devices in ("", "-1"):
+        yield Finding("warn", f"CUDA_VISIBLE_DEVICES={cuda.visible_devices!r} hides every GPU", "unset it")
+    else:
+        reason = f" ({cuda.problem})" if cuda.problem else ""
+        what = f"torch for CUDA {cuda.version} can't use NVIDIA driver {cuda.driver}{reason}"
+        yield Finding("fail", what, "update the driver, or `make setup SET=lower` for CUDA 12.6")
+
+
+def _judge_gpu(name: str, gpu: Gpu, cuda: Cuda) -> Finding:
+    major, minor = gpu.capability
+    what = f"{name}, {gpu.memory_gib:.0f} GiB, compute capability {major}.{minor}, CUDA {cuda.version}"
+    # A build for sm_80 runs on 8.0 to 8.9, not on 9.0 or 7.5.
+    built = {int(arch[3:].rstrip("af")) for arch in cuda.architectures if arch.startswith("sm_")}
+    if built and not any(number // 10 == major and number % 10 <= minor for number in built):
+        older = major * 10 + minor < min(built)
+        advice = "`make setup SET=lower` (torch 2.7, CUDA 12.6)" if older else "`make setup SET=default`"
+        return Finding("fail", f"{what}: this torch is not built for it", advice)
+    if gpu.error:
+        return Finding("fail", f"{what}: {gpu.error}", "`nvidia-smi` shows errors and other users of it")
+    if major < 8:
+        return Finding("ok", what, "no bf16 here: precision auto means fp16 with loss scaling")
+    return Finding("ok", what)
+
+
+def check_cores(
+    usable: int | None = None, affinity: int | None = None, total: int | None = None
+) -> Iterable[Finding]:
+    """Cores seen through this process's affinity and its container's CPU limit."""
+    from engine.runs.machine import usable_cores
+
+    affinity = affinity or len(os.sched_getaffinity(0))
+    usable = usable or usable_cores(Path("/sys/fs/cgroup/cpu.max"))
+    total = total or os.cpu_count() or affinity
+    what = f"{usable} of {total} CPU threads usable"
+    if usable < affinity:
+        advice = f"the container is limited below its {affinity} threads: keep --data.num_workers at {usable}"
+        yield Finding("warn", what, advice)
+    elif usable < 2:
+        yield Finding("warn", what, "decoding and training take turns: allow more (taskset, docker --cpus)")
+    else:
+        yield Finding("ok", what)
+
+
+def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:
+    """Room in /dev/shm, which NCCL and other loaders' worker processes share memory through."""
+    if size is None:
+        size = shutil.disk_usage(path).total if path.is_dir() else 0
+    what = f"/dev/shm holds {size / _GIB:.1f} GiB"
+    if size < _GIB:
+        yield Finding("warn", what, "several GPUs need more: docker run --shm-size=8g, or remount it larger")
+    else:
+        yield Finding("ok", what)
+
+
+def check_disk(free: int | None = None, path: Path | None = None) -> Iterable[Finding]:
+    """Free space where runs/ and .beton files land by default."""
+    path = path or Path.cwd()
+    free = shutil.disk_usage(path).free if free is None else free
+    what = f"{free / _GIB:.1f} GiB free in {path}"
+    if free < _GIB // 2:
+        yield Finding("fail", what, "a run can't save its checkpoints: free some space or work elsewhere")
+    elif free < 5 * _GIB:
+        yield Finding("warn", what, "enough for the speedrun only: write data sets to another disk")
+    else:
+        yield Finding("ok", what)
+
+
+def check_open_files(soft: int | None = None) -> Iterable[Finding]:
+    """The limit on open files, which many ranks and worker processes on one host run into."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if soft is None else soft
+    if soft == resource.RLIM_INFINITY:
+        yield Finding("ok", "open files unlimited")
+    elif soft < 1024:
+        yield Finding("warn", f"at most {soft} open files", "raise it: ulimit -n 65536")
+    else:
+        yield Finding("ok", f"up to {soft} open files")
+
+
+Check = Callable[[], Iterable[Finding]]
+CHECKS: list[Check] = [check_python, check_packages, check_cuda, check_ffcv, check_decoders]
+CHECKS += [check_cores, check_shared_memory, check_disk, check_open_files]
+
+
+def _survive(check: Check) -> Iterable[Finding]:
+    """A check's findings; one that lacks a package or library says so, and the others go on."""
+    try:
+        yield from check()
+    except (ImportError, OSError) as problem:
+        subject = check.__name__.removeprefix("check_").replace("_", " ")
+        yield Finding("fail", f"{subject}: could not be checked ({_first_line(problem)})", _REINSTALL)
+
+
+def diagnose(checks: Iterable[Check] = CHECKS) -> int:
+    """Print each finding as soon as it is known, then a summary. Returns 1 when something fails, else 0."""
+    print(f"{platform.platform()}, {sys.executable}")
+    levels = []
+    for check in checks:
+        for finding in _survive(check):
+            print(finding, flush=True)
+            levels.append(finding.level)
+    warned, failed = levels.count("warn"), levels.count("fail")
+    print(f"{failed} failed, {warned} to look at" if failed or warned else "all is well")
+    return 1 if failed else 0
+
+
+def main(arguments: list[str]) -> int:
+    """The verb: no options, exit code 0 when nothing fails, else 1."""
+    argparse.ArgumentParser(prog="python -m engine doctor", description=__doc__).parse_args(arguments)
+    return diagnose()

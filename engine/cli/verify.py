@@ -1,0 +1,88 @@
+"""`python -m engine verify FILE...`: whether .beton files are whole and their images are what was written."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.data.beton.reader import Beton, open_beton
+from engine.data.edit.verify import Verified, verify
+from engine.errors import UserError, describe_os_error
+from engine.progress import human_bytes
+
+_SHOWN = 100
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a line for each file and each bad record; 0 when all is sound, 1 when not.
+
+    Raises UserError for a file that isn't there or can't be opened, before any is read.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m engine verify",
+        description=f"{__doc__} Exit code: 0 all sound, 1 damage was found, 2 a file can't be opened.",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a .beton file, ours or stock ffcv's"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="only headers, tables and manifest; no image is read"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help=f"name all bad records, not the first {_SHOWN} of a file"
+    )
+    options = parser.parse_args(argv)
+    for path in options.files:
+        _check_readable(path)
+    sound = [_verify(path, options.quick, None if options.all else _SHOWN) for path in options.files]
+    return 0 if all(sound) else 1
+
+
+def _check_readable(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file: give the path of a .beton file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise describe_os_error(error, path, "open") from None
+
+
+def _verify(path: Path, quick: bool, shown: int | None) -> bool:
+    """Whether the file is sound; says so, or what is wrong."""
+    try:
+        beton = open_beton(path)
+        if quick:
+            print(
+                f"{path}: structure sound, {beton.num_samples:,} images; none was read (--quick)", flush=True
+            )
+            return True
+        found = verify(beton)
+    except UserError as error:
+        print(f"BAD {error}", flush=True)
+        return False
+    for line in _report(beton, found, shown):
+        print(line, flush=True)
+    return not found.bad
+
+
+def _report(beton: Beton, found: Verified, shown: int | None) -> list[str]:
+    rate = human_bytes(found.bytes / max(found.seconds, 1e-9))
+    read = f"{human_bytes(found.bytes)} read in {found.seconds:.1f} s, {rate}/s"
+    verdict = f"{len(found.bad):,} of {beton.num_samples:,} images are bad" if found.bad else "sound"
+    if beton.checksums is None:
+        how = "no checksums in this file: its JPEGs were decoded instead, which shows only what decoders stumble at"
+        if found.unchecked:
+            how += f", and {found.unchecked:,} raw images could not be checked at all"
+    else:
+        how = f"each of {beton.num_samples:,} images compared with its checksum"
+    lines = [f"{'BAD ' if found.bad else ''}{beton.path}: {verdict}; {how}; {read}"]
+    for bad in found.bad[:shown]:
+        name = f" ({beton.manifest.ids[bad.sample]})" if beton.manifest else ""
+        start, size = int(beton.images["data_ptr"][bad.sample]), int(beton.sizes[bad.sample])
+        lines.append(f"  sample {bad.sample}{name}, bytes {start} to {start + size - 1}: {bad.reason}")
+    if len(found.bad) > len(lines) - 1:
+        lines.append(f"  and {len(found.bad) - len(lines) + 1:,} more (--all names them)")
+    if found.gaps:
+        lines.append(
+            f"  {human_bytes(found.gaps)} between the records: padding, which nothing reads or checks"
+        )
+    return lines

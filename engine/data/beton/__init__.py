@@ -1,0 +1,1 @@
+"""The .beton file: its layout, reading, checking and writing."""

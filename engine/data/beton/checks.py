@@ -1,0 +1,82 @@
+"""What must hold of the records of a .beton before one of them is read, as array operations over all at once.
+
+Each check names the first sample that fails it. None touches a record itself.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.beton import layout
+from engine.errors import UserError
+
+# Far above any class list (ImageNet-21k has 21,841), and few enough to count the images of each.
+_MOST_CLASSES = 2**24
+
+
+def sizes_of(path: Path, images: NDArray[np.void], table: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Bytes of each image's record: the allocation table, looked up by pointer as ffcv does.
+
+    `table` has as many entries as there are images, at least one. Raises UserError unless each image has its
+    own entry.
+    """
+    table = table[np.argsort(table["ptr"], kind="stable")]
+    place = np.minimum(np.searchsorted(table["ptr"], images["data_ptr"]), len(table) - 1)
+    _refuse_first(path, table["ptr"][place] != images["data_ptr"], "is not in the allocation table")
+    other = table["sample_id"][place] != np.arange(len(images), dtype=np.uint64)
+    _refuse_first(path, other, "has the record of another one")
+    return table["size"][place].astype(np.uint64)
+
+
+def check_records(
+    path: Path, images: NDArray[np.void], sizes: NDArray[np.uint64], page_size: int, start: int, end: int
+) -> None:
+    """Raise UserError unless every record lies in the file's bytes `start` to `end`, in one page, and alone."""
+    pointers = images["data_ptr"]
+    # Compared without adding pointer and size, since the sum of two damaged numbers may wrap around.
+    outside = (pointers < start) | (pointers > end)
+    outside |= sizes > np.uint64(end) - np.minimum(pointers, np.uint64(end))
+    _refuse_first(path, outside, "lies outside the file's data")
+    # Both writers see to it, and ffcv's readers of single pages rely on it.
+    crosses = sizes > np.uint64(page_size) - pointers % np.uint64(page_size)
+    _refuse_first(path, crosses, "crosses the end of a page")
+    order = np.argsort(pointers, kind="stable")
+    overlaps = np.zeros(len(pointers), bool)
+    overlaps[order[:-1]] = sizes[order[:-1]] > np.diff(pointers[order])
+    _refuse_first(path, overlaps, "reaches into the record of another one")
+
+
+def check_images(path: Path, images: NDArray[np.void], sizes: NDArray[np.uint64], field_type: int) -> None:
+    """Raise UserError unless every image's mode and size are among those that a field of this type stores."""
+    mode = images["mode"]
+    is_yuv420 = mode == layout.MODE_YUV420
+    fits = is_yuv420 if field_type == layout.CUSTOM_FIELD else mode <= layout.MODE_RAW
+    _refuse_first(path, ~fits, "is stored in a mode unknown here")
+    empty = (images["width"] == 0) | (images["height"] == 0) | (sizes == 0)
+    _refuse_first(path, empty, "has no pixels")
+    pixels = images["width"].astype(np.uint64) * images["height"].astype(np.uint64)
+    wrong = (mode == layout.MODE_RAW) & (sizes != pixels * np.uint64(3))
+    _refuse_first(path, wrong, "is raw, but its bytes are not width x height x 3")
+    odd = is_yuv420 & ((images["width"] | images["height"]) % 2 == 1)
+    _refuse_first(path, odd, "is YUV 4:2:0 with an odd side")
+    wrong = is_yuv420 & (sizes != pixels // np.uint64(2) * np.uint64(3))
+    _refuse_first(path, wrong, "is YUV 4:2:0, but its bytes are not width x height x 3/2")
+
+
+def check_labels(path: Path, labels: NDArray[np.int64], num_classes: int | None) -> None:
+    """Raise UserError unless every label is that of a class; None where the file names no classes."""
+    _refuse_first(path, labels < 0, "has a negative label")
+    if num_classes is None:
+        _refuse_first(path, labels >= _MOST_CLASSES, "has a label beyond any class list")
+    else:
+        _refuse_first(path, labels >= num_classes, "has a label without a class name")
+
+
+def _refuse_first(path: Path, bad: NDArray[np.bool_], what: str) -> None:
+    """Raise UserError for the first sample marked in `bad`, if any."""
+    if not bad.any():
+        return
+    index, more = int(np.argmax(bad)), int(bad.sum()) - 1
+    others = f" (and {more} more like it)" if more else ""
+    raise UserError(f"{path} is damaged: sample {index} {what}{others}; copy or write it again")

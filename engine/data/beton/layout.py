@@ -1,0 +1,111 @@
+"""The binary layout of a .beton (ffcv's version 2), declared once as little-endian dtypes.
+
+A file is: header, one descriptor for each field, one metadata entry for each sample, then data pages that
+start at multiples of the page size, then (in files of ours) the manifest and the records' checksums, and last
+the allocation table, which runs to the end of the file. The dtypes are declared here rather than imported
+because importing ffcv brings in torch and numba, seconds that opening or writing a file has no need of;
+tests/data/beton/test_layout.py holds them equal to ffcv's.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION = 2
+
+HEADER = np.dtype(
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ],
+    align=True,
+)
+
+FIELD = np.dtype([("type_id", "<u1"), ("name", "<u1", (16,)), ("arguments", "<u1", (1024,))], align=True)
+
+INT_FIELD = 1
+RGB_IMAGE_FIELD = 2
+# Any field that ffcv itself does not know; which one it is, its `arguments` say.
+CUSTOM_FIELD = 255
+
+IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
+LABEL = np.dtype("<i8")
+
+MODE_JPEG = 0
+MODE_RAW = 1
+MODE_YUV420 = 2
+
+ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
+
+# Where a part that only files of ours have lies, and its crc32. These records sit in the label descriptor's
+# `arguments`, all zeros in a file of stock ffcv, which ignores them.
+PART = np.dtype([("magic", "S8"), ("version", "<u4"), ("crc32", "<u4"), ("offset", "<u8"), ("size", "<u8")])
+
+MANIFEST_MAGIC = b"ENGMANI1"
+MANIFEST_VERSION = 1
+MANIFEST_PLACE = 0
+
+# One <u4 for each sample, in file order: the crc32 of its record. The part's own crc32 covers all that a loader
+# believes of a file: the metadata entries, then the allocation table, then this array.
+CHECKSUMS_MAGIC = b"ENGCRC32"
+CHECKSUMS_VERSION = 1
+CHECKSUMS_PLACE = 64
+CHECKSUM = np.dtype("<u4")
+
+# Opens the `arguments` of an image field of type CUSTOM_FIELD. A record of version 1 is height x width bytes of
+# Y, then (height / 2) x (width / 2) of Cb, then as many of Cr: BT.601, full range (as in JFIF), each chroma value
+# the mean over its 2 x 2 pixels; width and height are even.
+YUV420_MAGIC = b"ENGYUV42"
+YUV420_VERSION = 1
+YUV420_RECORD = np.dtype(
+    [("magic", "S8"), ("version", "<u4"), ("short_side", "<u4"), ("max_resolution", "<u4")]
+)
+
+# What ffcv's writer takes for a page.
+MIN_PAGE_SIZE = 2**21
+MAX_PAGE_SIZE = 2**31
+
+# ffcv stores width and height in 16 bits; libjpeg stops a little earlier.
+MAX_SIDE = 65535
+MAX_JPEG_SIDE = 65500
+
+
+def sample_dtype(field_types: list[int]) -> np.dtype[np.void]:
+    """The dtype of one sample's metadata, for fields of these type ids in file order."""
+    of_type = {RGB_IMAGE_FIELD: IMAGE, CUSTOM_FIELD: IMAGE, INT_FIELD: LABEL}
+    return np.dtype(
+        [(f"f{place}", of_type[type_id]) for place, type_id in enumerate(field_types)], align=True
+    )
+
+
+def put_yuv420(arguments: NDArray[np.uint8], short_side: int, max_resolution: int) -> None:
+    """Say in the `arguments` of an image field that it is YUV 4:2:0, shrunk to these limits (0: none)."""
+    record = np.array((YUV420_MAGIC, YUV420_VERSION, short_side, max_resolution), YUV420_RECORD)
+    arguments[: record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
+
+
+def read_yuv420(arguments: NDArray[np.uint8]) -> np.void:
+    """The YUV420_RECORD in the `arguments` of an image field, whatever it says."""
+    record: np.void = np.frombuffer(arguments.tobytes(), YUV420_RECORD, count=1)[0]
+    return record
+
+
+def count_modes(modes: NDArray[np.uint8]) -> dict[str, int]:
+    """How many of these are MODE_JPEG, MODE_RAW and MODE_YUV420: keys "jpeg", "raw", "yuv420"."""
+    codes = {"jpeg": MODE_JPEG, "raw": MODE_RAW, "yuv420": MODE_YUV420}
+    return {name: int((modes == code).sum()) for name, code in codes.items()}
+
+
+def describe_modes(modes: NDArray[np.uint8]) -> str:
+    """The same in words, such as "3 JPEG, 0 raw"; YUV 4:2:0 is never mixed with another."""
+    counts = count_modes(modes)
+    if counts["yuv420"]:
+        return f"{counts['yuv420']:,} YUV 4:2:0"
+    return f"{counts['jpeg']:,} JPEG, {counts['raw']:,} raw"
+
+
+def align_up(offset: int, page_size: int) -> int:
+    """The first multiple of `page_size` at or after `offset` (bytes)."""
+    return -(-offset // page_size) * page_size

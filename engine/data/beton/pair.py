@@ -1,0 +1,59 @@
+"""A training and a validation file that belong together: the same classes under the same numbers.
+
+What data a file holds, in a few words that change when they do: a run that goes on has to go on with the same.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from engine.data.beton.checksum import crc32
+from engine.data.beton.manifest import check_same_classes
+from engine.data.beton.reader import Beton
+from engine.errors import UserError
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """How many classes there are and, where the files say so, their names in label order."""
+
+    count: int
+    names: list[str] | None
+
+
+def agree_on_classes(*betons: Beton) -> ClassList:
+    """The class list of files that are to be used together.
+
+    Raises UserError when two name different classes or one holds a label that its names don't cover. Files of
+    stock ffcv carry no names: their labels are taken at their word, and `names` is None unless another knows.
+    """
+    named = [beton for beton in betons if beton.manifest]
+    for first, second in pairwise(named):
+        assert first.manifest and second.manifest
+        where = f"{first.path} and {second.path}: convert both from one source"
+        check_same_classes(first.manifest.classes, second.manifest.classes, where)
+    for beton in betons:
+        if not beton.num_samples:
+            raise UserError(f"{beton.path} holds no images: convert a data set that has some")
+    largest = max(int(beton.labels.max()) for beton in betons)
+    if not named or named[0].manifest is None:
+        return ClassList(largest + 1, None)
+    names = list(named[0].manifest.classes)
+    if largest >= len(names):
+        files = " or ".join(str(beton.path) for beton in betons)
+        raise UserError(
+            f"{files} holds label {largest}, but only {len(names)} classes are named: convert again"
+        )
+    return ClassList(len(names), names)
+
+
+def identity(beton: Beton) -> str:
+    """Number of images and a CRC-32 of their labels, sizes and places and, where the file has them, checksums.
+
+    Where the file lies and when it was written plays no part. Without checksums (files that stock ffcv wrote) other
+    pixels of the same sizes are not noticed.
+    """
+    total = 0
+    for table in (beton.labels, beton.sizes, beton.images, beton.checksums):
+        if table is not None:
+            total = crc32(memoryview(table.tobytes()), total)
+    return f"{beton.num_samples} images, crc {total:08x}"

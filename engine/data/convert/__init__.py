@@ -1,0 +1,1 @@
+"""The conversion of a data set to two .beton files."""

@@ -1,0 +1,166 @@
+"""A chunk of images on its way through a worker process: what the worker is sent, what it sends back.
+
+A plan cut into chunks of work.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.write import WriteConfig
+from engine.data.beton import layout
+from engine.data.beton.checksum import crc32
+from engine.data.convert.duplicates import DIGEST_BYTES, digest_of
+from engine.data.convert.plan import Plan
+from engine.data.convert.record import RecordSettings, make_record
+from engine.data.sources.base import Reader
+from engine.errors import UserError
+
+# What is known of a record beside its bytes: the image's number in the plan of its file, its metadata (data_ptr
+# still 0), the record's size in bytes and crc32, and the digest of the content that it was made from.
+STORED = np.dtype(
+    [
+        ("number", "<i8"),
+        ("image", layout.IMAGE),
+        ("size", "<u8"),
+        ("crc32", layout.CHECKSUM),
+        ("digest", f"V{DIGEST_BYTES}"),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A chunk of work: which images, and how each is stored. Small enough to be sent to a process."""
+
+    first: int
+    """The first image's number in the file's plan."""
+    ids: Sequence[str]
+    places: Sequence[Any] | NDArray[Any]
+    modes: NDArray[np.uint8]
+    """layout.MODE_JPEG, MODE_RAW or MODE_YUV420 for each image."""
+    reader: Reader
+    settings: RecordSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """An image that is not stored: by which option of RulesConfig, why, and where it lies, in words."""
+
+    number: int
+    kind: str
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """A chunk's result."""
+
+    stored: NDArray[np.void]
+    """STORED, one for each record."""
+    rejects: tuple[Reject, ...]
+    odd: Counter[str]
+    """Kind of odd image -> how many were met, stored or not."""
+    reading: float
+    """Seconds."""
+    encoding: float
+    """Seconds."""
+
+    @property
+    def count(self) -> int:
+        """Images of the chunk, stored or not."""
+        return len(self.stored) + len(self.rejects)
+
+    @property
+    def bytes(self) -> int:
+        """Of all records together."""
+        return int(self.stored["size"].sum())
+
+
+def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
+    """Read and encode the images of one chunk; the second part is the records themselves.
+
+    Raises UserError naming the image that can't be read or that no rule is about.
+    """
+    stored = np.zeros(len(task.ids), STORED)
+    payload: list[bytes] = []
+    rejects: list[Reject] = []
+    odd: Counter[str] = Counter()
+    reading, started = 0.0, time.perf_counter()
+    for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
+        begun = time.perf_counter()
+        content = task.reader.read(place)
+        reading += time.perf_counter() - begun
+        number, mode = task.first + row, int(task.modes[row])
+        try:
+            outcome = make_record(content, name, mode, task.settings)
+        except UserError as error:
+            raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
+        odd.update({*outcome.odd, outcome.rejected} - {""})
+        if outcome.rejected:
+            where = task.reader.where(place)
+            rejects.append(Reject(number=number, kind=outcome.rejected, reason=outcome.reason, where=where))
+            continue
+        record, image = outcome.record, (outcome.mode, outcome.width, outcome.height, 0)
+        stored[len(payload)] = (number, image, len(record), crc32(record), digest_of(content))
+        payload.append(record)
+    records = Records(
+        stored=stored[: len(payload)],
+        rejects=tuple(rejects),
+        odd=odd,
+        reading=reading,
+        encoding=time.perf_counter() - started - reading,
+    )
+    return records, payload
+
+
+# Where nothing is known of the images.
+USUAL_CHUNK = 16
+
+# A chunk's records together and the time they take: little enough for memory and for a quick end, much enough for
+# sending the chunk to cost nothing.
+_CHUNK_BYTES = 4 * 2**20
+_CHUNK_SECONDS = 0.25
+_LARGEST_CHUNK = 256
+
+
+def record_settings(config: WriteConfig) -> RecordSettings:
+    """How images become records."""
+    output = config.output
+    return RecordSettings(
+        max_resolution=output.max_resolution,
+        short_side=output.short_side,
+        jpeg_quality=output.jpeg_quality,
+        jpeg_subsampling=output.jpeg_subsampling,
+        jpeg_unchanged=output.jpeg_unchanged,
+        jpeg_check=output.jpeg_check,
+        max_bytes=output.page_size * 2**20,
+        rules=config.rules,
+    )
+
+
+def chunk_size(bytes_each: float, seconds_each: float) -> int:
+    """How many images of this size, that take so long to encode, make a chunk; it changes nothing in the file."""
+    most = min(_CHUNK_BYTES / bytes_each, _CHUNK_SECONDS / max(seconds_each, 1e-9))
+    return max(1, min(_LARGEST_CHUNK, int(most)))
+
+
+def make_tasks(plan: Plan, first: int, chunk: int, settings: RecordSettings) -> Iterator[Task]:
+    """The images from number `first` on, `chunk` at a time."""
+    images = plan.images
+    for begin in range(first, len(plan), chunk):
+        here = slice(begin, begin + chunk)
+        yield Task(
+            first=begin,
+            ids=images.ids[here],
+            places=images.places[here],
+            modes=plan.modes[here],
+            reader=images.reader,
+            settings=settings,
+        )

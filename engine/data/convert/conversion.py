@@ -1,0 +1,285 @@
+"""A whole conversion: scan both splits, compare their classes, write both files or neither.
+
+Everything that can be refused without reading an image is refused before the first byte is written. An interrupted
+conversion goes on where it was when the same command is given again (engine.data.convert.partial_file).
+"""
+
+import functools
+import os
+import tempfile
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import get_args
+
+from engine.config.write import WriteConfig
+from engine.data.beton.manifest import check_same_classes
+from engine.data.convert.chunk import USUAL_CHUNK, chunk_size, make_tasks, record_settings
+from engine.data.convert.estimate import LEAST_IMAGES, Stages, estimate
+from engine.data.convert.journal import changed, fingerprint, rules_as_text
+from engine.data.convert.partial_file import Partial, journal_path, partial_path
+from engine.data.convert.plan import Plan, file_name, make_plan
+from engine.data.convert.record import RecordSettings
+from engine.data.convert.split_writer import SplitWriter
+from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers
+from engine.data.sources import Split, open_split
+from engine.errors import UserError, describe_os_error
+from engine.files import sync_folder, told_of_writing
+from engine.progress import Progress, human_bytes
+
+# val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
+# looked for in it.
+_ORDER: tuple[Split, ...] = tuple(reversed(get_args(Split)))
+
+
+def convert(config: WriteConfig) -> dict[Split, Path]:
+    """Write train.beton and val.beton (or a shard of each) as `config` says; returns their paths.
+
+    Both get their final names only when both are whole. Raises UserError when the source or an image of it
+    cannot be used, a file is there already, or one cannot be written.
+    """
+    output = config.output
+    folder = Path(output.folder)
+    paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
+    is_under_way = _is_under_way(paths, config)
+    plans = _plans(config)
+    if is_under_way and _lacks_only_forgetting(paths, plans, config):
+        print(f"both files in {folder} are whole already (interrupted run)", flush=True)
+        return {split: paths[split] for split in reversed(_ORDER)}
+    _make_folder(folder)
+    with ExitStack() as stack:
+        partials, reasons = _decide(stack, paths, plans, config)
+        encoders = stack.enter_context(
+            Encoders(output.num_workers or default_workers(), output.page_size * 2**20)
+        )
+        chunk = _chunk_and_estimate(partials, plans, encoders, config)
+        # Up to here the conversion may be refused, and what an interrupted one has left is as it was.
+        writers: list[SplitWriter] = []
+        try:
+            for split in _ORDER:
+                _remove_stale(paths[split])
+                val = writers[0] if writers else None
+                writers.append(_begin(partials[split], reasons[split], plans[split], config, val))
+            summaries = _write(writers, encoders, config, chunk)
+        except BaseException:
+            _say_what_is_kept(writers)
+            raise
+    for split in reversed(_ORDER):
+        print(summaries[split], flush=True)
+    return {split: paths[split] for split in reversed(_ORDER)}
+
+
+def _is_under_way(paths: dict[Split, Path], config: WriteConfig) -> bool:
+    """Whether a conversion to these files was begun and not ended. Raises UserError where there are others."""
+    output = config.output
+    try:
+        # A file of a conversion under way may have its name already, and only lack the end.
+        is_under_way = any(journal_path(path).exists() for path in paths.values())
+        for path in paths.values():
+            _refuse_existing(path, output.overwrite or is_under_way)
+    # Above all where the folder must not be looked into, or its name is too long.
+    except OSError as error:
+        raise describe_os_error(error, output.folder, "write into") from None
+    return is_under_way
+
+
+def _plans(config: WriteConfig) -> dict[Split, Plan]:
+    sources = {split: open_split(config.source, split) for split in reversed(_ORDER)}
+    check_same_classes(sources["train"].classes, sources["val"].classes, config.source.path)
+    for source in sources.values():
+        for note in source.notes:
+            print(note, flush=True)
+    rules = config.rules
+    if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
+        raise UserError(
+            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep "
+            "here, and pass --duplicate or --leak to python -m engine merge"
+        )
+    return {split: make_plan(source, split, config.output) for split, source in sources.items()}
+
+
+def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig) -> bool:
+    """Whether an earlier run was ended while it removed the journals, both files whole; removes the journal left."""
+    rules = rules_as_text(config.rules)
+    gone = [path for path in paths.values() if not journal_path(path).exists()]
+    left = [split for split in _ORDER if paths[split] not in gone]
+    if not gone or not all(path.is_file() for path in paths.values()):
+        return False
+    for split in left:
+        if not Partial(paths[split]).is_whole(fingerprint(plans[split], config.output), rules):
+            return False
+    for split in left:
+        journal_path(paths[split]).unlink()
+    return True
+
+
+def _decide(
+    stack: ExitStack, paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig
+) -> tuple[dict[Split, Partial], dict[Split, str]]:
+    """Both files as an interrupted run has left them, and why what it has left is of no use, if so, in words.
+
+    Nothing of it is changed. Raises UserError when another conversion is at it, or a file is there already.
+    """
+    partials: dict[Split, Partial] = {}
+    reasons: dict[Split, str] = {}
+    anew = ""
+    for split in _ORDER:
+        path, plan = paths[split], plans[split]
+        with told_of_writing(path, partial_path(path), journal_path(path)):
+            partial = partials[split] = stack.enter_context(Partial(path))
+            marks = fingerprint(plan, config.output), rules_as_text(config.rules)
+            reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), anew)
+            if not partial.is_named:
+                _refuse_existing(path, config.output.overwrite)
+        # Which training images are also in val is known only as long as val stays what it was.
+        if partial.kept.done < len(plan):
+            anew = "the validation split is written anew"
+    return partials, reasons
+
+
+def _chunk_and_estimate(
+    partials: dict[Split, Partial], plans: dict[Split, Plan], encoders: Encoders, config: WriteConfig
+) -> int:
+    """Images in a chunk; says before what the conversion will come to, where it is worth a look at a sample."""
+    images = sum(map(len, plans.values()))
+    left = images - sum(partial.kept.done for partial in partials.values())
+    if left < LEAST_IMAGES:
+        return USUAL_CHUNK
+    expected = estimate([plans[split] for split in _ORDER], encoders, record_settings(config))
+    there = sum(partial.on_disk for partial in partials.values())
+    print(
+        expected.check(Path(config.output.folder), images, left, there, encoders.num_workers),
+        flush=True,
+    )
+    return chunk_size(expected.bytes, expected.seconds)
+
+
+def _begin(
+    partial: Partial, why: str, plan: Plan, config: WriteConfig, val: SplitWriter | None
+) -> SplitWriter:
+    """The split's writer, as an interrupted run has left it or (`why` that is of no use) at its beginning."""
+    if why:
+        print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
+    with told_of_writing(partial.path, partial.partial, journal_path(partial.path)):
+        partial.begin()
+        writer = SplitWriter(partial, plan, config, val)
+        for entry in partial.entries():
+            writer.replay(entry)
+    if 0 < writer.done < len(plan):
+        print(
+            f"{plan.split}: going on from image {writer.done:,} of {len(plan):,} (interrupted run)",
+            flush=True,
+        )
+    return writer
+
+
+def _write(
+    writers: list[SplitWriter], encoders: Encoders, config: WriteConfig, chunk: int
+) -> dict[Split, str]:
+    """Write what is not written yet and give the files their names; returns a summary of each."""
+    settings, folder = record_settings(config), Path(config.output.folder)
+    summaries: dict[Split, str] = {}
+    for writer in writers:
+        path = writer.partial.path
+        with told_of_writing(path, writer.partial.partial):
+            stages = _write_split(writer, encoders, settings, chunk)
+            summaries[writer.plan.split] = _summary(path, writer, writer.finish(), stages)
+    for writer in writers:
+        with told_of_writing(writer.partial.path, writer.partial.partial):
+            writer.partial.rename()
+            sync_folder(folder)
+    for writer in writers:
+        writer.partial.forget()
+    return summaries
+
+
+def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int) -> Stages:
+    """Encode and write the rest of a split's images; returns what took how long."""
+    plan, partial, before = writer.plan, writer.partial, writer.done
+    stages = Stages(workers=encoders.num_workers)
+    chunks = encoders.encode(make_tasks(plan, before, chunk, settings))
+    # Closed at once on an error here, a full disk for example, so that no worker outlives it.
+    with closing(chunks), Progress(plan.split, len(plan), before, writer.offset) as progress:
+        try:
+            for records, payload in chunks:
+                with stages.is_writing():
+                    writer.take(records, payload)
+                    if partial.due():
+                        # Between taking entries and keeping them there must be no end but a sudden one.
+                        with ctrl_c_held_back():
+                            partial.keep(writer.entry())
+                stages.add(records)
+                progress.update(writer.done - progress.done, writer.offset, len(writer.rejects))
+        except OSError:
+            # Nobody knows how much of what was written last is there.
+            raise
+        except BaseException:
+            partial.keep_now(writer.entry())
+            raise
+    stages.total = progress.seconds
+    return stages
+
+
+def _say_what_is_kept(writers: list[SplitWriter]) -> None:
+    kept = [
+        f"{writer.partial.kept.done:,} of {len(writer.plan):,} of {writer.plan.split}" for writer in writers
+    ]
+    if any(writer.partial.kept.done for writer in writers):
+        folder = writers[0].partial.path.parent
+        print(f"kept in {folder}: {', '.join(kept)}; the same command goes on from there", flush=True)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: choose another --output.folder")
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} is there already: choose another --output.folder, or replace it with "
+            f"--output.overwrite=true"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A file without a name, gone when it is closed: shows at once whether the folder can be written to.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise UserError(f"output.folder {folder} is a file, not a folder: choose another") from None
+    except OSError as error:
+        raise describe_os_error(error, folder, "write into") from None
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what earlier versions left of killed conversions to `path`; files of processes that still run stay."""
+    for partial in path.parent.glob(f"{path.name}.partial-*"):
+        pid = partial.name.rpartition("-")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _summary(path: Path, writer: SplitWriter, size: int, stages: Stages) -> str:
+    """What a file came to, in a line or some."""
+    seconds = max(stages.total, 1e-9)
+    lines = [
+        f"wrote {path}: {writer.stored:,} images ({writer.modes()}), {len(writer.plan.images.classes):,} classes, "
+        f"{human_bytes(size)}, {stages.total:.1f} s, {stages.images / seconds:,.0f} images/s"
+    ]
+    if stages.images:
+        lines.append(f"  {human_bytes(stages.bytes / seconds)}/s, {stages.describe()}")
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
+    if kinds:
+        lines.append(f"  odd images by kind: {kinds}; {len(writer.rejects):,} left out")
+    if writer.rejects:
+        lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
+    return "\n".join(lines)

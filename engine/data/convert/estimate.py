@@ -1,0 +1,129 @@
+"""What a conversion will come to, from a sample of its images: size on disk and time, before it begins.
+
+Where a conversion's time went: reading, encoding, writing, and which of them it waited for.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.data.convert.chunk import Records, make_tasks
+from engine.data.convert.plan import Plan
+from engine.data.convert.record import RecordSettings
+from engine.data.convert.workers import Encoders
+from engine.errors import UserError
+from engine.progress import human_bytes, human_time
+
+SAMPLED = 64
+# Below this, looking at a sample takes as long as the work.
+LEAST_IMAGES = 1000
+
+_SAMPLED_CHUNK = 4
+# Metadata, allocation table, checksum, and about what the manifest takes for an id.
+_TABLES_PER_IMAGE = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Of one average image, and how sure that is."""
+
+    bytes: float
+    """Of its record, its part of pages that are not quite full, and of the tables."""
+    error: float
+    """Relative: bytes x (1 +- error) holds the true mean with a confidence of about 95%."""
+    seconds: float
+    """That a worker spends on it."""
+
+    def check(self, folder: Path, images: int, left: int, there: int, workers: int) -> str:
+        """The estimate of `images` in all, of which `left` are to be done, in words.
+
+        `there` bytes of the files are on the disk already. Raises UserError when the disk can't hold the rest.
+        """
+        total, free = self.bytes * images, shutil.disk_usage(folder).free
+        low, high = total * (1 - self.error), total * (1 + self.error)
+        sizes = f"about {human_bytes(total)} ({human_bytes(low)} to {human_bytes(high)})"
+        if low - there > free:
+            raise UserError(
+                f"{folder} has only {human_bytes(free)} free, and the files need {sizes}: free some space, choose "
+                "another --output.folder, or store less an image (see --help)"
+            )
+        short = "; they may not fit" if high - there > free else ""
+        time = human_time(self.seconds * left / workers)
+        by = f"{workers} worker{'s' if workers > 1 else ''}"
+        return (
+            f"{images:,} images need {sizes} in {folder}, where {human_bytes(free)} are free{short}; {left:,} of "
+            f"them are to be done, in about {time} with {by}"
+        )
+
+
+def estimate(plans: Sequence[Plan], encoders: Encoders, settings: RecordSettings) -> Estimate:
+    """Encode a sample of the plans' images, evenly spread over them. Raises UserError as encoding does."""
+    total = sum(map(len, plans))
+    sizes: list[int] = []
+    seconds = 0.0
+    count = 0
+    for plan in plans:
+        share = math.ceil(SAMPLED * len(plan) / total)
+        part = plan.part(np.arange(share) * len(plan) // share)
+        for records, _ in encoders.encode(make_tasks(part, 0, _SAMPLED_CHUNK, settings)):
+            sizes += records.stored["size"].tolist()
+            seconds += records.reading + records.encoding
+        count += share
+    # Images that will be left out take no space.
+    taken = np.zeros(count)
+    taken[: len(sizes)] = sizes
+    mean = max(float(taken.mean()), 1.0)
+    error = min(1.0, 2 * float(taken.std()) / mean / math.sqrt(count))
+    # A page's end stays empty when the next record does not fit: half a record on average.
+    padding = 1 + min(mean, settings.max_bytes) / (2 * settings.max_bytes)
+    return Estimate(bytes=mean * padding + _TABLES_PER_IMAGE, error=error, seconds=seconds / count)
+
+
+@dataclass(kw_only=True)
+class Stages:
+    """Seconds of each stage (of reading and encoding: of all workers together), and how much was done in them."""
+
+    workers: int
+    reading: float = 0
+    encoding: float = 0
+    writing: float = 0
+    total: float = 0
+    """Of the clock."""
+    images: int = 0
+    """Done, stored or not."""
+    bytes: int = 0
+    """Of all records."""
+
+    def add(self, records: Records) -> None:
+        """A chunk was read and encoded."""
+        self.images += records.count
+        self.bytes += records.bytes
+        self.reading += records.reading
+        self.encoding += records.encoding
+
+    @contextmanager
+    def is_writing(self) -> Iterator[None]:
+        """The block writes."""
+        started = time.perf_counter()
+        yield
+        self.writing += time.perf_counter() - started
+
+    def describe(self) -> str:
+        """Such as "limited by encoding: 2 workers busy 97% (reading 5%), writing 9%"."""
+        worked = max(self.total * self.workers, 1e-9)
+        shares = {"reading": self.reading / worked, "encoding": self.encoding / worked}
+        busy, writing = sum(shares.values()), self.writing / max(self.total, 1e-9)
+        details = ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
+        # A single worker is this process, which reads, encodes and writes in turn.
+        if self.workers == 1 or writing > busy:
+            shares["writing"] = writing
+        shares["starting and waiting"] = 1 - (busy + writing if self.workers == 1 else max(busy, writing))
+        limit = max(shares, key=lambda stage: shares[stage])
+        workers = f"{self.workers} workers" if self.workers > 1 else "1 worker"
+        return f"limited by {limit}: {workers} busy {busy:.0%} ({details}), writing {writing:.0%} of the time"

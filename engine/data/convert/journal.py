@@ -1,0 +1,201 @@
+"""What is known of a file under way, on disk beside it, so that its writing can go on after any sudden end.
+
+A journal is a sequence of entries, each with its length and crc32. The first one says what is being written; each
+other one tells of images that are done and was written when their records were safely on disk. Whatever follows the
+last entry that is whole was cut short by the end, and is dropped.
+
+What a file's content follows from: settings and versions, for its manifest and its journal, and whether its images
+are still those of an interrupted run.
+
+Nothing here depends on the time, the machine's paths or the number of workers.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+import engine
+from engine.config.write import OutputConfig, RulesConfig
+from engine.data.beton.checksum import crc32
+from engine.data.convert.chunk import STORED
+from engine.data.convert.duplicates import digest_of
+from engine.data.convert.plan import Plan
+from engine.data.convert.transcode import encoder_name
+from engine.data.sources import Source
+from engine.errors import UserError
+from engine.files import open_locked
+
+_MAGIC = b"ENGJRNL1"
+_ENTRY = np.dtype([("crc32", "<u4"), ("head", "<u4"), ("rows", "<u8")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What was done since the entry before."""
+
+    done: int
+    """Images done in all, stored or not."""
+    fingerprint: str = ""
+    """In the first entry: of all that decides the file's content, but for the rules."""
+    offset: int = 0
+    """Where the last record ends: bytes of the file that are on disk."""
+    rejects: list[tuple[str, str, str]] = field(default_factory=list)
+    """Further images that were left out: (source id, kind, reason)."""
+    odd: dict[str, int] = field(default_factory=dict)
+    """Kind of odd image -> how many were met in all."""
+    rules: dict[str, str] = field(default_factory=dict)
+    """RulesConfig, as text, under which the file's writing goes on from here."""
+    finished: tuple[int, int] | None = None
+    """The finished file's size in bytes and its number on its file system: set when nothing is left but renaming."""
+    stored: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, STORED))
+    """Further records: STORED."""
+
+
+# Of an entry, what goes into its JSON.
+_HEAD = tuple(item.name for item in fields(Entry) if item.name != "stored")
+
+
+class Journal:
+    """The journal at `path`, made if missing, and locked until it is closed.
+
+    Raises UserError when another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open_locked(path)
+
+    def entries(self) -> Iterator[Entry]:
+        """All whole entries. Afterwards the next one is appended behind them."""
+        end = len(_MAGIC)
+        self._file.seek(0)
+        if self._file.read(end) != _MAGIC:
+            return
+        while (read := _read_entry(self._file)) is not None:
+            end = self._file.tell()
+            yield read
+        self._file.seek(end)
+        self._file.truncate()
+
+    def start(self) -> None:
+        """Make it a new one, without an entry."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(_MAGIC)
+
+    def append(self, entry: Entry) -> None:
+        """Write the entry; it is on disk on return."""
+        text = json.dumps({name: getattr(entry, name) for name in _HEAD}).encode("ascii")
+        rows = entry.stored.tobytes()
+        body = text + rows
+        self._file.write(np.array((crc32(body), len(text), len(rows)), _ENTRY).tobytes() + body)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._file.close()
+
+
+def _read_entry(file: BinaryIO) -> Entry | None:
+    """The entry that begins here; None where there is none or it is not whole."""
+    data = file.read(_ENTRY.itemsize)
+    if len(data) < _ENTRY.itemsize:
+        return None
+    sizes = np.frombuffer(data, _ENTRY)[0]
+    length = int(sizes["head"]) + int(sizes["rows"])
+    # Lengths that are not what was written may be any.
+    if length > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    body = file.read(length)
+    if crc32(body) != sizes["crc32"]:
+        return None
+    head = json.loads(body[: sizes["head"]])
+    head["rejects"] = [(name, kind, reason) for name, kind, reason in head["rejects"]]
+    head["finished"] = tuple(head["finished"]) if head["finished"] else None
+    return Entry(**head, stored=np.frombuffer(body, STORED, offset=int(sizes["head"])))
+
+
+def _open_locked(path: Path) -> BinaryIO:
+    try:
+        return open_locked(path)
+    except BlockingIOError:
+        raise UserError(
+            f"another conversion is writing {path.name.removesuffix('.partial.journal')} in {path.parent}: wait "
+            "for its end, or choose another --output.folder"
+        ) from None
+
+
+# The options that decide what is stored; order, shard and license are told apart from them, and the others (workers,
+# folder, overwrite) change nothing.
+_SETTINGS = (
+    "format",
+    "max_resolution",
+    "short_side",
+    "jpeg_quality",
+    "jpeg_subsampling",
+    "jpeg_unchanged",
+    "jpeg_check",
+    "compress_probability",
+    "subset",
+    "page_size",
+    "seed",
+)
+
+
+def settings(output: OutputConfig) -> dict[str, object]:
+    """The options that decide the file's content."""
+    return {name: getattr(output, name) for name in _SETTINGS}
+
+
+def rules_as_text(rules: RulesConfig) -> dict[str, str]:
+    """Kind of odd image -> what becomes of it."""
+    return {kind: str(rule) for kind, rule in dataclasses.asdict(rules).items()}
+
+
+def versions() -> dict[str, str]:
+    """Tool -> version, of all that may change a byte."""
+    return {
+        "encoder": encoder_name(),
+        "engine": engine.__version__,
+        "ffcv": importlib.metadata.version("ffcv"),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def fingerprint(plan: Plan, output: OutputConfig) -> str:
+    """Differs for plans and settings that make different files, whatever the rules; their images are not read."""
+    state = hashlib.sha256()
+    images = plan.images
+    facts = [plan.split, images.kind, images.classes, settings(output), output.order, output.shard]
+    state.update(json.dumps([*facts, output.license, versions()]).encode("ascii"))
+    state.update(plan.numbers.tobytes())
+    state.update(plan.modes.tobytes())
+    state.update(np.asarray(images.labels, np.int64).tobytes())
+    for name, place in zip(images.ids, images.places, strict=True):
+        state.update(f"{name}\0{place!r}\0".encode("utf-8", "surrogatepass"))
+    return state.hexdigest()
+
+
+def changed(images: Source, stored: NDArray[np.void]) -> str:
+    """Whether one of these images, which an interrupted run has stored (STORED), is another one now, in words.
+
+    Raises UserError when one can't be read any more: a run begun anew could not read it either.
+    """
+    for number, digest in zip(stored["number"].tolist(), stored["digest"], strict=True):
+        if digest_of(images.read(number)) != digest.tobytes():
+            return f"its images have changed since: {images.where(number)} is another one now"
+    return ""

@@ -1,0 +1,112 @@
+"""What a file is to hold, decided before an image is read: which images of the source, in what order, stored how.
+
+Everything here is a function of the source's length, the options and the seed. A shard is a contiguous part of the
+whole file's order, so that shards laid one after the other are the whole file.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.write import OutputConfig
+from engine.data.beton import layout
+from engine.data.sampling.order import file_permutation
+from engine.data.sources import Source, Split
+from engine.errors import UserError
+
+# The random stream of the JPEG/raw choice, beside the orders'.
+_MODE_STREAM = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The images of one file, in its order; some may yet be rejected."""
+
+    split: Split
+    images: Source
+    numbers: NDArray[np.int64]
+    """Each image's number in the source's own order, of all images found there."""
+    modes: NDArray[np.uint8]
+    """layout.MODE_... of each image."""
+    found: int
+    """Images of the split in the source, of which these were chosen."""
+    found_digest: str = ""
+    """Of a shard: what tells all of them, ids and labels, from those of another copy of the data set."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, chosen: NDArray[np.int64]) -> "Plan":
+        """Only these images, by their number in the file, in this order."""
+        return replace(
+            self,
+            images=self.images.select(chosen),
+            numbers=self.numbers[chosen],
+            modes=self.modes[chosen],
+        )
+
+
+def make_plan(source: Source, split: Split, output: OutputConfig) -> Plan:
+    """The whole file's plan, or one shard's. Raises UserError for a shard that there is no image for."""
+    numbers = choose_order(len(source), output)
+    modes = choose_modes(len(numbers), output)
+    part, parts = parse_shard(output.shard)
+    first, behind = (len(numbers) * border // parts for border in (part - 1, part))
+    if first == behind:
+        raise UserError(
+            f"output.shard {output.shard}: {split} has only {len(numbers)} images: use fewer shards"
+        )
+    numbers, modes = numbers[first:behind], modes[first:behind]
+    return Plan(
+        split=split,
+        images=source.select(numbers),
+        numbers=numbers,
+        modes=modes,
+        found=len(source),
+        found_digest=_digest(source) if output.shard else "",
+    )
+
+
+def _digest(source: Source) -> str:
+    """Of all images' ids and labels in the source's own order."""
+    state = hashlib.sha256(np.asarray(source.labels, "<i8").tobytes())
+    for name in source.ids:
+        state.update(f"{name}\0".encode("utf-8", "surrogatepass"))
+    return state.hexdigest()[:32]
+
+
+def choose_order(count: int, output: OutputConfig) -> NDArray[np.int64]:
+    """The source numbers of the images to write, in file order: `output.subset` of `count`, or all of them."""
+    chosen = file_permutation(count, output.seed)[: output.subset or count]
+    return np.sort(chosen) if output.order == "source" else chosen
+
+
+def choose_modes(count: int, output: OutputConfig) -> NDArray[np.uint8]:
+    """The layout.MODE_... of each image: a function of format, seed and the image's number in the whole file."""
+    if output.format == "yuv420":
+        return np.full(count, layout.MODE_YUV420, np.uint8)
+    if output.format == "proportion":
+        random = np.random.default_rng([output.seed, _MODE_STREAM])
+        as_jpeg = random.random(count) < output.compress_probability
+    else:
+        as_jpeg = np.full(count, output.format == "jpeg")
+    return np.where(as_jpeg, layout.MODE_JPEG, layout.MODE_RAW).astype(np.uint8)
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """(i, n) of "i/n"; (1, 1) of an empty text. Raises UserError for anything else."""
+    if not shard:
+        return 1, 1
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"output.shard: {shard!r} is not i/n with i from 1 to n, such as 1/8")
+    return int(match[1]), int(match[2])
+
+
+def file_name(split: Split, shard: str) -> str:
+    """The name of a split's file, or of a shard of it: train.beton, train.2-of-8.beton."""
+    part, parts = parse_shard(shard)
+    return f"{split}.{part}-of-{parts}.beton" if shard else f"{split}.beton"

@@ -1,0 +1,235 @@
+"""One split -> one .beton that stock ffcv reads as well. Encoding is spread over processes; writing is not.
+
+The parent lays the records into pages in the plan's order and writes them one after the other, so the file is the
+same for any number of workers, however often its writing was interrupted, and the disk is written sequentially.
+What is known of the images so far is a function of the chunks that came: those of the journal first, where an
+earlier run was interrupted, then those of the workers. ffcv's own DatasetWriter is not used: it waits for ever once
+a worker has died, and its file's order depends on the workers' timing.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config.options import options_of
+from engine.config.write import RulesConfig, WriteConfig
+from engine.data.beton import layout
+from engine.data.beton.manifest import Manifest
+from engine.data.beton.writer import BetonWriter, image_fields
+from engine.data.convert.chunk import STORED, Records, Reject
+from engine.data.convert.duplicates import DIGEST_BYTES, Seen, digests_as_text, find_copies
+from engine.data.convert.journal import Entry, rules_as_text, settings, versions
+from engine.data.convert.partial_file import Partial
+from engine.data.convert.plan import Plan
+from engine.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What is known after a chunk, and what it brought."""
+
+    done: int = 0
+    offset: int = 0
+    odd: Counter[str] = field(default_factory=Counter)
+    rejects: tuple[tuple[str, str, str], ...] = ()
+    stored: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, STORED))
+
+
+class SplitWriter:
+    """The file of one plan in the making: each chunk of its images is taken once, in order, by `replay` or `take`.
+
+    `val` is the validation split's writer where this one is of the training split: for images that are in both.
+    """
+
+    def __init__(
+        self, partial: Partial, plan: Plan, config: WriteConfig, val: "SplitWriter | None" = None
+    ) -> None:
+        output = config.output
+        self.partial, self.plan = partial, plan
+        self.rejects: list[tuple[str, str, str]] = []
+        self.duplicates: list[tuple[str, str]] = []
+        self._output, self._rules, self._val = output, rules_as_text(config.rules), val
+        self._seen = Seen(len(plan))
+        self._labels = np.asarray(plan.images.labels, np.int64)
+        self._numbers: list[NDArray[np.int64]] = []
+        self._digests: list[bytes] = []
+        self._modes = np.zeros(3, np.int64)
+        self._last, self._fresh = _Step(), list[_Step]()
+        descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
+        self._writer = BetonWriter(partial.file, descriptors, output.page_size * 2**20, len(plan))
+
+    @property
+    def done(self) -> int:
+        """Images of the plan that are done, stored or not."""
+        return self._last.done
+
+    @property
+    def odd(self) -> Counter[str]:
+        """Kind of odd image -> how many were met, stored or not."""
+        return self._last.odd
+
+    @property
+    def stored(self) -> int:
+        """Images in the file so far."""
+        return self._writer.count
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the file so far."""
+        return self._writer.offset
+
+    def replay(self, entry: Entry) -> None:
+        """Take what an interrupted run has written already."""
+        rows = entry.stored
+        self._enter(rows)
+        self._writer.resume(*self._metadata(rows))
+        for number, digest in _digests(rows):
+            self._note(number, self._copies(number, digest))
+        self.rejects += entry.rejects
+        self._last = _Step(done=entry.done, offset=entry.offset, odd=Counter(entry.odd))
+        assert not len(rows) or self._writer.offset == entry.offset
+
+    def take(self, records: Records, payload: memoryview) -> None:
+        """Write a chunk, whose records lie in `payload` one after the other.
+
+        Raises UserError for an image that is to end the conversion by its rule, OSError when it can't be written.
+        """
+        odd, rejects = self._last.odd + records.odd, list(records.rejects)
+        for reject in records.rejects:
+            self._check(reject)
+        keep = np.ones(len(records.stored), np.bool_)
+        for row, (number, digest) in enumerate(_digests(records.stored)):
+            copies = self._copies(number, digest)
+            odd.update(kind for kind, _ in copies)
+            copied = [self._as_reject(number, *copy) for copy in copies if self._rules[copy[0]] != "keep"]
+            for reject in copied[:1]:
+                self._check(reject)
+                rejects.append(reject)
+                keep[row] = False
+            self._note(number, copies if keep[row] else [])
+        if not keep.all():
+            ends = np.cumsum(records.stored["size"]).tolist()
+            starts = [0, *ends[:-1]]
+            payload = memoryview(b"".join(payload[starts[row] : ends[row]] for row in np.flatnonzero(keep)))
+        rows = records.stored[keep]
+        self._writer.append(*self._metadata(rows), payload)
+        self._enter(rows)
+        listed = tuple((self.plan.images.ids[r.number], r.kind, r.reason) for r in _in_order(rejects))
+        self.rejects += listed
+        done = self._last.done + records.count
+        # Whatever interrupts this one: either the chunk was taken whole, or the next entry does not tell of it.
+        self._last = _Step(done=done, offset=self.offset, odd=odd, rejects=listed, stored=rows)
+        self._fresh.append(self._last)
+
+    def entry(self) -> Entry:
+        """All that was taken since the last call, for the journal."""
+        fresh, self._fresh = self._fresh, []
+        return Entry(
+            done=self._last.done,
+            offset=self._last.offset,
+            rejects=[reject for step in fresh for reject in step.rejects],
+            odd=dict(self._last.odd),
+            rules=self._rules,
+            stored=np.concatenate([np.zeros(0, STORED), *(step.stored for step in fresh)]),
+        )
+
+    def finish(self) -> int:
+        """Write what is not records, and note that the file is whole; returns its size in bytes.
+
+        Raises UserError when no image is left to store.
+        """
+        if not self.stored:
+            kinds = ", ".join(sorted({kind for _, kind, _ in self.rejects}))
+            raise UserError(
+                f"all {self.done} images of {self.plan.split} were left out by rules.({kinds}): see --help"
+            )
+        self._writer.finish(self._manifest())
+        return self.partial.finished(self.entry())
+
+    def modes(self) -> str:
+        """How many images are stored how, in words."""
+        return layout.describe_modes(np.repeat(np.arange(3, dtype=np.uint8), self._modes))
+
+    def _metadata(
+        self, rows: NDArray[np.void]
+    ) -> tuple[NDArray[np.void], NDArray[np.int64], list[int], list[int]]:
+        """As BetonWriter takes it."""
+        return rows["image"], self._labels[rows["number"]], rows["size"].tolist(), rows["crc32"].tolist()
+
+    def _enter(self, rows: NDArray[np.void]) -> None:
+        self._numbers.append(rows["number"].copy())
+        if self._output.shard:
+            self._digests.append(rows["digest"].tobytes())
+        self._modes += np.bincount(rows["image"]["mode"], minlength=3)
+
+    def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:
+        """By which rules this image is a copy of one before, and which: (option of RulesConfig, id)."""
+        # A shard does not know the others' images: its digests go into its manifest, and merging compares them all.
+        if self._output.shard:
+            return []
+        of_val = self._val._seen if self._val else None
+        found = find_copies(digest, number, self._seen, of_val, skip_leaks=self._rules["leak"] == "skip")
+        return [(kind, self._name_of(kind, first)) for kind, first in found]
+
+    def _name_of(self, kind: str, first: int) -> str:
+        if kind == "leak" and self._val is not None:
+            return f"val: {self._val.plan.images.ids[first]}"
+        return self.plan.images.ids[first]
+
+    def _note(self, number: int, copies: list[tuple[str, str]]) -> None:
+        self.duplicates += [(self.plan.images.ids[number], first) for _, first in copies]
+
+    def _as_reject(self, number: int, kind: str, first: str) -> Reject:
+        where = self.plan.images.where(number)
+        return Reject(number=number, kind=kind, reason=f"it has the same content as {first}", where=where)
+
+    def _check(self, reject: Reject) -> None:
+        """Raise UserError unless the image may be left out."""
+        if self._rules[reject.kind] != "fail":
+            return
+        others = [rule for rule in options_of(RulesConfig)[reject.kind].choices if rule != "fail"]
+        ways = " or ".join(f"--rules.{reject.kind}={rule}" for rule in others)
+        raise UserError(
+            f"cannot use image {reject.where}: {' '.join(reject.reason.split())}: remove it, or pass {ways}"
+        )
+
+    def _manifest(self) -> Manifest:
+        plan, output = self.plan, self._output
+        numbers = np.concatenate(self._numbers)
+        jpeg, raw, yuv420 = self._modes.tolist()
+        return Manifest(
+            split=plan.split,
+            classes=tuple(plan.images.classes),
+            ids=tuple(plan.images.ids[number] for number in numbers),
+            source=plan.images.kind,
+            settings=settings(output),
+            versions=versions(),
+            counts={"samples": self.stored, "jpeg": jpeg, "raw": raw, "yuv420": yuv420},
+            created_by="write_dataset.py",
+            order=output.order,
+            source_numbers=tuple(plan.numbers[numbers].tolist()),
+            rules=self._rules,
+            odd={kind: count for kind, count in sorted(self.odd.items()) if count},
+            rejects=tuple(self.rejects),
+            duplicates=tuple(self.duplicates),
+            shard=output.shard,
+            digests=digests_as_text(b"".join(self._digests)),
+            found=plan.found if output.shard else 0,
+            found_digest=plan.found_digest if output.shard else "",
+            license=output.license,
+        )
+
+
+def _digests(rows: NDArray[np.void]) -> list[tuple[int, bytes]]:
+    """(number, digest) of each."""
+    digests = rows["digest"].tobytes()
+    return [
+        (number, digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
+        for row, number in enumerate(rows["number"].tolist())
+    ]
+
+
+def _in_order(rejects: list[Reject]) -> list[Reject]:
+    return sorted(rejects, key=lambda reject: reject.number)

@@ -1,0 +1,175 @@
+"""Encoding in several processes, results in order, with an end that is always noticed.
+
+A worker that raises ends the conversion with its error; one that is killed ends it within seconds; and workers end
+by themselves when the parent is killed. Only a bounded number of chunks is under way, so memory does not grow with
+the data set. Records come back through memory that all processes share, one slot for each chunk under way:
+
+    worker: encodes a chunk -> copies its records into the chunk's slot -> sends what is known of them
+    parent: takes chunks in order -> looks at the slot -> done with it when it asks for the next chunk
+
+The memory is an anonymous file that only takes what is written to it, so a slot may be as long as a chunk of the
+largest records; nothing of it stays behind, whoever is killed.
+"""
+
+import contextlib
+import mmap
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+
+import cv2
+
+from engine.data.convert.chunk import Records, Task, encode_chunk
+from engine.errors import UserError
+
+# Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.
+_CHUNKS_PER_WORKER = 3
+
+Encoded = tuple[Records, memoryview]
+"""A chunk's result and its records one after the other, which may be looked at until the next one is asked for."""
+
+
+def default_workers() -> int:
+    """The number of cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Encoders:
+    """`num_workers` processes that encode chunks of records of up to `max_bytes` each. Use as a context manager.
+
+    One worker means: here, without another process. Processes are started when there is work for them.
+    """
+
+    def __init__(self, num_workers: int, max_bytes: int) -> None:
+        self.num_workers = num_workers
+        self._max_bytes = max_bytes
+        self._slots = -1
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Encoders":
+        if self.num_workers > 1:
+            self._slots = os.memfd_create("records")
+            # spawn, since this process has threads (numpy's, tqdm's), which make fork unsafe.
+            self._pool = ProcessPoolExecutor(
+                self.num_workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}",),
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            os.close(self._slots)
+
+    def encode(self, tasks: Iterable[Task]) -> Generator[Encoded, None, None]:
+        """The tasks' results in the tasks' order.
+
+        Raises UserError when an image cannot be used or a worker process dies.
+        """
+        if self._pool is None:
+            for task in tasks:
+                records, payload = encode_chunk(task)
+                yield records, memoryview(b"".join(payload))
+            return
+        try:
+            yield from self._in_order(self._pool, tasks)
+        except BrokenProcessPool:
+            raise UserError(
+                "an encoding process was killed, perhaps for lack of memory: start again, if need be with fewer "
+                "--output.num_workers"
+            ) from None
+
+    def _in_order(self, pool: ProcessPoolExecutor, tasks: Iterable[Task]) -> Iterator[Encoded]:
+        most = self.num_workers * _CHUNKS_PER_WORKER
+        waiting: deque[tuple[Future[Records], int]] = deque()
+        stride = 0
+        for number, task in enumerate(tasks):
+            # No chunk is longer than the first one.
+            stride = stride or len(task.ids) * self._max_bytes
+            if len(waiting) == most:
+                yield self._result(*waiting.popleft())
+            # The slot of the chunk that was yielded last, which is done with now that another one is asked for.
+            place = number % most * stride
+            # submit starts the processes.
+            with ctrl_c_held_back():
+                waiting.append((pool.submit(_encode_into_slot, task, place), place))
+        while waiting:
+            yield self._result(*waiting.popleft())
+
+    def _result(self, future: Future[Records], place: int) -> Encoded:
+        records = future.result()
+        if not records.bytes:
+            return records, memoryview(b"")
+        # Unmapped when nobody looks at it any more.
+        slot = mmap.mmap(self._slots, records.bytes, prot=mmap.PROT_READ, offset=place)
+        return records, memoryview(slot)
+
+
+# In a worker: the shared memory.
+_slots = -1
+# One call takes (IOV_MAX of Linux).
+_MOST_BUFFERS = 1024
+
+
+def _encode_into_slot(task: Task, place: int) -> Records:
+    records, payload = encode_chunk(task)
+    left: list[memoryview] = [memoryview(record) for record in payload]
+    while left:
+        place += (written := os.pwritev(_slots, left[:_MOST_BUFFERS], place))
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
+    return records
+
+
+@contextlib.contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Processes and threads started here never see Ctrl-C: this thread alone answers it, after the block."""
+    # What is started inherits the mask. Here the mask is not enough: a thread of NumPy's may take the signal,
+    # and Python would still answer it in this thread, amid the start.
+    held: list[int] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    in_main = threading.current_thread() is threading.main_thread()
+    answer = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, answer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
+def _start_worker(slots: str) -> None:
+    """Runs first in each worker process."""
+    global _slots
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a process for each core already.
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    try:
+        _slots = os.open(slots, os.O_RDWR)
+    except FileNotFoundError:
+        # The parent was killed meanwhile.
+        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the parent is gone: a killed parent cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

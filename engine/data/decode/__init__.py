@@ -1,0 +1,1 @@
+"""What all decoders share: the batch they are given, a thread's memory, the resize law."""

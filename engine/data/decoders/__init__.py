@@ -1,1 +1,0 @@
-"""`.beton` bytes and a crop -> pixels. One file per storage format; each sample's status is checked."""

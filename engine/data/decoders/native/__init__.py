@@ -1,1 +1,0 @@
-"""The decoders in C: source, build (`python -m engine build`) and what Python calls. Without them, ../portable.py."""

@@ -1,0 +1,1 @@
+"""Operations on finished .beton files: merge, subset, verify, extract, contact sheet."""

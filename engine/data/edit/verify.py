@@ -1,0 +1,140 @@
+"""Whether a file's records are still what was written: by their checksums, or by decoding where there are none.
+
+JPEG records decoded only to see whether they can be: what is left to check where there is no checksum.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.beton import layout
+from engine.data.beton.bulk_reader import ReadProgress, RecordReader, Stretch
+from engine.data.beton.reader import Beton
+from engine.data.decode.batch import BAD_JPEG, OK, REASONS, DecodeBatch
+from engine.data.decode.workspace import Workspace
+from engine.data.native.library import library
+from engine.data.storage import jpeg
+
+_CHANGED = "its bytes are not those that were written (the checksum differs)"
+
+
+@dataclass(frozen=True, order=True)
+class BadRecord:
+    """A record that can't be used, and why."""
+
+    sample: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was found in one file."""
+
+    bad: list[BadRecord]
+    """In the samples' order."""
+    bytes: int
+    """Of all records."""
+    gaps: int
+    """Bytes between the records, mostly at the ends of pages: nothing reads them, and no checksum covers them."""
+    unchecked: int
+    """Records of which only the size could be checked: raw and YUV 4:2:0 ones without a checksum."""
+    seconds: float
+
+
+def verify(beton: Beton) -> Verified:
+    """Read every record, in the order in which they lie in the file, and compare its checksum.
+
+    In a file without checksums JPEGs are decoded, as for training. Raises UserError when the file becomes shorter.
+    """
+    check = _choose_check(beton)
+
+    def examine(stretch: Stretch) -> tuple[int, int, list[BadRecord]]:
+        reasons = dict.fromkeys(np.flatnonzero(stretch.unread).tolist(), "the disk fails to read it")
+        reasons = check(stretch) | reasons
+        bad = [BadRecord(int(stretch.samples[row]), reason) for row, reason in reasons.items()]
+        return len(stretch.samples), int(stretch.sizes.sum()), bad
+
+    bad: list[BadRecord] = []
+    done = 0
+    in_file_order = np.argsort(beton.images["data_ptr"], kind="stable")
+    with (
+        ReadProgress(beton.path.name, beton.num_samples) as progress,
+        RecordReader(beton) as reader,
+        closing(reader.examine(in_file_order, examine)) as examined,
+    ):
+        for count, size, found in examined:
+            bad += found
+            done += size
+            progress.update(count, done)
+    ends = beton.images["data_ptr"] + beton.sizes
+    blind = beton.checksums is None and beton.images["mode"] != layout.MODE_JPEG
+    return Verified(
+        bad=sorted(bad),
+        bytes=done,
+        gaps=int(ends.max() - beton.images["data_ptr"].min()) - done,
+        unchecked=int(np.sum(blind)),
+        seconds=progress.seconds,
+    )
+
+
+def _choose_check(beton: Beton) -> Callable[[Stretch], dict[int, str]]:
+    """A function, for several threads at a time, that gives the bad rows of a stretch with the reason."""
+    if beton.checksums is not None:
+        checksums = beton.checksums
+        return lambda stretch: dict.fromkeys(
+            np.flatnonzero(stretch.checksums() != checksums[stretch.samples]).tolist(), _CHANGED
+        )
+    # Imported late: decoding brings numba, which takes seconds, and few files are without checksums.
+    from engine.data.edit.verify import TrialDecoder
+
+    return TrialDecoder(beton).bad_rows
+
+
+# All of an image's data is gone through, however small it becomes.
+_RESOLUTION = 8
+
+
+class TrialDecoder:
+    """Decodes as for training; several threads may use it at a time."""
+
+    def __init__(self, beton: Beton) -> None:
+        self._images = beton.images
+        self._native = library()
+        self._local = threading.local()
+
+    def bad_rows(self, stretch: Stretch) -> dict[int, str]:
+        """Rows of the stretch whose JPEG can't be decoded, with the reason. Other records pass."""
+        if not hasattr(self._local, "workspace"):
+            self._local.workspace = Workspace(self._native)
+        workspace: Workspace = self._local.workspace
+        batch, is_jpeg = self._batch(stretch)
+        jpeg.decode(batch, np.flatnonzero(is_jpeg), workspace)
+        reasons = {}
+        for row in np.flatnonzero(batch.status != OK).tolist():
+            # Once more, since the decoder's own words are about the last one that it failed at.
+            jpeg.decode(batch, np.array([row]), workspace)
+            status = int(batch.status[row])
+            words = f" ({workspace.jpeg_message()})" if status == BAD_JPEG else ""
+            reasons[row] = REASONS[status] + words
+        return reasons
+
+    def _batch(self, stretch: Stretch) -> tuple[DecodeBatch, NDArray[np.bool_]]:
+        """The whole of each image; and which of them are JPEGs."""
+        images = self._images[stretch.samples]
+        heights, widths = (images[side].astype(np.int64) for side in ("height", "width"))
+        zeros = np.zeros_like(heights)
+        batch = DecodeBatch(
+            memory=stretch.data,
+            offsets=stretch.offsets,
+            sizes=stretch.sizes,
+            heights=heights,
+            widths=widths,
+            boxes=np.stack([zeros, zeros, heights, widths, zeros], axis=1).astype(np.int32),
+            out=np.empty((len(images), _RESOLUTION, _RESOLUTION, 3), np.uint8),
+            status=np.full(len(images), OK, np.uint8),
+        )
+        return batch, images["mode"] == layout.MODE_JPEG

@@ -1,0 +1,1 @@
+"""From a .beton to device batches: order, decode or pack, copy."""

@@ -1,0 +1,268 @@
+"""The trainer's only view of data: order -> decode or pack -> device, as an iterator of ready batches.
+
+    sample ids --> [producer thread: window, crops, DecodePool] --> ring of slots --> consumer: device batch
+                          ^ a free slot                                                 |
+                          +-------------------------------------------------------------+
+
+One producer thread fills slots ahead of the consumer (slots.py), by one of two ways (delivery.py). Whatever goes
+wrong in the producer is raised in the consumer at its next batch. Leaving the loop early ends the producer when the
+iterator is closed or dropped; until then no second iteration can start, since both would fill the same slots.
+Resolution and batch size may change with each call of `batches`, nothing is compiled anew.
+"""
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.data.beton.reader import Beton
+from engine.data.loading.decode_pool import Bad, DecodePool
+from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
+from engine.data.loading.page_cache import ReadAhead
+from engine.data.loading.producer import MEAN, STD, Producer, Slot, choose_delivery
+from engine.data.loading.windows import WindowReader
+from engine.data.sampling.crops import CropLaw
+from engine.data.sampling.order import Windows, samples_of
+from engine.errors import UserError
+
+__all__ = ["MEAN", "STD", "Batch", "HostBatch", "Loader"]
+
+Batches = Sequence[NDArray[np.int64]] | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images (n, 3, resolution, resolution), normalised, and labels (n,) int64, on the device.
+
+    ids (n,): the views (order.py) that it was asked for.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HostBatch:
+    """What is copied to the device: uint8 images (n, resolution, resolution, 3), or packed crops with geometry.
+
+    It is the loader's memory: valid until the next batch is asked for.
+    """
+
+    pixels: torch.Tensor
+    geometry: torch.Tensor | None
+    labels: torch.Tensor
+    ids: NDArray[np.int64]
+
+
+class Loader:
+    """Batches of one `.beton`, made by `workers` threads and finished on `device` as `dtype`.
+
+    `decoder` is auto, cpu or packed (delivery.py); `verify` says when checksums are compared (pool.py). A sample that
+    can't be used ends the iteration with a UserError (`corrupt="stop"`), or is left out of its batch
+    (`corrupt="skip"`): `skips` counts each time, `new_skips` says which and why. `figures` says where the time went.
+    With `in_memory` the whole file is read into the system's page cache in the background. Use it as a context manager,
+    or call `close()`: it owns threads.
+    """
+
+    def __init__(
+        self,
+        beton: Beton,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        workers: int = 1,
+        in_memory: bool = True,
+        batches_ahead: int = 3,
+        decoder: str = "auto",
+        verify: str = "first-epoch",
+        corrupt: str = "stop",
+    ) -> None:
+        if batches_ahead < 0:
+            raise ValueError(f"batches_ahead {batches_ahead}")
+        self.beton = beton
+        self.device = device
+        self.skips = 0
+        self._skipped: dict[int, str] = {}
+        self._told = 0
+        self._corrupt = corrupt
+        self._owned = ExitStack()
+        self._pool = DecodePool(beton, workers, verify)
+        self._owned.callback(self._pool.close)
+        self._meter = LoaderMeter(self._pool.meter, device)
+        try:
+            self._delivery = choose_delivery(self._pool, decoder, device, dtype, channels_last)
+        except UserError:
+            self._owned.close()
+            raise
+        self._slots = [Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
+        self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._producer: Producer | None = None
+        self._reader: WindowReader | None = None
+        self._closed = False
+        self._delivered = self._start = 0
+        if in_memory:
+            self._owned.callback(ReadAhead(beton.path).close)
+
+    @property
+    def wait_seconds(self) -> float:
+        """In which the device stood still for data, since the loader was opened."""
+        return self._meter.idle_seconds
+
+    def figures(self) -> DataFigures:
+        """Where the time went since the loader was opened; waits for nothing."""
+        return self._meter.figures()
+
+    @property
+    def decoder(self) -> tuple[str, str]:
+        """The decoder's name, as benchmark records have it, and who does the work, in words."""
+        return self._delivery.name, self._delivery.detail
+
+    def batches(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
+    ) -> Generator[Batch, None, None]:
+        """One Batch for each array of views (order.py), in order. Raises UserError for a corrupt sample.
+
+        `windows` is the epoch that they come from, where it is in page-wise order, without repeats. One iteration at
+        a time: starting a second one before the first has ended or was closed, and going on after `close()`, raises
+        RuntimeError.
+        """
+        with self._producing(ids, resolution, crop, windows) as producer:
+            for _ in range(self._start, len(ids)):
+                # On a GPU it passes when the work before this batch is done.
+                asked = timed_event() if self._copy_stream else None
+                slot = self._next_slot(producer)
+                batch = self._to_device(slot, asked)
+                producer.give_back(slot)
+                yield batch
+
+    def host_batches(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
+    ) -> Generator[HostBatch, None, None]:
+        """As `batches`, but each as it lies in host memory before it is copied to the device."""
+        with self._producing(ids, resolution, crop, windows) as producer:
+            for _ in range(self._start, len(ids)):
+                slot = self._next_slot(producer)
+                yield HostBatch(slot.pixels, slot.geometry, slot.labels, slot.ids)
+                producer.give_back(slot)
+
+    def new_skips(self) -> list[str]:
+        """A line for each sample left out for the first time since this was last asked."""
+        lines = list(self._skipped.values())[self._told :]
+        self._told += len(lines)
+        return lines
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the present iteration, or the last one, has come."""
+        return {"batches": self._delivered}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration, given the same ids and crops, begin where `state` was taken. Decodes nothing."""
+        self._start = state["batches"]
+
+    @contextmanager
+    def _producing(
+        self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None
+    ) -> Generator[Producer, None, None]:
+        """One iteration: its threads begin and end here."""
+        if self._closed:
+            raise RuntimeError("the loader is closed")
+        if self._producer is not None:
+            raise RuntimeError("the loader's last iteration is still open: close its iterator first")
+        if not 0 <= self._start <= len(ids):
+            raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
+        reader = WindowReader(self.beton.path, self._pool.memory, windows) if windows else None
+
+        def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
+            started = advanced = time.perf_counter()
+            if reader:
+                reader.advance(batch_ids)
+                advanced = time.perf_counter()
+            bad = self._delivery.fill(slot, batch_ids, resolution, crop)
+            slot.ids, slot.left_out = self._without(slot, batch_ids, bad) if bad else batch_ids, len(bad)
+            slot.labels = slot.hold(self.beton.labels[samples_of(slot.ids)])
+            slot.resolution = resolution
+            self._meter.filled(
+                images=len(slot.ids),
+                record_bytes=int(self.beton.sizes[samples_of(batch_ids)].sum()),
+                seconds=time.perf_counter() - started - slot.held_seconds,
+                window_seconds=advanced - started,
+            )
+
+        self._reader, self._delivered = reader, self._start
+        self._producer = Producer(self._slots, self.device, ids[self._start :], fill)
+        try:
+            yield self._producer
+        finally:
+            self._end_threads()
+            self._producer, self._reader, self._start = None, None, 0
+
+    def _end_threads(self) -> None:
+        """Those of the iteration. The reader's first: a producer that waits for it must not be waited for."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._producer is not None:
+            self._producer.close()
+
+    def _next_slot(self, producer: Producer) -> Slot:
+        ready, started = producer.ready / len(self._slots), time.perf_counter()
+        slot = producer.next_ready()
+        self._meter.handed_over(ready=ready, waited=time.perf_counter() - started)
+        self._delivered += 1
+        # Not when it was made: a run that is saved now repeats what lies ready and was not used.
+        self.skips += slot.left_out
+        return slot
+
+    def _without(self, slot: Slot, ids: NDArray[np.int64], bad: list[Bad]) -> NDArray[np.int64]:
+        """The views that are left of a batch without its bad samples, or the end of the run."""
+        more = f" (and {len(bad) - 1} more in its batch)" if len(bad) > 1 else ""
+        if self._corrupt == "stop":
+            raise UserError(bad[0].message + more)
+        rows = np.setdiff1d(np.arange(len(ids)), [sample.row for sample in bad])
+        if not len(rows):
+            raise UserError(f"{bad[0].message}; no sample of its batch of {len(ids)} can be used")
+        self._delivery.keep(slot, rows)
+        for sample in bad:
+            self._skipped.setdefault(int(samples_of(ids)[sample.row]), sample.message)
+        return ids[rows]
+
+    def _to_device(self, slot: Slot, asked: torch.cuda.Event | None) -> Batch:
+        if self._copy_stream is None or asked is None:
+            # What `finish` makes is a copy, so the slot is free as soon as it exists.
+            images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
+            return Batch(images, slot.labels, slot.ids)
+        with torch.cuda.stream(self._copy_stream):
+            begun = timed_event()
+            pixels = slot.pixels.to(self.device, non_blocking=True)
+            labels = slot.labels.to(self.device, non_blocking=True)
+            geometry = None if slot.geometry is None else slot.geometry.to(self.device, non_blocking=True)
+            # blocking: the producer sleeps on it rather than spin on a core that could decode.
+            slot.copied = timed_event(blocking=True)
+        self._meter.copies.add(begun, slot.copied)
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self._copy_stream)
+        self._meter.idle.add(asked, timed_event())
+        # They were allocated on the copy stream but are read on this one.
+        for tensor in (pixels, labels, geometry):
+            if tensor is not None:
+                tensor.record_stream(current)
+        return Batch(self._delivery.finish(pixels, geometry, slot.resolution), labels, slot.ids)
+
+    def close(self) -> None:
+        """End all threads, also amid an iteration, whose consumer gets a RuntimeError if it goes on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._end_threads()
+        self._owned.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""The C library: decoders, transcoding, and the guard against failing disks."""

@@ -1,0 +1,97 @@
+"""`python -m engine build`: compile the C decoders for this machine. `make setup` does it by itself.
+
+The library's name holds a fingerprint of its sources, so that one built from other sources is never loaded.
+Without a compiler the numba decoders are used, which are slower; without libjpeg-turbo's headers only JPEG's is
+missing.
+"""
+
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from engine.errors import UserError
+
+FOLDER = Path(__file__).resolve().parent
+# No contraction: a product and a sum fused into one rounding would make other pixels than the numba decoders.
+_FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=off")
+_PLAIN = ("decode.c", "dispatch.c", "guard.c")
+# Left out where libjpeg-turbo's headers are missing.
+_JPEG = ("jpeg.c", "transcode.c", "entropy.c", "area.c")
+
+
+def library_path() -> Path:
+    """Where the library built from the present sources for this machine lies, built or not."""
+    sources = b"".join(path.read_bytes() for path in sorted(FOLDER.glob("*.[ch]")))
+    return FOLDER / f"libengine-{platform.machine()}-{hashlib.sha256(sources).hexdigest()[:12]}.so"
+
+
+def build() -> Path:
+    """Compile, replacing what was built before. Raises UserError without a compiler, or with what it said."""
+    compiler = _compiler()
+    target = library_path()
+    jpeg = libjpeg_flags()
+    try:
+        with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".build-") as folder:
+            objects = []
+            for variant, flags in _variants().items():
+                objects.append(f"{folder}/resize_{variant}.o")
+                named = f"-DVARIANT(name)=name##_{variant}"
+                _run([*compiler, *_FLAGS, *flags, named, "-c", str(FOLDER / "resize.c"), "-o", objects[-1]])
+            sources = [*_PLAIN, *(_JPEG if jpeg else ())]
+            library = f"{folder}/{target.name}"
+            files = [str(FOLDER / name) for name in sources]
+            _run([*compiler, *_FLAGS, "-shared", "-o", library, *files, *objects, *jpeg, "-lm"])
+            os.replace(library, target)
+    except OSError as error:
+        raise UserError(f"{FOLDER} can't be written ({error.strerror}): build where it can") from None
+    for old in FOLDER.glob(f"libengine-{platform.machine()}-*.so"):
+        if old != target:
+            old.unlink(missing_ok=True)
+    return target
+
+
+def _variants() -> dict[str, tuple[str, ...]]:
+    wide = ("-mavx2",) if platform.machine() == "x86_64" else ()
+    return {"baseline": (), "avx2": wide}
+
+
+def _compiler() -> list[str]:
+    named = os.environ.get("CC")
+    if named:
+        return shlex.split(named)
+    for name in ("cc", "gcc", "clang"):
+        if shutil.which(name):
+            return [name]
+    raise UserError("no C compiler: install gcc (or set CC); until then decoding is slower, in numba")
+
+
+def libjpeg_flags() -> list[str]:
+    """What pkg-config says of libjpeg-turbo; empty where it isn't installed for development."""
+    if not shutil.which("pkg-config"):
+        return []
+    asked = ["pkg-config", "--cflags", "--libs", "libjpeg"]
+    flags = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if flags.returncode:
+        return []
+    where = subprocess.run(
+        ["pkg-config", "--variable=libdir", "libjpeg"], capture_output=True, text=True, check=True
+    )
+    # A conda environment's libraries are found by this path alone.
+    return [*shlex.split(flags.stdout), f"-Wl,-rpath,{where.stdout.strip()}"]
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(
+            f"the C compiler {command[0]} can't be run ({error.strerror}): install gcc, or set CC to another"
+        ) from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise UserError(f"{command[0]} failed: {lines[0] if lines else 'without a word'}")

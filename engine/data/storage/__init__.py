@@ -1,0 +1,1 @@
+"""How an image is stored in a .beton: one StorageFormat for each file."""

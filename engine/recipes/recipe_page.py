@@ -1,0 +1,148 @@
+"""One recipe in full: what its file says of itself, what each stage sets, who published what, how to start it."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.config.load import to_dict
+from engine.config.options import options_of
+from engine.config.train.train_config import TrainConfig
+from engine.recipes.shelf import ROOT, Recipe, path_of
+from engine.recipes.table import WIDTH
+from engine.report import published, text
+
+# What is no setting of the recipe's, or has a place of its own on the page.
+_APART = {"reference"}
+_STARTS = {("data", "train_dataset"), ("data", "val_dataset"), ("model", "weights")}
+
+
+def page(recipe: Recipe, root: Path = ROOT) -> str:
+    """The whole text, in lines of at most WIDTH characters but for what can't be wrapped."""
+    stages = recipe.stages
+    epochs = "+".join(str(stage.training.epochs) for stage in stages)
+    blocks = [
+        f"{path_of(recipe)}: {epochs} epochs of {stages[0].model.arch}",
+        file_comment((root / path_of(recipe)).read_text(encoding="utf-8")),
+    ]
+    before = defaults()
+    for number, stage in enumerate(stages, start=1):
+        settings = to_dict(stage)
+        title = "what differs from the defaults" if number == 1 else f"what differs from stage {number - 1}"
+        name = f"stage {number} of {len(stages)}: " if len(stages) > 1 else ""
+        different = _different(settings, before, "default" if number == 1 else "was")
+        blocks.append("\n".join([f"{name}{title}", *different, *_published(stage)]))
+        before = settings
+    blocks += [_data(recipe), _commands(recipe)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def file_comment(content: str) -> str:
+    """The comment that a recipe's file begins with, without its marks."""
+    lines = []
+    for line in content.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return "\n".join(lines)
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+    """section -> option -> default."""
+    fields = TrainConfig.__dataclass_fields__
+    return {
+        name: {key: spec.default for key, spec in options_of(field.default_factory).items()}  # type: ignore[arg-type]
+        for name, field in fields.items()
+    }
+
+
+def _different(
+    settings: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]], called: str
+) -> list[str]:
+    """A line for each option that is not as `before`, with what it is there behind the word for that."""
+    changed = [
+        (f"{section}.{key}", text.setting(value), text.setting(before[section][key]))
+        for section, options in settings.items()
+        for key, value in options.items()
+        if section not in _APART and (section, key) not in _STARTS and value != before[section][key]
+    ]
+    wide = [max((len(row[column]) for row in changed), default=0) for column in (0, 1)]
+    return [f"  {name:<{wide[0]}}  {value:<{wide[1]}}  {called} {was}" for name, value, was in changed]
+
+
+def _published(stage: TrainConfig) -> list[str]:
+    """What others published for a stage, as lines that say so."""
+    reference = stage.reference
+    if not reference.source:
+        return []
+    known = asdict(reference)
+    said = f"{reference.source}, not ours: {', '.join(published.figures(known)) or 'no figures given'}"
+    rows = [("published", said), ("note", reference.note), ("where", reference.citation)]
+    points = [f"{epoch}: {text.percent(top1)}" for epoch, top1 in reference.curve_points()]
+    rows.append(("top-1 after", ", ".join(points) and f"epoch {', '.join(points)}"))
+    lines = []
+    for name, value in rows:
+        indent = " " * 15
+        if value:
+            lines += textwrap.wrap(f"  {name:<11}  {value}", WIDTH, subsequent_indent=indent)
+    return lines
+
+
+def _data(recipe: Recipe) -> str:
+    """What crops and validations take from an image, and how it should be stored for that."""
+    seen = [_seen(stage) for stage in recipe.stages]
+    if len(set(seen)) > 1:
+        seen = [f"stage {number}: {words}" for number, words in enumerate(seen, start=1)]
+    lines = ["data: any train.beton and val.beton that write_dataset.py or ffcv wrote"]
+    for words in dict.fromkeys(seen):
+        lines += textwrap.wrap(f"  {words}", WIDTH, subsequent_indent="    ")
+    side = short_side(recipe)
+    lines.append(
+        f"  images that are stored with a shorter side of {side} px or more are not enlarged by validation"
+    )
+    return "\n".join(lines)
+
+
+def _seen(stage: TrainConfig) -> str:
+    """What a stage sees of an image, in training and in validation."""
+    law, validation = stage.augmentation, stage.validation
+    if law.min_scale == 1 and law.max_aspect == 1:
+        crops = "the largest centred square of each image"
+    else:
+        crops = f"{law.min_scale:.0%} to {law.max_scale:.0%} of each image"
+        crops += f", at most {law.max_aspect:.3g} times as wide as high, or as high as wide"
+    flips = "half of them flipped" if law.flip else "none flipped"
+    tta = "with flip TTA" if validation.lr_tta else "no TTA"
+    measured = f"{validation.resolution} px, crop ratio {validation.ratio:.3g}, {tta}"
+    return f"trained on {crops}, {flips}; validated at {measured}"
+
+
+def short_side(recipe: Recipe) -> int:
+    """The shorter side, in pixels and even, from which validation takes its crops without enlarging them."""
+    sides = [
+        math.ceil(side / ratio - 1e-6)
+        for stage in recipe.stages
+        for side, ratio in (
+            (stage.validation.resolution, stage.validation.ratio),
+            (stage.validation.plain_resolution, stage.validation.plain_ratio),
+        )
+    ]
+    return max(sides) + max(sides) % 2
+
+
+def _commands(recipe: Recipe) -> str:
+    """What to type, with the user's own folders in capitals."""
+    convert = "python write_dataset.py --source.path=IMAGES --output.folder=DATA --output.format=yuv420"
+    side = short_side(recipe)
+    if side > 256:
+        convert += f" --output.short_side={side}"
+    return "\n".join(
+        [
+            "start it (on N GPUs: torchrun --nproc-per-node=N in python's place)",
+            f"  {convert}",
+            f"  python train_imagenet.py -C {path_of(recipe)} \\",
+            "    --data.train_dataset=DATA/train.beton --data.val_dataset=DATA/val.beton",
+        ]
+    )

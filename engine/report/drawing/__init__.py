@@ -1,0 +1,1 @@
+"""Charts, axes and pages as SVG and HTML text."""

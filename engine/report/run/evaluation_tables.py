@@ -1,0 +1,154 @@
+"""What an evaluation found beside the accuracy (engine.train.evaluation.full_evaluation), in words.
+
+The tables of an evaluation: the original images, the classes, and which of them are taken for which.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.report import text
+from engine.report.drawing.charts import clean
+from engine.report.run.sections import card
+from engine.runs.log_reader import Line
+
+Found = dict[str, Any]
+
+
+def terminal_rows(result: Line) -> list[tuple[str, str]]:
+    """Name and text of each line below the accuracies; nothing for a run that trained."""
+    found = result.get("evaluation")
+    if not found:
+        return []
+    rows = [("calibrated", calibration_words(found))]
+    known = ranked(found)
+    # Of one class the accuracy has said it all.
+    if len(known) > 1:
+        best, *others = [f"{entry['class']} {text.percent(entry['top1'], 1)}" for entry in known]
+        rows.append(("by class", f"from {best} down to {', '.join(others[:-4:-1])}"))
+    pairs = [
+        f"{pair['class']} for {pair['predicted']} {pair['images']:,}" for pair in found["confusions"][:4]
+    ]
+    if pairs:
+        rows.append(("mistaken", f"{', '.join(pairs)} times"))
+    if found.get("reference"):
+        rows.append(("Pillow", reference_words(found["reference"])))
+    return rows
+
+
+def calibration_words(found: Found) -> str:
+    """The calibration error, and to which side it is off."""
+    measured = found["calibration"]
+    confidence, top1 = measured["confidence"], found["top1"]
+    if confidence is None:
+        return "the network's outputs are not finite"
+    side = "too sure" if confidence > top1 else "not sure enough"
+    said = text.percent(confidence, 1)
+    if said == text.percent(top1, 1):
+        side = "as often right"
+    return (
+        f"ECE {text.percent(measured['ece'])} in {len(measured['bins'])} bins, NLL {text.number(measured['nll'], 4)}; "
+        f"{said} confident on average, {side}"
+    )
+
+
+def reference_words(reference: Found) -> str:
+    """The gap between the two ways of preparing the images."""
+    return (
+        f"top-1 {text.percent(reference['top1'])}; as decoded here {text.percent(reference['engine_top1'])}, a gap of "
+        f"{text.signed(reference['gap_points'])} points; {text.count(reference['changed'])} of "
+        f"{text.count(reference['images'])} predictions differ, by {text.percent(reference['moved'])} of an image's "
+        f"probability on average"
+    )
+
+
+def ranked(found: Found) -> list[Found]:
+    """The classes that have images, the most accurate first, then by the labels."""
+    known = [entry for entry in found["classes"] if entry["top1"] is not None]
+    return sorted(known, key=lambda entry: -float(entry["top1"]))
+
+
+# More than this a page does not list; evaluation.json has them all.
+MOST_CLASSES = 24
+_LOWEST, _HIGHEST = 15, 5
+MOST_PAIRS = 15
+
+Column = tuple[str, str, Callable[[Found], str]]
+"""Heading, CSS class, and how a cell is made."""
+
+
+def reference_card(found: Found) -> str:
+    """The same weights on the original images, as Pillow and torchvision prepare them."""
+    reference = found.get("reference")
+    if not reference:
+        return ""
+    side, ratio = reference["resolution"], text.significant(found["ratio"])
+    ways = (
+        ("as decoded here", "engine_", f"{found['decoder']}, {side} px, crop ratio {ratio}, no TTA"),
+        ("Pillow, torchvision", "", f"Resize({reference['short_side']}), CenterCrop({side}), no TTA"),
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        f'<td class="figure" data-name="top-1">{text.percent(reference[f"{key}top1"])}</td>'
+        f'<td class="figure" data-name="top-5">{text.percent(reference[f"{key}top5"])}</td><td>{clean(how)}</td></tr>'
+        for name, key, how in ways
+    )
+    images = text.count(reference["images"])
+    out = [
+        f"{text.count(reference[key])} {words}"
+        for key, words in (("rejected", "that the conversion left out"), ("not_in_file", "not in the file"))
+        if reference[key]
+    ]
+    rest = f" Of the data set’s images {' and '.join(out)} are not counted." if out else ""
+    table = (
+        '<table class="words results"><thead><tr><th>pixels</th><th class="figure">top-1</th>'
+        f'<th class="figure">top-5</th><th>on the same {images} images</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+    note = (
+        f"The gap is {text.signed(reference['gap_points'])} points of top-1. {text.count(reference['changed'])} of "
+        f"{images} predictions differ; {text.percent(reference['moved'])} of an image’s probability lies elsewhere, "
+        f"{text.significant(reference['mean_difference'], 2)} a class.{rest}"
+    )
+    return card("The original images", f'{table}<p class="note more">{clean(note)}</p>')
+
+
+def class_card(found: Found) -> str:
+    """Top-1 and top-5 of each class, or of the lowest and highest."""
+    order = ranked(found)
+    if not order:
+        return ""
+    parts, note = [("", order[::-1])], ""
+    if len(order) > MOST_CLASSES:
+        parts = [("lowest", order[: -_LOWEST - 1 : -1]), ("highest", order[:_HIGHEST])]
+        note = f'<p class="note">{_LOWEST + _HIGHEST} of {len(order):,} classes; evaluation.json has them all.</p>'
+    columns: list[Column] = [
+        ("class", "", lambda entry: entry["class"]),
+        ("images", "figure", lambda entry: text.count(entry["images"])),
+        ("top-1", "figure", lambda entry: text.percent(entry["top1"], 1)),
+        ("top-5", "figure", lambda entry: text.percent(entry["top5"], 1)),
+    ]
+    tables = "".join(_table(entries, columns, caption) for caption, entries in parts)
+    return card("Classes, the least accurate first", tables + note)
+
+
+def confusion_card(found: Found) -> str:
+    """Which classes are taken for which, the most frequent first."""
+    pairs = found["confusions"][:MOST_PAIRS]
+    if not pairs:
+        return ""
+    columns: list[Column] = [
+        ("class", "", lambda pair: pair["class"]),
+        ("taken for", "", lambda pair: pair["predicted"]),
+        ("images", "figure", lambda pair: text.count(pair["images"])),
+        ("of its class", "figure", lambda pair: text.percent(pair["share"], 1)),
+    ]
+    return card("Most frequent mistakes", _table(pairs, columns))
+
+
+def _table(entries: Sequence[Found], columns: Sequence[Column], caption: str = "") -> str:
+    heads = "".join(f'<th scope="col" class="{css}">{head}</th>' for head, css, _ in columns)
+    rows = "".join(
+        "<tr>" + "".join(f'<td class="{css}">{clean(cell(entry))}</td>' for _, css, cell in columns) + "</tr>"
+        for entry in entries
+    )
+    said = f'<caption class="soft">{caption}</caption>' if caption else ""
+    return f'<table class="words">{said}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'

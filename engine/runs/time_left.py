@@ -1,0 +1,89 @@
+"""When a run will end: pure functions of what is left of it and of how fast it was so far.
+
+The arithmetic of a convolutional network grows with the square of the images' side, so a run whose resolution grows
+slows down, and its mean speed so far says too little. Where a resolution was measured, its own speed counts. For one
+that was not, seconds per image are taken as a + b side^2, fitted to the resolutions that were (a: what does not
+grow, such as reading); with a single one measured, as b side^2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.runs.log_reader import Line
+from engine.train.outlook import Ahead
+
+RECENT = 3
+"""Epochs of a resolution whose mean is its speed: enough to even out noise, few enough to follow a change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """That training on `images` images of `side` pixels a side took so many seconds."""
+
+    side: int
+    images: int
+    seconds: float
+
+
+def seconds_left(ahead: Sequence[Ahead], paces: Sequence[Pace], validations: Sequence[float]) -> float | None:
+    """The seconds that what lies `ahead` will take; None where nothing was measured yet.
+
+    `paces` and `validations` (seconds each) are in the order of time. A validation counts from the first measured on.
+    """
+    per_image = _per_image(paces)
+    if not per_image:
+        return None
+    fit = _fit(per_image)
+    recent = validations[-RECENT:]
+    validation = sum(recent) / len(recent) if recent else 0.0
+    return sum(
+        part.images * per_image.get(part.side, fit[0] + fit[1] * part.side**2) + part.validated * validation
+        for part in ahead
+    )
+
+
+def paces_of(epochs: Sequence[Line]) -> list[Pace]:
+    """How fast the epochs of a log were; what was not measured is left out."""
+    keys = ("resolution", "images", "train_seconds")
+    return [
+        Pace(side=epoch["resolution"], images=epoch["images"], seconds=epoch["train_seconds"])
+        for epoch in epochs
+        if all(epoch.get(key) for key in keys)
+    ]
+
+
+def validations_of(epochs: Sequence[Line]) -> list[float]:
+    """The seconds that the validations of a log took."""
+    return [
+        epoch["val_seconds"] for epoch in epochs if epoch.get("val_seconds") and epoch.get("top1") is not None
+    ]
+
+
+def _per_image(paces: Sequence[Pace]) -> dict[int, float]:
+    """Seconds per image by side."""
+    by_side: dict[int, list[Pace]] = {}
+    for index, pace in enumerate(paces):
+        # A run's first epoch also fills caches: once there is another of its resolution, it does not count.
+        if index == 1 and pace.side in by_side:
+            by_side[pace.side].clear()
+        by_side.setdefault(pace.side, []).append(pace)
+    return {
+        side: sum(pace.seconds for pace in of_side[-RECENT:]) / sum(pace.images for pace in of_side[-RECENT:])
+        for side, of_side in by_side.items()
+    }
+
+
+def _fit(per_image: dict[int, float]) -> tuple[float, float]:
+    """(a, b) of a + b side^2, by least squares over the sides, neither below 0."""
+    squares, seconds = [side**2 for side in per_image], list(per_image.values())
+    middle_x, middle_y = sum(squares) / len(squares), sum(seconds) / len(seconds)
+    spread = sum((x - middle_x) ** 2 for x in squares)
+    if not spread:
+        return 0.0, middle_y / middle_x
+    slope = sum((x - middle_x) * (y - middle_y) for x, y in zip(squares, seconds, strict=True)) / spread
+    constant = middle_y - slope * middle_x
+    if slope < 0:
+        return middle_y, 0.0
+    if constant < 0:
+        return 0.0, sum(x * y for x, y in zip(squares, seconds, strict=True)) / sum(x * x for x in squares)
+    return constant, slope

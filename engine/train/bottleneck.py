@@ -1,0 +1,285 @@
+"""What held an epoch back, the disk, decoding, copying or the step itself, and what to change: a pure function.
+
+    disk --> decode --> copy --> step            each works ahead of the next, so the slowest sets the pace
+
+The step is what should be the limit. While it is, it hardly waits; where it stands still for longer than _WAITING, the
+stage is named that was busy longest by the clock, which may be the step all the same: a wait for the first batch of a
+short epoch is no reason to decode faster. On a CPU decoding and the step share the cores, so that decoding may hold the
+step back without any waiting, and its threads may wait for cores that the step has: there, unless the step stands still
+for much of the time (_MUCH), the one of the two is named that takes more of the process's CPU time.
+"""
+
+import dataclasses
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from engine.config.train.train_config import TrainConfig
+from engine.data.loading.meters import DataFigures
+from engine.train.ranks.group import Ranks
+
+# Of an epoch's time. Less is the first batch's, and noise.
+_WAITING = 0.05
+_MUCH = 0.25
+
+_FACTS = [field.name for field in dataclasses.fields(DataFigures)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFigures:
+    """An epoch of one process."""
+
+    seconds: float
+    """Of training."""
+    on_gpu: bool
+    cores: int
+    """That this process may use."""
+    workers: int
+    """Decoding threads."""
+    storage: str
+    """As benchmark records call it: jpeg, yuv420-packed, ..."""
+    pages: bool
+    """Whether the order was page-wise."""
+    process_cpu_seconds: float
+    """CPU time of all threads."""
+    disk_bytes: float
+    """That the process had from disks; 0 also where the system does not count them, as of network file systems."""
+    replay: bool = False
+    """Whether its batches were made before it (data.replay)."""
+    data: DataFigures
+
+    @property
+    def idle(self) -> float:
+        """Share of the time in which the step stood still for data."""
+        return self.data.idle_seconds / self.seconds
+
+    @property
+    def decoding_cores(self) -> float:
+        """Cores that decoding kept busy, on average."""
+        return self.data.cpu_seconds / self.seconds
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by the clock in which each stage before the step was busy."""
+        data = self.data
+        threads = data.cpu_seconds + data.queue_seconds + data.read_seconds
+        reading = data.read_seconds / threads if threads else 0.0
+        made = data.fill_seconds - data.window_seconds
+        return {
+            "disk": data.window_seconds + made * reading,
+            "decode": made * (1 - reading),
+            "copy": data.copy_seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The stage that set the pace (disk, decode, copy or step), the figures that say so, and what to change."""
+
+    stage: str
+    words: str
+    advice: str
+
+
+def verdict(figures: EpochFigures) -> Verdict:
+    """What limited the epoch."""
+    if figures.replay:
+        words = "step: nothing else was there to limit it, its batches were made before (data.replay)"
+        return Verdict("step", words, "compare its images per second with a run without data.replay")
+    stage = "step" if figures.idle < _WAITING else _busiest(figures)
+    # Not on a GPU: there the process's CPU time is little else than decoding.
+    if not figures.on_gpu and stage in ("decode", "step") and figures.idle < _MUCH:
+        stage = "decode" if figures.data.cpu_seconds > 0.5 * figures.process_cpu_seconds else "step"
+    words, advice = _WORDS[stage](figures)
+    return Verdict(stage, f"{stage}: {words}", advice)
+
+
+def _busiest(figures: EpochFigures) -> str:
+    busy = {**figures.stages, "step": figures.seconds - figures.data.idle_seconds}
+    return max(busy, key=lambda name: busy[name])
+
+
+def _disk(figures: EpochFigures) -> tuple[str, str]:
+    rate = figures.disk_bytes / figures.seconds
+    measured = f"at {rate / 1e6:,.0f} MB/s " if rate >= 1e6 else ""
+    words = f"reading {measured}took {_share(figures.stages['disk'], figures)} of the time, {_idle(figures)}"
+    advice = "a faster disk, or memory for the whole file, which is then read only once"
+    if not figures.pages:
+        advice += "; data.order=pages where it does not fit"
+    if "jpeg" not in figures.storage:
+        advice += "; jpeg storage is smaller"
+    return words, advice
+
+
+def _decode(figures: EpochFigures) -> tuple[str, str]:
+    data, cores = figures.data, figures.cores
+    words = f"{figures.decoding_cores:.1f} of {cores} core{'s' if cores > 1 else ''} busy with it"
+    words += f", {_idle(figures)}"
+    if not figures.on_gpu:
+        words += "; the step has to share them"
+    if data.queue_seconds > data.cpu_seconds:
+        waited = data.queue_seconds / (data.queue_seconds + data.cpu_seconds + data.read_seconds)
+        words += f"; its threads waited for a core {waited:.0%} of their time"
+    return words, " or ".join([*_cheaper_images(figures), _more_cores(figures)])
+
+
+def _cheaper_images(figures: EpochFigures) -> list[str]:
+    if "jpeg" in figures.storage or figures.storage == "proportion":
+        return ["use yuv420 storage"]
+    return ["data.decoder=packed"] if figures.on_gpu and not figures.storage.endswith("-packed") else []
+
+
+def _more_cores(figures: EpochFigures) -> str:
+    """As many as would have kept up with a step that never waits."""
+    busy = figures.seconds - figures.data.idle_seconds
+    missing = max(1, math.ceil(figures.decoding_cores * figures.data.idle_seconds / max(busy, 1e-9)))
+    if figures.workers < figures.cores:
+        more = min(missing, figures.cores - figures.workers)
+        return f"{more} more worker{'s' if more > 1 else ''} (data.num_workers={figures.workers + more})"
+    # From very few steps no number can be told.
+    return (
+        f"{missing} more core{'s' if missing > 1 else ''}"
+        if missing <= 8 * figures.cores
+        else "many more cores"
+    )
+
+
+def _copy(figures: EpochFigures) -> tuple[str, str]:
+    share = _share(figures.data.copy_seconds, figures)
+    words = f"the link to the device was busy {share} of the time, {_idle(figures)}"
+    if figures.storage.endswith("-packed"):
+        return words, "a faster link, or images of a smaller short side"
+    return words, "yuv420 storage, of which only the crops are copied"
+
+
+def _step(figures: EpochFigures) -> tuple[str, str]:
+    data = figures.data
+    if figures.on_gpu:
+        slowest = max(figures.stages.values())
+        words = f"it waited for data {figures.idle:.0%} of the time"
+        if slowest:
+            words += f", which could come {figures.seconds / slowest:.1f} times as fast"
+        return (
+            words + _in_bursts(figures),
+            "training.compile, a lower precision, a smaller network or resolution, or a faster device",
+        )
+    rest = max(0.0, figures.process_cpu_seconds - data.cpu_seconds) / figures.seconds
+    words = (
+        f"{rest:.1f} of {figures.cores} cores busy with it, {figures.decoding_cores:.1f} with decoding, "
+        f"{_idle(figures)}{_in_bursts(figures)}"
+    )
+    advice = "a smaller network or resolution, or more cores"
+    if figures.decoding_cores > 0.1 * figures.cores and _cheaper_images(figures):
+        advice = f"{_cheaper_images(figures)[0]}, which leaves it more of the cores; {advice}"
+    return words, advice
+
+
+def _in_bursts(figures: EpochFigures) -> str:
+    return (
+        ""
+        if figures.idle < _WAITING
+        else "; that was for first batches or in bursts: no other stage was busier"
+    )
+
+
+_WORDS = {"disk": _disk, "decode": _decode, "copy": _copy, "step": _step}
+
+
+def _share(seconds: float, figures: EpochFigures) -> str:
+    return f"{min(1.0, seconds / figures.seconds):.0%}"
+
+
+def _idle(figures: EpochFigures) -> str:
+    return f"step idle {figures.idle:.0%} of the time"
+
+
+class Figured(Protocol):
+    """A loader, as far as it is measured."""
+
+    @property
+    def decoder(self) -> tuple[str, str]: ...
+    def figures(self) -> DataFigures: ...
+
+
+class EpochMeter:
+    """Measures from its construction on, until `entry` is called when the epoch's last step is done.
+
+    An epoch that was gone on with is measured from where that was.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks, loader: Figured) -> None:
+        self._config, self._ranks, self._loader = config, ranks, loader
+        self._before, self._cpu, self._disk = loader.figures(), time.process_time(), _disk_bytes()
+        self._started = time.perf_counter()
+
+    def entry(self) -> dict[str, Any]:
+        """The log's part on it. Every rank has to call this; all get the same. Nothing where no batch was left."""
+        figures = self.figures()
+        return limits_entry(figures) if figures.data.asked or figures.replay else {}
+
+    def figures(self) -> EpochFigures:
+        """Of the rank whose device waited longest: in each step the others wait for it."""
+        seconds = time.perf_counter() - self._started
+        own = asdict(self._loader.figures() - self._before)
+        values = [
+            time.process_time() - self._cpu,
+            _disk_bytes() - self._disk,
+            *(own[name] for name in _FACTS),
+        ]
+        table = torch.zeros(self._ranks.world, len(values), dtype=torch.float64)
+        table[self._ranks.rank] = torch.tensor(values, dtype=torch.float64)
+        rows = self._ranks.sum(table.to(self._ranks.device)).tolist()
+        cpu, disk, *facts = max(rows, key=lambda row: row[2 + _FACTS.index("idle_seconds")])
+        return EpochFigures(
+            seconds=seconds,
+            on_gpu=self._ranks.device.type == "cuda",
+            cores=self._ranks.cores(),
+            workers=self._config.data.num_workers or self._ranks.cores(),
+            storage=self._loader.decoder[0],
+            pages=self._config.data.order == "pages",
+            process_cpu_seconds=cpu,
+            disk_bytes=disk,
+            replay=bool(self._config.data.replay),
+            data=DataFigures(**dict(zip(_FACTS, facts, strict=True))),
+        )
+
+
+def limits_entry(figures: EpochFigures) -> dict[str, Any]:
+    """The log's part: the stage, and under `limits` the words with all that they stand on."""
+    found, data = verdict(figures), figures.data
+    return {
+        "limited_by": found.stage,
+        "limits": {
+            "words": found.words,
+            "advice": found.advice,
+            "idle_seconds": data.idle_seconds,
+            "step_seconds": figures.seconds - data.idle_seconds,
+            "decode_cpu_seconds": data.cpu_seconds,
+            "decode_cpu_ms_per_image": 1e3 * data.cpu_seconds / data.images if data.images else None,
+            "decode_queue_seconds": data.queue_seconds,
+            "read_seconds": data.read_seconds,
+            "window_seconds": data.window_seconds,
+            "fill_seconds": data.fill_seconds,
+            "copy_seconds": data.copy_seconds,
+            "disk_bytes": figures.disk_bytes,
+            "record_bytes": data.record_bytes,
+            "ready": data.ready / data.asked if data.asked else None,
+            "process_cpu_seconds": figures.process_cpu_seconds,
+            "workers": figures.workers,
+            "cores": figures.cores,
+        },
+    }
+
+
+def _disk_bytes(path: Path = Path("/proc/self/io")) -> float:
+    """Bytes that this process had the system read from disks."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        # Not everywhere is a process allowed to look at it.
+        return 0.0
+    return float(next((line.split()[1] for line in lines if line.startswith("read_bytes:")), 0))

@@ -1,0 +1,107 @@
+"""When a run is saved: after an epoch, when the clock or a signal asks for it, and then by all ranks at once."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.config.train.train_config import TrainConfig
+from engine.train.checkpoints import resume, store
+from engine.train.checkpoints.checkpoint_file import EpochState
+from engine.train.checkpoints.interruption import Interruption
+from engine.train.checkpoints.remote_copy import RemoteCopy
+from engine.train.ranks.group import Agreement, Wish
+from engine.train.trainer import Trainer
+
+BESIDE = ("config.yaml", "log.jsonl")
+"""What a run needs beside a checkpoint to go on somewhere else."""
+
+
+class Saver:
+    """Saves the run in `folder`; the first rank writes. `elapsed` gives the run's seconds so far."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainer: Trainer,
+        data: dict[str, str],
+        folder: Path,
+        interruption: Interruption,
+        elapsed: Callable[[], float],
+        best: float,
+    ) -> None:
+        self.config, self.trainer, self.folder, self._data = config, trainer, folder, data
+        self._interruption, self.elapsed, self._best = interruption, elapsed, best
+        self._agreement = Agreement(trainer.ranks, self._wish)
+        self._saved_at = time.monotonic()
+        if config.training.resume:
+            interruption.saved = "where it was taken up"
+        self._copy: RemoteCopy | None = None
+        if trainer.ranks.main:
+            store.remove_partial(folder)
+            if config.checkpoint.copy_to:
+                url = f"{config.checkpoint.copy_to.rstrip('/')}/{folder.name}"
+                self._copy = RemoteCopy(url, config.checkpoint.storage(), folder)
+
+    @contextmanager
+    def epoch(self) -> Generator[None, None, None]:
+        """The block trains an epoch and saves it; a signal in it is heeded at the next step, or at its end."""
+        with self._interruption.deferred():
+            yield
+
+    def begin_step(self) -> None:
+        """With each step."""
+        self._agreement.begin()
+
+    def end_step(self, state: Callable[[], EpochState]) -> None:
+        """After it: save if any rank wants to. Raises Interrupted if any was asked to end."""
+        wish = self._agreement.settle()
+        if wish is Wish.GO_ON:
+            return
+        self.save(state())
+        if wish is Wish.STOP:
+            self._wait()
+            self._interruption.asked = self._interruption.asked or "a signal to another rank"
+            # None may leave while the first is still writing: the others would be taken to have died.
+            self.trainer.ranks.barrier()
+            self._interruption.end()
+
+    def save(self, state: EpochState) -> None:
+        """On every rank: write the checkpoint, and begin to copy it. Raises UserError (full disk, ...)."""
+        if self.trainer.ranks.main:
+            progress = resume.Progress(state=state, elapsed=self.elapsed(), best=self._best)
+            content = resume.content(self.config, self.trainer, self._data, progress)
+            path = store.save(self.folder, state, content, keep=self.config.checkpoint.keep)
+            self._send([*BESIDE, str(path.relative_to(self.folder))])
+        self._interruption.saved = str(state)
+        self._saved_at = time.monotonic()
+
+    def note_accuracy(self, top1: float) -> None:
+        """The validation of what was saved last: if it is the best so far, that is kept."""
+        if top1 > self._best:
+            self._best = top1
+            if self.trainer.ranks.main and self.config.checkpoint.keep_best:
+                store.keep_best(self.folder)
+
+    def finish(self) -> None:
+        """Copy what the run leaves, and wait for that."""
+        if self.trainer.ranks.main:
+            self._send([*BESIDE, *(path.name for path in self.folder.glob("weights*.pt")), "report.html"])
+        self._wait()
+
+    def _wait(self) -> None:
+        """For the copy that is under way."""
+        if self._copy:
+            self._copy.wait()
+
+    def _send(self, names: list[str]) -> None:
+        if self._copy:
+            files = [self.folder / name for name in names]
+            self._copy.send([file for file in files if file.is_file()], self.config.checkpoint.keep)
+
+    def _wish(self) -> Wish:
+        if self._interruption.asked:
+            return Wish.STOP
+        minutes = self.config.checkpoint.every_minutes
+        due = minutes and time.monotonic() - self._saved_at >= 60 * minutes
+        return Wish.SAVE if due and self.trainer.ranks.main else Wish.GO_ON

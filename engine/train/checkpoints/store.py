@@ -1,0 +1,106 @@
+"""The checkpoints in a run's folder: one file for each, named by how far the run was, the newest few of them.
+
+`last.pt` and `best.pt` are other names of two of those files (hard links, copies where the file system has none). What
+counts for going on are the numbered names: those two are for people.
+"""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from engine.errors import UserError, describe_os_error
+from engine.files import sync_folder
+from engine.train.checkpoints import checkpoint_file
+from engine.train.checkpoints.checkpoint_file import EpochState
+
+FOLDER = "checkpoints"
+LAST, BEST = "last.pt", "best.pt"
+
+_NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.pt")
+
+
+def save(folder: Path, state: EpochState, content: dict[str, Any], *, keep: int) -> Path:
+    """Write a checkpoint of the run in `folder`, keep the `keep` newest. Raises UserError (full disk, ...)."""
+    path = folder / FOLDER / f"epoch_{state.epoch + 1:03d}_step_{state.step:06d}.pt"
+    checkpoint_file.save(path, content)
+    _name(path, LAST)
+    for old in newest(folder)[keep:]:
+        with suppress(FileNotFoundError):
+            old.unlink()
+    return path
+
+
+def keep_best(folder: Path) -> None:
+    """Let best.pt be the newest checkpoint."""
+    _name(newest(folder)[0], BEST)
+
+
+def newest(folder: Path) -> list[Path]:
+    """The numbered checkpoints of the run in `folder`, the one that is furthest first."""
+    try:
+        found = [path for path in (folder / FOLDER).iterdir() if is_numbered(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise describe_os_error(error, folder / FOLDER, "look into") from None
+    return sorted(found, key=lambda path: place_of(path.name), reverse=True)
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a file of this name is a checkpoint to go on from."""
+    return _NAME.fullmatch(name) is not None
+
+
+def place_of(name: str) -> tuple[int, ...]:
+    """Epoch and step in the name of a numbered checkpoint."""
+    return tuple(map(int, re.findall(r"\d+", name)))
+
+
+def load_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that is whole; each that is not is told of. Raises UserError when there is none."""
+    paths = newest(folder)
+    if not paths:
+        raise UserError(
+            f"training.resume: {folder / FOLDER} holds no checkpoint: nothing was saved yet; start anew"
+        )
+    damaged: list[Path] = []
+    for path in paths:
+        try:
+            content = checkpoint_file.load(path)
+        except UserError as error:
+            print(f"WARNING: {error}; going on from the one before it", flush=True)
+            damaged.append(path)
+            continue
+        for other in damaged:
+            # Under its name it would stay the newest, in the way of those that are saved from here on.
+            other.rename(other.with_suffix(".damaged"))
+        return path, content
+    raise UserError(
+        f"training.resume: none of the {len(paths)} checkpoints in {folder / FOLDER} is whole: start anew"
+    )
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed while saving has left. Only for who holds the run's log."""
+    for partial in (folder / FOLDER).glob("*.partial-*"):
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _name(path: Path, name: str) -> None:
+    """Give the file a second name in its folder, in place of what bore it."""
+    made = path.with_name(f"{name}.partial-{os.getpid()}")
+    with suppress(FileNotFoundError):
+        made.unlink()
+    try:
+        try:
+            os.link(path, made)
+        except OSError:
+            shutil.copyfile(path, made)
+        os.replace(made, path.with_name(name))
+        sync_folder(path.parent)
+    except OSError as error:
+        raise describe_os_error(error, path.with_name(name), "write") from None

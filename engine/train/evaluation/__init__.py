@@ -1,0 +1,1 @@
+"""How accuracy is measured, and what else is measured of a trained network."""

@@ -1,0 +1,74 @@
+"""The same network on the same images in two forms: as this engine decodes them, and as Pillow and torchvision do.
+
+Training pixels should be those that the network will meet in use; the gap says in points what they cost where they are
+not (NVIDIA/DALI#2966, huggingface/pytorch-image-models#1324).
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.data.loading.loader import Batch
+from engine.data.sampling.order import samples_of
+from engine.data.sources.originals import Originals, normalised, short_side
+from engine.train.evaluation.accuracy import BySample, hits, probabilities
+from engine.train.evaluation.class_statistics import figure
+from engine.train.evaluation.validator import Conditions
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import Precision
+
+
+class Comparison:
+    """Shown the engine's batches and what the network says of them without TTA, it asks about the original files."""
+
+    def __init__(
+        self,
+        originals: Originals,
+        model: nn.Module,
+        conditions: Conditions,
+        precision: Precision,
+        ranks: Ranks,
+    ) -> None:
+        self.originals, self.model, self.conditions = originals, model, conditions
+        self.precision, self.ranks = precision, ranks
+        self._found = BySample(len(originals.matched.numbers), 7, ranks)
+
+    def see(self, batch: Batch, ours: torch.Tensor) -> None:
+        """`ours` are the probabilities (n, classes) of the batch as the engine decoded it."""
+        resolution, ratio = self.conditions.resolution, self.conditions.ratio
+        images = self.originals.images(samples_of(batch.ids), resolution, ratio).to(self.ranks.device)
+        # In the engine's memory order, in which networks are quicker and round as they do there.
+        prepared = torch.empty_like(batch.images).copy_(normalised(images, batch.images.dtype))
+        theirs = probabilities(self.model, prepared, self.precision)
+        changed = ours.argmax(1) != theirs.argmax(1)
+        difference = (ours - theirs).abs()
+        self._found.put(
+            batch.ids,
+            *hits(ours, batch.labels),
+            *hits(theirs, batch.labels),
+            changed,
+            difference.mean(1),
+            difference.sum(1) / 2,
+        )
+
+    def result(self) -> dict[str, Any]:
+        """What came out, over all ranks, as evaluation.json has it; see docs/evaluation.md."""
+        _, rows = self._found.gather()
+        top1, top5, their_top1, their_top5, changed, difference, moved = rows
+        images, matched = len(top1), self.originals.matched
+        return {
+            "images": images,
+            "resolution": self.conditions.resolution,
+            "short_side": short_side(self.conditions.resolution, self.conditions.ratio),
+            "engine_top1": top1.sum() / images,
+            "engine_top5": top5.sum() / images,
+            "top1": their_top1.sum() / images,
+            "top5": their_top5.sum() / images,
+            "gap_points": figure(100 * (top1.sum() - their_top1.sum()) / images),
+            "changed": int(changed.sum()),
+            "mean_difference": figure(difference.mean()),
+            "moved": figure(moved.mean()),
+            "rejected": matched.rejected,
+            "not_in_file": matched.others,
+        }

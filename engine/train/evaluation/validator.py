@@ -1,0 +1,141 @@
+"""Validation of a model on the validation file: under the recipe's conditions, plain ones, or several in one pass.
+
+The resolution to test at, chosen on images that were never trained on (FixRes, Touvron et al. 2019).
+
+Networks trained on random crops see objects larger than in validation's centre crops, and do best at a resolution
+above that of training. It is chosen on data.holdout's part of the training file, since a choice made on the
+validation file would flatter its result.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.config.train.train_config import ValidationConfig
+from engine.data.loading.loader import Batch, Loader
+from engine.data.sampling.crops import CenterCrop
+from engine.data.sampling.order import validation_batches
+from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import Precision
+
+# Images that are measured under all conditions before the next ones are read: some 500 MB of ImageNet.
+STRETCH = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What accuracy is measured under: image side (pixels), side of the crop / short side of the image, flip TTA."""
+
+    resolution: int
+    ratio: float
+    tta: bool
+
+
+WatchAll = Callable[[int, Batch, torch.Tensor, torch.Tensor], None]
+"""Called with the conditions' number, a batch and its probabilities (n, classes), as measured and without TTA."""
+
+
+class Validator:
+    """Measures models on a file, or on the samples `ids` of it; `loader` stays its opener's to close."""
+
+    def __init__(
+        self,
+        validation: ValidationConfig,
+        ranks: Ranks,
+        precision: Precision,
+        loader: Loader,
+        ids: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.validation, self.ranks, self.precision, self.loader = validation, ranks, precision, loader
+        self.ids = np.arange(loader.beton.num_samples) if ids is None else ids
+
+    def accuracy(self, model: nn.Module) -> Accuracy:
+        """As the recipe measures: at its resolution and crop ratio, with TTA if it says so."""
+        return self.measure(model, [own_conditions(self.validation)])[0]
+
+    def plain_accuracy(self, model: nn.Module) -> Accuracy:
+        """As the field usually measures: plain_resolution, plain_ratio, no TTA."""
+        return self.measure(model, [plain_conditions(self.validation)])[0]
+
+    def measure(
+        self, model: nn.Module, conditions: Sequence[Conditions], watch: WatchAll | None = None
+    ) -> list[Accuracy]:
+        """The accuracy under each of the conditions, in one reading of the file; `watch` sees each batch."""
+        if self.ranks.world > 1:
+            # Training leaves each rank with batch-norm statistics of its own; rank 0's are the model's.
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+        counters = [Counter(self.ranks) for _ in conditions]
+        for batches in self._stretches(alone=len(conditions) == 1):
+            for number, (one, counter) in enumerate(zip(conditions, counters, strict=True)):
+                self._count(model, batches, one, counter, watch and partial(watch, number))
+        return [counter.accuracy(len(self.ids)) for counter in counters]
+
+    def _count(
+        self,
+        model: nn.Module,
+        batches: list[NDArray[np.int64]],
+        conditions: Conditions,
+        counter: Counter,
+        watch: Callable[[Batch, torch.Tensor, torch.Tensor], None] | None,
+    ) -> None:
+        skips, crop = self.loader.skips, CenterCrop(ratio=conditions.ratio)
+        with closing(self.loader.batches(batches, conditions.resolution, crop)) as arriving:
+            counter.take(predictions(model, arriving, tta=conditions.tta, precision=self.precision), watch)
+        counter.left_out += self.loader.skips - skips
+
+    def _stretches(self, *, alone: bool) -> Iterator[list[NDArray[np.int64]]]:
+        """This rank's batches, in stretches that lie in memory while they are measured several times."""
+        size, count = self.validation.batch_size, len(self.ids)
+        places = validation_batches(count, batch=size, rank=self.ranks.rank, world=self.ranks.world)
+        batches = [self.ids[batch] for batch in places]
+        length = max(1, len(batches) if alone else STRETCH // size)
+        for start in range(0, len(batches), length):
+            yield batches[start : start + length]
+
+
+def own_conditions(validation: ValidationConfig, resolution: int | None = None) -> Conditions:
+    """The recipe's, or the same at another resolution."""
+    side = validation.resolution if resolution is None else resolution
+    return Conditions(resolution=side, ratio=validation.ratio, tta=validation.lr_tta)
+
+
+def plain_conditions(validation: ValidationConfig) -> Conditions:
+    """Those of the plain result."""
+    return Conditions(resolution=validation.plain_resolution, ratio=validation.plain_ratio, tta=False)
+
+
+def search_resolution(validator: Validator, model: nn.Module, sides: list[int]) -> list[dict[str, Any]]:
+    """The accuracy at each side (pixels), as the recipe validates, the best first; of equals the smallest."""
+    conditions = [own_conditions(validator.validation, side) for side in sorted(set(sides))]
+    found = [
+        {
+            "resolution": one.resolution,
+            "top1": accuracy.top1,
+            "loss": accuracy.loss,
+            "images": accuracy.count,
+        }
+        for one, accuracy in zip(conditions, validator.measure(model, conditions), strict=True)
+    ]
+    return sorted(found, key=lambda entry: (-entry["top1"], entry["resolution"]))
+
+
+def search_table(found: list[dict[str, Any]]) -> str:
+    """What was found, by resolution, and what was chosen, in lines."""
+    rows = [
+        f"{entry['resolution']:>5} px  top-1 {entry['top1']:7.2%}  loss {entry['loss']:.4f}"
+        for entry in sorted(found, key=lambda entry: entry["resolution"])
+    ]
+    images = found[0]["images"]
+    return "\n".join(
+        [f"on {images:,} images held out of training:", *rows, f"validated at {found[0]['resolution']} px"]
+    )

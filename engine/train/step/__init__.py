@@ -1,0 +1,1 @@
+"""The training step: loss, precision, compilation, non-finite values, memory."""

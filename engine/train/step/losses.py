@@ -1,0 +1,83 @@
+"""What is minimised: a loss by name, and a teacher's outputs beside it where one is given.
+
+Each loss takes logits (n, classes) and targets, either labels (n,) int64 or soft targets (n, classes) whose rows
+add up to 1, and gives the mean over the batch. Smoothing spreads its share of either kind of target evenly over
+all classes.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from engine.config.train.train_config import TrainConfig
+from engine.models.build import build_model
+from engine.registry import Registry
+from engine.train.weights import load_weights
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+LOSSES: Registry[Callable[[TrainConfig], Loss]] = Registry("loss.name")
+
+
+@LOSSES.register("cross-entropy")
+def cross_entropy(config: TrainConfig) -> Loss:
+    """Cross-entropy of the softmax."""
+    return nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
+
+
+@LOSSES.register("bce")
+def binary_cross_entropy(config: TrainConfig) -> Loss:
+    """Binary cross-entropy of each class's sigmoid (Wightman et al. 2021, section 4)."""
+    smoothing, threshold = config.training.label_smoothing, config.loss.bce_threshold
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        soft = targets if targets.ndim == 2 else functional.one_hot(targets, logits.shape[1]).float()
+        soft = soft * (1 - smoothing) + smoothing / logits.shape[1]
+        if threshold >= 0:
+            soft = (soft > threshold).float()
+        each = functional.binary_cross_entropy_with_logits(logits.float(), soft, reduction="none")
+        return each.sum(1).mean() if config.loss.bce_sum else each.mean()
+
+    return loss
+
+
+class Objective:
+    """The configured loss and, where there is a teacher, the distance from it on the same images.
+
+    Raises UserError on construction for a teacher that can't be built or whose weights don't fit.
+    """
+
+    def __init__(self, config: TrainConfig, num_classes: int, device: torch.device) -> None:
+        self._loss = LOSSES[config.loss.name](config)
+        self._alpha, self._temperature = config.loss.distill_alpha, config.loss.distill_temperature
+        self._teacher: nn.Module | None = None
+        if config.loss.teacher:
+            teacher = build_model(
+                config.loss.teacher_arch, num_classes, use_blurpool=config.loss.teacher_blurpool
+            )
+            load_weights(teacher, Path(config.loss.teacher))
+            layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
+            self._teacher = teacher.eval().requires_grad_(False).to(device).to(memory_format=layout)
+
+    def __call__(self, images: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The batch's loss. To be called where the student's logits were made: the teacher has its precision."""
+        loss = self._loss(logits, targets)
+        if self._teacher is None:
+            return loss
+        with torch.no_grad():
+            taught = self._teacher(images)
+        distance = distillation(logits, taught, self._temperature)
+        return (1 - self._alpha) * loss + self._alpha * distance
+
+
+def distillation(logits: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Mean KL divergence of the softened softmax from the teacher's, times temperature^2 (Hinton et al. 2015).
+
+    That factor keeps the gradients' size for any temperature. Both (n, classes).
+    """
+    student = (logits.float() / temperature).log_softmax(1)
+    teacher = (taught.float() / temperature).log_softmax(1)
+    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2

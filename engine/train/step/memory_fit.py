@@ -1,0 +1,81 @@
+"""How much of the global batch a GPU takes at once: the most that its memory holds at each resolution, found by trying.
+
+The global batch and with it the learning rate stay the recipe's; what does not fit is accumulated. Batch norm sees the
+device batch, so results depend on the memory as they do on training.device_batch_size.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from engine.errors import UserError
+from engine.train.augment.chain import TrainBatch
+from engine.train.batching import BatchPlan
+from engine.train.ranks.group import Ranks
+from engine.train.step.step import Step
+
+# Kept free of the device's memory: the loader's batches, and what fragmentation takes in the course of a run.
+_SPARE = 0.08
+
+Fits = Callable[[int, int], bool]
+"""Whether every rank can take a step over so many images of so many pixels a side."""
+
+
+def fit_plans(plans: dict[int, BatchPlan], fits: Fits) -> dict[int, BatchPlan]:
+    """`plans`, by resolution, with the fewest accumulation steps from the present ones on whose device batch fits.
+
+    Raises UserError where not even a single image fits.
+    """
+    return {side: _fit(side, plan, fits) for side, plan in plans.items()}
+
+
+def _fit(side: int, plan: BatchPlan, fits: Fits) -> BatchPlan:
+    share = plan.device_batch * plan.accumulation
+    for accumulation in range(plan.accumulation, share + 1):
+        count, rest = divmod(share, accumulation)
+        if not rest and fits(count, side):
+            return replace(plan, device_batch=count, accumulation=accumulation)
+    raise UserError(
+        f"training.fit_memory: the device's memory does not hold a step over one image of {side} px: take a smaller "
+        "model.arch or resolution"
+    )
+
+
+def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
+    """Whether every rank's GPU has memory for a step over `count` images of `side` pixels, and some to spare."""
+    try:
+        rehearse(step, count, side)
+        free, total = torch.cuda.mem_get_info(ranks.device)
+        enough = free >= _SPARE * total
+    except torch.OutOfMemoryError:
+        enough = False
+    # What was reserved for one size must not stand in the way of another.
+    torch.cuda.empty_cache()
+    lacking = ranks.sum(torch.tensor(int(not enough), device=ranks.device))
+    return int(lacking) == 0
+
+
+def rehearse(step: Step, count: int, side: int) -> None:
+    """A step over `count` made-up images of `side` pixels, then everything as it was; before the run's first step.
+
+    Raises torch.OutOfMemoryError.
+    """
+    precision, device = step.precision, step.ranks.device
+    layout = torch.channels_last if step.channels_last else torch.contiguous_format
+    models = [step.model, *([step.ema.model] if step.ema else [])]
+    before = [{name: value.cpu().clone() for name, value in model.state_dict().items()} for model in models]
+    scaler, optimizer = step.scaler.state_dict(), step.optimizer.state_dict()
+    try:
+        images = torch.randn(count, 3, side, side, device=device, dtype=precision.input_dtype)
+        labels = torch.zeros(count, dtype=torch.int64, device=device)
+        batch = TrainBatch(images.to(memory_format=layout), labels)
+        # As the first of two that are accumulated: ranks do not wait for each other. And as a step of SAM's, if any:
+        # the one before the run's first is the last of an interval.
+        step.take(iter([batch]), 2, lr=0.0, number=-1)
+    finally:
+        step.optimizer.zero_grad(set_to_none=True)
+        step.optimizer.load_state_dict(optimizer)
+        step.scaler.load_state_dict(scaler)
+        for model, state in zip(models, before, strict=True):
+            model.load_state_dict(state)

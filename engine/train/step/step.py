@@ -1,0 +1,173 @@
+"""One optimizer step over a global batch: what the hot loop does, and all of the state that it changes."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from engine.config.train.train_config import TrainConfig
+from engine.errors import UserError
+from engine.train.augment.chain import TrainBatch
+from engine.train.optimizers.ema import Ema
+from engine.train.optimizers.optimizer import build_optimizer
+from engine.train.optimizers.sam import Sam
+from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import CompiledForward, Forward
+from engine.train.step.losses import Objective
+from engine.train.step.nonfinite import SkippingUpdate
+from engine.train.step.precision import Precision
+
+# The newer torch warns of the older name.
+_LEAVE_BUFFERS: dict[str, Any] = {
+    name: False
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+}
+if len(_LEAVE_BUFFERS) > 1:
+    del _LEAVE_BUFFERS["broadcast_buffers"]
+
+
+class Step:
+    """Trains `model` in place, a global batch at a time. Nothing in it waits for the device.
+
+    `ema` holds the average of the weights where the recipe asks for one.
+    """
+
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, num_classes: int
+    ) -> None:
+        self.ranks, self.precision, training = ranks, precision, config.training
+        if training.sync_bn:
+            _synchronise_norms(model, ranks)
+        self.channels_last = training.channels_last
+        self.optimizer = build_optimizer(model, config)
+        self.scaler = precision.scaler()
+        self.objective = Objective(config, num_classes, ranks.device)
+        self.model = model
+        if ranks.world > 1:
+            # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
+            self.model = DistributedDataParallel(
+                model,
+                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+                **_LEAVE_BUFFERS,
+            )
+        self.ema: Ema | None = None
+        if training.ema_half_life:
+            self.ema = Ema(model, half_life=training.ema_half_life, every=training.ema_every)
+        self._sam = None
+        if training.sam_rho:
+            self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
+        self._forward: Forward = self.model
+        self._compiled = None
+        if training.compile:
+            self._forward = self._compiled = CompiledForward(
+                self.model,
+                ranks,
+                precision,
+                channels_last=training.channels_last,
+                variations=self._passes,
+            )
+        self._skipping = None
+        if training.nonfinite == "skip":
+            self._skipping = SkippingUpdate(self.optimizer, self.scaler, model)
+        self._clip_norm = training.clip_norm
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._taken = torch.zeros((), dtype=torch.bool, device=ranks.device)
+
+    def prepare(self, count: int, side: int) -> float:
+        """Make ready for batches of `count` images of `side` pixels; returns the seconds that compiling took."""
+        return self._compiled.prepare(count, side) if self._compiled else 0.0
+
+    def take(
+        self, batches: Iterator[TrainBatch], accumulation: int, *, lr: float, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Step `number` of the run (from 0), over the next `accumulation` batches.
+
+        Returns the sum of their losses and whether the step was left out (training.nonfinite), both on the device.
+        """
+        if self._skipping:
+            self._skipping.remember()
+        parts: Iterable[TrainBatch] = islice(batches, accumulation)
+        if self._sam and self._sam.climbs(number):
+            # They are gone through twice.
+            parts = list(parts)
+            loss = self._backward(parts, accumulation)
+            with self._sam.climbed():
+                self._backward(parts, accumulation)
+        else:
+            loss = self._backward(parts, accumulation)
+        left_out = self._update(lr)
+        if self.ema:
+            self.ema.update(number)
+        return loss, left_out
+
+    def _backward(self, parts: Iterable[TrainBatch], accumulation: int) -> torch.Tensor:
+        """The gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
+        total = torch.zeros((), device=self.ranks.device)
+        for index, batch in enumerate(parts, start=1):
+            with self._keep_gradients_here(index < accumulation):
+                with self.precision.autocast():
+                    loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
+                self.scaler.scale(loss / accumulation).backward()
+            total += loss.detach()
+        return total
+
+    def _update(self, lr: float) -> torch.Tensor:
+        """Change the weights along the gradients, which are gone then; returns whether that was left out."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        left_out = self._taken
+        if self._skipping:
+            left_out = self._skipping.step(self._clip())
+        else:
+            if self._clip_norm:
+                self._clip()
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return left_out
+
+    def _clip(self) -> torch.Tensor:
+        """Shorten the gradients to clip_norm, if there is one and they are longer; returns their length before."""
+        self.scaler.unscale_(self.optimizer)
+        length = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
+        if self._clip_norm:
+            nn.utils.clip_grads_with_norm_(self._weights, self._clip_norm, length)
+        return length
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the model's own weights."""
+        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        return {**state, "ema": self.ema.model.state_dict()} if self.ema else state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave; other keys are ignored."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.model.load_state_dict(state["ema"])
+
+    def _passes(self) -> list[AbstractContextManager[None]]:
+        """What a forward pass may run in: as it is, and as in SAM's second pass."""
+        return [nullcontext(), *([self._sam.resting()] if self._sam else [])]
+
+    def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
+        """Ranks exchange gradients only with the last of the accumulated batches."""
+        if keep and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
+
+
+def _synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
+    """Let batch norms take their statistics over all ranks. Raises UserError where torch has no such norm."""
+    if ranks.device.type != "cuda":
+        raise UserError(f"training.sync_bn needs GPUs, and this run is on the {ranks.device.type}: drop it")
+    if ranks.world > 1:
+        # In place, but for a network that is nothing but a norm.
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)

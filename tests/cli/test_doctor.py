@@ -1,0 +1,265 @@
+"""The doctor: what it says of this machine, and what it would say of others."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from engine.cli import doctor
+from engine.cli.doctor import Cuda, Finding, Gpu
+from engine.data.native import compile
+from engine.data.native.library import library
+
+GIB = 2**30
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")
+V100 = Gpu("Tesla V100-SXM2-32GB", (7, 0), 32.0)
+T4 = Gpu("Tesla T4", (7, 5), 15.0)
+L40 = Gpu("NVIDIA L40", (8, 9), 45.0)
+H100 = Gpu("NVIDIA H100", (9, 0), 80.0)
+
+
+def one(findings: Iterable[Finding]) -> Finding:
+    """The only finding; what hurts has to come with an advice."""
+    (finding,) = findings
+    assert finding.level == "ok" or finding.advice
+    assert "\n" not in str(finding)
+    return finding
+
+
+def cuda(*gpus: Gpu, version: str | None = "13.2", driver: str | None = "580.1", **more: str) -> Cuda:
+    return Cuda(version=version, architectures=ARCHITECTURES, gpus=gpus, driver=driver, **more)
+
+
+def test_this_installation_passes(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "doctor"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    for subject in (
+        "Python 3.",
+        "torch ",
+        "ffcv's C library loads",
+        "C decoders",
+        "CPU threads",
+        "/dev/shm",
+        "GiB free",
+        "open files",
+    ):
+        assert subject in done.stdout
+    assert "fail" not in re.sub(r"^\d+ failed", "", done.stdout, flags=re.M)
+
+
+def test_ffcv_decodes_like_pillow_here() -> None:
+    assert doctor._ffcv_decode_error() < 2
+    assert one(doctor.check_ffcv()).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [((3, 10), "fail"), ((3, 11), "ok"), ((3, 13), "ok"), ((3, 14), "fail")]
+)
+def test_python_versions(version: tuple[int, int], level: str) -> None:
+    assert one(doctor.check_python(version)).level == level
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    def installed(name: str) -> str:
+        if name == "numba":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.5"
+
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\ndependencies = ["numba>=1", "torch>=2.7,<3", "numpy>=1"]\n')
+    missing, wrong, fine = doctor.check_packages(file, installed)
+    assert (missing.level, missing.what) == ("fail", "numba is not installed")
+    assert wrong.level == "fail" and "torch 1.5 is not" in wrong.what and "make setup" in wrong.advice
+    assert (fine.level, fine.what) == ("ok", "numpy 1.5")
+
+
+def test_a_local_or_early_build_of_an_allowed_version_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\ndependencies = ["torch>=2.7,<3"]\n')
+    assert one(doctor.check_packages(file, lambda _: "2.11.0a0+abc.nv26")).level == "ok"
+
+
+def test_a_folder_without_pyproject_is_said(tmp_path: Path) -> None:
+    assert one(doctor.check_packages(tmp_path / "pyproject.toml")).level == "warn"
+
+
+def test_ffcv_that_does_not_load() -> None:
+    def broken() -> float:
+        raise OSError("libopencv_core.so.406: cannot open shared object file\nmore")
+
+    finding = one(doctor.check_ffcv(broken))
+    assert finding.level == "fail"
+    assert "libopencv_core.so.406" in finding.what and "make setup" in finding.advice
+
+
+def test_ffcv_that_decodes_wrongly() -> None:
+    assert one(doctor.check_ffcv(lambda: 40.0)).level == "fail"
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "words"),
+    [
+        ("AVX2, JPEG", "ok", "C decoders: AVX2, JPEG"),
+        ("no AVX2, JPEG", "ok", "C decoders: no AVX2, JPEG"),
+        ("AVX2, without JPEG", "warn", "C decoders: AVX2, without JPEG"),
+    ],
+)
+def test_decoders_that_are_built(found: str, level: str, words: str) -> None:
+    finding = one(doctor.check_decoders(lambda: found))
+    assert (finding.level, finding.what) == (level, words)
+    assert ("libjpeg-dev" in finding.advice) is (level == "warn")
+
+
+@pytest.mark.parametrize(("exists", "words"), [(False, "are not built"), (True, "do not load")])
+def test_decoders_that_are_missing(
+    exists: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compile, "FOLDER", tmp_path)
+    if exists:
+        compile.library_path().touch()
+    finding = one(doctor.check_decoders(lambda: ""))
+    assert finding.level == "warn" and f"the C decoders {words}" in finding.what
+    assert "python -m engine build" in finding.advice
+
+
+def test_the_decoders_of_this_installation_are_described() -> None:
+    finding = one(doctor.check_decoders())
+    built = library()
+    assert (finding.level == "ok") is (built is not None and built.has_jpeg)
+
+
+def test_no_gpu_is_worth_a_word_but_no_failure() -> None:
+    assert one(doctor.check_cuda(lambda: cuda(driver=None))).level == "warn"
+
+
+def test_gpus_this_torch_is_built_for() -> None:
+    findings = list(doctor.check_cuda(lambda: cuda(H100, L40, T4)))
+    assert [finding.level for finding in findings] == ["ok", "ok", "ok"]
+    assert "fp16" in findings[2].advice and not findings[0].advice
+
+
+def test_a_v100_is_sent_to_the_lower_bound() -> None:
+    finding = one(doctor.check_cuda(lambda: cuda(V100)))
+    assert finding.level == "fail" and "SET=lower" in finding.advice
+
+
+def test_a_v100_with_a_torch_built_for_it_uses_fp16() -> None:
+    facts = Cuda(version="12.6", architectures=("sm_50", "sm_70", "sm_90"), gpus=(V100,), driver="560.1")
+    finding = one(doctor.check_cuda(lambda: facts))
+    assert finding.level == "ok" and "fp16" in finding.advice
+
+
+def test_a_gpu_newer_than_torch_is_sent_to_the_newest() -> None:
+    facts = Cuda(version="12.6", architectures=("sm_70", "sm_90"), gpus=(Gpu("B200", (10, 0), 180.0),))
+    finding = one(doctor.check_cuda(lambda: facts))
+    assert finding.level == "fail" and "SET=default" in finding.advice
+
+
+def test_a_gpu_that_can_not_compute() -> None:
+    finding = one(doctor.check_cuda(lambda: cuda(Gpu("H100", (9, 0), 80.0, "CUDA error: out of memory"))))
+    assert finding.level == "fail" and "out of memory" in finding.what
+
+
+def test_an_old_driver_is_named_with_what_torch_said() -> None:
+    finding = one(doctor.check_cuda(lambda: cuda(driver="535.104", problem="The NVIDIA driver is too old")))
+    assert finding.level == "fail"
+    assert "535.104" in finding.what and "too old" in finding.what and "SET=lower" in finding.advice
+
+
+def test_a_torch_without_cuda_beside_a_driver() -> None:
+    assert one(doctor.check_cuda(lambda: cuda(version=None))).level == "fail"
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_hidden_gpus(hidden: str) -> None:
+    finding = one(doctor.check_cuda(lambda: cuda(visible_devices=hidden)))
+    assert finding.level == "warn" and "CUDA_VISIBLE_DEVICES" in finding.what
+
+
+@pytest.mark.gpu
+def test_the_gpus_of_this_machine_are_fine() -> None:
+    facts = doctor.find_cuda()
+    assert facts.gpus and facts.driver
+    assert [finding.level for finding in doctor.check_cuda(lambda: facts)] == ["ok"] * len(facts.gpus)
+
+
+@pytest.mark.parametrize(
+    ("usable", "affinity", "total", "level"),
+    [(8, 8, 8, "ok"), (4, 8, 16, "warn"), (1, 1, 8, "warn"), (2, 2, 64, "ok")],
+)
+def test_cores(usable: int, affinity: int, total: int, level: str) -> None:
+    assert one(doctor.check_cores(usable, affinity, total)).level == level
+
+
+def test_a_containers_small_shared_memory() -> None:
+    assert "--shm-size" in one(doctor.check_shared_memory(64 * 2**20)).advice
+    assert one(doctor.check_shared_memory(8 * GIB)).level == "ok"
+
+
+def test_no_shared_memory_at_all(tmp_path: Path) -> None:
+    assert one(doctor.check_shared_memory(path=tmp_path / "none")).level == "warn"
+
+
+@pytest.mark.parametrize(("free", "level"), [(100 * 2**20, "fail"), (2 * GIB, "warn"), (100 * GIB, "ok")])
+def test_disk(free: int, level: str, tmp_path: Path) -> None:
+    finding = one(doctor.check_disk(free, tmp_path))
+    assert finding.level == level and str(tmp_path) in finding.what
+
+
+@pytest.mark.parametrize(("limit", "level"), [(256, "warn"), (1024, "ok"), (-1, "ok")])
+def test_open_files(limit: int, level: str) -> None:
+    assert one(doctor.check_open_files(limit)).level == level
+
+
+def test_a_failure_makes_the_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def bad() -> Iterable[Finding]:
+        yield Finding("fail", "nothing works", "do something")
+
+    def fair() -> Iterable[Finding]:
+        yield Finding("warn", "something is slow", "do something else")
+
+    assert doctor.diagnose([fair]) == 0
+    assert doctor.diagnose([fair, bad, fair]) == 1
+    output = capsys.readouterr().out
+    assert "fail  nothing works: do something\n" in output
+    assert output.endswith("1 failed, 2 to look at\n")
+
+
+def test_a_check_that_lacks_a_package_leaves_the_others_their_turn(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def check_open_files() -> Iterable[Finding]:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    def fair() -> Iterable[Finding]:
+        yield Finding("ok", "the next one")
+
+    assert doctor.diagnose([check_open_files, fair]) == 1
+    output = capsys.readouterr().out
+    assert "fail  open files: could not be checked (No module named 'torch'): run `make setup`\n" in output
+    assert "ok    the next one\n" in output
+
+
+def test_without_any_package_the_doctor_still_speaks(repository: Path) -> None:
+    # -S leaves site-packages out: what a newcomer's system Python has.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "engine", "doctor"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "fail  no packages are installed" in done.stdout

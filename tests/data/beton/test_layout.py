@@ -1,0 +1,77 @@
+"""Our declaration of the file format is ffcv's."""
+
+from itertools import pairwise
+
+import numpy as np
+from ffcv.fields import IntField, RGBImageField
+from ffcv.fields.rgb_image import IMAGE_MODES
+from ffcv.types import (
+    ALLOC_TABLE_TYPE,
+    CURRENT_VERSION,
+    TYPE_ID_HANDLER,
+    FieldDescType,
+    HeaderType,
+    get_metadata_type,
+)
+from ffcv.writer import MAX_PAGE_SIZE, MIN_PAGE_SIZE
+
+from engine.data.beton import layout
+
+
+def _places(dtype: np.dtype[np.void]) -> list[tuple[str, int, int]]:
+    """Name, offset and bytes of each part."""
+    assert dtype.fields is not None
+    return [(name, part[1], part[0].itemsize) for name, part in dtype.fields.items()]
+
+
+def test_dtypes_are_those_of_ffcv() -> None:
+    assert layout.VERSION == CURRENT_VERSION
+    assert HeaderType == layout.HEADER
+    assert layout.HEADER.itemsize == HeaderType.itemsize
+    assert layout.ALLOCATION == ALLOC_TABLE_TYPE
+    assert layout.FIELD.itemsize == FieldDescType.itemsize
+    assert _places(layout.FIELD) == _places(FieldDescType)
+
+
+def test_field_types_and_modes_are_those_of_ffcv() -> None:
+    assert TYPE_ID_HANDLER[layout.INT_FIELD] is IntField
+    assert TYPE_ID_HANDLER[layout.RGB_IMAGE_FIELD] is RGBImageField
+    assert (IMAGE_MODES["jpg"], IMAGE_MODES["raw"]) == (layout.MODE_JPEG, layout.MODE_RAW)
+
+
+def test_metadata_of_a_sample_is_that_of_ffcv_in_either_field_order() -> None:
+    handlers = {layout.RGB_IMAGE_FIELD: RGBImageField(), layout.INT_FIELD: IntField()}
+    for order in ([2, 1], [1, 2]):
+        ours, theirs = layout.sample_dtype(order), get_metadata_type([handlers[i] for i in order])
+        assert ours == theirs
+        assert ours.itemsize == theirs.itemsize
+        assert _places(ours) == _places(theirs)
+
+
+def test_what_is_ours_fits_where_ffcv_looks_away() -> None:
+    places = [layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE, layout.FIELD["arguments"].itemsize]
+    assert all(end - start >= layout.PART.itemsize for start, end in pairwise(places))
+    for dtype, magic in (
+        (layout.PART, layout.MANIFEST_MAGIC),
+        (layout.PART, layout.CHECKSUMS_MAGIC),
+        (layout.YUV420_RECORD, layout.YUV420_MAGIC),
+    ):
+        assert np.dtype(dtype["magic"]).itemsize == len(magic)
+
+
+def test_a_custom_field_is_one_that_ffcv_does_not_know() -> None:
+    assert TYPE_ID_HANDLER[layout.CUSTOM_FIELD] is None
+    assert layout.MODE_YUV420 not in IMAGE_MODES.values()
+    assert layout.MIN_PAGE_SIZE == MIN_PAGE_SIZE
+    assert layout.MAX_PAGE_SIZE * 2 == MAX_PAGE_SIZE, "ffcv's limit is itself refused"
+
+
+def test_modes_are_counted() -> None:
+    modes = np.array([0, 1, 0, 0], np.uint8)
+    assert layout.count_modes(modes) == {"jpeg": 3, "raw": 1, "yuv420": 0}
+    assert layout.describe_modes(modes) == "3 JPEG, 1 raw"
+    assert layout.describe_modes(np.full(1234, 2, np.uint8)) == "1,234 YUV 4:2:0"
+
+
+def test_align_up() -> None:
+    assert [layout.align_up(n, 8) for n in (0, 1, 8, 9)] == [0, 8, 8, 16]

@@ -1,0 +1,79 @@
+"""Files that are used together have one class list; where they can't agree, the first difference is told."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.data.beton import layout
+from engine.data.beton.manifest import Manifest
+from engine.data.beton.pair import ClassList, agree_on_classes
+from engine.data.beton.reader import Beton
+from engine.errors import UserError
+
+
+def _file(name: str, labels: Sequence[int], classes: Sequence[str] | None) -> Beton:
+    """A file that says so of itself; without `classes` it is one of stock ffcv's."""
+    manifest = classes and Manifest(
+        split=name, classes=tuple(classes), ids=tuple(map(str, range(len(labels)))), source="test"
+    )
+    return Beton(
+        path=Path(f"{name}.beton"),
+        num_samples=len(labels),
+        page_size=2**21,
+        images=np.zeros(len(labels), layout.IMAGE),
+        sizes=np.ones(len(labels), np.uint64),
+        labels=np.array(labels, np.int64),
+        manifest=manifest or None,
+    )
+
+
+def test_equal_lists_are_the_pairs_list_also_where_a_class_has_no_image() -> None:
+    pair = _file("train", [0, 1, 2], "abcd"), _file("val", [0], "abcd")
+    assert agree_on_classes(*pair) == ClassList(4, ["a", "b", "c", "d"])
+    assert agree_on_classes(pair[1]) == ClassList(4, ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "difference"),
+    [
+        ("abc", "abd", "only in train: 'c'; only in val: 'd'"),
+        ("abc", "ab", "only in train: 'c'"),
+        ("abc", "acb", "the order differs: label 1 is 'b' in train and 'c' in val"),
+    ],
+)
+def test_different_lists_are_refused_with_both_files_and_the_difference(
+    train: str, val: str, difference: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        agree_on_classes(_file("train", [0], train), _file("val", [0], val))
+    message = str(caught.value)
+    assert "train.beton and val.beton" in message and difference in message and "\n" not in message
+
+
+def test_files_without_names_are_taken_at_their_labels_word() -> None:
+    pair = _file("train", [0, 3], None), _file("val", [5, 1], None)
+    assert agree_on_classes(*pair) == ClassList(6, None)
+    assert agree_on_classes(*reversed(pair)) == ClassList(6, None)
+    assert agree_on_classes(pair[0]) == ClassList(4, None)
+
+
+@pytest.mark.parametrize("named", ["train", "val"])
+def test_one_named_file_names_the_other_ones_classes(named: str) -> None:
+    pair = [_file(name, [0, 2], "abc" if name == named else None) for name in ("train", "val")]
+    assert agree_on_classes(*pair) == ClassList(3, ["a", "b", "c"])
+
+
+def test_a_label_that_the_names_do_not_cover_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train.beton or val.beton holds label 3, but only 3 classes"):
+        agree_on_classes(_file("train", [0, 2], "abc"), _file("val", [3], None))
+
+
+def test_a_file_without_images_is_refused() -> None:
+    with pytest.raises(UserError, match=r"val\.beton holds no images"):
+        agree_on_classes(_file("train", [0], None), _file("val", [], None))
+    empty = replace(_file("val", [], None), path=Path("elsewhere.beton"))
+    with pytest.raises(UserError, match="elsewhere"):
+        agree_on_classes(empty)

@@ -1,0 +1,259 @@
+"""Packed crops are finished alike by NumPy's reference, by PyTorch and by the Triton kernel, on any device."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine.data.beton import layout
+from engine.data.gpu import torch_resize
+from engine.data.gpu.resize import finish_packed, resizer_name
+from engine.data.storage.packing import FLIP, HEIGHT, WIDTH
+from tests.data.packed_crops import PackedCrops, random_crops
+
+MODES = [layout.MODE_YUV420, layout.MODE_RAW]
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+MEAN = torch.tensor([123.7, 116.3, 103.5])
+INVERSE_STD = 1 / torch.tensor([58.4, 57.1, 57.4])
+
+
+def levels(crops: PackedCrops, resolution: int) -> torch.Tensor:
+    """Levels before normalising, float32 (n, 3, resolution, resolution)."""
+    return finish_packed(
+        crops.buffer, crops.geometry, crops.mode, resolution, torch.zeros(3), torch.ones(3), torch.float32
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("resolution", "longest"), [(1, 8), (2, 16), (7, 56), (16, 128), (32, 20), (33, 90), (64, 100)]
+)
+def test_pixels_are_the_references(mode: int, resolution: int, longest: int) -> None:
+    crops = random_crops(mode, 48, longest)
+    ours = levels(crops, resolution).permute(0, 2, 3, 1).numpy()
+    difference = np.abs(ours - crops.reference(resolution))
+    # Apart from exact halves, which float64 and float32 may round apart, nothing differs.
+    assert difference.max() <= 1
+    assert difference.mean() < 0.03
+
+
+def test_a_raw_crop_at_its_own_size_is_the_stored_bytes() -> None:
+    crops = random_crops(layout.MODE_RAW, 16, 30)
+    for plan, box, record, size in zip(crops.geometry, crops.boxes, crops.records, crops.sizes, strict=True):
+        top, left, side = int(box[0]), int(box[1]), int(min(box[2:4]))
+        square = plan.clone()[None]
+        square[0, [HEIGHT, WIDTH, FLIP]] = torch.tensor([side, side, 1])
+        ours = finish_packed(crops.buffer, square, crops.mode, side, torch.zeros(3), torch.ones(3))
+        stored = record.reshape(*size, 3)[top : top + side, left : left + side]
+        assert (ours[0].permute(1, 2, 0).numpy() == stored[:, ::-1]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_normalising_is_rounded_once_to_the_outputs_type(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    crops = random_crops(layout.MODE_YUV420, 20, 40)
+    ours = finish_packed(
+        crops.buffer, crops.geometry, crops.mode, 24, MEAN, INVERSE_STD, dtype, memory_format
+    )
+    assert ours.dtype == dtype
+    assert ours.is_contiguous(memory_format=memory_format)
+    wanted = (levels(crops, 24) - MEAN.view(3, 1, 1)) * INVERSE_STD.view(3, 1, 1)
+    assert torch.equal(ours, wanted.to(dtype))
+
+
+def test_a_large_batch_is_the_same_as_its_images_one_by_one() -> None:
+    crops = random_crops(layout.MODE_YUV420, 150, 60)
+    alone = [
+        finish_packed(crops.buffer, plan[None], crops.mode, 16, MEAN, INVERSE_STD) for plan in crops.geometry
+    ]
+    together = finish_packed(crops.buffer, crops.geometry, crops.mode, 16, MEAN, INVERSE_STD)
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_an_empty_batch_is_finished() -> None:
+    crops = random_crops(layout.MODE_RAW, 1, 5)
+    ours = finish_packed(crops.buffer, crops.geometry[:0], crops.mode, 16, MEAN, INVERSE_STD)
+    assert ours.shape == (0, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("buffer", torch.zeros(9), "buffer is torch.float32"),
+        ("geometry", torch.zeros(2, 8, dtype=torch.int32), "geometry is torch.int32"),
+        ("geometry", torch.zeros(2, 7, dtype=torch.int64), r"of shape \(2, 7\)"),
+        ("mode", layout.MODE_JPEG, "storage mode 0"),
+        ("resolution", 0, "resolution 0"),
+        ("mean", torch.zeros(3, dtype=torch.float64), "mean is torch.float64"),
+        ("inverse_std", torch.zeros(1), "inverse_std is"),
+        ("mean", torch.zeros(3, device="meta"), "mean is on meta"),
+    ],
+)
+def test_wrong_arguments_are_refused(argument: str, value: Any, message: str) -> None:
+    crops = random_crops(layout.MODE_RAW, 2, 5)
+    arguments: dict[str, Any] = {
+        "buffer": crops.buffer,
+        "geometry": crops.geometry,
+        "mode": crops.mode,
+        "resolution": 8,
+        "mean": MEAN,
+        "inverse_std": INVERSE_STD,
+    }
+    with pytest.raises(ValueError, match=message):
+        finish_packed(**{**arguments, argument: value})
+
+
+def test_who_finishes_is_said_with_the_reason() -> None:
+    assert resizer_name(torch.device("cpu")) == "plain PyTorch (Triton does not run on cpu)"
+
+
+INTERPRETED = """
+import json, sys, torch
+from engine.data.gpu import torch_resize, triton_resize
+from tests.data.packed_crops import random_crops
+mean, inverse_std = torch.tensor([123.7, 116.3, 103.5]), 1 / torch.tensor([58.4, 57.1, 57.4])
+found = []
+for mode, resolution, longest, dtype in json.loads(sys.argv[1]):
+    crops = random_crops(mode, 6, longest)
+    images = []
+    for ours in (torch_resize, triton_resize):
+        shape = (6, 3, resolution, resolution)
+        out = torch.full(shape, 77.0, dtype=getattr(torch, dtype)).to(memory_format=torch.channels_last)
+        ours.resize(crops.buffer, crops.geometry, mode, mean, inverse_std, out)
+        images.append((out.float() / inverse_std.view(3, 1, 1)))
+    difference = (images[0] - images[1]).abs()
+    found.append([mode, resolution, dtype, float(difference.max()), float(difference.mean())])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_the_triton_kernel_interpreted_gives_what_pytorch_gives(repository: Path) -> None:
+    cases = [
+        (mode, resolution, longest, "float32")
+        for mode in MODES
+        for resolution, longest in ((1, 8), (5, 24), (34, 40))
+    ]
+    cases += [(layout.MODE_YUV420, 8, 12, dtype) for dtype in ("float16", "bfloat16")]
+    # Triton reads the variable when it is imported.
+    run = subprocess.run(
+        [sys.executable, "-c", INTERPRETED, json.dumps(cases)],
+        cwd=repository,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert len(found) == len(cases)
+    for case in found:
+        *_, dtype, most, mean = case
+        assert most <= 1, case
+        # Triton's interpreter cuts bfloat16 off where a GPU rounds: up to one step of 2^-7 between 2 and 4.
+        assert mean < (0.5 if dtype == "bfloat16" else 1e-3), case
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("subsampled", [True, False])
+def test_the_triton_kernel_compiles_for_a_gpu_that_is_not_there(
+    capability: int, subsampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from engine.data.gpu import triton_resize
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = triton_resize._resize_tile
+    pointers = {"buffer": "*u8", "geometry": "*i64", "mean": "*fp32", "inverse_std": "*fp32", "out": "*bf16"}
+    constants = {"SUBSAMPLED": subsampled, "BLOCK_ROWS": 16, "BLOCK_COLUMNS": 32}
+    types = {
+        name: pointers.get(name, "constexpr" if name in constants else "i32") for name in kernel.arg_names
+    }
+    source = ASTSource(kernel, types, constexprs=constants)
+    compiled = triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False}
+    )
+    assert compiled.asm["cubin"]
+
+
+def test_no_size_is_compiled_into_the_triton_kernel() -> None:
+    pytest.importorskip("triton")
+    from engine.data.gpu import triton_resize
+
+    baked = [
+        parameter.name
+        for parameter in triton_resize._resize_tile.params
+        if not (parameter.is_constexpr or parameter.do_not_specialize)
+    ]
+    assert baked == ["buffer", "geometry", "mean", "inverse_std", "out"]
+
+
+def finished(
+    crops: PackedCrops, resolution: int, device: str, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """The normalised batch, made on `device`."""
+    return finish_packed(
+        crops.buffer.to(device),
+        crops.geometry.to(device),
+        crops.mode,
+        resolution,
+        MEAN.to(device),
+        INVERSE_STD.to(device),
+        dtype,
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("resolution", "longest"), [(1, 8), (33, 90), (128, 400), (224, 300)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gpu_gives_what_the_cpu_gives(mode: int, resolution: int, longest: int, dtype: torch.dtype) -> None:
+    crops = random_crops(mode, 40, longest)
+    here = finished(crops, resolution, "cpu", dtype)
+    there = finished(crops, resolution, "cuda", dtype)
+    assert there.dtype == dtype
+    assert there.is_contiguous(memory_format=torch.channels_last)
+    difference = (here.float() - there.cpu().float()).abs() / INVERSE_STD.view(3, 1, 1)
+    assert difference.max() < 1.01 + 4 * torch.finfo(dtype).eps * 58 * 3
+    assert difference.mean() < 1e-3
+
+
+@pytest.mark.gpu
+def test_plain_pytorch_on_a_gpu_gives_what_the_kernel_gives() -> None:
+    crops = random_crops(layout.MODE_YUV420, 40, 200)
+    buffer, geometry = crops.buffer.cuda(), crops.geometry.cuda()
+    mean, inverse_std = torch.zeros(3, device="cuda"), torch.ones(3, device="cuda")
+    kernel = finish_packed(buffer, geometry, crops.mode, 96, mean, inverse_std)
+    plain = torch.empty_like(kernel)
+    torch_resize.resize(buffer, geometry, crops.mode, mean, inverse_std, plain)
+    assert (kernel - plain).abs().max() <= 1
+    assert (kernel - plain).abs().mean() < 1e-3
+
+
+@pytest.mark.gpu
+def test_a_new_resolution_or_batch_size_compiles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "Triton kernel" not in resizer_name(torch.device("cuda")):
+        pytest.skip(resizer_name(torch.device("cuda")))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    crops = random_crops(layout.MODE_YUV420, 40, 100)
+    compiled = []
+    for count, resolution in ((40, 128), (40, 224), (1, 1), (17, 161), (16, 16)):
+        finished(replace(crops, geometry=crops.geometry[:count]), resolution, "cuda")
+        compiled.append(len(list(tmp_path.rglob("*.cubin"))))
+    assert compiled == [compiled[0]] * 5

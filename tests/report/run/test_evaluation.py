@@ -1,0 +1,152 @@
+"""What an evaluation found, on the terminal and the page: few classes, a thousand, and outputs that are not finite."""
+
+import re
+from typing import Any
+
+import pytest
+
+from engine.report.run.run_page import render
+from engine.report.terminal.summary import closing_summary
+from tests.report.runs import run_config, start_line
+
+CONFIG = run_config(training={"eval_only": True}, model={"weights": "weights.pt"})
+
+
+def _log(classes: int, *, finite: bool = True) -> list[dict[str, Any]]:
+    """Class k of n has 10 images and a top-1 of 1 - k / n; k + 1 images of it are taken for the next class."""
+    names = [f"class{number:04d}" for number in range(classes)]
+    table = [
+        {"class": name, "images": 10, "top1": 1 - number / classes, "top5": 1.0}
+        for number, name in enumerate(names)
+    ]
+    pairs = [
+        {"class": names[number], "predicted": names[number + 1], "images": number + 1, "share": 0.1}
+        for number in reversed(range(min(classes, 100) - 1))
+    ]
+    bins: list[dict[str, Any]] = [
+        {"low": number / 15, "high": (number + 1) / 15, "images": number * 7, "confidence": (number + 0.5) / 15,
+         "accuracy": number / 15}
+        for number in range(15)
+    ]  # fmt: skip
+    bins[0] |= {"confidence": None, "accuracy": None}
+    figure = 0.61 if finite else None
+    at = {"ratio": 0.875, "tta": True, "top1": 0.5, "top5": 0.9, "val_loss": 1.0}
+    found = {
+        "images": 10 * classes,
+        "decoder": "jpeg",
+        **at,
+        "resolution": 256,
+        "resolutions": [{"resolution": 256, **at}, {"resolution": 288, **at, "top1": 0.5321}],
+        "calibration": {"ece": figure, "nll": figure, "confidence": figure, "bins": bins},
+        "classes": table,
+        "confusions": pairs,
+        "reference": {
+            "images": 10 * classes,
+            "resolution": 256,
+            "short_side": 293,
+            "engine_top1": 0.48,
+            "engine_top5": 0.89,
+            "top1": 0.4812,
+            "top5": 0.88,
+            "gap_points": -0.12,
+            "changed": 7,
+            "mean_difference": 0.002,
+            "moved": 0.0123,
+            "rejected": 3,
+            "not_in_file": 0,
+        },
+    }
+    result = {
+        "kind": "result",
+        "top1": 0.5,
+        "top5": 0.9,
+        "top1_no_tta": 0.48,
+        "top5_no_tta": 0.89,
+        "tta": True,
+        "plain_top1": 0.47,
+        "plain_top5": 0.88,
+        "plain_resolution": 224,
+        "plain_ratio": 0.875,
+        "val_resolution": 256,
+        "val_ratio": 0.875,
+        "num_val": 10 * classes,
+        "met": None,
+        "verdict": "50.00% top-1; no target was set",
+        "evaluation": found,
+    }
+    return [start_line(), result]
+
+
+LOGS = {"few": _log(10), "thousand": _log(1000)}
+
+
+def test_the_terminal_says_it_in_a_line_each() -> None:
+    said = closing_summary(CONFIG, LOGS["few"])
+    assert "288 px     top-1 53.21%, top-5 90.00% (288 px, crop ratio 0.875, with flip TTA)" in said
+    assert "calibrated ECE 61.00% in 15 bins, NLL 0.6100; 61.0% confident on average, too sure" in said
+    assert (
+        "by class   from class0000 100.0% down to class0009 10.0%, class0008 20.0%, class0007 30.0%" in said
+    )
+    assert "mistaken   class0008 for class0009 9, class0007 for class0008 8" in said
+    assert (
+        "Pillow     top-1 48.12%; as decoded here 48.00%, a gap of -0.12 points; 7 of 100 predictions differ"
+        in said
+    )
+
+
+def test_the_page_shows_all_of_few_classes_and_both_ends_of_many() -> None:
+    few, thousand = (render(CONFIG, LOGS[name]) for name in ("few", "thousand"))
+    assert len(re.findall(r'<td class="">class\d+</td><td class="figure">10</td>', few)) == 10
+    assert len(re.findall(r'<td class="">class\d+</td><td class="figure">10</td>', thousand)) == 20
+    assert "20 of 1,000 classes; evaluation.json has them all." in thousand
+    assert few.index('<td class="">class0009</td><td class="figure">10</td>') < few.index(
+        '<td class="">class0000</td><td class="figure">10</td>'
+    ), "the least accurate first"
+    for page in (few, thousand):
+        assert "Resize(293), CenterCrop(256), no TTA" in page
+        assert "The gap is -0.12 points of top-1." in page
+        assert "3 that the conversion left out are not counted" in page
+        assert page.count('<svg class="chart') == 4, "by class in two sizes, reliability and confidence"
+
+
+def test_many_classes_are_drawn_in_bars_that_can_be_told_apart() -> None:
+    wide = re.search(r'<svg class="chart wide".*?</svg>', render(CONFIG, LOGS["thousand"]), re.DOTALL)
+    assert wide and wide[0].count('<g class="bar">') == 100
+    assert "classes 1–10: class0000 100.0% to class0009 99.1%" in wide[0]
+
+
+def test_outputs_that_are_not_finite_are_said_and_not_drawn() -> None:
+    log = _log(10, finite=False)
+    assert "calibrated the network's outputs are not finite" in closing_summary(CONFIG, log)
+    assert "Reliability" not in render(CONFIG, log)
+
+
+def test_figures_that_are_not_finite_are_dashes() -> None:
+    start, result = _log(10, finite=False)
+    result["evaluation"]["reference"] |= {"gap_points": None, "mean_difference": None, "moved": None}
+    assert "a gap of – points" in closing_summary(CONFIG, [start, result])
+    assert "an image’s probability lies elsewhere, – a class." in render(CONFIG, [start, result])
+
+
+def test_of_two_classes_the_best_is_not_told_as_one_of_the_lowest_too() -> None:
+    assert "by class   from class0000 100.0% down to class0001 50.0%\n" in closing_summary(CONFIG, _log(2))
+    assert "by class" not in closing_summary(CONFIG, _log(1))
+
+
+def test_a_network_that_is_as_often_right_as_it_is_sure_is_called_neither() -> None:
+    start, result = _log(10)
+    result["evaluation"]["top1"] = result["evaluation"]["calibration"]["confidence"] = 1.0
+    assert "100.0% confident on average, as often right\n" in closing_summary(CONFIG, [start, result])
+
+
+@pytest.mark.parametrize("key", ["reference", "confusions"])
+def test_what_was_not_found_leaves_no_trace(key: str) -> None:
+    start, result = _log(10)
+    found = result["evaluation"]
+    found[key] = [] if key == "confusions" else None
+    page, said = render(CONFIG, [start, result]), closing_summary(CONFIG, [start, result])
+    heading, name = {"reference": ("The original images", "Pillow"), "confusions": ("mistakes", "mistaken")}[
+        key
+    ]
+    assert heading not in page
+    assert f"{name} " not in said

@@ -1,0 +1,96 @@
+"""The view of a run on the terminal: one bar over all of it, and what is foreseen."""
+
+import io
+
+import pytest
+
+from engine.report.terminal.live import LiveView
+from engine.train.outlook import Ahead, Outlook
+from tests.report.runs import epoch_lines
+
+EPOCHS = epoch_lines(4, seconds=60, sizes=(160, 160))
+AHEAD = [Ahead(images=line["images"], side=line["resolution"]) for line in EPOCHS]
+WHOLE = sum(part.images for part in AHEAD)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _on_terminal(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
+    """What stands for the terminal's side of stderr; to be called in the test, since pytest sets stderr before it."""
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    return terminal
+
+
+def test_the_bar_tells_how_far_the_whole_run_is_and_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD, done=2 * AHEAD[0].images), EPOCHS[:2], shown=True) as view:
+        view.set_description("epoch 3/4, 160 px", refresh=False)
+        view.refresh()
+    shown = terminal.getvalue().split("\r")[-1]
+    assert shown.startswith("epoch 3/4, 160 px:  50%|")
+    # Two epochs of a minute, and a ninth of that for each validation.
+    assert "2:13 left" in shown
+
+
+def test_what_limits_the_last_epoch_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0] | {"limited_by": "decode"}], shown=True):
+        pass
+    assert "limit: decode" in terminal.getvalue()
+
+
+def test_the_loss_of_the_latest_steps_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD), EPOCHS[:1], shown=True) as view:
+        view.refresh()
+        assert "loss" not in terminal.getvalue()
+        view.loss = 2.3456
+        view.refresh()
+    assert "| loss 2.346, " in terminal.getvalue().split("\r")[-1]
+
+
+def test_the_stages_to_come_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    later = [Ahead(images=AHEAD[0].images, side=320, validated=False)]
+    outlook = Outlook(epochs=AHEAD[:2], later=later, label="stage 1 of 2")
+    with LiveView(outlook, [], shown=True) as view:
+        view.set_description("epoch 1/2, 160 px", refresh=False)
+        assert view.logged(EPOCHS[0]) != ""
+        # Twice the side of the same images: four times a minute (and the first took 1.08).
+        assert view.logged(EPOCHS[1]) == "4:00 left"
+    assert "stage 1 of 2, epoch 1/2, 160 px" in terminal.getvalue()
+
+
+def test_the_speed_is_that_of_the_epoch_without_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_terminal(monkeypatch)
+    clock = [100.0]
+    monkeypatch.setattr("engine.report.terminal.live.time.perf_counter", lambda: clock[0])
+    with LiveView(Outlook(epochs=AHEAD), [], shown=True) as view:
+        clock[0] += 50
+        view.update(1000)
+        assert "– img/s, – left" in str(view)
+        clock[0] += 10
+        view.update(20000)
+        assert "2,000 img/s" in str(view)
+        assert f"{round((WHOLE - 21000) / 2000) // 60}:" in str(view).rpartition("img/s")[2]
+
+
+def test_a_log_file_gets_no_bar_but_still_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveView(Outlook(epochs=AHEAD), [], shown=True) as view:
+        view.update(1000)
+        assert view.logged(EPOCHS[0]).endswith(" left")
+        for epoch in EPOCHS[1:]:
+            words = view.logged(epoch)
+    assert words == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD), [], shown=False) as view:
+        view.update(1000)
+    assert terminal.getvalue() == ""

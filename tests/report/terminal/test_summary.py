@@ -1,0 +1,67 @@
+"""What the terminal says of a run."""
+
+from engine.report.terminal.summary import closing_summary, epoch_line
+from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+
+
+def test_epoch_line_says_all_that_matters_in_one_line() -> None:
+    line = epoch_line(demo_log()[5])
+    for part in (
+        "epoch 5/5",
+        "28 px",
+        "top-1 92.31% (no TTA 92.00%)",
+        "2,435 img/s",
+        "waiting 2%",
+        "2 min 16 s",
+    ):
+        assert part in line
+    assert "\n" not in line
+
+
+def test_epoch_line_without_validation_says_nothing_of_accuracy() -> None:
+    line = epoch_line(epoch_lines(9, top1=0.5)[2] | {"top1": None, "val_loss": None})
+    assert "top-1" not in line
+    assert "val" not in line
+    assert "epoch 3/9" in line
+
+
+def test_epoch_line_without_tta_gives_one_accuracy() -> None:
+    assert "no TTA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "top1_no_tta": 0.5})
+
+
+def test_epoch_line_has_the_averaged_weights_beside_the_raw_ones() -> None:
+    line = epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": 0.625})
+    assert "top-1 50.00%  EMA 62.50%" in line
+    assert "EMA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": None})
+
+
+def test_closing_summary_says_verdict_accuracies_time_and_pace() -> None:
+    summary = closing_summary(run_config(), demo_log())
+    assert summary.splitlines()[0].startswith("verdict    target met: 92.31%")
+    for part in (
+        "top-1 92.31%, top-5 99.24% (28 px, crop ratio 1, with flip TTA)",
+        "no TTA     top-1 92.00%",
+        "plain      top-1 92.00%",
+        "2 min 16 s of training and validation",
+        "2,371 img/s, 5.1% of the training time spent waiting for data",
+        "weights    load with strict=True",
+    ):
+        assert part in summary
+
+
+def test_closing_summary_names_who_published_a_reference() -> None:
+    config = run_config(reference={"source": "someone", "top1": 0.738, "resolution": 256, "tta": True})
+    said = "reference  73.80%, published by someone, not ours (at 256 px, with TTA)"
+    assert said in closing_summary(config, whole_log(2))
+    assert "published" not in closing_summary(run_config(), whole_log(2))
+
+
+def test_closing_summary_of_a_run_that_only_validated() -> None:
+    start, *_, result = whole_log(1)
+    summary = closing_summary(run_config(), [start, result])
+    assert "top-1 74.00%" in summary
+    assert "img/s" not in summary
+
+
+def test_closing_summary_before_there_is_a_result() -> None:
+    assert closing_summary(run_config(), [start_line()]) == "verdict    no result yet"

@@ -1,0 +1,101 @@
+"""A rank that is gone without a word, or hangs, ends the others within seconds; one that leaves in order does not."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import cast
+
+import pytest
+from torch.distributed import Store  # type: ignore[attr-defined]
+
+from engine.train.ranks.heartbeat import Heartbeat
+from tests.train.conftest import ROOT
+
+WORLD = 3
+
+
+@pytest.fixture
+def ranks() -> "Iterator[list[subprocess.Popen[str]]]":
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.train.beating", str(rank), str(WORLD), str(port)],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(WORLD)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "up\n"
+    yield processes
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def said_by(process: "subprocess.Popen[str]") -> str:
+    """Its errors."""
+    assert process.stderr is not None
+    return process.stderr.read()
+
+
+def test_a_rank_that_stands_still_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> None:
+    # As from a host that lost power: its connections stay, and nothing comes over them.
+    ranks[2].send_signal(signal.SIGSTOP)
+    for rank in (0, 1):
+        assert ranks[rank].wait(timeout=30) == 2
+        said = said_by(ranks[rank])
+        assert (
+            f"error: rank {rank}: rank 2 is gone (no sign of life for 1.5 s): start the same command again"
+            in said
+        )
+        assert "Traceback" not in said
+
+
+def test_without_the_first_rank_and_its_store_the_others_end(ranks: "list[subprocess.Popen[str]]") -> None:
+    ranks[0].kill()
+    for rank in (1, 2):
+        assert ranks[rank].wait(timeout=60) == 2
+        assert f"error: rank {rank}: the first rank's host is gone (" in said_by(ranks[rank])
+
+
+def test_ranks_that_end_in_order_end_well(ranks: "list[subprocess.Popen[str]]") -> None:
+    for process in reversed(ranks):
+        out, errors = process.communicate("close\n", timeout=30)
+        assert (process.returncode, out, errors) == (0, "closed\n", "")
+
+
+def test_no_call_to_the_store_outlives_the_heartbeat() -> None:
+    class Slow:
+        calls, asked = 0, threading.Event()
+
+        def set(self, key: str, value: str) -> None:
+            return
+
+        def get(self, key: str) -> bytes:
+            self.calls += 1
+            self.asked.set()
+            time.sleep(0.3)
+            self.calls -= 1
+            return b"0"
+
+    store = Slow()
+    heartbeat = Heartbeat(cast(Store, store), 0, 1, beat=1.0, patience=30.0)
+    assert store.asked.wait(30)
+    heartbeat.close()
+    assert store.calls == 0 and not any(thread.name == "heartbeat" for thread in threading.enumerate())
+
+
+def test_a_first_rank_whose_host_answers_no_more_ends_the_others(
+    ranks: "list[subprocess.Popen[str]]",
+) -> None:
+    # Its store's connections stay open, and whoever asks it just waits.
+    ranks[0].send_signal(signal.SIGSTOP)
+    for rank in (1, 2):
+        assert ranks[rank].wait(timeout=30) == 2
+        assert "the first rank's host is gone (no answer for 1.5 s)" in said_by(ranks[rank])

@@ -1,0 +1,130 @@
+"""Each loss against the formula in NumPy or timm's, on labels and on soft targets; distillation against Hinton's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from timm.loss.binary_cross_entropy import BinaryCrossEntropy
+
+from engine.config.options import options_of
+from engine.config.train.train_config import DataConfig, LossConfig, TrainConfig, TrainingConfig
+from engine.errors import UserError
+from engine.models.build import build_model
+from engine.train.step.losses import LOSSES, Objective, distillation
+
+CLASSES = 7
+CPU = torch.device("cpu")
+
+
+def _config(smoothing: float = 0.0, **loss: Any) -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(train_dataset="a", val_dataset="b"),
+        training=TrainingConfig(label_smoothing=smoothing),
+        loss=LossConfig(**loss),
+    )
+
+
+def _logits() -> torch.Tensor:
+    return torch.randn(12, CLASSES, generator=torch.Generator().manual_seed(0)) * 3
+
+
+def _targets(kind: str) -> torch.Tensor:
+    labels = torch.arange(12) % CLASSES
+    if kind == "labels":
+        return labels
+    hot = torch.nn.functional.one_hot(labels, CLASSES).float()
+    return 0.7 * hot + 0.3 * hot.flip(0)
+
+
+def _soft(targets: torch.Tensor, smoothing: float) -> np.ndarray:
+    soft = np.eye(CLASSES)[targets.numpy()] if targets.ndim == 1 else targets.double().numpy()
+    return soft * (1 - smoothing) + smoothing / CLASSES
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_its_formula(kind: str, smoothing: float) -> None:
+    logits, targets = _logits(), _targets(kind)
+    ours = LOSSES["cross-entropy"](_config(smoothing))(logits, targets)
+    values = logits.double().numpy()
+    log_softmax = values - np.log(np.exp(values).sum(1, keepdims=True))
+    assert ours.item() == pytest.approx(-(_soft(targets, smoothing) * log_softmax).sum(1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("added_up", [False, True])
+@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.2])
+def test_bce_is_its_formula(kind: str, smoothing: float, added_up: bool, threshold: float) -> None:
+    logits, targets = _logits(), _targets(kind)
+    config = _config(smoothing, name="bce", bce_sum=added_up, bce_threshold=threshold)
+    soft, values = _soft(targets, smoothing), logits.double().numpy()
+    if threshold >= 0:
+        soft = (soft > threshold).astype(float)
+    each = -(soft * -np.log1p(np.exp(-values)) + (1 - soft) * -np.log1p(np.exp(values)))
+    expected = each.sum(1).mean() if added_up else each.mean()
+    assert LOSSES["bce"](config)(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("added_up", "threshold"), [(False, None), (True, None), (False, 0.2)])
+def test_bce_on_labels_is_timms(added_up: bool, threshold: float | None) -> None:
+    theirs = BinaryCrossEntropy(smoothing=0.1, target_threshold=threshold, sum_classes=added_up)
+    config = _config(0.1, name="bce", bce_sum=added_up, bce_threshold=-1 if threshold is None else threshold)
+    ours = LOSSES["bce"](config)(_logits(), _targets("labels"))
+    assert ours.item() == pytest.approx(theirs(_logits(), _targets("labels")).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_distillation_is_hintons(temperature: float) -> None:
+    student, teacher = _logits(), _logits().flip(0)
+
+    def softmax(values: torch.Tensor) -> np.ndarray:
+        powers = np.exp(values.double().numpy() / temperature)
+        return np.asarray(powers / powers.sum(1, keepdims=True))
+
+    p, q = softmax(teacher), softmax(student)
+    expected = temperature**2 * (p * np.log(p / q)).sum(1).mean()
+    assert distillation(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-5)
+    assert distillation(student, student, temperature).item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    torch.save(build_model("small_resnet", CLASSES, use_blurpool=False).state_dict(), tmp_path / "teacher.pt")
+    return tmp_path / "teacher.pt"
+
+
+def test_a_teacher_takes_its_share_in_eval_mode_and_learns_nothing(teacher: Path) -> None:
+    config = _config(
+        0.1, teacher=str(teacher), teacher_arch="small_resnet", distill_alpha=0.25, distill_temperature=2.0
+    )
+    images, targets = torch.randn(12, 3, 16, 16), _targets("soft")
+    logits = _logits().requires_grad_()
+    objective = Objective(config, CLASSES, CPU)
+    loss = objective(images, logits, targets)
+    model = build_model("small_resnet", CLASSES, use_blurpool=False).eval()
+    model.load_state_dict(torch.load(teacher, weights_only=True))
+    with torch.no_grad():
+        taught = model(images)
+        plain = Objective(_config(0.1), CLASSES, CPU)(images, logits, targets)
+        expected = 0.75 * plain + 0.25 * distillation(logits, taught, 2.0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    assert objective(images, logits, targets).item() == loss.item(), "its statistics have not moved"
+
+
+def test_a_teacher_of_another_shape_or_without_its_network_is_refused(teacher: Path) -> None:
+    with pytest.raises(UserError, match="does not fit this network"):
+        Objective(_config(teacher=str(teacher), teacher_arch="small_resnet"), CLASSES + 1, CPU)
+    with pytest.raises(UserError, match=r"loss\.teacher_arch is not set"):
+        _config(teacher=str(teacher))
+    with pytest.raises(UserError, match=r"mean nothing to cross-entropy"):
+        _config(bce_sum=True)
+
+
+def test_every_loss_can_be_chosen_and_no_other() -> None:
+    assert sorted(options_of(LossConfig)["name"].choices) == LOSSES.names()
