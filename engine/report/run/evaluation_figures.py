@@ -8,7 +8,7 @@ from engine.report import text
 from engine.report.drawing import charts
 from engine.report.drawing.axes import HALF, Figure, Size, frame_of, in_both_sizes
 from engine.report.drawing.charts import Tick
-from engine.report.run.evaluation_tables import Found, calibration_words, ranked
+from engine.report.evaluation_words import Found, calibration_words, ranked
 
 _TENTHS: list[Tick] = [(share / 10, f"{10 * share}%") for share in range(0, 11, 2)]
 _LETTER = 7.2

@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.report import bottleneck_summary, published, text
-from engine.report.run.evaluation_tables import terminal_rows
+from engine.report.evaluation_words import terminal_rows
 from engine.runs.log_reader import History, Line, build_history, mean_throughput, waiting_share
 
 
