@@ -47,7 +47,7 @@ def _options() -> dict[str, set[str]]:
 
 OPTIONS = _options()
 _SECTIONS = "|".join(OPTIONS)
-# "--data.order", "`data.order`"; not "engine.data.order", "data/x.md" or "train.beton".
+# "--data.order" and "`data.order`", but no module, path or file name.
 _OPTION = re.compile(rf"(?<![\w./-])(?:--)?({_SECTIONS})\.([a-z]\w*)(?![\w(/]|\.\w)")
 _FILE_ENDINGS = {"py", "yaml", "md", "json", "jsonl", "beton", "csv", "pt", "html", "svg"}
 
@@ -79,17 +79,20 @@ def broken_links(page: str, text: str) -> list[str]:
 
 
 def test_every_expected_page_exists() -> None:
-    assert sorted(EXPECTED - set(PAGES)) == []
+    missing = sorted(EXPECTED - set(PAGES))
+    assert not missing, missing
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_links_lead_somewhere(page: str) -> None:
-    assert broken_links(page, TEXTS[page]) == []
+    broken = broken_links(page, TEXTS[page])
+    assert not broken, broken
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in _OF_ITS_TIME])
 def test_page_options_exist(page: str) -> None:
-    assert missing_options(TEXTS[page]) == []
+    missing = missing_options(TEXTS[page])
+    assert not missing, missing
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -119,7 +122,16 @@ def test_every_page_of_docs_is_reached_from_the_readme() -> None:
                 and path.relative_to(ROOT).as_posix() in TEXTS
             ):
                 waiting.append(path.relative_to(ROOT).as_posix())
-    assert sorted(set(PAGES) - reached) == []
+    unreached = sorted(set(PAGES) - reached)
+    assert not unreached, unreached
+
+
+def test_contributing_names_every_folder_of_the_code() -> None:
+    files = [*(ROOT / "engine").rglob("*.py"), *(ROOT / "benchmarks").glob("*/*.py")]
+    folders = {file.parent.relative_to(ROOT).as_posix() for file in files} - {"engine"}
+    named = set(re.findall(r"^\| `([\w/]+)/` \|", TEXTS["CONTRIBUTING.md"], re.MULTILINE))
+    unnamed = sorted(folders - named)
+    assert not unnamed, unnamed
 
 
 def test_every_verb_is_told_of_in_docs() -> None:
