@@ -56,6 +56,20 @@ def _python_prose(text: str) -> Iterator[tuple[int, str]]:
                 yield from enumerate(value.splitlines(), start=node.lineno)
 
 
+_IMPORT = re.compile(
+    r"\bfrom ((?:engine|benchmarks|tests)[\w.]*) import (\w+)|\bimport ((?:engine|benchmarks|tests)\.[\w.]+)"
+)
+
+
+def imports_in_strings(text: str) -> Iterator[tuple[int, str]]:
+    """(line number, dotted name) of what code in the strings of a Python file imports from the repository."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Constant(value=str() as value):
+                for module, name, whole in _IMPORT.findall(value):
+                    yield node.lineno, whole or f"{module}.{name}"
+
+
 class Repository:
     """The files of a repository, by which the names in a text are judged."""
 
@@ -74,6 +88,10 @@ class Repository:
         folders = [name for name in _FOLDER.findall(text) if not self._has_folder(name)]
         modules = [name for name in _MODULE.findall(text) if not self._has_module(name)]
         return list(dict.fromkeys([*files, *folders, *modules]))
+
+    def has_module(self, dotted: str) -> bool:
+        """Whether it is a module, a package, or something that a module's text names."""
+        return self._has_module(dotted)
 
     def may_be_new(self, name: str) -> bool:
         """Whether `name`, which is missing, could be a file that somebody adds: its folder is there."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.mentions import Repository, prose
+from tests.docs.mentions import Repository, imports_in_strings, prose
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +51,25 @@ def test_every_named_file_folder_and_module_exists() -> None:
                 if name not in _OTHERS and not is_example:
                     missing.append(f"{path}:{number} {name}")
     assert not missing, "\n".join(missing)
+
+
+def test_code_in_strings_imports_what_exists() -> None:
+    repository = _repository()
+    missing = []
+    for path in repository.files:
+        # Its strings are made-up modules.
+        if not path.endswith(".py") or path == "tests/test_layering.py" or path.startswith("tests/docs/"):
+            continue
+        text = (ROOT / path).read_text(encoding="utf-8")
+        for number, name in imports_in_strings(text):
+            if not repository.has_module(name):
+                missing.append(f"{path}:{number} {name}")
+    assert not missing, "\n".join(missing)
+
+
+def test_imports_in_strings_are_found() -> None:
+    text = 'CODE = """\nfrom engine.data import beton\nimport engine.nowhere\n"""\nimport engine.config\n'
+    assert [name for _, name in imports_in_strings(text)] == ["engine.data.beton", "engine.nowhere"]
 
 
 @pytest.mark.parametrize(
