@@ -17,6 +17,9 @@ _FOLDER = re.compile(rf"(?<![\w./*<>{{}}$@-])((?:{_TOP})/(?:[\w-]+/)*+[\w-]*+)(?
 # `engine.data.beton.reader` or `engine.data.beton.reader.Beton`.
 _MODULE = re.compile(r"(?<![\w./-])((?:engine|benchmarks|tests)(?:\.[A-Za-z_]\w*)+)(?![\w*/])")
 
+# NAME.py stands for any file.
+_PLACEHOLDER = re.compile(r"(?:^|/)[A-Z_]+\.(?:py|c|h)$")
+
 _HASH_COMMENT = re.compile(r"(?:^|\s)#(.*)")
 _C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
@@ -84,7 +87,9 @@ class Repository:
 
     def missing(self, text: str) -> list[str]:
         """The files, folders and modules that `text` names and that the repository does not have."""
-        files = [name for name in _FILE.findall(text) if name not in self._ends]
+        files = [
+            name for name in _FILE.findall(text) if name not in self._ends and not _PLACEHOLDER.search(name)
+        ]
         folders = [name for name in _FOLDER.findall(text) if not self._has_folder(name)]
         modules = [name for name in _MODULE.findall(text) if not self._has_module(name)]
         return list(dict.fromkeys([*files, *folders, *modules]))

@@ -78,7 +78,7 @@ def test_imports_in_strings_are_found() -> None:
         ("see reader.py and beton/reader.py", []),
         ("see engine/data/beton/reader.py, engine/data/beton/ and engine/data", []),
         ("engine.data.beton.reader, engine.data.beton.reader.Beton", []),
-        ("rn50_configs/*.yaml, https://example.org/engine/nothing.py, NAME.py", ["NAME.py"]),
+        ("rn50_configs/*.yaml, https://example.org/engine/nothing.py, engine/cli/NAME.py", []),
         ("by nothing_of_ours.py.", ["nothing_of_ours.py"]),
         ("in beton/loader.py", ["beton/loader.py"]),
         ("in engine/data/nowhere/", ["engine/data/nowhere/"]),

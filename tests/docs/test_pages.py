@@ -26,7 +26,10 @@ EXPECTED = {
         "docs/benchmarks.md",
     ),
     *(f"docs/guide/{name}.md" for name in ("convert", "train", "resume", "evaluate", "compare")),
-    *(f"docs/reference/{name}.md" for name in ("options", "beton_format", "log_schema", "exit_codes")),
+    *(
+        f"docs/reference/{name}.md"
+        for name in ("options", "sources", "beton_format", "log_schema", "exit_codes")
+    ),
     *(f"docs/extending/{name}.md" for name in ("source", "storage", "optimizer", "augmentation", "peer")),
 }
 
