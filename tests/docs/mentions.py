@@ -44,8 +44,8 @@ def prose(path: str, text: str) -> Iterator[tuple[int, str]]:
         yield from enumerate(text.splitlines(), start=1)
     elif suffix in (".yaml", ".yml", ".sh", ".toml") or Path(path).name in ("Makefile", "run"):
         for number, line in enumerate(text.splitlines(), start=1):
-            if match := _HASH_COMMENT.search(line):
-                yield number, match.group(1)
+            if comment := _HASH_COMMENT.search(line):
+                yield number, comment.group(1)
 
 
 def _python_prose(text: str) -> Iterator[tuple[int, str]]:
