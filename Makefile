@@ -7,10 +7,11 @@
 PYTHON ?= .venv/bin/python
 SET ?= auto
 STAGE ?= loader
-JOBS ?= 2
+# Test processes: one for each core.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test lint bench gate gpu lock
+.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -25,9 +26,17 @@ speedrun: ## the whole job on real images: data set, training, accuracy target, 
 	$(call setup_for,speedrun)
 	@$(PYTHON) -m engine speedrun
 
-test: ## every test this machine can run, in JOBS processes
+pytest = $(PYTHON) -m pytest --numprocesses=$(JOBS) --dist=worksteal
+
+test: ## the quick tests, in JOBS processes (default: one for each core): 8 minutes on 2 cores
 	$(call setup_for,test)
-	$(PYTHON) -m pytest --numprocesses=$(JOBS) --dist=worksteal
+	$(pytest) -m "not slow"
+
+test-slow: ## the slow tests: random kills, fuzzing, long runs, stock ffcv, other libraries
+	$(call setup_for,test)
+	$(pytest) -m slow
+
+test-all: test test-slow ## every test that this machine can run
 
 lint: ## style, format, types
 	$(call setup_for,lint)

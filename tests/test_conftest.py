@@ -41,24 +41,24 @@ def _run(folder: Path, repository: Path, has_gpu: bool, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_gpu_tests_run_by_themselves_where_there_is_a_gpu(tmp_path: Path, repository: Path) -> None:
+def test_gpu_test_runs_with_gpu(tmp_path: Path, repository: Path) -> None:
     assert "2 passed" in _run(tmp_path, repository, True)
 
 
-def test_gpu_tests_are_skipped_with_the_reason_elsewhere(tmp_path: Path, repository: Path) -> None:
+def test_gpu_test_is_skipped_without_gpu(tmp_path: Path, repository: Path) -> None:
     output = _run(tmp_path, repository, False)
     assert "1 passed, 1 skipped" in output
     assert "needs a GPU: none in this machine" in output
 
 
-def test_an_unknown_marker_is_an_error(tmp_path: Path, repository: Path) -> None:
+def test_unknown_marker_is_error(tmp_path: Path, repository: Path) -> None:
     (tmp_path / "test_typo.py").write_text(_TESTS.replace("mark.gpu", "mark.gpuu"))
     output = _run(tmp_path, repository, True, str(tmp_path / "test_typo.py"))
     assert "'gpuu' not found in `markers`" in output
 
 
 @pytest.mark.gpu
-def test_a_cuda_device_computes() -> None:
+def test_cuda_device_computes() -> None:
     import torch
 
     assert torch.arange(10, device="cuda").sum().item() == 45

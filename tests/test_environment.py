@@ -58,7 +58,7 @@ def version_of(entry: tuple[Requirement, list[str]]) -> Version:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_every_requirement_is_exact_and_hashed(repository: Path, name: str) -> None:
+def test_every_requirement_is_pinned_and_hashed(repository: Path, name: str) -> None:
     entries = read_lock(repository, name)
     assert entries
     for entry in entries.values():
@@ -68,7 +68,7 @@ def test_every_requirement_is_exact_and_hashed(repository: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(("name", "extras"), [("default", ()), ("dev", ("dev",)), ("lower", ("dev",))])
-def test_locks_hold_what_pyproject_asks(
+def test_locks_satisfy_pyproject(
     repository: Path, project: dict[str, Any], name: str, extras: tuple[str, ...]
 ) -> None:
     entries = read_lock(repository, name)
@@ -83,7 +83,7 @@ def test_locks_hold_what_pyproject_asks(
         assert wanted.specifier.contains(version_of(entry)), f"{name}.txt: {entry[0]} is not {wanted}"
 
 
-def test_dev_is_default_and_more(repository: Path) -> None:
+def test_dev_lock_contains_default_lock(repository: Path) -> None:
     default, dev = read_lock(repository, "default"), read_lock(repository, "dev")
     assert {name: version_of(entry) for name, entry in default.items()} == {
         name: version_of(entry) for name, entry in dev.items() if name in default
@@ -91,7 +91,7 @@ def test_dev_is_default_and_more(repository: Path) -> None:
     assert {"pytest", "ruff", "mypy"} <= dev.keys() - default.keys()
 
 
-def test_the_lower_bound_is_the_lowest_torch_allowed(repository: Path, project: dict[str, Any]) -> None:
+def test_lower_lock_pins_lowest_torch(repository: Path, project: dict[str, Any]) -> None:
     lower = read_lock(repository, "lower")
     for name in ("torch", "torchvision"):
         (text,) = [text for text in project["dependencies"] if re.match(rf"{name}\b", text)]
@@ -100,12 +100,12 @@ def test_the_lower_bound_is_the_lowest_torch_allowed(repository: Path, project: 
         assert locked.release[:2] == Version(bound.version).release[:2]
 
 
-def test_ffcv_is_built_with_the_setuptools_it_runs_with(repository: Path) -> None:
+def test_ffcv_build_and_runtime_setuptools_agree(repository: Path) -> None:
     build, default = read_lock(repository, "build"), read_lock(repository, "default")
     assert version_of(build["setuptools"]) == version_of(default["setuptools"])
 
 
-def test_conda_installs_the_same_locked_set(repository: Path, project: dict[str, Any]) -> None:
+def test_conda_environment_matches_lock(repository: Path, project: dict[str, Any]) -> None:
     environment = yaml.safe_load((repository / "environment.yml").read_text(encoding="utf-8"))
     plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if not isinstance(entry, str)]
@@ -118,7 +118,7 @@ def test_conda_installs_the_same_locked_set(repository: Path, project: dict[str,
     assert environment["name"] == project["name"]
 
 
-def test_one_range_of_pythons_everywhere(repository: Path, project: dict[str, Any]) -> None:
+def test_python_range_is_the_same_everywhere(repository: Path, project: dict[str, Any]) -> None:
     assert project["requires-python"] == ">=3.11,<3.14"
     setup = (repository / "scripts/setup.sh").read_text(encoding="utf-8")
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in setup
@@ -152,7 +152,7 @@ def files_of(repository: Path) -> list[str]:
     return [name for name in listed.stdout.split("\0") if name]
 
 
-def test_no_file_names_a_package_index_or_this_machine(repository: Path) -> None:
+def test_no_file_names_package_index_or_machine(repository: Path) -> None:
     names = files_of(repository)
     assert "Makefile" in names
     assert "uv.lock" not in names
@@ -175,13 +175,13 @@ def test_no_file_names_a_package_index_or_this_machine(repository: Path) -> None
         "cd /somewhere/checkout && make",
     ],
 )
-def test_the_search_for_an_index_finds_one(text: str) -> None:
+def test_index_search_finds_examples(text: str) -> None:
     assert offences(text, "/somewhere/checkout")
     assert not offences(
         "torch==2.7.1 --hash=sha256:00 # -if it is so: pip install -r requirements/default.txt", "/x/y"
     )
 
 
-def test_a_package_locked_twice_is_noticed() -> None:
+def test_package_locked_twice_is_reported() -> None:
     with pytest.raises(AssertionError, match="locked twice"):
         lock_entries("a==1 ; python_version < '3.12' --hash=x\na==2 --hash=y")

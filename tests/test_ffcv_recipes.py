@@ -36,12 +36,12 @@ def _path(name: str) -> Path:
     return Path(f"{name[:4]}_configs") / f"{name}.yaml"
 
 
-def test_all_of_ffcv_imagenets_schedules_are_on_the_shelf() -> None:
+def test_all_ffcv_imagenet_schedules_exist() -> None:
     assert {path.stem for path in ROOT.glob("rn*_configs/rn*_epochs.yaml")} == PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_schedule_says_only_what_differs_and_what_was_published(name: str) -> None:
+def test_schedule_sets_only_epochs_and_reference(name: str) -> None:
     top1, minutes, start, end = PUBLISHED[name]
     config = _load(name)
     epochs = int(name.split("_")[1])
@@ -54,7 +54,7 @@ def test_a_schedule_says_only_what_differs_and_what_was_published(name: str) -> 
     assert len((ROOT / _path(name)).read_text().splitlines()) <= 12
 
 
-def test_the_settings_are_ffcv_imagenets() -> None:
+def test_base_settings_match_ffcv_imagenet() -> None:
     big, small = (_load(f"{net}_16_epochs") for net in ("rn50", "rn18"))
     for config in (big, small):
         assert (config.resolution.min_res, config.resolution.max_res, config.validation.resolution) == (
@@ -70,7 +70,7 @@ def test_the_settings_are_ffcv_imagenets() -> None:
     assert (small.training.batch_size, small.lr.lr, small.training.weight_decay) == (1024, 0.5, 5e-5)
 
 
-def test_the_number_of_epochs_can_be_changed_alone() -> None:
+def test_epochs_changed_alone_keeps_ramps() -> None:
     config = _load("rn50_16_epochs", "--training.epochs=100")
     resolutions = [resolution_at(config.resolution, epoch, 100) for epoch in range(100)]
     assert resolutions.count(160) > 65 and resolutions[-1] == 192

@@ -18,7 +18,7 @@ def _run(script: str, *options: object) -> None:
 
 
 @pytest.mark.slow
-def test_cifar10_converts_and_trains_through_the_two_scripts(cifar10: Path, tmp_path: Path) -> None:
+def test_cifar10_converts_and_trains(cifar10: Path, tmp_path: Path) -> None:
     source = [f"--source.path={cifar10}", "--source.val_folder=test", f"--output.folder={tmp_path}"]
     _run("write_dataset.py", *source)
     data = [f"--data.train_dataset={tmp_path}/train.beton", f"--data.val_dataset={tmp_path}/val.beton"]
@@ -33,9 +33,7 @@ def test_cifar10_converts_and_trains_through_the_two_scripts(cifar10: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["jpeg", "proportion"])
-def test_a_resnet50_recipe_takes_three_steps_on_photos_stored_in_each_mode(
-    photos: Path, tmp_path: Path, mode: str
-) -> None:
+def test_resnet50_recipe_trains_three_steps_in_each_format(photos: Path, tmp_path: Path, mode: str) -> None:
     output = [f"--output.folder={tmp_path}", f"--output.format={mode}", "--output.subset=12"]
     _run("write_dataset.py", f"--source.path={photos}", *output)
     data = [f"--data.train_dataset={tmp_path}/train.beton", f"--data.val_dataset={tmp_path}/val.beton"]

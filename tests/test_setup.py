@@ -90,7 +90,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-def test_a_system_without_apt_is_told_what_it_needs(machine: Machine) -> None:
+def test_no_apt_names_missing_packages(machine: Machine) -> None:
     done = machine.setup()
     assert done.returncode == 1
     assert "no apt-get" in last_line(done)
@@ -98,7 +98,7 @@ def test_a_system_without_apt_is_told_what_it_needs(machine: Machine) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="as root, set-up calls apt-get itself")
-def test_an_apt_that_can_not_is_quoted(machine: Machine) -> None:
+def test_failing_apt_is_quoted(machine: Machine) -> None:
     machine.command(
         "apt-get", 'case "$*" in *install*) echo "E: Unable to locate package g++"; exit 100;; esac'
     )
@@ -108,7 +108,7 @@ def test_an_apt_that_can_not_is_quoted(machine: Machine) -> None:
     assert "apt-get could not install: g++" in last_line(done)
 
 
-def test_without_root_and_sudo_the_command_to_run_is_given(machine: Machine) -> None:
+def test_no_root_and_no_sudo_prints_command(machine: Machine) -> None:
     machine.command("apt-get", "exit 0")
     (machine.bin / "id").unlink()
     machine.command("id", "echo 1000")
@@ -118,7 +118,7 @@ def test_without_root_and_sudo_the_command_to_run_is_given(machine: Machine) -> 
 
 
 @pytest.mark.parametrize("arguments", [("speedrunn",), ("test", "lowest")])
-def test_unknown_words_are_a_users_mistake(machine: Machine, arguments: tuple[str, ...]) -> None:
+def test_unknown_argument_is_one_line_error(machine: Machine, arguments: tuple[str, ...]) -> None:
     done = machine.setup(*arguments)
     assert done.returncode == 2
     assert f"'{arguments[-1]}'" in done.stderr
@@ -135,9 +135,7 @@ def test_unknown_words_are_a_users_mistake(machine: Machine, arguments: tuple[st
         ("lower", ("setup", "lower")),
     ],
 )
-def test_it_is_silent_when_nothing_is_to_do(
-    machine: Machine, installed: str, arguments: tuple[str, ...]
-) -> None:
+def test_complete_setup_prints_nothing(machine: Machine, installed: str, arguments: tuple[str, ...]) -> None:
     machine.pretend_installed(installed)
     done = machine.setup(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -147,14 +145,12 @@ def test_it_is_silent_when_nothing_is_to_do(
     ("installed", "arguments"),
     [("default", ("lint",)), ("dev", ("setup", "lower")), ("lower", ("setup", "dev"))],
 )
-def test_it_acts_when_another_set_is_wanted(
-    machine: Machine, installed: str, arguments: tuple[str, ...]
-) -> None:
+def test_other_set_wanted_reinstalls(machine: Machine, installed: str, arguments: tuple[str, ...]) -> None:
     machine.pretend_installed(installed)
     assert "no apt-get" in machine.setup(*arguments).stderr
 
 
-def test_it_acts_when_the_locked_set_has_changed(machine: Machine) -> None:
+def test_changed_lock_reinstalls(machine: Machine) -> None:
     machine.pretend_installed("dev")
     with (machine.root / "requirements/dev.txt").open("a") as lock:
         lock.write("more==1\n")
@@ -171,24 +167,24 @@ def test_it_acts_when_the_locked_set_has_changed(machine: Machine) -> None:
         ("NVIDIA-SMI has failed", "NVIDIA-SMI has failed", "dev"),
     ],
 )
-def test_an_old_gpu_or_driver_gets_the_lower_set(
+def test_old_gpu_or_driver_gets_lower_set(
     machine: Machine, driver: str, capability: str, expected: str
 ) -> None:
     machine.command("nvidia-smi", f"case \"$*\" in *driver*) echo '{driver}';; *) echo '{capability}';; esac")
     assert machine.function("choose_set 2>/dev/null") == expected
 
 
-def test_without_a_gpu_the_newest_set_is_taken(machine: Machine) -> None:
+def test_no_gpu_gets_newest_set(machine: Machine) -> None:
     assert machine.function("choose_set") == "dev"
 
 
 @pytest.mark.parametrize(("installed", "expected"), [("lower", "lower"), ("dev", "dev"), ("default", "dev")])
-def test_a_set_once_chosen_is_renewed_not_changed(machine: Machine, installed: str, expected: str) -> None:
+def test_chosen_set_is_kept_when_renewed(machine: Machine, installed: str, expected: str) -> None:
     machine.pretend_installed(installed)
     assert machine.function("choose_set") == expected
 
 
-def test_it_builds_the_decoders_where_they_are_missing(machine: Machine) -> None:
+def test_missing_decoders_are_built(machine: Machine) -> None:
     machine.pretend_installed("dev", built=False)
     for tool in ("g++", "pkg-config"):
         machine.command(tool, "exit 0")
@@ -199,7 +195,7 @@ def test_it_builds_the_decoders_where_they_are_missing(machine: Machine) -> None
     assert machine.setup().stdout == ""
 
 
-def test_it_builds_anew_when_their_sources_have_changed(machine: Machine) -> None:
+def test_changed_c_sources_rebuild_decoders(machine: Machine) -> None:
     machine.pretend_installed("dev")
     assert machine.function("decoders_built && echo built") == "built"
     with (machine.root / NATIVE / "resize.c").open("a") as file:
@@ -207,7 +203,7 @@ def test_it_builds_anew_when_their_sources_have_changed(machine: Machine) -> Non
     assert machine.function("decoders_built && echo built") == ""
 
 
-def test_an_environment_without_a_compiler_is_ready_all_the_same(machine: Machine) -> None:
+def test_no_compiler_still_sets_up(machine: Machine) -> None:
     machine.pretend_installed("dev", built=False)
     machine.python("echo 'error: no C compiler: install gcc' >&2; exit 2")
     done = machine.setup()

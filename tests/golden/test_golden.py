@@ -37,7 +37,7 @@ def _first(found: Figures) -> float:
     return float(max(_deviations(found, "train")[:FIRST_STEPS].max(), _deviations(found, "val")[:2].max()))
 
 
-def test_the_losses_of_100_steps_are_those_that_are_kept(betons: Path) -> None:
+def test_golden_run_reproduces_100_losses(betons: Path) -> None:
     found = figures(betons)
     assert (len(found["train"]), len(found["val"])) == (100, 4)
     assert _first(found) < FIRST
@@ -58,11 +58,11 @@ def test_the_losses_of_100_steps_are_those_that_are_kept(betons: Path) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_small_change_of_the_recipe_shows_at_once(betons: Path, change: dict[str, object]) -> None:
+def test_small_recipe_change_alters_golden_losses(betons: Path, change: dict[str, object]) -> None:
     assert _first(figures(betons, epochs=2, **change)) > 10 * FIRST
 
 
-def test_a_change_late_in_the_run_shows(betons: Path) -> None:
+def test_late_change_alters_golden_losses(betons: Path) -> None:
     found = figures(betons, resolution__stages="16x2, 32x4")
     assert _first(found) < FIRST
     assert _deviations(found, "train").max() > 2 * ALL
