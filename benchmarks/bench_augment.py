@@ -26,8 +26,8 @@ from benchmarks.recording import context, save
 from benchmarks.step_here import CLASSES, set_up_device, step_config
 from benchmarks.table import Record, table
 from benchmarks.turns import Work, take_turns
-from engine.data.loading.loader import MEAN, STD, Batch
-from engine.runs.machine import machine
+from engine.data.loader import MEAN, STD, Batch
+from engine.report.machine import machine
 from engine.train.augment.chain import Augment
 
 # What is measured: the options of ours, of which the peers' are set up to be the same.

@@ -24,9 +24,9 @@ from benchmarks.recording import context, save
 from benchmarks.step_here import TrainingStep, ranks_here, set_up_device, step_config
 from benchmarks.table import Record, table
 from benchmarks.turns import Work, take_turns
-from engine.config.train.train_config import TrainConfig
+from engine.config.schema import TrainConfig
 from engine.models.blurpool import BlurConv2d
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # Where ResNet-50 has a stride after its stem: (side as a share of the image's, channels of the block's input, of its
 # 3x3 convolution, of its output).

@@ -22,10 +22,10 @@ from benchmarks.load import MachineLoad
 from benchmarks.method import LEAST_ROUNDS, failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
+from engine.data.progress import human_bytes
 from engine.errors import UserError, describe_os_error
-from engine.progress import human_bytes
 from engine.registry import nearest
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 _LONGEST = 200_000
 
@@ -214,7 +214,7 @@ def _facts(name: str, case: Case, workers: int) -> Record:
         "cache": "warm",
         "metric": "images_per_second",
         "device": "cpu",
-        "ours_settings": f"engine.data.convert.conversion.convert, {workers} workers",
+        "ours_settings": f"engine.data.convert.convert, {workers} workers",
         "peer_settings": f"ffcv.writer.DatasetWriter, {workers} workers, torchvision's ImageFolder, chunks of 100",
     }
 

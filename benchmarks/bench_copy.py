@@ -19,7 +19,7 @@ from benchmarks.recording import context, save
 from benchmarks.table import Record, table
 from benchmarks.turns import Work, take_turns
 from engine.errors import UserError
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # What is copied: bytes of one image of so many pixels on each side. Random crops of yuv420, shortest side 256, hold
 # about as many pixels as the output on average, of 1.5 bytes each.

@@ -23,7 +23,7 @@ from benchmarks.peers import SELF
 from benchmarks.recording import context, save
 from benchmarks.sizing import gather
 from benchmarks.table import Record, table
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 _PIXELS = "uint8 RGB in host memory, a batch begun when it is asked for"
 _PACKED = "the bytes of the crops as stored, packed, which are NOT yet pixels"

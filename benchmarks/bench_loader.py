@@ -22,7 +22,7 @@ from benchmarks.sizing import gather
 from benchmarks.table import Record, table
 from benchmarks.worker import UNTIMED_BATCHES
 from engine.errors import UserError
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 _CACHES = {
     "warm": "the file lies in memory and each side has read the images before, as in a run's later epochs",

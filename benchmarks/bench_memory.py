@@ -23,7 +23,7 @@ from benchmarks.method import LEAST_BATCHES, failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
 from benchmarks.worker import ContenderError, Worker, descendants
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 _COUNTED = ("RssAnon:", "RssShmem:")
 _EVERY_SECONDS = 0.01

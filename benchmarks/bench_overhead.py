@@ -22,7 +22,7 @@ from benchmarks.steps import PRECISIONS, LoopContender, LoopRound, LoopTask, Ste
 from benchmarks.steps.answers import LOOP_ANSWERS
 from benchmarks.table import Record, table
 from benchmarks.worker import ContenderError, Worker
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # By device: network, size, batch. On a CPU one whose step takes 50 to 100 ms.
 _USUAL = {"cuda": ("resnet50", 192, 256), "cpu": ("small_resnet", 32, 128)}

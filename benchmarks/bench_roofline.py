@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.train.ranks.process import limit_spinning
+from engine.train.host import limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does: it has an effect only before torch is imported.
@@ -35,9 +35,9 @@ from benchmarks.steps import PRECISIONS
 from benchmarks.table import Record, table
 from benchmarks.turns import Work, take_turns
 from benchmarks.worker import ContenderError
-from engine.data.beton.reader import open_beton
-from engine.runs.machine import machine
-from engine.train.step.precision import choose_precision
+from engine.data.beton import open_beton
+from engine.report.machine import machine
+from engine.train.precision import choose_precision
 
 # By device: network, sizes, batch.
 _USUAL: dict[str, tuple[str, list[int], int]] = {

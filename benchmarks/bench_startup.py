@@ -19,7 +19,7 @@ from benchmarks.method import failed, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
 from benchmarks.worker import ContenderError, Worker
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # (start, since), in the order in which one turn gives them.
 _COLD = (("cold", "process"), ("cold", "imports"))

@@ -1,6 +1,6 @@
 """`python -m benchmarks step`: images per second of one training step on data that lie on the device already.
 
-Ours (engine.train.step.step.Step) against the steps of ffcv-imagenet, torchvision's reference scripts and timm, in turns,
+Ours (engine.train.step.Step) against the steps of ffcv-imagenet, torchvision's reference scripts and timm, in turns,
 each in a process of its own; on a GPU timed by its events. All sides begin with the same weights and see the same
 images, and the loss of the first step says whether they compute the same: exit code 1 where it differs on the same
 network. What a technique costs in a step is another stage's: `python -m benchmarks techniques`.
@@ -21,7 +21,7 @@ from benchmarks.steps.answers import STEP_ANSWERS
 from benchmarks.table import Record, table
 from benchmarks.worker import ContenderError, Round, Worker
 from engine.errors import UserError
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # What the same arithmetic may differ by on the same weights and images: rounding in the precision, by other kernels.
 _TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 3e-2, "auto": 3e-2}

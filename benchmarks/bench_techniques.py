@@ -16,7 +16,7 @@ from benchmarks.method import LEAST_ROUNDS, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
 from benchmarks.techniques import PLAIN, TECHNIQUES, WEIGHTS, Technique
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 MEASURED = tuple(technique for technique in TECHNIQUES if not technique.cost)
 

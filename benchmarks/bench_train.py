@@ -26,7 +26,7 @@ from benchmarks.table import Record, table
 from benchmarks.trains import OURS, PEERS, REPLAY, TrainContender, TrainTask, peer_of
 from benchmarks.worker import ContenderError, Round, Worker
 from engine.errors import UserError
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # By device: network, size, batch, images.
 _USUAL = {"cuda": ("resnet50", 160, 256, 20_480), "cpu": ("small_resnet", 64, 64, 1024)}

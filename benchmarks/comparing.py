@@ -14,7 +14,7 @@ from benchmarks.images import PHOTOS, Images, prepare
 from benchmarks.method import Comparison, Timed, compare, failed, figures
 from benchmarks.table import Record
 from benchmarks.worker import ContenderError, Worker
-from engine.data.beton.reader import open_beton
+from engine.data.beton import open_beton
 
 _COMPARED_IMAGES = 64
 # A file of so few images is gone through whole, in the process that is measured.

@@ -79,9 +79,9 @@ def _answer(pipe: Connection, side: Callable[[Conversion], int], conversion: Con
 
 def ours(conversion: Conversion) -> int:
     """write_dataset.py's conversion; returns the images written."""
-    from engine.config.write import OutputConfig, SourceConfig, WriteConfig
-    from engine.data.beton.reader import open_beton
-    from engine.data.convert.conversion import convert
+    from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
+    from engine.data.beton import open_beton
+    from engine.data.convert import convert
 
     output = OutputConfig(folder=str(conversion.output), num_workers=conversion.workers, **conversion.ours)
     with _clock():

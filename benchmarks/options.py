@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from benchmarks.method import LEAST_ROUNDS
 from benchmarks.peers import FORMS, OURS, pairs, peer_names
 from engine.errors import UserError
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 _MOST_IMAGES = 10**8
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from benchmarks.exports import SOURCE
 from benchmarks.images import Images
-from engine.data.beton.mapping import Mapping
-from engine.data.beton.reader import open_beton
-from engine.data.loading.windows import WindowReader
-from engine.data.sampling.order import cut_pages, page_windows
+from engine.data.beton import open_beton
+from engine.data.mapping import Mapping
+from engine.data.order import cut_pages, page_windows
+from engine.data.windows import WindowReader
 
 _CHUNK = 2**20
 _WINDOW = 64 * 2**20

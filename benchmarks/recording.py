@@ -12,7 +12,7 @@ from benchmarks.load import load_averages
 from benchmarks.table import Record, page
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
-from engine.runs.machine import machine, revision, versions
+from engine.report.machine import machine, revision, versions
 
 _EACH = ("ours", "peer", "metric", "started", "machine", "versions", "revision")
 

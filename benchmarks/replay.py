@@ -3,10 +3,10 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from engine.data.loading.loader import Batch, Batches
-from engine.data.loading.meters import DataFigures
-from engine.data.sampling.crops import CropLaw
-from engine.data.sampling.order import Windows
+from engine.data.crops import CropLaw
+from engine.data.loader import Batch, Batches
+from engine.data.meters import DataFigures
+from engine.data.order import Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Samples:
 
 
 class Replay:
-    """Stands in for engine.data.loading.loader.Loader as the trainer uses it: `made` in turn, whatever ids are asked for.
+    """Stands in for engine.data.loader.Loader as the trainer uses it: `made` in turn, whatever ids are asked for.
 
     They are given as they are, time after time: for recipes that leave a batch's images alone, that is without
     augmentations on the device.

@@ -5,7 +5,7 @@ Left out are augment, blurpool and techniques, which tell ways of training apart
 
 from dataclasses import dataclass
 
-from engine.runs.machine import machine
+from engine.report.machine import machine
 
 # Of photos some 50 MB of JPEG data, more than a usual L3 cache.
 _IMAGES = "--images=512"

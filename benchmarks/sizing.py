@@ -13,8 +13,8 @@ import psutil
 
 from benchmarks.exports import EXPORTS, SOURCE
 from benchmarks.images import PHOTOS, Images, cache_folder, is_there, prepare
+from engine.data.progress import human_bytes
 from engine.errors import UserError
-from engine.progress import human_bytes
 
 # A second at what packed crops reach on two cores.
 _LEAST_IMAGES = 50_000

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.config.train.train_config import TrainConfig
+from engine.config.schema import TrainConfig
 
 Uses = Callable[[TrainConfig], bool]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchmarks.table import Record
 from benchmarks.techniques import TECHNIQUES, Technique
-from engine.config.train.train_config import TrainConfig
+from engine.config.schema import TrainConfig
 from engine.errors import UserError
 from engine.files import atomic_write
-from engine.recipes.shelf import Recipe, read_shelf
+from engine.report.shelf import Recipe, read_shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = ROOT / "docs" / "techniques.md"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.decoders.side import DecoderSide
 from benchmarks.peers.base import Task
 from benchmarks.peers.crop_law import Crop, boxes
-from engine.data.beton.reader import open_beton
-from engine.data.sampling.crops import CropLaw
+from engine.data.beton import open_beton
+from engine.data.crops import CropLaw
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from benchmarks.decoders import WHOLE
 from benchmarks.peers.base import Task
-from engine.data.beton.reader import open_beton
-from engine.data.sampling.crops import CenterCrop, CropLaw, RandomResizedCrop
+from engine.data.beton import open_beton
+from engine.data.crops import CenterCrop, CropLaw, RandomResizedCrop
 
 
 class Decodes(Protocol):

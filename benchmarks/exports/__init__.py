@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.beton.reader import open_beton
+from engine.data.beton import open_beton
 from engine.errors import describe_os_error
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 from pathlib import Path
 
 from benchmarks.exports import jpegs
-from engine.data.beton.reader import open_beton
+from engine.data.beton import open_beton
 from engine.errors import UserError
 
 _CHUNK = "64MB"

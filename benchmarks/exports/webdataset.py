@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.exports import jpegs
-from engine.data.beton.reader import open_beton
+from engine.data.beton import open_beton
 
 _LEAST_SHARDS, _MOST_SHARDS, _IMAGES_EACH = 8, 128, 512
 

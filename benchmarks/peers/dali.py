@@ -17,7 +17,7 @@ from torch.utils.dlpack import from_dlpack
 
 from benchmarks.exports.files import paths_and_labels
 from benchmarks.peers.base import Task
-from engine.data.loading.loader import MEAN, STD
+from engine.data.loader import MEAN, STD
 
 # By name: the type checker shall not see more of it where it is installed than elsewhere.
 dali: Any = importlib.import_module("nvidia.dali")

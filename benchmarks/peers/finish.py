@@ -6,7 +6,7 @@ A whole batch at a time, which is cheaper than image by image in the workers, an
 import torch
 
 from benchmarks.peers.base import Task
-from engine.data.loading.loader import MEAN, STD
+from engine.data.loader import MEAN, STD
 
 
 def one_thread() -> None:

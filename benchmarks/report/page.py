@@ -12,10 +12,10 @@ from benchmarks.report.curves import curves
 from benchmarks.report.gains import gains
 from benchmarks.report.outcomes import outcome, tally
 from benchmarks.table import page as tables
-from engine.report.drawing.axes import Figure
-from engine.report.drawing.charts import clean
-from engine.report.drawing.page import document, figure_card
-from engine.report.run.sections import card
+from engine.report.charts import clean
+from engine.report.layout import Figure
+from engine.report.page import document, figure_card
+from engine.report.sections import card
 
 # More bars than this are split into a figure for each peer.
 _MOST_BARS = 24

@@ -120,7 +120,7 @@ class LoopContender:
 OURS = "ours"
 
 STEPS = {
-    OURS: StepContender(module="benchmarks.steps.ours", what="engine.train.step.step.Step"),
+    OURS: StepContender(module="benchmarks.steps.ours", what="engine.train.step.Step"),
     "ffcv-imagenet": StepContender(
         module="benchmarks.steps.ffcv_imagenet", what="the plain eager AMP step of ffcv-imagenet"
     ),

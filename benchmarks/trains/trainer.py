@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.train.ranks.process import limit_spinning
+from engine.train.host import limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does: it has an effect only before torch is imported.
@@ -12,11 +12,11 @@ from benchmarks.replay import Replay
 from benchmarks.steps import LoopTask
 from benchmarks.steps.loop import Loop
 from benchmarks.trains import TrainTask
-from engine.data.beton.reader import open_beton
-from engine.data.loading.loader import Loader
-from engine.data.sampling.crops import RandomResizedCrop
-from engine.data.sampling.order import epoch_permutation
-from engine.train.step.precision import choose_precision
+from engine.data.beton import open_beton
+from engine.data.crops import RandomResizedCrop
+from engine.data.loader import Loader
+from engine.data.order import epoch_permutation
+from engine.train.precision import choose_precision
 
 # As many as a loader keeps in flight, so that the replay's batches are as cold to the processor's caches as those.
 _REPLAYED = 8

@@ -13,7 +13,7 @@ from benchmarks.images import prepare
 from benchmarks.peers.base import Task
 from benchmarks.table import page
 from benchmarks.worker import Worker
-from engine.data.sampling.crops import CenterCrop, RandomResizedCrop
+from engine.data.crops import CenterCrop, RandomResizedCrop
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -13,8 +13,8 @@ from benchmarks.replay import Replay
 from benchmarks.steps import LoopTask, StepTask
 from benchmarks.steps.loop import TURN, Loop, Turns
 from benchmarks.table import table
-from engine.data.loading.loader import Batch
-from engine.data.sampling.crops import CenterCrop
+from engine.data.crops import CenterCrop
+from engine.data.loader import Batch
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -15,7 +15,7 @@ from benchmarks.images import Images, prepare
 from benchmarks.peers import OURS, PEERS, Contender, pairs, present
 from benchmarks.peers.base import Task
 from benchmarks.worker import Worker
-from engine.data.beton.reader import open_beton
+from engine.data.beton import open_beton
 from engine.errors import UserError
 
 IMAGES, BATCH, SIDE, COMPARED = 24, 4, 48, 12

@@ -17,7 +17,7 @@ from benchmarks.recording import read
 from benchmarks.report.outcomes import outcome
 from benchmarks.report.page import as_markdown, render
 from engine.errors import UserError
-from tests.report.run.test_chromium import DESK, PHONE, _browse, _measure
+from tests.report.test_chromium import DESK, PHONE, _browse, _measure
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "results"
 RESULTS = sorted(FOLDER.glob("loader_*-25.json"))

@@ -206,7 +206,7 @@ def test_real_sides_are_measured_in_processes_of_their_own(
     (record,) = records.read(tmp_path / "s.json")
     records.check(record)
     assert record["loss_differences"][0] < 3e-2
-    assert "engine.train.step.step.Step" in record["ours_settings"]
+    assert "engine.train.step.Step" in record["ours_settings"]
 
 
 @pytest.mark.gpu

@@ -10,9 +10,9 @@ from benchmarks.step_here import step_config
 from benchmarks.techniques import TECHNIQUES, WEIGHTS, Technique
 from benchmarks.techniques_page import COMMAND, DOC, RESULTS, ROOT, in_words, with_tables, write_tables
 from engine.config.options import options_of
-from engine.config.train.train_config import TrainConfig
+from engine.config.schema import TrainConfig
 from engine.errors import UserError
-from engine.recipes.shelf import Recipe, read_shelf
+from engine.report.shelf import Recipe, read_shelf
 from tests.benchmarks import records
 
 TEXT = DOC.read_text(encoding="utf-8")
