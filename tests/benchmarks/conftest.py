@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.images import synthetic_photo
-from benchmarks.peers import OURS, PEERS, Contender
+from benchmarks.harness.images.prepared import synthetic_photo
+from benchmarks.sides import OURS, PEERS, Contender
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

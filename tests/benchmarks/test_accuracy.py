@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accuracy_table import page, table
-from benchmarks.bench_accuracy import main
+from benchmarks.records.accuracy_table import page, table
+from benchmarks.stages.accuracy import main
 from engine.errors import UserError
 from tests.shapes import write_betons
 from tests.train.conftest import TINY

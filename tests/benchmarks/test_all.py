@@ -13,15 +13,15 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import bench_all
+from benchmarks.commands import all as bench_all
 from benchmarks.__main__ import STAGES
-from benchmarks.bench_all import main
-from benchmarks.bench_gate import judge
-from benchmarks.layouts import LAYOUTS
-from benchmarks.recording import save
-from benchmarks.report.page import as_markdown, render
-from benchmarks.short import SHORT, Short
-from benchmarks.table import page
+from benchmarks.commands.all import main
+from benchmarks.commands.gate import judge
+from benchmarks.records.layouts import LAYOUTS
+from benchmarks.records.record_files import save
+from benchmarks.records.record_page import as_markdown, render
+from benchmarks.stages import SHORT, Short
+from benchmarks.records.record_table import page
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import bench_augment
-from benchmarks.augment_peers import EACH, ONE, PAIRS, torchvision_uses
-from benchmarks.bench_augment import RECIPES, main
+from benchmarks.stages import augment as bench_augment
+from benchmarks.sides.augmenters import EACH, ONE, PAIRS, torchvision_uses
+from benchmarks.stages.augment import RECIPES, main
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.bench_blurpool import main
-from benchmarks.blur_forms import FORMS, MAX_POOLS, Composed, Unfused, unfuse
+from benchmarks.stages.blurpool import main
+from benchmarks.sides.blur_forms import FORMS, MAX_POOLS, Composed, Unfused, unfuse
 from engine.errors import UserError
 from engine.models.blurpool import BlurConv2d
 from engine.models.build import build_model

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.bench_loader import main as loader
-from benchmarks.comparing import passed
-from benchmarks.method import failed
+from benchmarks.stages.loader import main as loader
+from benchmarks.harness.comparing import passed
+from benchmarks.harness.method import failed
 from tests.benchmarks.conftest import TINY
 
 LEAVES_ONE_OUT = """

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_convert, converters
-from benchmarks.bench_convert import main
-from benchmarks.converters import Conversion, Took
+from benchmarks.stages import convert as bench_convert
+from benchmarks.sides import converters
+from benchmarks.stages.convert import main
+from benchmarks.sides.converters import Conversion, Took
 from engine.errors import UserError
 from tests.benchmarks import records
 

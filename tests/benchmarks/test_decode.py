@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import decoders
-from benchmarks.bench_decode import main
-from benchmarks.decoders.side import law_of
-from benchmarks.images import prepare
-from benchmarks.peers.base import Task
-from benchmarks.table import page
-from benchmarks.worker import Worker
+from benchmarks.sides import decoders
+from benchmarks.stages.decode import main
+from benchmarks.sides.decoders.decoder_side import law_of
+from benchmarks.harness.images.prepared import prepare
+from benchmarks.sides.task import Task
+from benchmarks.records.record_table import page
+from benchmarks.harness.processes.worker import Worker
 from engine.data.crops import CenterCrop, RandomResizedCrop
 from engine.errors import UserError
 from tests.benchmarks import records
@@ -69,8 +69,8 @@ def test_a_peer_decodes_the_same_crops(name: str, cache: Path) -> None:
 
 def test_crops_of_peers_are_those_of_ours(cache: Path) -> None:
     """A random crop, pixel by pixel: other crops than the same ones differ by some 50 levels."""
-    from benchmarks.decoders.from_bytes import _FromBytes
-    from benchmarks.decoders.ours import _Ours
+    from benchmarks.sides.decoders.jpeg_libraries import _FromBytes
+    from benchmarks.sides.decoders.ours_decoder import _Ours
 
     given = task("jpeg-kept")
     law, ids = RandomResizedCrop(seed=0, epoch=3, min_scale=0.35), np.arange(8)

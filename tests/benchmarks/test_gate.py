@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bench_all, bench_gate
+from benchmarks.commands import all as bench_all, gate as bench_gate
 from benchmarks.__main__ import main
-from benchmarks.bench_gate import RESULTS, committed, gone, judge
-from benchmarks.bench_loader import main as loader
-from benchmarks.method import failed
-from benchmarks.recording import read
+from benchmarks.commands.gate import RESULTS, committed, gone, judge
+from benchmarks.stages.loader import main as loader
+from benchmarks.harness.method import failed
+from benchmarks.records.record_files import read
 from engine.errors import UserError
 from tests.benchmarks.conftest import TINY
 

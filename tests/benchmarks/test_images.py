@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.images import prepare
+from benchmarks.harness.images.prepared import prepare
 from engine.data import layout
 from engine.data.beton import open_beton
 from engine.errors import UserError

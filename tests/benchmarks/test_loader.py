@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import options
+from benchmarks.harness import arguments as options
 from benchmarks.__main__ import main
-from benchmarks.bench_loader import main as loader
-from benchmarks.peers import OURS, PEERS, Contender, form_in_words, pairs
-from benchmarks.table import page
+from benchmarks.stages.loader import main as loader
+from benchmarks.sides import OURS, PEERS, Contender
+from benchmarks.harness.pairing import form_in_words, pairs
+from benchmarks.records.record_table import page
 from engine.errors import UserError
 from tests.benchmarks import records
 from tests.benchmarks.conftest import TINY

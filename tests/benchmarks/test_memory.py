@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_memory import Peak, main, own_bytes, take_turn
-from benchmarks.case import loader_case
-from benchmarks.images import prepare
-from benchmarks.worker import ContenderError
+from benchmarks.stages.memory import Peak, main, own_bytes, take_turn
+from benchmarks.harness.case import loader_case
+from benchmarks.harness.images.prepared import prepare
+from benchmarks.harness.processes.worker import ContenderError
 from tests.benchmarks import records
 
 MB = 10**6

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.method import Comparison, Interval, compare, figures, median_interval
-from benchmarks.worker import Round
+from benchmarks.harness.method import Comparison, Interval, compare, figures, median_interval
+from benchmarks.harness.processes.worker import Round
 
 
 def at(rate: float, cpu_seconds: float = 0.5, other_cores: float = 0.0) -> Round:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bench_overhead import main, passed
-from benchmarks.overhead_verdict import sentence, verdict
-from benchmarks.replay import Replay
-from benchmarks.steps import LoopTask, StepTask
-from benchmarks.steps.loop import TURN, Loop, Turns
-from benchmarks.table import table
+from benchmarks.stages.overhead import main, passed
+from benchmarks.records.overhead_limit import sentence, verdict
+from benchmarks.sides.trainings.trainer_loop import Replay
+from benchmarks.sides.steps.step_tasks import LoopTask, StepTask
+from benchmarks.sides.trainings.trainer_loop import TURN, Loop, Turns
+from benchmarks.records.record_table import table
 from engine.data.crops import CenterCrop
 from engine.data.loader import Batch
 from engine.errors import UserError

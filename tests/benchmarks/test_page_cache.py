@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page_cache
+from benchmarks.harness.images import file_cache as page_cache
 from engine.errors import UserError
 
 

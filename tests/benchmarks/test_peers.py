@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import exports
-from benchmarks.images import Images, prepare
-from benchmarks.peers import OURS, PEERS, Contender, pairs, present
-from benchmarks.peers.base import Task
-from benchmarks.worker import Worker
+from benchmarks.harness.images import exports
+from benchmarks.harness.images.prepared import Images, prepare
+from benchmarks.sides import OURS, PEERS, Contender
+from benchmarks.harness.pairing import pairs, present
+from benchmarks.sides.task import Task
+from benchmarks.harness.processes.worker import Worker
 from engine.data.beton import open_beton
 from engine.errors import UserError
 

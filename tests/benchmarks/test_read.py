@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_read, page_cache, readers
-from benchmarks.bench_read import main
-from benchmarks.images import Images, prepare
+from benchmarks.stages import read as bench_read
+from benchmarks.harness.images import file_cache as page_cache
+from benchmarks.sides import readers
+from benchmarks.stages.read import main
+from benchmarks.harness.images.prepared import Images, prepare
 from engine.errors import UserError
 from tests.benchmarks import records
 

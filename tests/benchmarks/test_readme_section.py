@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.readme_section import BEGIN, END, ROOT, section, with_section
-from benchmarks.recording import read
+from benchmarks.records.readme_section import BEGIN, END, ROOT, section, with_section
+from benchmarks.records.record_files import read
 from engine.errors import UserError
 
 RESULTS = ROOT / "benchmarks" / "results"

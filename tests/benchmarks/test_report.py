@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.method import failed
-from benchmarks.recording import read
-from benchmarks.report.outcomes import outcome
-from benchmarks.report.page import as_markdown, render
+from benchmarks.harness.method import failed
+from benchmarks.records.record_files import read
+from benchmarks.records.outcomes import outcome
+from benchmarks.records.record_page import as_markdown, render
 from engine.errors import UserError
 from tests.report.test_chromium import DESK, PHONE, _browse, _measure
 

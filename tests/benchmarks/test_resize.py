@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.bench_resize import main
+from benchmarks.stages.resize import main
 from engine.errors import UserError
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.bench_roofline import main
-from benchmarks.exports import jpegs
-from benchmarks.images import prepare
-from benchmarks.roofline import tjbench
-from benchmarks.roofline.device_rates import copy_work, matrix_work
-from benchmarks.roofline.step_cost import step_cost
+from benchmarks.stages.roofline import main
+from benchmarks.harness.images.exports import jpegs
+from benchmarks.harness.images.prepared import prepare
+from benchmarks.sides import tjbench
+from benchmarks.sides.roofline_limits import copy_work, matrix_work
+from benchmarks.sides.roofline_limits import step_cost
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmarks.sizing import enough_images, gather, l3_bytes
+from benchmarks.harness.images.sizing import enough_images, gather, l3_bytes
 from engine.errors import UserError
 
 GB = 10**9

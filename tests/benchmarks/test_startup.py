@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_startup import main
-from benchmarks.case import loader_case
-from benchmarks.images import prepare
+from benchmarks.stages.startup import main
+from benchmarks.harness.case import loader_case
+from benchmarks.harness.images.prepared import prepare
 from tests.benchmarks import records
 
 SMALL = ("--images=12", "--batch=4", "--resolution=16", "--new-resolution=24")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import bench_step
-from benchmarks.bench_step import main
-from benchmarks.steps import CLASSES, PEERS, STEPS, StepTask
-from benchmarks.steps.training import FIRST_STEPS, Training
+from benchmarks.stages import step as bench_step
+from benchmarks.stages.step import main
+from benchmarks.sides.steps.step_tasks import CLASSES, PEERS, STEPS, StepTask
+from benchmarks.sides.steps.step_training import FIRST_STEPS, Training
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_techniques import MEASURED, main
-from benchmarks.step_here import step_config
-from benchmarks.techniques import TECHNIQUES, WEIGHTS, Technique
-from benchmarks.techniques_page import COMMAND, DOC, RESULTS, ROOT, in_words, with_tables, write_tables
+from benchmarks.stages.techniques import MEASURED, main
+from benchmarks.sides.steps.local_step import step_config
+from benchmarks.stages.techniques import TECHNIQUES, WEIGHTS, Technique
+from benchmarks.stages.x_techniques_page import COMMAND, DOC, RESULTS, ROOT, in_words, with_tables, write_tables
 from engine.config.options import options_of
 from engine.config.schema import TrainConfig
 from engine.errors import UserError
@@ -124,8 +124,8 @@ def test_records_are_of_the_fixed_format(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_every_measured_technique_has_a_step(tmp_path: Path) -> None:
-    from benchmarks.bench_techniques import _parse
-    from benchmarks.techniques import PLAIN
+    from benchmarks.stages.techniques import _parse
+    from benchmarks.stages.techniques import PLAIN
 
     assert _parse([]).arch == "resnet50"
     for technique in MEASURED:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.bench_train import main
-from benchmarks.images import prepare
-from benchmarks.peers.base import Task
-from benchmarks.steps import StepTask
-from benchmarks.trains import OURS, TrainTask, peer_of
+from benchmarks.stages.train import main
+from benchmarks.harness.images.prepared import prepare
+from benchmarks.sides.task import Task
+from benchmarks.sides.steps.step_tasks import StepTask
+from benchmarks.sides.trainings import OURS, TrainTask, peer_of
 from engine.errors import UserError
 from tests.benchmarks import records
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from benchmarks import turns
-from benchmarks.turns import Work, take_turns
+from benchmarks.harness import turns
+from benchmarks.harness.turns import Work, take_turns
 
 CPU = torch.device("cpu")
 

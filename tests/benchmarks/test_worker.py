@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks.peers.base import Side, Task
-from benchmarks.worker import UNTIMED_BATCHES, ContenderError, Job, Worker, _round
+from benchmarks.sides.task import Side, Task
+from benchmarks.harness.processes.serving import UNTIMED_BATCHES, _round
+from benchmarks.harness.processes.worker import ContenderError, Job, Worker
 
 
 class Broken:
