@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.records.readme_section import BEGIN, END, ROOT
+from benchmarks.commands.readme import ROOT
+from benchmarks.records.readme_section import BEGIN, END
 from engine.errors import UserError
 
 

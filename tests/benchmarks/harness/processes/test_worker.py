@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.harness.processes.serving import UNTIMED_BATCHES, _round
 from benchmarks.harness.processes.worker import Job, SideError, Worker
-from benchmarks.sides.task import Side, Task
+from benchmarks.sides.task import LoadingSide, Task
 
 
 class Plain:
@@ -40,7 +40,7 @@ def test_ending_an_epoch_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     side = Plain()
     with monkeypatch.context() as patch:
         patch.setattr(time, "perf_counter", lambda: side.clock)
-        timed = _round(cast(Side, side), TASK, 1, 5)
+        timed = _round(cast(LoadingSide, side), TASK, 1, 5)
     assert (timed.images, timed.seconds, side.clock) == (20, 5.0, UNTIMED_BATCHES + 5 + 100)
 
 
