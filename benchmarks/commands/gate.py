@@ -21,7 +21,7 @@ from engine.errors import UserError
 
 RESULTS = Path(__file__).parents[1] / "results"
 _SLACK = 0.1
-# Keys of a record that tell comparisons apart beside the columns of its table.
+# Keys of a record in which comparisons differ, beside the columns of its table.
 _SIDES = ("ours", "peer", "scale", "cores", "batch", "form", "device", "start", "since", "crop", "how")
 
 Key = tuple[str, ...]
@@ -158,7 +158,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="folder of committed records (default: benchmarks/results)",
     )
     add("--measured", type=Path, metavar="FILE", help="judge these records rather than measure")
-    add("--json", type=Path, metavar="FILE", help="write what was measured there")
+    add("--json", type=Path, metavar="FILE", help="write the new records")
     options = parser.parse_args(argv)
     opt.check_files(options.data, options.json)
     if not options.results.is_dir():

@@ -12,7 +12,7 @@ from engine.errors import UserError
 
 def main(argv: Sequence[str]) -> int:
     """Draw the page; returns exit code 0."""
-    parser = Parser("report", __doc__)
+    parser = Parser("report", __doc__, " RECORD.json...")
     parser.add_argument(
         "records", nargs="+", type=Path, metavar="RECORD.json", help="files that --json wrote"
     )
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     markdown = options.markdown or options.html.with_suffix(".md")
     check_outputs([options.html, markdown], options.records)
     found = [record for path in options.records for record in read(path)]
-    # Records of the accuracy stage have pages of their own.
+    # Records of the accuracy stage have other pages.
     compared = [record for record in found if record["stage"] in LAYOUTS]
     if not compared:
         raise UserError("none of these records is a comparison: give files that a stage wrote with --json")

@@ -20,9 +20,12 @@ NOT_IN_CACHE = "enough that they don't fit into the processor's cache"
 class Parser(argparse.ArgumentParser):
     """The options of `python -m benchmarks NAME`; `add_*` add those that several stages have."""
 
-    def __init__(self, name: str, description: str | None) -> None:
-        """`name`: of the stage or command; `description`: its module's docstring."""
-        super().__init__(prog=f"python -m benchmarks {name}", description=description, allow_abbrev=False)
+    def __init__(self, name: str, description: str | None, words: str = "") -> None:
+        """`name`: of the stage or command; `description`: its docstring; `words`: arguments beside the options."""
+        prog = f"python -m benchmarks {name}"
+        super().__init__(
+            prog=prog, usage=f"{prog} [options]{words}", description=description, allow_abbrev=False
+        )
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; `{self.prog} --help` lists the options")

@@ -43,12 +43,12 @@ class Case:
         return ours.storage, peer.storage
 
     def open_ours(self, images: Mapping[str, Images], environment: Mapping[str, str] | None = None) -> Worker:
-        """Our side in a process of its own; `images` by storage."""
+        """Our side in a new process; `images` by storage."""
         side = self.sides[0]
         return Worker(self.ours, side, self._task(images[side.storage]), environment)
 
     def open_peer(self, images: Mapping[str, Images], environment: Mapping[str, str] | None = None) -> Worker:
-        """The peer in a process of its own; `images` by storage."""
+        """The peer in a new process; `images` by storage."""
         side = self.sides[1]
         return Worker(self.peer, side, self._task(images[side.storage]), environment)
 

@@ -17,7 +17,7 @@ from benchmarks.records.layouts import Record
 from engine.data.beton import open_beton
 
 _COMPARED_IMAGES = 64
-# A file of at most so many images is read whole in the measured process; a larger one in a process before.
+# A file of at most this many images is read whole in the measured process; a larger one in another process before.
 _PASSED_WHOLE = 4096
 
 _Compare = Callable[[Timed, Timed], Comparison]

@@ -61,7 +61,7 @@ class Timed(Rounds, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A median and the bounds it lies within."""
+    """A median and its bounds."""
 
     median: float
     low: float

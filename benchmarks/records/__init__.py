@@ -1,1 +1,1 @@
-"""Records and what is made of them: files, tables, pages, curves, the README's section."""
+"""Records and their outputs: files, tables, pages, curves, the README's section."""

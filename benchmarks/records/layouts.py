@@ -18,7 +18,7 @@ class Layout:
     """One stage's columns (head -> cell) beside those that all stages have, and what they mean."""
 
     what: dict[str, Callable[[Record], str]]
-    """What was measured; these tell two comparisons apart."""
+    """What was measured; two comparisons differ in one of these."""
     unit: str
     """Of both sides' values."""
     digits: int

@@ -1,4 +1,4 @@
-"""Other ways to compute what engine/models/blurpool.py computes, to be measured against it."""
+"""Other ways to compute BlurPool (engine/models/blurpool.py), for the blurpool stage."""
 
 from collections.abc import Callable
 
@@ -75,7 +75,7 @@ MAX_POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "blurred-at-stride": lambda images: depthwise(_max_pool(images, 1), 2),
     "blurred-everywhere": lambda images: depthwise(_max_pool(images, 1), 1)[:, :, ::2, ::2],
 }
-"""ResNet's max-pool as it is, and as Zhang has it: a maximum around every pixel, blurred at every second one."""
+"""ResNet's max-pool, and Zhang's: a maximum around every pixel, blurred at every second one."""
 
 
 class Fused(BlurConv2d):
@@ -96,7 +96,7 @@ class Unfused(BlurConv2d):
 class Composed(BlurConv2d):
     """Blur and k x k convolution as one (k + 2) x (k + 2) convolution with the stride.
 
-    Its values are the layer's only away from the border, where the zeros lie between the two. For timing.
+    Equal to the layer only away from the border, where zeros come between the two. For timing.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Crops for peers that bring none of their own: our law for one image, so that they are torchvision's and cheap."""
+"""Crops for peers without their own: our rule (torchvision's) for one image at a time."""
 
 from typing import Any, NamedTuple
 
@@ -30,13 +30,13 @@ class CropLaw:
             self._law = RandomResizedCrop(seed=0, epoch=epoch, min_scale=least, max_scale=most)
 
     def __call__(self, sample: int, height: int, width: int) -> Crop:
-        """For an image of so many pixels."""
+        """The crop of an image of this height and width."""
         ids, heights, widths = (np.array([value], np.int64) for value in (sample, height, width))
         return boxes(self._law, ids, heights, widths)[0]
 
 
 def boxes(law: AnyLaw, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> list[Crop]:
-    """The law's crops of these samples, of so many pixels each."""
+    """The law's crops of these samples, by their heights and widths."""
     return [
         Crop(box[TOP], box[LEFT], box[HEIGHT], box[WIDTH], bool(box[FLIP]))
         for box in law.boxes(ids, heights, widths).tolist()

@@ -22,7 +22,7 @@ def is_there() -> bool:
 
 
 def megapixels_per_second(jpegs: Sequence[bytes], seconds: float) -> float:
-    """Pixels over time of all of them, in millions; each is decoded for so many seconds.
+    """Million pixels per second over all files; each is decoded for `seconds`.
 
     Raises UserError where tjbench refuses one.
     """

@@ -162,7 +162,7 @@ def _save(path: Path | None, records: Sequence[Record]) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, checked. Raises UserError, one line, for what can't be used."""
-    parser = opt.Parser("accuracy", __doc__)
+    parser = opt.Parser("accuracy", __doc__, " -C RECIPE [-- OPTIONS OF train_imagenet.py]")
     add = parser.add_argument
     add("-C", "--config-file", action="append", required=True, metavar="FILE", help="recipe, as for training")
     seeds = opt.list_of(opt.whole(0, 2**31 - 1))

@@ -20,8 +20,8 @@ from benchmarks.records.layouts import Record
 from engine.errors import UserError
 from engine.report.machine import machine
 
-# What is copied: bytes of one image of so many pixels on each side. Random crops of yuv420, shortest side 256, hold
-# about as many pixels as the output on average, of 1.5 bytes each.
+# Bytes per output pixel. Random crops of yuv420, shortest side 256, have on average about as many pixels as the output,
+# of 1.5 bytes each.
 _BYTES = {"yuv420-packed": 1.5, "uint8": 3.0, "float32": 12.0}
 
 

@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plain_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Registers loaders of a few lines: `plain_side(name, body)` enters one as ours and as a peer.
+    """Registers sides of a few lines: `plain_side(name, body)` enters one as ours and as a peer of loader and decode.
 
     It runs in a real process, without torch, and gives empty batches. `body` runs when it is opened.
     """
@@ -70,8 +70,9 @@ def plain_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     def enter(name: str, body: str) -> None:
         (tmp_path / f"{name}_side.py").write_text(_PLAIN_SIDE.format(body=body))
         side = Side(entry=f"{name}_side:open_side", storage="jpeg", options={"decoder": "cpu"})
-        monkeypatch.setitem(OURS["loader"], name, side)
-        monkeypatch.setitem(PEERS["loader"], name, side)
+        for stage in ("loader", "decode"):
+            monkeypatch.setitem(OURS[stage], name, side)
+            monkeypatch.setitem(PEERS[stage], name, side)
 
     return enter
 

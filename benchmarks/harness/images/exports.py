@@ -118,7 +118,7 @@ def write_shards(beton: Path, folder: Path) -> None:
 def write_chunks(beton: Path, folder: Path) -> None:
     """Chunks as litdata.optimize writes them: each sample's JPEG data, label and number.
 
-    In a process of its own, since litdata imports torch and the measuring process must not.
+    In another process, since litdata imports torch and the measuring process must not.
     """
     process = multiprocessing.get_context("spawn").Process(target=_optimize, args=(beton, folder))
     process.start()

@@ -1,4 +1,4 @@
-"""How much of a file lies in the system's page cache, and putting it there or taking it out."""
+"""The system's page cache: which share of a file is in it, filling it with a file, and dropping a file from it."""
 
 import ctypes
 import mmap
@@ -16,7 +16,7 @@ _LIBC.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 
 # A page may come or go at any time; more than this share is no accident.
 _NEARLY = 0.01
-# Some virtual machines take pages that have not been used for a while out of memory all the time.
+# Some virtual machines keep dropping pages that were not used for a while.
 _PASSES = 3
 _ENOUGH = 0.9
 
@@ -24,11 +24,11 @@ _ENOUGH = 0.9
 def resident_share(path: Path) -> float:
     """The share of the file's pages that are in memory, by mincore(2)."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-        # numpy finds out the address of a read-only map; ctypes would want to write to it.
+        # numpy gets the address of a read-only map; ctypes needs a writable one.
         content = np.frombuffer(mapped, np.uint8)
         pages = np.zeros(-(-len(content) // mmap.PAGESIZE), np.uint8)
         failed = _LIBC.mincore(content.ctypes.data, len(content), pages.ctypes.data)
-        # The map can't be closed while an array looks into it.
+        # The map can't be closed while an array refers to it.
         del content
     if failed:
         error = ctypes.get_errno()
@@ -37,19 +37,19 @@ def resident_share(path: Path) -> float:
 
 
 def fill_all(files: Iterable[Path]) -> None:
-    """Read each of them, as `fill` does."""
+    """Fill the page cache with each file."""
     for file in files:
         fill(file)
 
 
 def drop_all(files: Iterable[Path]) -> None:
-    """Take each of them out, as `drop` does."""
+    """Drop each file."""
     for file in files:
         drop(file)
 
 
 def fill(path: Path) -> None:
-    """Read the file, so that it lies in the page cache. Raises UserError when it does not stay there."""
+    """Read the file into the page cache. Raises UserError where it does not stay there."""
     buffer = bytearray(_CHUNK)
     for _ in range(_PASSES):
         with open(path, "rb", buffering=0) as file:
@@ -65,7 +65,7 @@ def fill(path: Path) -> None:
 
 
 def drop(path: Path) -> None:
-    """Take the file out of the page cache. Raises UserError when the system keeps it."""
+    """Drop the file from the page cache. Raises UserError where the system keeps it."""
     with open(path, "rb") as file:
         # Pages that are not yet on the disk would stay.
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""How many images are enough: so many that they are read from memory and not from the processor's cache.
+"""How many images are enough to be read from memory and not from the processor's cache.
 
 A file in the L3 cache would favour the side that reads most bytes an image, and the first epoch of a short file would
 end before it could be timed.

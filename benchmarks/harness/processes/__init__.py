@@ -1,1 +1,1 @@
-"""A side in a process of its own: started, asked, timed and ended; and what else the machine did meanwhile."""
+"""Processes: a side is started, asked, timed and ended in one; and what else the machine did meanwhile."""

@@ -1,4 +1,4 @@
-"""A conversion in a process of its own: started for each round, timed inside, and ended by force.
+"""A conversion in a new process: started for each round, timed inside, and ended by force.
 
 The side calls `clock` around its work, so that imports don't count.
 """

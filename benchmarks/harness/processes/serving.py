@@ -21,11 +21,11 @@ from benchmarks.harness.processes.usage import busy_seconds, cpu_seconds
 from benchmarks.sides.task import LoadingSide, Task
 from engine.errors import UserError
 
-# Batches before the clock starts: more than either loader keeps in flight, whose memory is new to each epoch
-# of ffcv and would be paid for once in an epoch of a million images.
+# Batches before the clock starts: more than any loader keeps in flight. ffcv allocates their memory in each epoch, a
+# cost that is paid once in an epoch of a million images.
 UNTIMED_BATCHES = 6
 
-# A side rests when it uses less than this share of a core for so many seconds; the last figure is the longest wait,
+# A side rests when it uses less than this share of a core for this many seconds; the last figure is the longest wait,
 # for a side whose threads poll.
 _AT_REST, _REST_CHECK, _LONGEST_REST = 0.2, 0.1, 1.0
 
@@ -110,7 +110,7 @@ def _round(side: LoadingSide, task: Task, number: int, batches: int) -> Round:
     _finish(task)
     seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu
     other = max(0.0, (busy_seconds() - busy - cpu) / seconds)
-    # Not timed: how a loader ends its threads is paid for once in an epoch of a million images.
+    # Not timed: a loader ends its threads once in an epoch of a million images.
     images += sum(map(len, epoch))
     if images != batches * task.batch:
         raise RuntimeError(f"{images} images came, not {batches} batches of {task.batch}")
@@ -154,7 +154,7 @@ def _centre_crops(side: LoadingSide, task: Task, count: int) -> tuple[NDArray[np
 
 
 def _one_pass(side: LoadingSide, task: Task) -> NDArray[np.int64]:
-    # Each is a copy: a loader may fill its memory anew with the next batch.
+    # Copies: a loader may reuse its memory for the next batch.
     return np.sort(np.concatenate([np.array(_on_host(labels), np.int64) for labels in side.one_pass()]))
 
 

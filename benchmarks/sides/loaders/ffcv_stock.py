@@ -1,8 +1,8 @@
-"""ffcv's own Loader, set up as ffcv-imagenet sets it up, ending in the task's form.
+"""ffcv's own Loader, set up as in ffcv-imagenet, ending in the task's form.
 
-ffcv keeps one set of samples for a Loader's life, so another length of epoch is another Loader, compiled
-anew; the benchmark's warm-up pays for that. Another resolution is not: as in ffcv-imagenet, the decoder is
-told before the next epoch. Its crops and flips come from generators without a seed.
+ffcv keeps one set of samples for a Loader's life, so another length of epoch needs another Loader, compiled again; the
+benchmark's warm-up pays for that. Another resolution does not: as in ffcv-imagenet, the decoder gets it before the next
+epoch. Its crops and flips come from generators without a seed.
 """
 
 from collections.abc import Iterator

@@ -71,7 +71,7 @@ class _LitData:
             shuffle=True,
             transform=lambda sample: (decode(sample["image"]), sample["label"]),
         )
-        # What its StreamingDataLoader would tell it.
+        # As its StreamingDataLoader does.
         stream.set_batch_size(self._task.batch)
         stream.set_num_workers(self._task.cores)
         return stream

@@ -99,7 +99,7 @@ def decode_crop(data: Any, choose: Callable[[int, int], Crop], side: int) -> NDA
     """The crop that `choose` takes of an image of (height, width), as uint8 (side, side, 3), not flipped."""
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     crop = choose(height, width)
-    # Of the whole image, so that the crop is no smaller than the output; never more than there is.
+    # A scale of the whole image that leaves the crop no smaller than the output, at most 1.
     least = min(1.0, max(side / crop.height, side / crop.width))
     image = simplejpeg.decode_jpeg(
         data, min_height=int(np.ceil(height * least)), min_width=int(np.ceil(width * least))

@@ -1,6 +1,6 @@
 """webdataset: tar shards read in order, shuffled in a buffer, decoded and batched in the workers.
 
-In favour of the peer, as its documentation recommends: shards of shuffled samples, shards shuffled anew each time and
+In favour of the peer, as its documentation recommends: shards of shuffled samples, shards shuffled again each time and
 dealt out to the workers, a shuffle buffer of undecoded samples, batches put together in the workers (batch_size=None in
 the loader). As many persistent workers as cores.
 """

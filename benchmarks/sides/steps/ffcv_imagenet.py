@@ -1,4 +1,4 @@
-"""The step as ffcv-imagenet's train_imagenet.py takes it, written anew from what it does.
+"""The step as ffcv-imagenet's train_imagenet.py takes it, rewritten from its behaviour.
 
 Eager, autocast to fp16 with a gradient scaler, channels_last, SGD whose groups are decided by 'bn' in a parameter's
 name, gradients set to None before each step, and a learning rate looked up for each. With BlurPool it wraps strided

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from benchmarks.sides.steps.step_training import Training
     from benchmarks.sides.trainings.trainer_loop import Loop
 
-# Before the clock starts: the other side has worked meanwhile, and its data lie in the processor's cache.
+# Before the clock starts, since the other side's data are in the processor's cache.
 UNTIMED_STEPS = 2
 
 
-def settings(training: "Training", task: StepTask) -> str:
+def settings(side: Any, task: Any) -> str:
     """How the side is set up, in words."""
-    return training.side.settings
+    return str(side.settings)
 
 
 def start(training: "Training", task: StepTask, resolution: int, batch: int) -> Start:
@@ -55,11 +55,6 @@ def loop_round(both: "Loop", task: LoopTask) -> LoopRound:
     return LoopRound(loop=loop, bare=bare, other_cores=whole.other_cores)
 
 
-def loop_settings(both: "Loop", task: LoopTask) -> str:
-    """How both are set up, in words."""
-    return both.settings
-
-
 def close(both: "Loop", task: LoopTask) -> None:
     """End the run's record."""
     both.close()
@@ -74,19 +69,6 @@ def timed(images: int, work: Callable[[], float]) -> Round:
     return Round(images=images, seconds=seconds, cpu_seconds=cpu, other_cores=other)
 
 
-STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {
-    "settings": settings,
-    "start": start,
-    "round": round_of_steps,
-    "rest": rest,
-}
-LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {
-    "settings": loop_settings,
-    "round": loop_round,
-    "close": close,
-}
-
-
 def epoch(training: Any, task: TrainTask) -> Round:
     """Time an epoch of whole training."""
     return timed(task.steps * task.images.batch, training.epoch)
@@ -98,13 +80,19 @@ def limits(training: Any, task: TrainTask) -> dict[str, str]:
     return found
 
 
-def train_settings(training: Any, task: TrainTask) -> str:
-    """How the side is set up, in words."""
-    return str(training.settings)
-
-
+STEP_ANSWERS: Mapping[str, Callable[..., Any]] = {
+    "settings": settings,
+    "start": start,
+    "round": round_of_steps,
+    "rest": rest,
+}
+LOOP_ANSWERS: Mapping[str, Callable[..., Any]] = {
+    "settings": settings,
+    "round": loop_round,
+    "close": close,
+}
 TRAIN_ANSWERS: Mapping[str, Callable[..., Any]] = {
-    "settings": train_settings,
+    "settings": settings,
     "epoch": epoch,
     "limits": limits,
 }

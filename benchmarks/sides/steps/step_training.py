@@ -29,10 +29,10 @@ class Trained(Protocol):
 
     settings: str
     model: nn.Module
-    """The network as it is saved, for its weights."""
+    """The network, for its weights."""
     optimizer: torch.optim.Optimizer
     dtype: torch.dtype
-    """Of the images that it is given."""
+    """Of its input images."""
     layout: torch.memory_format
 
     def ready(self, count: int, side: int) -> float:
@@ -48,7 +48,7 @@ class Training:
     """Steps of `side`, timed where they are made."""
 
     def __init__(self, side: Trained, task: StepTask) -> None:
-        self.side, self.batch = side, 0
+        self.side, self.settings, self.batch = side, side.settings, 0
         self.device = torch.device(task.device)
         self._first = {name: value.clone() for name, value in side.model.state_dict().items()}
         self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -68,11 +68,11 @@ class Training:
         return Start(losses=[self.steps(1) for _ in range(FIRST_STEPS)], compile_seconds=compiling)
 
     def steps(self, count: int) -> float:
-        """Take so many steps and wait for the device; returns the last loss."""
+        """Take `count` steps and wait for the device; returns the last loss."""
         return float(self._take(count))
 
     def seconds(self, count: int) -> float:
-        """Seconds that so many steps take, on a GPU by its own events.
+        """Seconds of `count` steps, on a GPU by its events.
 
         Raises RuntimeError where the loss is not finite after them.
         """

@@ -1,4 +1,4 @@
-"""The step as torchvision's references/classification/train.py takes it with --amp, written anew from what it does.
+"""The step as torchvision's references/classification/train.py takes it with --amp, rewritten from its behaviour.
 
 Float32 images in plain memory order, autocast to fp16 with a gradient scaler, SGD that decays all weights alike, and
 after each step the loss and the top-1 and top-5 accuracies of the batch, read by the host.

@@ -145,8 +145,8 @@ class Loop:
             entry = self.trainer.train_epoch(self._epoch, self.bar, tell=self.record.steps)
             # A replay has none.
             if "limits" in entry:
-                told = {key: entry["limits"][key] for key in ("words", "advice")}
-                self.limits = {"stage": entry["limited_by"], **told}
+                words = {key: entry["limits"][key] for key in ("words", "advice")}
+                self.limits = {"stage": entry["limited_by"], **words}
             entry.update({**average_entry(None), "val_seconds": 0.0})
             entry["val_resolution"] = self._config.validation.resolution
             elapsed = time.perf_counter() - begin
@@ -174,7 +174,7 @@ class Loop:
         return whole - bare, bare
 
     def bare(self, steps: int) -> float:
-        """Seconds of so many steps with nothing around them."""
+        """Seconds of `steps` steps with nothing around them."""
         self._wait()
         begin = time.perf_counter()
         for number in range(steps):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.harness.method import Comparison, Interval, compare, figures, median_interval
-from benchmarks.harness.processes.worker import Round
+from benchmarks.harness.method import Comparison, Interval, Round, compare, figures, median_interval
 
 
 def test_five_values_span_their_interval() -> None:

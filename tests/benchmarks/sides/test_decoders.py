@@ -59,6 +59,7 @@ def test_peer_crops_are_ours(cache: Path) -> None:
     assert np.abs(ours - theirs[:, :, ::-1]).mean() > 2 * SAME
 
 
+@pytest.mark.slow
 def test_packed_crops_are_compared_as_pixels(cache: Path) -> None:
     with Worker("packed", OURS["decode"]["yuv420-packed"], task("yuv420")) as worker:
         pixels, _ = worker.centre_crops(4)

@@ -9,6 +9,10 @@ from benchmarks.sides.steps.step_training import FIRST_STEPS, Training
 from engine.errors import UserError
 
 SIDES = {**OURS["step"], **PEERS["step"]}
+# A library beside the project's own takes seconds to import.
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if side.needs else ()) for name, side in PEERS["step"].items()
+]
 
 
 def _open(name: str, *, blurpool: bool, arch: str = "resnet18", precision: str = "fp32") -> Training:
@@ -37,7 +41,7 @@ def ours() -> dict[bool, list[float]]:
     return losses
 
 
-@pytest.mark.parametrize("name", PEERS["step"])
+@pytest.mark.parametrize("name", NAMES)
 def test_peer_without_blurpool_takes_our_steps(name: str, ours: dict[bool, list[float]]) -> None:
     losses = _first_losses(name, blurpool=False)
     assert losses[0] == pytest.approx(ours[False][0], rel=1e-5)
@@ -45,7 +49,7 @@ def test_peer_without_blurpool_takes_our_steps(name: str, ours: dict[bool, list[
     assert losses[:3] == pytest.approx(ours[False][:3], rel=1e-3)
 
 
-@pytest.mark.parametrize("name", PEERS["step"])
+@pytest.mark.parametrize("name", NAMES)
 def test_peer_with_blurpool_has_our_network_only_if_registered_so(
     name: str, ours: dict[bool, list[float]]
 ) -> None:
@@ -81,6 +85,10 @@ def test_nonfinite_loss_ends_the_round() -> None:
 def test_unknown_network_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="no network 'resnet51'"):
         _open("ours", blurpool=False, arch="resnet51")
+
+
+@pytest.mark.slow
+def test_network_that_timm_lacks_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match="timm has no such network"):
         _open("timm", blurpool=False, arch="resnet18_32px")
     with pytest.raises(UserError, match="has no aa_layer"):

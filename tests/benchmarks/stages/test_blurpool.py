@@ -12,6 +12,7 @@ from tests.benchmarks import record_checks
 TINY = ("--resolution=16", "--batch=2", "--seconds=0.001", "--arch=small_resnet")
 
 
+@pytest.mark.slow
 def test_records_are_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "blurpool.json"
     parts = "--part=network,composed,maxpool"

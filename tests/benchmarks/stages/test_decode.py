@@ -1,6 +1,6 @@
 """The decode stage: records and refusals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.benchmarks import record_checks
 SMALL = ("--images=16", "--resolution=48", "--seconds=0.01", "--batch=4", "--cores=1")
 
 
+@pytest.mark.slow
 def test_self_comparison_is_judged_by_its_interval(cache: Path, tmp_path: Path) -> None:
     options: Sequence[str] = (*SMALL, "--against=self", "--ours=jpeg-kept", "--scale=0.35")
     code = main([*options, f"--json={tmp_path}/self.json"])
@@ -26,6 +27,22 @@ def test_self_comparison_is_judged_by_its_interval(cache: Path, tmp_path: Path) 
     # Equals do the same work; how fast is up to the machine, and so is the verdict, but not its rule.
     assert code == (0 if record["ratio"]["low"] <= 1 <= record["ratio"]["high"] else 1)
     assert (tmp_path / "self.md").read_text(encoding="utf-8") == page([record])
+
+
+def test_plain_sides_are_recorded_with_their_crop(
+    cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None]
+) -> None:
+    plain_side("a", "pass")
+    plain_side("b", "pass")
+    options = ("--ours=a", "--against=b", "--scale=1,0.35", f"--json={tmp_path}/r.json")
+    assert main([*SMALL, *options]) == 0
+    found = record_checks.read(tmp_path / "r.json")
+    for record in found:
+        record_checks.check(record)
+    assert [(record["ours"], record["peer"], record["crop"]) for record in found] == [
+        ("a", "b", "centred square"),
+        ("a", "b", "random, 0.35-1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.benchmarks.conftest import TINY
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_self_comparison_is_judged_by_its_interval(loader_benchmark: Run, tmp_path: Path) -> None:
     done = loader_benchmark("--against=self", f"--json={tmp_path}/self.json")
     (record,) = record_checks.read(tmp_path / "self.json")
@@ -31,6 +32,20 @@ def test_self_comparison_is_judged_by_its_interval(loader_benchmark: Run, tmp_pa
     assert done.returncode == (0 if equal else 1), done.stderr
     assert "| jpeg | self" in done.stdout
     assert (tmp_path / "self.md").read_text(encoding="utf-8") == page([record])
+
+
+def test_plain_sides_are_recorded(
+    cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain_side("a", "pass")
+    plain_side("b", "pass")
+    assert loader([*TINY, "--ours=a", "--against=b", f"--json={tmp_path}/r.json"]) == 0
+    (record,) = record_checks.read(tmp_path / "r.json")
+    record_checks.check(record)
+    assert (record["stage"], record["ours"], record["peer"]) == ("loader", "a", "b")
+    assert (record["metric"], record["cache"], record["batch"]) == ("images_per_second", "warm", 4)
+    assert "| a    | b" in capsys.readouterr().out
+    assert (tmp_path / "r.md").read_text(encoding="utf-8") == page([record])
 
 
 @pytest.mark.slow
@@ -66,6 +81,7 @@ NOTE = """
 """
 
 
+@pytest.mark.slow
 def test_first_epoch_rounds_are_processes_with_the_set_page_cache(
     cache: Path, tmp_path: Path, plain_side: Callable[[str, str], None]
 ) -> None:
@@ -117,7 +133,11 @@ def test_gpu_batches_are_recorded(loader_benchmark: Run, tmp_path: Path) -> None
 
 
 def test_failing_peer_is_recorded_and_the_next_one_runs(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cache: Path,
+    tmp_path: Path,
+    plain_side: Callable[[str, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bodies = {"broken": "raise RuntimeError('no such\\nluck')", "dead": "os._exit(7)"}
     monkeypatch.syspath_prepend(tmp_path)
@@ -125,7 +145,8 @@ def test_failing_peer_is_recorded_and_the_next_one_runs(
         (tmp_path / f"{name}_peer.py").write_text(f"import os\ndef open_side(task): {body}\n")
         side = Side(entry=f"{name}_peer:open_side", storage="jpeg")
         monkeypatch.setitem(PEERS["loader"], name, side)
-    asked = ("--against=broken,dead", "--ours=jpeg", f"--json={tmp_path}/broken.json")
+    plain_side("sound", "pass")
+    asked = ("--against=broken,dead", "--ours=sound", f"--json={tmp_path}/broken.json")
     assert loader([*TINY, *asked]) == 1
     found = record_checks.read(tmp_path / "broken.json")
     reasons = ["broken: RuntimeError: no such luck", "dead's process ended with code 7"]

@@ -24,6 +24,7 @@ NOTE = """
 """
 
 
+@pytest.mark.slow
 def test_cold_starts_find_no_compiled_code_and_second_ones_do(
     cache: Path,
     tmp_path: Path,

@@ -38,7 +38,7 @@ _PLAIN = """
 from types import SimpleNamespace
 
 class Side:
-    side = SimpleNamespace(settings="plain")
+    settings = "plain"
     batch = 4
     loss = 1.0
 

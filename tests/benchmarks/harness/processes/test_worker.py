@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks.harness.processes.serving import UNTIMED_BATCHES, _round
-from benchmarks.harness.processes.worker import Job, SideError, Worker
+from benchmarks.harness.processes.serving import UNTIMED_BATCHES, Job, _round
+from benchmarks.harness.processes.worker import SideError, Worker
 from benchmarks.sides.task import LoadingSide, Task
 
 
