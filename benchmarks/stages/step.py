@@ -39,12 +39,8 @@ class _Running:
     """A side in its process, and its answer to the last start."""
 
     def __init__(self, name: str, side: StepSide, task: StepTask) -> None:
-        self.name, self.blurs_as_ours, self.losses, self.compile_seconds = (
-            name,
-            side.blurs_as_ours,
-            [0.0],
-            0.0,
-        )
+        self.name, self.blurs_as_ours = name, side.blurs_as_ours
+        self.losses, self.compile_seconds = [0.0], 0.0
         self.worker = Worker(name, side, task, answers=STEP_ANSWERS)
 
     def start(self, resolution: int, batch: int) -> None:
