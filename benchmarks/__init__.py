@@ -1,1 +1,1 @@
-"""Measurements that anyone can repeat: `python -m benchmarks STAGE`, each against real peers on the same images."""
+"""Benchmarks: stages measure our sides against peers with one harness, and their records become tables and pages."""

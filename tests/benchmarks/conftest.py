@@ -1,4 +1,4 @@
-"""Benchmarks run with a cache of their own and with tiny amounts of work; nothing here is judged by time."""
+"""What the tests of benchmarks share: a cache of their own, tiny work, and sides of a few lines."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.images import synthetic_photo
-from benchmarks.peers import OURS, PEERS, Contender
+from benchmarks.harness.images.prepared import synthetic_photo
+from benchmarks.sides import OURS, PEERS, Side
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -18,7 +18,7 @@ TINY = ("--images=12", "--resolution=16", "--scale=0.35", "--seconds=0.01", "--b
 
 @pytest.fixture(scope="session")
 def cache_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all of these tests keep their files, so that equal ones are made once."""
+    """Where these tests keep their files, so that equal ones are made once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -48,7 +48,7 @@ def loader_benchmark(cache: Path, repository: Path) -> Run:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten photos at different depths, and a file that is none."""
+    """Ten photos at different depths, and a file that is no image."""
     for i in range(10):
         path = tmp_path / "photos" / ("deep" if i % 2 else "") / f"{i}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,17 +61,18 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def plain_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes contenders of a few lines: `plain_side(name, body)` enters one on both sides' lists.
+    """Registers sides of a few lines: `plain_side(name, body)` enters one as ours and as a peer of loader and decode.
 
-    It is a real process, but without torch, and gives batches without content. `body` runs when it is opened.
+    It runs in a real process, without torch, and gives empty batches. `body` runs when it is opened.
     """
     monkeypatch.syspath_prepend(tmp_path)
 
     def enter(name: str, body: str) -> None:
         (tmp_path / f"{name}_side.py").write_text(_PLAIN_SIDE.format(body=body))
-        contender = Contender(storage="jpeg", module=f"{name}_side", options={"decoder": "cpu"})
-        monkeypatch.setitem(OURS, name, contender)
-        monkeypatch.setitem(PEERS, name, contender)
+        side = Side(entry=f"{name}_side:open_side", storage="jpeg", options={"decoder": "cpu"})
+        for stage in ("loader", "decode"):
+            monkeypatch.setitem(OURS[stage], name, side)
+            monkeypatch.setitem(PEERS[stage], name, side)
 
     return enter
 

@@ -1,4 +1,4 @@
-"""`make gpu`: waits for a GPU that comes for minutes only, so that what it runs has to be right before."""
+"""`make gpu`: a GPU is lent for minutes only, so its commands are checked without one."""
 
 import importlib
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import STAGES
-
 ROOT = Path(__file__).parents[2]
+
+
 # Of nine minutes, what the parts without a limit may take: tests, resize, loader.
 LIMITS = 480
 
@@ -35,7 +35,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.replace("\\\n", " ").split())
 
 
-def test_it_runs_the_tests_and_every_stage_that_a_gpu_changes(
+def test_target_runs_tests_and_every_gpu_stage(
     commands: dict[str, tuple[int, list[str]]],
 ) -> None:
     assert commands.pop("tests") == (0, ["pytest", "-m", "gpu"])
@@ -44,7 +44,7 @@ def test_it_runs_the_tests_and_every_stage_that_a_gpu_changes(
     assert sum(limit for limit, _ in commands.values()) <= LIMITS
 
 
-def test_each_record_has_a_name_of_its_own(commands: dict[str, tuple[int, list[str]]]) -> None:
+def test_each_record_has_its_own_file(commands: dict[str, tuple[int, list[str]]]) -> None:
     files = {
         name: words[words.index("--json") + 1] for name, (_, words) in commands.items() if "--json" in words
     }
@@ -55,10 +55,10 @@ def test_each_record_has_a_name_of_its_own(commands: dict[str, tuple[int, list[s
 @pytest.mark.parametrize(
     "name", ["step", "step-without-blurpool", "overhead", "blurpool", "augment", "techniques"]
 )
-def test_a_stage_takes_its_options(
+def test_stage_accepts_its_options(
     commands: dict[str, tuple[int, list[str]]], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     _, words = commands[name]
-    module = importlib.import_module(STAGES[words[1]][0].partition(":")[0])
+    module = importlib.import_module(f"benchmarks.stages.{words[1]}")
     assert module._parse(words[2:]).json == Path(words[words.index("--json") + 1])

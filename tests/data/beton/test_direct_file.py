@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.page_cache import resident_share
+from benchmarks.harness.images.file_cache import resident_share
 from engine.data.beton.direct_file import _BLOCK, _BUFFER, DirectFile
 from tests.full_disk import files_of_at_most
 

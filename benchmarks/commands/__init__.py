@@ -1,0 +1,17 @@
+"""Commands over stages and records: each file has `main(argv) -> exit code` and is imported only when it runs."""
+
+import importlib
+from collections.abc import Callable, Sequence
+
+COMMANDS = {
+    "all": "run each stage in short against every peer, and write a report",
+    "gate": "run stages in short and judge them by the committed records",
+    "report": "draw records as one page: bars, curves, tables",
+    "readme": "write the README's figures from the committed records",
+}
+
+
+def entry(command: str) -> Callable[[Sequence[str]], int]:
+    """The command's `main`, imported now."""
+    run: Callable[[Sequence[str]], int] = importlib.import_module(f"{__name__}.{command}").main
+    return run

@@ -1,0 +1,1 @@
+"""How a comparison is made: options, cases, turns, processes, images, statistics and records."""

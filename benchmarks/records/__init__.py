@@ -1,0 +1,1 @@
+"""Records and their outputs: files, tables, pages, curves, the README's section."""

@@ -1,1 +1,0 @@
-"""Records as one page: what was compared, how it came out, and what it takes to repeat it."""

@@ -1,0 +1,175 @@
+"""`python -m benchmarks accuracy -C RECIPE --seeds 0,1,2`: a recipe's accuracy, and its spread over seeds.
+
+Each seed is a whole run of train_imagenet.py, one after the other, validated only at its end. With --json a record is
+added for each seed; seeds that the file already has are not trained again, so a measurement can be made in parts.
+Arguments after `--` are passed to train_imagenet.py.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.harness import arguments as opt
+from benchmarks.records.accuracy_table import page, table
+from benchmarks.records.layouts import Record
+from benchmarks.records.record_files import write
+from engine.config.load import load_train_stages, to_dict
+from engine.data.beton import open_beton
+from engine.errors import UserError, describe_os_error
+from engine.report.history import build_history, parse_log
+from engine.report.record import CONFIG_NAME
+from engine.report.run_log import LOG_NAME
+from engine.report.summary import measured_as
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Options that name places, not the recipe.
+_PLACES = {"training.seed", "logging.folder", "logging.name", "data.train_dataset", "data.val_dataset"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, save and print the records; returns 1 where a run failed or missed its target."""
+    options = _parse(argv)
+    records, code = _read(options.json), 0
+    _refuse_another(options, records)
+    for seed in options.seeds:
+        if seed in {record["seed"] for record in records}:
+            print(f"seed {seed} is in {options.json} already", flush=True)
+            continue
+        folder, done = _train(options, seed)
+        if done not in (0, 1):
+            return done
+        code = max(code, done)
+        records.append(record_of(folder, " ".join(options.config_file)))
+        _save(options.json, records)
+    print(f"\n{table(sorted(records, key=lambda record: record['seed']))}")
+    return code
+
+
+def record_of(folder: Path, recipe: str) -> Record:
+    """The record of a finished run, from its folder. Raises UserError where it has no result."""
+    lines, _ = parse_log((folder / LOG_NAME).read_bytes())
+    history = build_history(lines)
+    start, result, epochs = history.start, history.result, history.epochs
+    if result is None or not epochs:
+        raise UserError(f"{folder / LOG_NAME} records no finished training: see {folder}")
+    config = yaml.safe_load((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    averaged = result.get("ema_top1") is not None
+    train_seconds = sum(epoch["train_seconds"] for epoch in epochs)
+    source = start["revision"]
+    changed = " with uncommitted changes" if source and source["dirty"] else ""
+    return {
+        "stage": "accuracy",
+        "recipe": recipe,
+        "seed": config["training"]["seed"],
+        "metric": "top1",
+        **_top1(result, "", "ema_" if averaged else ""),
+        **(_top1(result, "last_", "") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
+        "measured": measured_as(result, "val", tta=bool(result["tta"])),
+        "train_minutes": train_seconds / 60,
+        "minutes": result["elapsed_seconds"] / 60,
+        "compile_seconds": sum(epoch["compile_seconds"] for epoch in epochs) or None,
+        "images_per_second": sum(epoch["images"] for epoch in epochs) / train_seconds,
+        "device": start["device"],
+        "precision": start["precision"],
+        "data": "; ".join(_identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")),
+        "epochs": epochs,
+        "config": config,
+        "started": start["time"],
+        "machine": start["machine"],
+        "versions": start["versions"],
+        "revision": source["commit"] + changed if source else "unknown (not a git checkout)",
+    }
+
+
+def _top1(result: dict[str, Any], to: str, of: str) -> Record:
+    """Accuracies of the weights whose keys in the result begin with `of`, under keys that begin with `to`."""
+    with_tta = result[f"{of}top1"] if result["tta"] else None
+    return {f"{to}top1_tta": with_tta, f"{to}top1_no_tta": result[f"{of}top1_no_tta"]}
+
+
+def _identity(path: Path) -> str:
+    """A .beton in words: its name, its images, and a hash of its bytes."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    beton = open_beton(path)
+    return f"{path.name}, {beton.num_samples} images stored as {beton.storage}, sha256 {digest[:16]}"
+
+
+def _train(options: argparse.Namespace, seed: int) -> tuple[Path, int]:
+    """Run train_imagenet.py with this seed; returns the run's folder and the exit code."""
+    name = f"{Path(options.config_file[-1]).stem}-seed{seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    ours = {"training.seed": seed, "logging.folder": options.folder, "logging.name": name}
+    words = [*_words(options), *(f"--{key}={value}" for key, value in ours.items())]
+    print(f"$ python train_imagenet.py {' '.join(words)}", flush=True)
+    script = str(ROOT / "train_imagenet.py")
+    return Path(options.folder, name), subprocess.run(
+        [sys.executable, script, *words], check=False
+    ).returncode
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """Arguments of train_imagenet.py for every seed."""
+    recipes = [word for file in options.config_file for word in ("-C", file)]
+    return [*recipes, *options.override, "--logging.log_level=0"]
+
+
+def _read(path: Path | None) -> list[Record]:
+    """The records that the file already has."""
+    if path is None or not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise describe_os_error(error, path, "read the records") from None
+    except ValueError:
+        raise UserError(f"--json {path} holds no records: choose another name") from None
+
+
+def _refuse_another(options: argparse.Namespace, records: Sequence[Record]) -> None:
+    """Raise UserError where the recorded runs are of another recipe, or the recipe has several stages."""
+    stages, _ = load_train_stages(_words(options))
+    if len(stages) > 1:
+        raise UserError(
+            f"-C {options.config_file[-1]} has {len(stages)} stages: only recipes of one are measured"
+        )
+    asked = _settings(to_dict(stages[0]))
+    for record in records:
+        if record.get("stage") != "accuracy" or _settings(record["config"]) != asked:
+            raise UserError(f"--json {options.json} holds other runs than this recipe's: choose another name")
+
+
+def _settings(config: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    flat = {
+        f"{section}.{key}": value for section, options in config.items() for key, value in options.items()
+    }
+    return {name: value for name, value in flat.items() if name not in _PLACES}
+
+
+def _save(path: Path | None, records: Sequence[Record]) -> None:
+    if path is not None:
+        write(path, "".join(json.dumps(record) + "\n" for record in records))
+        write(path.with_suffix(".md"), page(records))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options, checked. Raises UserError, one line, for what can't be used."""
+    parser = opt.Parser("accuracy", __doc__, " -C RECIPE [-- OPTIONS OF train_imagenet.py]")
+    add = parser.add_argument
+    add("-C", "--config-file", action="append", required=True, metavar="FILE", help="recipe, as for training")
+    seeds = opt.list_of(opt.whole(0, 2**31 - 1))
+    add("--seeds", type=seeds, default=[0, 1, 2], help="separated by commas (default: 0,1,2)")
+    parser.add_json()
+    add("--folder", default="runs", help="where the runs' folders are made (default: runs)")
+    add("override", nargs="*", help="options for train_imagenet.py, after a --")
+    options = parser.parse_args(argv)
+    opt.check_files(None, options.json)
+    return options
