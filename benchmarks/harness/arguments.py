@@ -10,7 +10,7 @@ from benchmarks.harness.method import LEAST_ROUNDS
 from benchmarks.harness.pairing import FORMS, pairs, peer_names
 from benchmarks.sides import OURS
 from engine.errors import UserError
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 _MOST_IMAGES = 10**8
 MADE_UP = "default: made-up photos"

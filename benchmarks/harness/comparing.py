@@ -14,7 +14,7 @@ from benchmarks.harness.images.prepared import PHOTOS, Images, prepare
 from benchmarks.harness.method import Comparison, Round, Timed, compare, failed, figures
 from benchmarks.harness.processes.worker import SideError, Worker
 from benchmarks.records.layouts import Record
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 
 _COMPARED_IMAGES = 64
 # A file of at most this many images is read whole in the measured process; a larger one in another process before.

@@ -9,7 +9,7 @@ from benchmarks.harness.processes.usage import load_averages
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import save
 from benchmarks.records.record_table import table
-from engine.report.machine import machine, revision, versions
+from engine.runs.machine import machine, revision, versions
 
 
 def context() -> Record:

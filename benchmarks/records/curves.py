@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.records.layouts import LAYOUTS, Record
-from engine.report import charts, text
-from engine.report.layout import HALF, Figure, frame_of, plain_ticks
+from engine.report import text
+from engine.report.drawing import charts
+from engine.report.drawing.axes import HALF, Figure, frame_of, plain_ticks
 
 # Axis: the key of a record, and what it is called.
 _AXES = {"cores": "cores", "resolution": "pixels per side"}

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from benchmarks.records.outcomes import OUTCOMES, Outcome
-from engine.report import charts
-from engine.report.charts import Frame, clean
-from engine.report.layout import PHONE, Figure, Size, in_both_sizes
+from engine.report.drawing import charts
+from engine.report.drawing.axes import PHONE, Figure, Size, in_both_sizes
+from engine.report.drawing.charts import Frame, clean
 
 _MARGIN = 1.12
 # Characters that fit: of a label, and of a reason in place of a bar.

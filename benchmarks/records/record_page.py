@@ -12,10 +12,10 @@ from benchmarks.records.layouts import LAYOUTS, Record
 from benchmarks.records.outcomes import outcome, tally
 from benchmarks.records.record_files import write as write_text
 from benchmarks.records.record_table import page as tables
-from engine.report.charts import clean
-from engine.report.layout import Figure
-from engine.report.page import document, figure_card
-from engine.report.sections import card
+from engine.report.drawing.axes import Figure
+from engine.report.drawing.charts import clean
+from engine.report.drawing.page import document, figure_card
+from engine.report.run.sections import card
 
 # More bars than this are split into a figure for each peer.
 _MOST_BARS = 24

@@ -192,7 +192,7 @@ _ours("convert", "ours", "converters:ours")
 _peer("convert", "ffcv", "converters:ffcv")
 
 # Training steps.
-_step("ours", "ours_step", ours=True, what="engine.train.step.Step")
+_step("ours", "ours_step", ours=True, what="engine.train.step.step.Step")
 _step("ffcv-imagenet", "ffcv_imagenet", what="the plain eager AMP step of ffcv-imagenet")
 _step(
     "torchvision",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.data.loader import MEAN, STD
+from engine.data.loading.loader import MEAN, STD
 
 # ImageNet's, of levels in 0..1.
 _MEAN, _STD = [level / 255 for level in MEAN], [level / 255 for level in STD]

@@ -8,9 +8,9 @@ from benchmarks.harness.processes.conversions import Conversion, clock
 
 def ours(conversion: Conversion) -> int:
     """write_dataset.py's conversion; returns the images written."""
-    from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-    from engine.data.beton import open_beton
-    from engine.data.convert import convert
+    from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+    from engine.data.beton.reader import open_beton
+    from engine.data.convert.conversion import convert
 
     output = OutputConfig(folder=str(conversion.output), num_workers=conversion.workers, **conversion.ours)
     with clock():

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sides.task import Task
-from engine.data.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH, CenterCrop, RandomResizedCrop
-from engine.data.crops import CropLaw as AnyLaw
+from engine.data.sampling.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH, CenterCrop, RandomResizedCrop
+from engine.data.sampling.crops import CropLaw as AnyLaw
 
 
 class Crop(NamedTuple):
@@ -21,7 +21,7 @@ class Crop(NamedTuple):
 
 
 class CropLaw:
-    """Draws for (epoch, sample) as engine.data.crops does, or always the centred square of the whole short side."""
+    """Draws for (epoch, sample) as engine.data.sampling.crops does, or always the centre square of the short side."""
 
     def __init__(self, task: Task, epoch: int | None) -> None:
         self._law: AnyLaw = CenterCrop(ratio=1.0)

@@ -9,10 +9,10 @@ import tarfile
 import numpy as np
 
 from benchmarks.harness.images.prepared import Images
-from engine.data.beton import open_beton
-from engine.data.mapping import Mapping
-from engine.data.order import cut_pages, page_windows
-from engine.data.windows import WindowReader
+from engine.data.beton.mapping import Mapping
+from engine.data.beton.reader import open_beton
+from engine.data.loading.windows import WindowReader
+from engine.data.sampling.order import cut_pages, page_windows
 
 _CHUNK = 2**20
 _WINDOW = 64 * 2**20

@@ -13,7 +13,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
 from benchmarks.sides.task import Task
-from engine.data.loader import MEAN, STD
+from engine.data.loading.loader import MEAN, STD
 
 WORDS = "torchvision.io.decode_jpeg, v2.RandomResizedCrop on uint8 tensors with antialiasing, v2.RandomHorizontalFlip"
 

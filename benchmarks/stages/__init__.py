@@ -29,7 +29,7 @@ class Short:
 
     def argv(self) -> list[str]:
         """The options, split."""
-        from engine.report.machine import machine
+        from engine.runs.machine import machine
 
         return shlex.split(self.options.format(cores=machine()["cores"]))
 

@@ -22,12 +22,12 @@ from benchmarks.records.accuracy_table import page, table
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import write
 from engine.config.load import load_train_stages, to_dict
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 from engine.errors import UserError, describe_os_error
-from engine.report.history import build_history, parse_log
-from engine.report.record import CONFIG_NAME
-from engine.report.run_log import LOG_NAME
-from engine.report.summary import measured_as
+from engine.report.terminal.summary import measured_as
+from engine.runs.log_file import LOG_NAME
+from engine.runs.log_reader import build_history, parse_log
+from engine.runs.run_writer import CONFIG_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 

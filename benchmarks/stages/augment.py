@@ -25,8 +25,8 @@ from benchmarks.records.layouts import Record
 from benchmarks.sides import PEERS, check_name, peer_side
 from benchmarks.sides.augmenters import Use
 from benchmarks.sides.steps.local_step import CLASSES, set_up_device, step_config
-from engine.data.loader import MEAN, STD, Batch
-from engine.report.machine import machine
+from engine.data.loading.loader import MEAN, STD, Batch
+from engine.runs.machine import machine
 from engine.train.augment.chain import Augment
 
 # The measured augmentations: options of ours; the peers are set up alike.

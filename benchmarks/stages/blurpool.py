@@ -22,9 +22,9 @@ from benchmarks.harness.turns import Work, take_turns
 from benchmarks.records.layouts import Record
 from benchmarks.sides.blur_forms import FORMS, MAX_POOLS, Blur, Composed, Fused, Unfused, unfuse
 from benchmarks.sides.steps.local_step import TrainingStep, ranks_here, set_up_device, step_config
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.models.blurpool import BlurConv2d
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # ResNet-50's strided blocks after the stem: (image side / block side, channels of its input, of its 3x3 convolution, of
 # its output).

@@ -22,9 +22,9 @@ from benchmarks.harness.processes.usage import MachineLoad
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
 from benchmarks.sides import PEERS, Side, check_name, our_side, peer_side
-from engine.data.progress import human_bytes
 from engine.errors import UserError, describe_os_error
-from engine.report.machine import machine
+from engine.progress import human_bytes
+from engine.runs.machine import machine
 
 _LONGEST = 200_000
 
@@ -208,7 +208,7 @@ def _facts(name: str, case: Case, workers: int) -> Record:
         "cache": "warm",
         "metric": "images_per_second",
         "device": "cpu",
-        "ours_settings": f"engine.data.convert.convert, {workers} workers",
+        "ours_settings": f"engine.data.convert.conversion.convert, {workers} workers",
         "peer_settings": f"ffcv.writer.DatasetWriter, {workers} workers, torchvision's ImageFolder, chunks of 100",
     }
 

@@ -18,7 +18,7 @@ from benchmarks.harness.run_records import RunRecords
 from benchmarks.harness.turns import Work, take_turns
 from benchmarks.records.layouts import Record
 from engine.errors import UserError
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # Bytes per output pixel. Random crops of yuv420, shortest side 256, have on average about as many pixels as the output,
 # of 1.5 bytes each.

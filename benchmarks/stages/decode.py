@@ -19,7 +19,7 @@ from benchmarks.harness.processes.usage import MachineLoad
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.sides import OURS, SELF, opponent, our_side
 from benchmarks.sides.decoders.decoder_side import WHOLE
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 _USUAL_PEER = "opencv"
 _PIXELS = "uint8 RGB in host memory, a batch begun when it is asked for"

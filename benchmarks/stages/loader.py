@@ -21,7 +21,7 @@ from benchmarks.harness.processes.serving import UNTIMED_BATCHES
 from benchmarks.harness.processes.usage import MachineLoad
 from benchmarks.harness.run_records import RunRecords
 from engine.errors import UserError
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 _CACHES = {
     "warm": "the file is in memory and each side has read the images before, as in a run's later epochs",

@@ -23,7 +23,7 @@ from benchmarks.harness.processes.usage import MachineLoad, descendants
 from benchmarks.harness.processes.worker import SideError, Worker
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 _COUNTED = ("RssAnon:", "RssShmem:")
 _EVERY_SECONDS = 0.01

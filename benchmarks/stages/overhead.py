@@ -23,7 +23,7 @@ from benchmarks.records.overhead_limit import sentence, verdict
 from benchmarks.sides import our_side
 from benchmarks.sides.steps.step_answers import LOOP_ANSWERS
 from benchmarks.sides.steps.step_tasks import PRECISIONS, LoopRound, LoopTask, StepTask
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # By device: network, size, batch. On a CPU a step takes 50 to 100 ms.
 _USUAL = {"cuda": ("resnet50", 192, 256), "cpu": ("small_resnet", 32, 128)}

@@ -20,7 +20,7 @@ from benchmarks.harness.images.prepared import Images, prepare
 from benchmarks.harness.method import paired
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
-from engine.data.layout import MODE_RAW, MODE_YUV420
+from engine.data.beton.layout import MODE_RAW, MODE_YUV420
 
 _MODES = {"yuv420": MODE_YUV420, "raw": MODE_RAW}
 _DTYPE = "bfloat16"
@@ -62,9 +62,9 @@ def main(argv: Sequence[str]) -> int:
 def _batch(images: Images, storage: str, resolution: int, options: argparse.Namespace) -> _Batch:
     import torch
 
-    from engine.data.beton import open_beton
-    from engine.data.crops import RandomResizedCrop
-    from engine.data.decoders.pool import DecodePool
+    from engine.data.beton.reader import open_beton
+    from engine.data.loading.decode_pool import DecodePool
+    from engine.data.sampling.crops import RandomResizedCrop
 
     crop = RandomResizedCrop(seed=0, epoch=0, min_scale=options.scale)
     ids = np.arange(options.batch) % images.num_samples

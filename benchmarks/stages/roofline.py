@@ -11,7 +11,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 
-from engine.train.host import limit_spinning
+from engine.train.ranks.process import limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does; it has no effect once torch is imported.
@@ -33,9 +33,9 @@ from benchmarks.sides.roofline_limits import ESTIMATE, copy_work, matrix_work, s
 from benchmarks.sides.steps.local_step import TrainingStep, ranks_here, set_up_device, step_config
 from benchmarks.sides.steps.step_tasks import PRECISIONS
 from benchmarks.stages.decode import decoder_case
-from engine.data.beton import open_beton
-from engine.report.machine import machine
-from engine.train.precision import choose_precision
+from engine.data.beton.reader import open_beton
+from engine.runs.machine import machine
+from engine.train.step.precision import choose_precision
 
 # By device: network, sizes, batch.
 _USUAL: dict[str, tuple[str, list[int], int]] = {

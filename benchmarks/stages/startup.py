@@ -19,7 +19,7 @@ from benchmarks.harness.processes.usage import MachineLoad
 from benchmarks.harness.processes.worker import SideError, Worker
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # (start, since), in the order of a turn.
 _COLD = (("cold", "process"), ("cold", "imports"))

@@ -1,6 +1,6 @@
 """`python -m benchmarks step`: images per second of one training step, on images that are already on the device.
 
-Ours (engine.train.step.Step) against the steps of ffcv-imagenet, torchvision's reference scripts and timm, in turns,
+Ours (engine.train.step.step) against the steps of ffcv-imagenet, torchvision's reference scripts and timm, in turns,
 each in its own process; on a GPU timed by its events. All sides begin with the same weights and get the same images,
 so the loss of the first step shows whether they compute the same: exit code 1 where it differs on the same network.
 `python -m benchmarks techniques` measures the cost of techniques in a step.
@@ -20,7 +20,7 @@ from benchmarks.sides import PEERS, Side, StepSide, check_name, our_side, peer_s
 from benchmarks.sides.steps.step_answers import STEP_ANSWERS
 from benchmarks.sides.steps.step_tasks import PRECISIONS, Start, StepTask
 from engine.errors import UserError
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # Differences that rounding may make on the same weights and images, by precision.
 _TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 3e-2, "auto": 3e-2}

@@ -15,7 +15,7 @@ from benchmarks.harness import arguments as opt
 from benchmarks.harness.method import paired
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 PLAIN: dict[str, Any] = {"training.label_smoothing": 0}
 """What a plain step has beside the defaults: SGD on cross-entropy, channels_last."""

@@ -25,7 +25,7 @@ from benchmarks.sides.steps.step_answers import TRAIN_ANSWERS
 from benchmarks.sides.steps.step_tasks import PRECISIONS, StepTask, TrainTask
 from benchmarks.sides.task import Task
 from engine.errors import UserError
-from engine.report.machine import machine
+from engine.runs.machine import machine
 
 # By device: network, size, batch, images.
 _USUAL = {"cuda": ("resnet50", 160, 256, 20_480), "cpu": ("small_resnet", 64, 64, 1024)}

@@ -93,7 +93,7 @@ class Side:
             yield np.zeros(self.task.batch, np.int64)
 
     def one_pass(self):
-        from engine.data.beton import open_beton
+        from engine.data.beton.reader import open_beton
         yield open_beton(self.task.beton).labels
 
     def centre_crops(self, count):

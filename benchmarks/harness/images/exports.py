@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 from engine.errors import UserError, describe_os_error
 
 # Storage of the .beton that all layouts are made from: the images' own JPEG data, wherever they fit.

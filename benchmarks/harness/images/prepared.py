@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from benchmarks.harness.images.exports import EXPORTS, SOURCE, export, export_folder, exported_files
 from benchmarks.harness.images.repeat import repeat_records
 from engine import __version__
-from engine.config.write_schema import OutputConfig, SourceConfig, WriteConfig
-from engine.data.beton import open_beton
-from engine.data.convert import convert
-from engine.data.progress import human_bytes
+from engine.config.write import OutputConfig, SourceConfig, WriteConfig
+from engine.data.beton.reader import open_beton
+from engine.data.convert.conversion import convert
 from engine.data.sources.base import printable
 from engine.data.sources.image_folder import EXTENSIONS
 from engine.errors import UserError, describe_os_error
+from engine.progress import human_bytes
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import layout
-from engine.data.beton import open_beton
-from engine.data.beton_writer import write_checksums, write_ends
+from engine.data.beton import layout
+from engine.data.beton.reader import open_beton
+from engine.data.beton.writer import write_checksums, write_ends
 from engine.files import atomic_write
 
 

@@ -13,8 +13,8 @@ import psutil
 
 from benchmarks.harness.images.exports import EXPORTS, SOURCE
 from benchmarks.harness.images.prepared import PHOTOS, Images, cache_folder, is_there, prepare
-from engine.data.progress import human_bytes
 from engine.errors import UserError
+from engine.progress import human_bytes
 
 # About a second of packed crops on two cores.
 _LEAST_IMAGES = 50_000

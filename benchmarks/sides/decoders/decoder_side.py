@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sides.task import Task
-from engine.data.beton import open_beton
-from engine.data.crops import CenterCrop, CropLaw, RandomResizedCrop
+from engine.data.beton.reader import open_beton
+from engine.data.sampling.crops import CenterCrop, CropLaw, RandomResizedCrop
 
 WHOLE = 1.0
 """The least crop area that stands for no random crop."""

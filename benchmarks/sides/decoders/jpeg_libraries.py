@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.sides.decoders.decoder_side import DecoderSide
 from benchmarks.sides.peer_crops import Crop, boxes
 from benchmarks.sides.task import Task
-from engine.data.beton import open_beton
-from engine.data.crops import CropLaw
+from engine.data.beton.reader import open_beton
+from engine.data.sampling.crops import CropLaw
 
 DecodeOne = Callable[[NDArray[np.uint8], Crop, int], NDArray[np.uint8]]
 

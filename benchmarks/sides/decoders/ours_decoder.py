@@ -1,13 +1,13 @@
-"""Our decoders as the loader's producer calls them: engine.data.decoders.pool.DecodePool, or its packing."""
+"""Our decoders as the loader's producer calls them: engine.data.loading.decode_pool.DecodePool, or its packing."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.sides.decoders.decoder_side import DecoderSide
 from benchmarks.sides.task import Task
-from engine.data.beton import open_beton
-from engine.data.crops import CropLaw
-from engine.data.decoders.pool import Bad, DecodePool
+from engine.data.beton.reader import open_beton
+from engine.data.loading.decode_pool import Bad, DecodePool
+from engine.data.sampling.crops import CropLaw
 
 
 class _Ours:
@@ -15,7 +15,7 @@ class _Ours:
         self._pool = DecodePool(open_beton(task.beton), workers=task.cores)
         self._packs = how == "pack"
         self._buffer = np.empty(0, np.uint8)
-        self.settings = f"engine.data.decoders.pool.DecodePool.{how} with {task.cores} threads"
+        self.settings = f"engine.data.loading.decode_pool.DecodePool.{how} with {task.cores} threads"
 
     def decode(self, ids: NDArray[np.int64], law: CropLaw, side: int) -> NDArray[np.uint8] | None:
         if not self._packs:

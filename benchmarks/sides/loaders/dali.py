@@ -17,7 +17,7 @@ from torch.utils.dlpack import from_dlpack
 
 from benchmarks.harness.images.exports import paths_and_labels
 from benchmarks.sides.task import Task
-from engine.data.loader import MEAN, STD
+from engine.data.loading.loader import MEAN, STD
 
 # By name, so that type checks don't depend on what is installed.
 dali: Any = importlib.import_module("nvidia.dali")

@@ -17,7 +17,7 @@ from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, Squeeze, ToDev
 from numpy.typing import NDArray
 
 from benchmarks.sides.task import Task
-from engine.data.loader import MEAN, STD
+from engine.data.loading.loader import MEAN, STD
 
 _FINISH = {
     "host": "left as ToTorchImage makes them",

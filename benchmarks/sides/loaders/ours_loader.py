@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.train.host import keep_freed_memory, limit_spinning
+from engine.train.ranks.process import keep_freed_memory, limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does: it has an effect only before torch is imported.
@@ -14,10 +14,10 @@ limit_spinning()
 import torch
 
 from benchmarks.sides.task import Task
-from engine.data.beton import open_beton
-from engine.data.crops import CenterCrop, RandomResizedCrop
-from engine.data.loader import MEAN, STD, Loader
-from engine.data.order import epoch_permutation
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import MEAN, STD, Loader
+from engine.data.sampling.crops import CenterCrop, RandomResizedCrop
+from engine.data.sampling.order import epoch_permutation
 
 
 class _Ours:
@@ -36,8 +36,8 @@ class _Ours:
         )
         unfinished = task.form == "host" and decoder == "packed"
         how = "crops are packed on the CPU and not finished" if unfinished else self._loader.decoder[1]
-        trainer = "else as the trainer opens it (on the CPU with engine.train.host)"
-        self.settings = f"engine.data.loader.Loader, {how}, {trainer}"
+        trainer = "else as the trainer opens it (on the CPU with engine.train.ranks.process)"
+        self.settings = f"engine.data.loading.loader.Loader, {how}, {trainer}"
 
     def epoch(self, number: int, batches: int, resolution: int) -> Iterator[torch.Tensor]:
         task = self._task

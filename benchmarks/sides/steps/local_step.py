@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
-from engine.data.loader import Batch
+from engine.config.train.train_config import TrainConfig
+from engine.data.loading.loader import Batch
 from engine.models.head import train_mode
 from engine.train.augment.chain import Augment, TrainBatch, loader_dtype
-from engine.train.distributed import Ranks
-from engine.train.host import keep_freed_memory
-from engine.train.network import build_network
-from engine.train.precision import choose_precision
-from engine.train.step import Step
+from engine.train.ranks.group import Ranks
+from engine.train.ranks.process import keep_freed_memory
+from engine.train.step.precision import choose_precision
+from engine.train.step.step import Step
+from engine.train.weights import build_network
 
 CLASSES = 1000
 _LR = 1e-3

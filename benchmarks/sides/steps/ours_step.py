@@ -1,6 +1,6 @@
 """Our step, set up as engine.train.run sets it up."""
 
-from engine.train.host import keep_freed_memory, limit_spinning
+from engine.train.ranks.process import keep_freed_memory, limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does: it has an effect only before torch is imported.
@@ -22,12 +22,12 @@ from benchmarks.sides.steps.step_training import (
     first_weights,
 )
 from engine.config.load import load_train_config
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.models.build import build_model
 from engine.train.augment.chain import TrainBatch
-from engine.train.distributed import Ranks
-from engine.train.precision import choose_precision
-from engine.train.step import Step
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import choose_precision
+from engine.train.step.step import Step
 
 
 class _Ours:
@@ -40,8 +40,8 @@ class _Ours:
         self._step = Step(config, alone(device), precision, self.model, CLASSES)
         self.optimizer = self._step.optimizer
         self._numbers = itertools.count()
-        self.settings = f"engine.train.step.Step: {precision.name}, channels_last, fused SGD" + (
-            ", with engine.train.host" if task.device == "cpu" else ""
+        self.settings = f"engine.train.step.step.Step: {precision.name}, channels_last, fused SGD" + (
+            ", with engine.train.ranks.process" if task.device == "cpu" else ""
         )
 
     def ready(self, count: int, side: int) -> float:

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.sides.steps.step_tasks import CLASSES, Start, StepTask
 from engine.models.build import build_model
-from engine.train.precision import Precision, choose_precision
+from engine.train.step.precision import Precision, choose_precision
 
 SMOOTHING = 0.1
 MOMENTUM = 0.9

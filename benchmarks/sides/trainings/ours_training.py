@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engine.train.host import limit_spinning
+from engine.train.ranks.process import limit_spinning
 
 # ruff: noqa: E402
 # As train_imagenet.py does: it has an effect only before torch is imported.
@@ -10,11 +10,11 @@ limit_spinning()
 
 from benchmarks.sides.steps.step_tasks import LoopTask, TrainTask
 from benchmarks.sides.trainings.trainer_loop import Loop, Replay
-from engine.data.beton import open_beton
-from engine.data.crops import RandomResizedCrop
-from engine.data.loader import Loader
-from engine.data.order import epoch_permutation
-from engine.train.precision import choose_precision
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Loader
+from engine.data.sampling.crops import RandomResizedCrop
+from engine.data.sampling.order import epoch_permutation
+from engine.train.step.precision import choose_precision
 
 # As many as a loader keeps in flight, so that they are as cold in the processor's caches.
 _REPLAYED = 8

@@ -24,15 +24,15 @@ from benchmarks.sides.steps.step_training import (
     WEIGHT_DECAY,
     made_batches,
 )
-from engine.data.crops import CropLaw
-from engine.data.loader import Batch, Batches, Loader
-from engine.data.meters import DataFigures
-from engine.data.order import Windows
-from engine.data.pair import ClassList
-from engine.report.record import RunRecord
+from engine.data.beton.pair import ClassList
+from engine.data.loading.loader import Batch, Batches, Loader
+from engine.data.loading.meters import DataFigures
+from engine.data.sampling.crops import CropLaw
+from engine.data.sampling.order import Windows
+from engine.runs.run_writer import RunRecord
 from engine.train.entries import accuracy_entry, average_entry, facts_entry
-from engine.train.optimizer import decay_groups
-from engine.train.precision import choose_precision
+from engine.train.optimizers.optimizer import decay_groups
+from engine.train.step.precision import choose_precision
 from engine.train.trainer import Trainer
 
 _BATCHES = 4
@@ -52,7 +52,7 @@ class Samples:
 
 
 class Replay:
-    """Replaces engine.data.loader.Loader in the trainer: gives the batches `made` in turn, for any ids.
+    """Replaces engine.data.loading.loader.Loader in the trainer: gives the batches `made` in turn, for any ids.
 
     The same tensors each time, so only for recipes without augmentations on the device.
     """
@@ -131,7 +131,7 @@ class Loop:
         )
         self._epoch = 0
         self.limits: dict[str, str] = {}
-        """What limited the last epoch (engine.train.limits): stage, words and advice."""
+        """What limited the last epoch (engine.train.bottleneck): stage, words and advice."""
         self.settings = (
             f"{self._precision.name}, channels_last, fused SGD; the loop with an average of the weights every 20 steps "
             f"in epochs of {task.steps} steps, each logged and reported"

@@ -13,7 +13,7 @@ from benchmarks.stages.loader import main as loader
 from tests.benchmarks.conftest import TINY
 
 LEAVES_ONE_OUT = """
-        from engine.data.beton import open_beton
+        from engine.data.beton.reader import open_beton
         self.one_pass = lambda: [open_beton(self.task.beton).labels[1:]]
 """
 

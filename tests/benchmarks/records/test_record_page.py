@@ -12,7 +12,7 @@ import pytest
 from benchmarks.harness.method import failed
 from benchmarks.records.record_files import read
 from benchmarks.records.record_page import as_markdown, render
-from tests.report.test_chromium import DESK, PHONE, _browse, _measure
+from tests.report.run.test_chromium import DESK, PHONE, _browse, _measure
 
 FOLDER = Path(__file__).parents[3] / "benchmarks" / "results"
 

@@ -10,7 +10,7 @@ from benchmarks.harness.processes.worker import Worker
 from benchmarks.sides import OURS, PEERS
 from benchmarks.sides.decoders.decoder_side import law_of
 from benchmarks.sides.task import Task
-from engine.data.crops import CenterCrop, RandomResizedCrop
+from engine.data.sampling.crops import CenterCrop, RandomResizedCrop
 
 # As in test_loaders.py: made-up photos are finely grained, and each decoder shrinks them by another filter.
 SAME = 6.0

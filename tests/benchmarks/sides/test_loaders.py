@@ -12,7 +12,7 @@ from benchmarks.harness.images.prepared import prepare
 from benchmarks.harness.processes.worker import Worker
 from benchmarks.sides import OURS, PEERS, Side
 from benchmarks.sides.task import Task
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 
 # Mean difference in levels of 0..255: made-up photos are finely grained, and decoders and filters are not the same;
 # other images than the same ones differ by some 50.

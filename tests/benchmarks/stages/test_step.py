@@ -131,7 +131,7 @@ def test_real_sides_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (record,) = record_checks.read(tmp_path / "s.json")
     record_checks.check(record)
     assert record["loss_differences"][0] < 3e-2
-    assert "engine.train.step.Step" in record["ours_settings"]
+    assert "engine.train.step.step.Step" in record["ours_settings"]
 
 
 @pytest.mark.gpu

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.sides.steps.local_step import step_config
 from benchmarks.stages.techniques import PLAIN, TECHNIQUES, WEIGHTS, WITHOUT, main
 from engine.config.options import options_of
-from engine.config.schema import TrainConfig
+from engine.config.train.train_config import TrainConfig
 from tests.benchmarks import record_checks
 
 ROOT = Path(__file__).parents[3]

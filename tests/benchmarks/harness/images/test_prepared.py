@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness.images.prepared import prepare
-from engine.data import layout
-from engine.data.beton import open_beton
+from engine.data.beton import layout
+from engine.data.beton.reader import open_beton
 from engine.errors import UserError
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.harness.images.prepared import prepare
-from engine.data.beton import open_beton
+from engine.data.beton.reader import open_beton
 
 
 def test_repeated_images_are_separate_records(folder: Path, cache: Path) -> None:

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.sides.steps.step_tasks import LoopTask, StepTask
 from benchmarks.sides.trainings.trainer_loop import TURN, Loop, Replay, Turns
-from engine.data.crops import CenterCrop
-from engine.data.loader import Batch
+from engine.data.loading.loader import Batch
+from engine.data.sampling.crops import CenterCrop
 
 STEPS, BATCH = 22, 4
 
