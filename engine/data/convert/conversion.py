@@ -24,7 +24,7 @@ from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_work
 from engine.data.sources import Split, open_split
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
-from engine.progress import Progress, human_bytes
+from engine.progress import Progress, human_bytes, human_rate
 
 # val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
 # looked for in it.
@@ -198,7 +198,7 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
     stages = Stages(workers=encoders.num_workers)
     chunks = encoders.encode(make_tasks(plan, before, chunk, settings))
     # Closed at once on an error here, a full disk for example, so that no worker outlives it.
-    with closing(chunks), Progress(plan.split, len(plan), before, writer.offset) as progress:
+    with closing(chunks), Progress(plan.split, len(plan), done=before, size=writer.offset) as progress:
         try:
             for records, payload in chunks:
                 with stages.is_writing():
@@ -208,7 +208,7 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
                         with ctrl_c_held_back():
                             partial.keep(writer.entry())
                 stages.add(records)
-                progress.update(writer.done - progress.done, writer.offset, len(writer.rejects))
+                progress.update(writer.done - progress.done, size=writer.offset, rejected=len(writer.rejects))
         except OSError:
             # Nobody knows how much of what was written last is there.
             raise
@@ -270,13 +270,12 @@ def _runs(pid: int) -> bool:
 
 def _summary(path: Path, writer: SplitWriter, size: int, stages: Stages) -> str:
     """What a file came to, in a line or some."""
-    seconds = max(stages.total, 1e-9)
     lines = [
         f"wrote {path}: {writer.stored:,} images ({writer.modes()}), {len(writer.plan.images.classes):,} classes, "
-        f"{human_bytes(size)}, {stages.total:.1f} s, {stages.images / seconds:,.0f} images/s"
+        f"{human_bytes(size)}, {stages.total:.1f} s, {human_rate(stages.images, stages.total, 'images')}"
     ]
     if stages.images:
-        lines.append(f"  {human_bytes(stages.bytes / seconds)}/s, {stages.describe()}")
+        lines.append(f"  {human_rate(stages.bytes, stages.total, 'bytes')}, {stages.describe()}")
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
     if kinds:
         lines.append(f"  odd images by kind: {kinds}; {len(writer.rejects):,} left out")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton.bulk_reader import ReadProgress, RecordReader, Stretch
+from engine.data.beton.bulk_reader import RecordReader, Stretch
 from engine.data.beton.direct_file import DirectFile
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
@@ -59,7 +59,7 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, lef
         # Here, where the space of what a killed attempt left is free again.
         _check_disk(output, parts, page_size)
         writer = BetonWriter(direct, fields, page_size, total + left_out)
-        with ReadProgress(output.name, total) as progress:
+        with Progress(output.name, total) as progress:
             for part in parts:
                 _copy(writer, part, progress)
         size = writer.finish(manifest)
@@ -95,7 +95,7 @@ def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:
             sizes = beton.sizes[samples].tolist()
             writer.append(beton.images[samples], labels, sizes, checksums, payload)
             done += len(samples)
-            progress.update(len(samples), writer.offset)
+            progress.update(len(samples), size=writer.offset)
 
 
 def _check(beton: Beton, stretch: Stretch, checksums: NDArray[np.uint32]) -> None:

@@ -13,7 +13,7 @@ from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.tar_index import TarReader, Window, members, places
 from engine.data.sources.base import Reader, Source, Split
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 TAR = "ILSVRC2012_img_val.tar"
 
@@ -92,13 +92,13 @@ def _tar_images(tar: Location) -> _Images | None:
         return None
     window = Window(tar)
     found, skipped = [], 0
-    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+    with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window):
             if image_folder.is_image(member.name):
                 found.append(member)
             else:
                 skipped += 1
-            scanning.reached(member.offset)
+            progress.reach(member.offset)
     if not found:
         raise UserError(f"{tar} holds no images: get it again")
     found.sort()

@@ -12,7 +12,7 @@ from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.base import Source, Split, printable
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 # A link to a folder above itself leads in circles: the system ends them after 40 links.
 _MOST_FOLDERS = 32
@@ -49,7 +49,7 @@ def find(config: SourceConfig, split: Split) -> Source:
     ids: list[str] = []
     skipped: list[str] = []
     empty: list[str] = []
-    with Scanning(str(root), len(classes), "class folders") as scanning:
+    with scanning(str(root), len(classes), "class folders") as progress:
         for label, name in enumerate(classes):
             files = list(_files_below(root, name))
             images = [file for file in files if is_image(file)]
@@ -59,7 +59,7 @@ def find(config: SourceConfig, split: Split) -> Source:
                 empty.append(name)
             if len(images) < len(files):
                 skipped += [file for file in files if not is_image(file)]
-            scanning.reached(label + 1)
+            progress.reach(label + 1)
     refuse_empty([str(root / name) for name in empty])
     return Source(
         kind="image folder",

@@ -21,7 +21,7 @@ from engine.config.write import SourceConfig
 from engine.data.sources.access.shards import check_label_numbers
 from engine.data.sources.base import Content, Source, Split, printable
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 PREFIX = "python:"
 
@@ -130,10 +130,10 @@ def _labels(dataset: Any, reader: MapStyleReader, count: int) -> list[int]:
     listed = _listed_labels(dataset)
     if listed is None:
         labels = []
-        with Scanning(f"the labels of {reader.spec}", count, "images") as scanning:
+        with scanning(f"the labels of {reader.spec}", count, "images") as progress:
             for index in range(count):
                 labels.append(_integer(_item(dataset, index, reader.where(index))[1], reader.where(index)))
-                scanning.reached(index + 1)
+                progress.reach(index + 1)
         return labels
     labels = [_integer(label, reader.where(index)) for index, label in enumerate(listed)]
     if len(labels) != count:

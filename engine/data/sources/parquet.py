@@ -19,7 +19,7 @@ from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.base import Source, Split
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
 """Which of a reader's files, which of its row groups, which row of that."""
@@ -65,7 +65,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     found: list[NDArray[np.void]] = []
-    with Scanning(str(path), len(shards.names), "files") as scanning:
+    with scanning(str(path), len(shards.names), "files") as progress:
         for number, shard in enumerate(shards):
             file = _open(shard)
             if _columns(file, shard) != (image, label):
@@ -74,7 +74,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             found.append(_places(file, number))
             stem = shards.names[number].removesuffix(".parquet")
             ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(_names(file, image, shard))]
-            scanning.reached(number + 1)
+            progress.reach(number + 1)
     if not ids:
         raise UserError(
             f"the {len(shards.names)} parquet files of {split} in {path} have no rows: get them again"

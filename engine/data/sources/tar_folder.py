@@ -11,7 +11,7 @@ from engine.data.sources.base import Source, Split, printable
 from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 # The compressed ones to be refused in words that say so.
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -55,12 +55,12 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if split == "val":
         name, other = other, name
     window, inside = Window(tar), _Found()
-    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+    with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window, folders=True):
             below = _below(member.name, name, other)
             if below is not None:
                 inside.add(below, member)
-            scanning.reached(member.offset)
+            progress.reach(member.offset)
     found, classes = inside.images, sorted(inside.classes)
     if not classes:
         raise UserError(
