@@ -17,11 +17,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """A terminal in the place of stderr."""
+def _as_stderr(monkeypatch: pytest.MonkeyPatch, is_terminal: bool = True) -> io.StringIO:
+    """What is written to a terminal, or a pipe, in the place of stderr. Not a fixture: pytest sets stderr after them."""
     screen = io.StringIO()
-    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(screen, "isatty", lambda: is_terminal)
     monkeypatch.setattr(sys, "stderr", screen)
     return screen
 
@@ -76,9 +75,9 @@ def test_nothing_done_yet_says_no_time_left(clock: list[float], capsys: pytest.C
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_not_shown_prints_nothing(
-    is_terminal: bool, clock: list[float], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    is_terminal: bool, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "isatty", lambda: is_terminal)
+    terminal = _as_stderr(monkeypatch, is_terminal)
     with Progress("val", 20, shown=False) as progress:
         clock[0] += 40
         progress.update(20)
@@ -86,8 +85,9 @@ def test_not_shown_prints_nothing(
 
 
 def test_terminal_shows_a_bar_that_vanishes(
-    terminal: io.StringIO, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    terminal = _as_stderr(monkeypatch)
     with Progress("val", 20, verb="read") as progress:
         progress.update(20, size=1_000)
     assert capsys.readouterr().out == ""
@@ -95,14 +95,16 @@ def test_terminal_shows_a_bar_that_vanishes(
     assert terminal.getvalue().endswith("\r")
 
 
-def test_bar_is_removed_when_the_work_fails(terminal: io.StringIO) -> None:
+def test_bar_is_removed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _as_stderr(monkeypatch)
     with pytest.raises(ValueError, match="full"), Progress("val", 20) as progress:
         progress.update(5)
         raise ValueError("the disk is full")
     assert terminal.getvalue().endswith("\r")
 
 
-def test_quick_scan_shows_no_bar(terminal: io.StringIO) -> None:
+def test_quick_scan_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _as_stderr(monkeypatch)
     with scanning("folder", 3, "class folders") as progress:
         for done in (1, 2, 3):
             progress.reach(done)
