@@ -11,7 +11,7 @@ from engine.data.sources import ilsvrc_train_tar, image_folder
 from engine.data.sources.access.label_list import KNOWN_NAMES, find_label_list
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.tar_index import TarReader, Window, members, places
-from engine.data.sources.base import Reader, Source, Split
+from engine.data.sources.base import Reader, Source, SourceKind, Split
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -45,6 +45,19 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if ilsvrc_train_tar.class_names(config) is None:
         return None
     return _flat(path.parent, config) or image_folder.find(replace(config, path=path.parent.url), split)
+
+
+def _find_official(config: SourceConfig, split: Split) -> Source | None:
+    return ilsvrc_train_tar.find(config, split) if split == "train" else find(config, split)
+
+
+KIND = SourceKind(
+    name="ilsvrc",
+    help="ILSVRC2012's tars, or class folders for train and flat images with a list of classes for val",
+    find=_find_official,
+    # Either split may have been unpacked into class folders.
+    otherwise=image_folder.find_folder,
+)
 
 
 def refuse_unused_list(config: SourceConfig, val: Source) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split
 from engine.errors import UserError, describe_os_error
 
 FASHION_MNIST = (
@@ -76,6 +76,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=range(len(labels)),
         reader=IdxReader(images_path),
     )
+
+
+KIND = SourceKind(
+    name="idx",
+    help="a local folder of MNIST-style idx files",
+    find=find,
+)
 
 
 def _folder(path: Path) -> Path | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -70,6 +70,18 @@ def find(config: SourceConfig, split: Split) -> Source:
         reader=FolderReader(root),
         notes=passed_over(split, loose, skipped),
     )
+
+
+def find_folder(config: SourceConfig, split: Split) -> Source | None:
+    """The same; None where there is no folder at `config.path`."""
+    return find(config, split) if locate(config).kind() == "folder" else None
+
+
+KIND = SourceKind(
+    name="folder",
+    help="a folder of class folders, train/<class>/ and val/<class>/",
+    find=find_folder,
+)
 
 
 def class_names(config: SourceConfig) -> list[str]:

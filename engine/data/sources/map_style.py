@@ -19,7 +19,7 @@ from PIL import Image
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.shards import check_label_numbers
-from engine.data.sources.base import Content, Source, Split, printable
+from engine.data.sources.base import Content, Source, SourceKind, Split, printable
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -90,6 +90,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         if decoded
         else (),
     )
+
+
+KIND = SourceKind(
+    name="python",
+    help="python:MODULE:ATTRIBUTE, a map-style data set in Python",
+    find=find,
+)
 
 
 @lru_cache(maxsize=2)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -92,6 +92,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             f"{split}: parquet is slow to read here and there; --output.order=source reads it once, in order",
         ),
     )
+
+
+KIND = SourceKind(
+    name="parquet",
+    help="parquet files with images and labels: a folder, a file or a pattern",
+    find=find,
+)
 
 
 class _Ranges(io.RawIOBase):

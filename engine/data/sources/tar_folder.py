@@ -7,7 +7,7 @@ import numpy as np
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import locate
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
@@ -82,6 +82,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         reader=TarReader(tar.parent, (tar.name,)),
         notes=passed_over(split, inside.loose, sorted(inside.skipped, key=_sorting)),
     )
+
+
+KIND = SourceKind(
+    name="tar",
+    help="a .tar of class folders, train/<class>/ and val/<class>/",
+    find=find,
+)
 
 
 def _below(path: str, split: str, other: str) -> str | None:

@@ -15,7 +15,7 @@ from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
 from engine.progress import scanning
@@ -64,6 +64,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=np.concatenate(found),
         reader=TarReader(shards.folder, shards.names),
     )
+
+
+KIND = SourceKind(
+    name="webdataset",
+    help="WebDataset shards: a folder, a .tar or a pattern",
+    find=find,
+)
 
 
 def is_webdataset(tar: Location) -> bool:
