@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from types import TracebackType
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -44,7 +45,7 @@ class Progress:
         self._size_before, self._verb = size, verb
         self._shown = shown
         self._lock = threading.Lock()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if shown and sys.stderr.isatty():
             is_size = unit == "bytes"
             self._bar = tqdm(

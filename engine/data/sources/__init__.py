@@ -6,6 +6,7 @@ file with a `SourceKind` and one line here (docs/extending/source.md).
 
 from engine.config.write import SourceConfig
 from engine.data.sources import (
+    csv_list,
     flat_val,
     idx,
     image_folder,
@@ -33,6 +34,7 @@ _PROBED = (
     tar_folder.KIND,
     webdataset.KIND,
     parquet.KIND,
+    csv_list.KIND,
     image_folder.KIND,
 )
 

@@ -247,7 +247,16 @@ def _python(folder: Path, animals: Path) -> str:
     return f"python:{name}:Folder"
 
 
+def _csv(folder: Path, animals: Path) -> Path:
+    for split in ("train", "val"):
+        files = sorted((animals / split).glob("*/*"), key=lambda path: path.name[::-1])
+        lines = "".join(f"{path},{path.parent.name}\n" for path in files)
+        (folder / f"{split}.csv").write_text(lines, encoding="utf-8")
+    return folder
+
+
 EXAMPLES: dict[str, Callable[[Path, Path], Path | str]] = {
+    "csv": _csv,
     "folder": _folder,
     "idx": _idx,
     "ilsvrc": _ilsvrc,
