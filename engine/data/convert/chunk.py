@@ -71,6 +71,8 @@ class Records:
     """Seconds."""
     encoding: float
     """Seconds."""
+    first: float
+    """Seconds of both that the first image took: it may have opened the source in this process, once for all."""
 
     @property
     def count(self) -> int:
@@ -92,9 +94,11 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
     payload: list[bytes] = []
     rejects: list[Reject] = []
     odd: Counter[str] = Counter()
-    reading, started = 0.0, time.perf_counter()
+    reading, first, started = 0.0, 0.0, time.perf_counter()
     for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
         begun = time.perf_counter()
+        if row == 1:
+            first = begun - started
         content = task.reader.read(place)
         reading += time.perf_counter() - begun
         number, mode = task.first + row, int(task.modes[row])
@@ -110,12 +114,14 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
         record, image = outcome.record, (outcome.mode, outcome.width, outcome.height, 0)
         stored[len(payload)] = (number, image, len(record), crc32(record), digest_of(content))
         payload.append(record)
+    took = time.perf_counter() - started
     records = Records(
         stored=stored[: len(payload)],
         rejects=tuple(rejects),
         odd=odd,
         reading=reading,
-        encoding=time.perf_counter() - started - reading,
+        encoding=took - reading,
+        first=first if len(task.ids) > 1 else took,
     )
     return records, payload
 

@@ -87,7 +87,7 @@ def _plans(config: WriteConfig) -> dict[Split, Plan]:
     check_same_classes(sources["train"].classes, sources["val"].classes, config.source.path)
     for source in sources.values():
         for note in source.notes:
-            print(note, flush=True)
+            print(f"note: {note}", flush=True)
     rules = config.rules
     if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
         raise UserError(
@@ -182,7 +182,8 @@ def _write(
         path = writer.partial.path
         with told_of_writing(path, writer.partial.partial):
             stages = _write_split(writer, encoders, settings, chunk)
-            summaries[writer.plan.split] = _summary(path, writer, writer.finish(), stages)
+            writer.finish()
+            summaries[writer.plan.split] = _summary(path, writer, stages)
     for writer in writers:
         with told_of_writing(writer.partial.path, writer.partial.partial):
             writer.partial.rename()
@@ -198,7 +199,7 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
     stages = Stages(workers=encoders.num_workers)
     chunks = encoders.encode(make_tasks(plan, before, chunk, settings))
     # Closed at once on an error here, a full disk for example, so that no worker outlives it.
-    with closing(chunks), Progress(plan.split, len(plan), done=before, size=writer.offset) as progress:
+    with closing(chunks), Progress(plan.split, len(plan), done=before, size=writer.bytes) as progress:
         try:
             for records, payload in chunks:
                 with stages.is_writing():
@@ -208,7 +209,7 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
                         with ctrl_c_held_back():
                             partial.keep(writer.entry())
                 stages.add(records)
-                progress.update(writer.done - progress.done, size=writer.offset, rejected=len(writer.rejects))
+                progress.update(writer.done - progress.done, size=writer.bytes, rejected=len(writer.rejects))
         except OSError:
             # Nobody knows how much of what was written last is there.
             raise
@@ -268,11 +269,12 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _summary(path: Path, writer: SplitWriter, size: int, stages: Stages) -> str:
+def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
     """What a file came to, in a line or some."""
     lines = [
         f"wrote {path}: {writer.stored:,} images ({writer.modes()}), {len(writer.plan.images.classes):,} classes, "
-        f"{human_bytes(size)}, {stages.total:.1f} s, {human_rate(stages.images, stages.total, 'images')}"
+        f"{human_bytes(writer.partial.on_disk)} on disk, {stages.total:.1f} s, "
+        f"{human_rate(stages.images, stages.total, 'images')}"
     ]
     if stages.images:
         lines.append(f"  {human_rate(stages.bytes, stages.total, 'bytes')}, {stages.describe()}")

@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton.direct_file import DirectFile
+from engine.data.beton.direct_file import DirectFile, bytes_on_disk
 from engine.data.convert.chunk import STORED
 from engine.data.convert.journal import Entry, Journal
 
@@ -115,9 +115,9 @@ class Partial:
 
     @property
     def on_disk(self) -> int:
-        """Bytes on the disk that are the file's, or become free when it is begun anew."""
+        """Bytes that the file takes on the disk, and that become free when it is begun anew."""
         path = self.path if self.is_named else self.partial
-        return path.stat().st_blocks * 512 if path.exists() else 0
+        return bytes_on_disk(path.stat()) if path.exists() else 0
 
     def is_whole(self, fingerprint: str, rules: Mapping[str, str]) -> bool:
         """Whether the journal (to be opened, and closed again, here) is of the same, whole and under its name."""
@@ -182,13 +182,12 @@ class Partial:
         self.keep(entry)
         self._wait()
 
-    def finished(self, entry: Entry) -> int:
-        """All is written and nothing left but renaming; returns the file's size in bytes."""
+    def finished(self, entry: Entry) -> None:
+        """All is written and nothing left but renaming."""
         found = os.fstat(self.file.fileno())
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
         self.keep_now(replace(entry, finished=(size, found.st_ino)))
-        return size
 
     def rename(self) -> None:
         """Give the file its name."""

@@ -56,6 +56,8 @@ class SplitWriter:
         self._numbers: list[NDArray[np.int64]] = []
         self._digests: list[bytes] = []
         self._modes = np.zeros(3, np.int64)
+        self.bytes = 0
+        """Of all records in the file so far."""
         self._last, self._fresh = _Step(), list[_Step]()
         descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
         self._writer = BetonWriter(partial.file, descriptors, output.page_size * 2**20, len(plan))
@@ -135,8 +137,8 @@ class SplitWriter:
             stored=np.concatenate([np.zeros(0, STORED), *(step.stored for step in fresh)]),
         )
 
-    def finish(self) -> int:
-        """Write what is not records, and note that the file is whole; returns its size in bytes.
+    def finish(self) -> None:
+        """Write what is not records, and note that the file is whole.
 
         Raises UserError when no image is left to store.
         """
@@ -146,7 +148,7 @@ class SplitWriter:
                 f"all {self.done} images of {self.plan.split} were left out by rules.({kinds}): see --help"
             )
         self._writer.finish(self._manifest())
-        return self.partial.finished(self.entry())
+        self.partial.finished(self.entry())
 
     def modes(self) -> str:
         """How many images are stored how, in words."""
@@ -162,6 +164,7 @@ class SplitWriter:
         self._numbers.append(rows["number"].copy())
         if self._output.shard:
             self._digests.append(rows["digest"].tobytes())
+        self.bytes += int(rows["size"].sum())
         self._modes += np.bincount(rows["image"]["mode"], minlength=3)
 
     def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:

@@ -141,14 +141,29 @@ def write_shards(folder: Path, split: str, images: Path, per_shard: int = 7, lab
 def write_idx(folder: Path, animals: Path) -> None:
     """Idx files of two splits, each image made of one of `animals` by `idx_pixels`."""
     for split, prefix in (("train", "train"), ("val", "t10k")):
-        pixels = [pixels for _, pixels in idx_pixels(animals / split)]
-        labels = [label for label, _ in idx_pixels(animals / split)]
-        for name, values in (
-            ("images-idx3", np.stack(pixels)),
-            ("labels-idx1", np.array(labels, np.uint8)),
-        ):
-            header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes()
-            (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + values.tobytes()))
+        found = idx_pixels(animals / split)
+        write_idx_split(
+            folder, prefix, np.stack([image for _, image in found]), np.array([label for label, _ in found])
+        )
+
+
+def write_idx_split(
+    folder: Path,
+    prefix: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    ending: str = ".gz",
+) -> None:
+    """The two idx files of a split: images (n, height, width) and labels (n,)."""
+    for name, values in (("images-idx3", images), ("labels-idx1", labels.astype(np.uint8))):
+        data = idx_bytes(values)
+        packed = gzip.compress(data) if ending else data
+        (folder / f"{prefix}-{name}-ubyte{ending}").write_bytes(packed)
+
+
+def idx_bytes(values: NDArray[np.uint8]) -> bytes:
+    """An idx file of unsigned bytes."""
+    return bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
 
 
 def idx_pixels(folder: Path) -> list[tuple[int, NDArray[np.uint8]]]:

@@ -1,6 +1,5 @@
 """MNIST-style idx files become classes, labels and pixels, or one line that says what is wrong with them."""
 
-import gzip
 import os
 import pickle
 import tempfile
@@ -14,14 +13,9 @@ from numpy.typing import NDArray
 
 from engine.data.sources.idx import FASHION_MNIST
 from engine.errors import UserError
-from tests.data.sources.forms import open_source, refused
+from tests.data.sources.forms import idx_bytes, open_source, refused, write_idx_split
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def _idx(values: NDArray[np.uint8]) -> bytes:
-    header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes()
-    return header + values.tobytes()
 
 
 def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int = 10) -> NDArray[np.uint8]:
@@ -29,10 +23,7 @@ def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int =
     images = np.random.default_rng(0).integers(0, 256, (count, 5, 7), dtype=np.uint8)
     labels = np.arange(count, dtype=np.uint8) % digits
     for prefix in ("train", "t10k"):
-        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
-            data = _idx(values)
-            packed = gzip.compress(data) if ending else data
-            (folder / f"{prefix}-{name}-ubyte{ending}").write_bytes(packed)
+        write_idx_split(folder, prefix, images, labels, ending)
     return images
 
 
@@ -86,7 +77,11 @@ def _damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         ("train-images-idx3-ubyte", lambda data: data[:-1], "is damaged: .* bytes instead of"),
         ("train-images-idx3-ubyte", lambda data: b"hello" + data, "is not an idx file"),
         ("train-images-idx3-ubyte", lambda data: data[:9], "is not an idx file"),
-        ("train-labels-idx1-ubyte", lambda data: _idx(np.zeros(3, np.uint8)), "12 images and .* 3 labels"),
+        (
+            "train-labels-idx1-ubyte",
+            lambda data: idx_bytes(np.zeros(3, np.uint8)),
+            "12 images and .* 3 labels",
+        ),
     ],
 )
 def test_damaged_idx_files_are_named(
