@@ -1,6 +1,6 @@
-"""What a conversion will come to, from a sample of its images: size on disk and time, before it begins.
+"""Size on disk and time of a conversion, estimated from a sample of its images before it begins.
 
-Where a conversion's time went: reading, encoding, writing, and which of them it waited for.
+Afterwards: where its time went (reading, encoding, writing), and which of them was the limit.
 """
 
 import math
@@ -21,7 +21,7 @@ from engine.errors import UserError
 from engine.progress import human_bytes, human_time
 
 SAMPLED = 64
-# Below this, looking at a sample takes as long as the work.
+# Below this, encoding the sample takes as long as the conversion.
 LEAST_IMAGES = 1000
 
 _SAMPLED_CHUNK = 4
@@ -32,7 +32,7 @@ _TABLES_PER_IMAGE = 62
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of one average image, and how sure that is."""
+    """Of one average image."""
 
     bytes: float
     """Of its record and its part of the tables: what it takes on disk, where the unused ends of pages take nothing."""

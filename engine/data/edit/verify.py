@@ -1,6 +1,6 @@
-"""Whether a file's records are still what was written: by their checksums, or by decoding where there are none.
+"""Checks that a file's records are as they were written: by their checksums.
 
-JPEG records decoded only to see whether they can be: what is left to check where there is no checksum.
+In a file without checksums JPEG records are decoded instead, only to see whether they can be.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""What every source gives: classes, labels, ids, and a small reader that gets an image's content from its place.
+"""The interface of sources: classes, labels, ids, and a small reader that gets an image's content from its place.
 
 The lists stay in the parent process; a worker is sent a few places and the reader, so that memory does not grow
 with data set times workers.
@@ -33,7 +33,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One split of a data set: what its images are and where they lie, not what they show."""
+    """One split of a data set: the labels, ids and places of its images, without their content."""
 
     kind: str
     """Such as "image folder"."""

@@ -30,10 +30,13 @@ class _Images:
     places: Any
     reader: Reader
     skipped: int
+    """Files that are not images."""
+    hidden: int = 0
+    """Images whose names begin with a dot."""
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
-    """The flat validation split at `config.path`, or beside the training tar that it is; None where there is none.
+    """The flat validation split at `config.path`, or beside it where it is the training tar; None where there is none.
 
     Raises UserError when there is no list of its classes, or one that doesn't fit its images and train's classes.
     """
@@ -64,12 +67,8 @@ def refuse_unused_list(config: SourceConfig, val: Source) -> None:
     """Raises UserError for a list of classes, `config.val_labels`, of a validation split that needs none."""
     if not config.val_labels or val.kind in (_TAR_KIND, _FOLDER_KIND):
         return
-    what = (
-        "class folders, which say"
-        if "image folder" in val.kind
-        else f"labels of its own ({val.kind}), which say"
-    )
-    raise UserError(f"source.val_labels: val has {what} its classes: leave it away")
+    what = "class folders" if "image folder" in val.kind else f"labels of its own ({val.kind})"
+    raise UserError(f"source.val_labels: val has {what}: drop the option")
 
 
 def _flat(base: Location, config: SourceConfig) -> Source | None:
@@ -89,6 +88,8 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
     notes = listed.notes(images.names)
     if images.skipped:
         notes = (*notes, f"val: passed over {images.skipped} files that are not images")
+    if images.hidden:
+        notes = (*notes, f"val: passed over {images.hidden} images with hidden names")
     return Source(
         kind=images.kind,
         classes=classes,
@@ -129,7 +130,8 @@ def _folder_images(folder: Location) -> _Images | None:
     """The images of a folder that has no folders in it, None where there are some or no images."""
     if folder.kind() != "folder":
         return None
-    entries = [entry for entry in folder.entries() if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
+    every = folder.entries()
+    entries = [entry for entry in every if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
     names = sorted(entry.name for entry in entries if image_folder.is_image(entry.name))
     if not names or any(entry.is_folder for entry in entries):
         return None
@@ -140,4 +142,5 @@ def _folder_images(folder: Location) -> _Images | None:
         places=names,
         reader=image_folder.FolderReader(folder),
         skipped=len(entries) - len(names),
+        hidden=sum(entry.name[0] == "." and image_folder.is_image(entry.name) for entry in every),
     )

@@ -92,7 +92,7 @@ def _folder(path: Path) -> Path | None:
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in the folder; nothing where it can't be listed, of which the sources that are asked later tell."""
+    """The names in the folder; none where it can't be listed: a source that is probed later says why."""
     try:
         return os.listdir(folder)
     except OSError:

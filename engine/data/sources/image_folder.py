@@ -1,8 +1,7 @@
 """Images in class folders: `<split>/<class>/**/<name>.jpg`, the layout of ImageNet and torchvision.
 
 A label is the index of its class among the sorted class names. Files are taken in sorted order, at any depth
-below the class folder; hidden ones are passed over, and so are, with a note, those without an image's
-extension.
+below the class folder; hidden ones and those without an image's extension are passed over, with a note.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,10 +47,11 @@ def find(config: SourceConfig, split: Split) -> Source:
     labels: list[int] = []
     ids: list[str] = []
     skipped: list[str] = []
+    hidden: list[str] = []
     empty: list[str] = []
     with scanning(str(root), len(classes), "class folders") as progress:
         for label, name in enumerate(classes):
-            files = list(_files_below(root, name))
+            files = list(_files_below(root, name, hidden))
             images = [file for file in files if is_image(file)]
             ids += images
             labels += [label] * len(images)
@@ -68,7 +68,7 @@ def find(config: SourceConfig, split: Split) -> Source:
         ids=ids,
         places=ids,
         reader=FolderReader(root),
-        notes=passed_over(split, loose, skipped),
+        notes=passed_over(split, loose, skipped, hidden),
     )
 
 
@@ -127,8 +127,8 @@ def _class_folders(root: Location) -> tuple[list[str], int]:
     return sorted(classes), loose
 
 
-def _files_below(root: Location, name: str) -> Iterator[str]:
-    """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
+def _files_below(root: Location, name: str, hidden: list[str]) -> Iterator[str]:
+    """Paths, relative to `root`, of all files below `root/name`, sorted; hidden images are added to `hidden`."""
     files: list[str] = []
     folders: list[str] = []
     if name.count("/") >= _MOST_FOLDERS:
@@ -137,11 +137,14 @@ def _files_below(root: Location, name: str) -> Iterator[str]:
             f"{first} holds folders in folders without end: remove the link in it that leads back up"
         )
     for entry in (root / name).entries():
+        path = f"{name}/{entry.name}"
         if entry.name[0] != ".":
-            (folders if entry.is_folder else files).append(f"{name}/{entry.name}")
+            (folders if entry.is_folder else files).append(path)
+        elif is_image(path):
+            hidden.append(path)
     yield from sorted(files)
     for folder in sorted(folders):
-        yield from _files_below(root, folder)
+        yield from _files_below(root, folder, hidden)
 
 
 def refuse_empty(folders: Sequence[str]) -> None:
@@ -153,12 +156,17 @@ def refuse_empty(folders: Sequence[str]) -> None:
     raise UserError(f"no images in class folder {folders[0]}{more}: add some ({known}) or remove it")
 
 
-def passed_over(split: Split, loose: int, skipped: Sequence[str]) -> tuple[str, ...]:
-    """Notes of `loose` images that lie in no class folder, and of files, `skipped`, that are no images."""
+def passed_over(
+    split: Split, loose: int, skipped: Sequence[str], hidden: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Notes about `loose` images in no class folder, `skipped` files that are not images, and `hidden` images."""
     notes = []
     if loose:
         notes.append(f"{split}: passed over {loose} images that lie beside the class folders, not in one")
     if skipped:
         example = printable(skipped[0])
         notes.append(f"{split}: passed over {len(skipped)} files that are not images, such as {example}")
+    if hidden:
+        example = printable(hidden[0])
+        notes.append(f"{split}: passed over {len(hidden)} images with hidden names, such as {example}")
     return tuple(notes)

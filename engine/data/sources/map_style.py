@@ -85,7 +85,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=range(count),
         reader=reader,
         notes=(
-            f"{split}: {config.path} decodes its images, so they are encoded anew; as bytes they stay as they are",
+            f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them",
         )
         if decoded
         else (),
@@ -187,7 +187,7 @@ def _class_names(dataset: Any, where: str) -> list[str] | None:
             f"{where} has {printable(repr(names))[:60]} as its class names: give a list of them, or none"
         )
     texts = [str(name) for name in names]
-    # Of ImageNet two are called crane, a bird and a machine: told apart by their numbers.
+    # ImageNet has two classes called crane, a bird and a machine: their numbers are added.
     counts = Counter(texts)
     return [f"{text} ({label})" if counts[text] > 1 else text for label, text in enumerate(texts)]
 

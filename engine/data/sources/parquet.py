@@ -89,7 +89,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=np.concatenate(found),
         reader=ParquetReader(shards.folder, shards.names, image),
         notes=(
-            f"{split}: parquet is slow to read here and there; --output.order=source reads it once, in order",
+            *shards.notes,
+            f"{split}: reading parquet in random order is slow; --output.order=source reads it once, in order",
         ),
     )
 
@@ -189,7 +190,7 @@ def _names(file: Any, column: str, path: Location) -> list[str]:
     if "path" not in [kind.field(index).name for index in range(kind.num_fields)]:
         return [""] * file.metadata.num_rows
     table = _read(path, lambda: file.read(columns=[f"{column}.path"]))
-    # A row without an image is told of when it is read.
+    # A row without an image is refused when it is read.
     paths = [(one or {}).get("path") for one in table.column(0).to_pylist()]
     return [f"_{one.rpartition('/')[2]}" if one else "" for one in paths]
 

@@ -24,6 +24,7 @@ class _Found:
     images: list[tuple[str, Member]] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     skipped: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     loose: int = 0
 
     def add(self, below: str, member: Member) -> None:
@@ -32,7 +33,12 @@ class _Found:
         if (folders or [name])[0][:1] in ("", "."):
             return
         self.classes.update(folders[:1])
-        if not name or any(part.startswith(".") for part in (*folders, name)):
+        if not name:
+            return
+        if any(part.startswith(".") for part in (*folders, name)):
+            # As in the unpacked folder: what lies in a hidden folder is not looked at.
+            if name.startswith(".") and is_image(name) and not any(part.startswith(".") for part in folders):
+                self.hidden.append(below)
             return
         if not folders:
             self.loose += is_image(name)
@@ -80,7 +86,9 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[below for below, _ in found],
         places=places([member for _, member in found]),
         reader=TarReader(tar.parent, (tar.name,)),
-        notes=passed_over(split, inside.loose, sorted(inside.skipped, key=_sorting)),
+        notes=passed_over(
+            split, inside.loose, sorted(inside.skipped, key=_sorting), sorted(inside.hidden, key=_sorting)
+        ),
     )
 
 

@@ -63,6 +63,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=ids,
         places=np.concatenate(found),
         reader=TarReader(shards.folder, shards.names),
+        notes=shards.notes,
     )
 
 

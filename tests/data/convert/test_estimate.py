@@ -89,7 +89,7 @@ _opened: list[bool] = []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_opening_the_source_does_not_count_for_each_image(workers: int) -> None:
+def test_opening_of_source_is_not_counted_per_image(workers: int) -> None:
     _opened.clear()
     count = 1000
     source = Source(
@@ -108,7 +108,7 @@ def test_opening_the_source_does_not_count_for_each_image(workers: int) -> None:
     assert 0 < found.seconds < 0.008
 
 
-def test_size_estimated_and_said_is_what_the_files_take_on_disk(
+def test_sizes_said_are_what_the_files_take_on_disk(
     tmp_path: Path, gray_squares: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = WriteConfig(

@@ -45,7 +45,7 @@ def wait(pid):
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     log.seek(0)
     text = log.read().decode()
-    went_on += ": going on from image " in text
+    went_on += ": resuming at image " in text
     if code == 2:
         assert "\\nerror: an encoding process was killed" in "\\n" + text, text
     # A worker that is being started when its parent is killed, or gives up since another was, may complain.

@@ -13,6 +13,7 @@ from engine.data.beton.reader import open_beton
 from engine.data.convert.conversion import convert
 from engine.data.sources import Source
 from engine.errors import UserError
+from tests.data.conftest import jpeg_bytes, photo
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import open_source, refused
 
@@ -234,3 +235,14 @@ def test_other_classes_in_val_are_refused(tmp_path: Path) -> None:
     _write(tmp_path, "a.jpg,cat\nb.jpg,cow\n")
     with pytest.raises(UserError, match="cow"):
         convert(_config(tmp_path / "out", tmp_path))
+
+
+def test_classes_without_images_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = jpeg_bytes(photo(9, 9))
+    _write(tmp_path, "a.jpg,1\nb.jpg,3\n", "a.jpg,1\nb.jpg,3\n")
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(image)
+    convert(_config(tmp_path / "out", tmp_path))
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"note: {split}: 2 of 4 classes have no images, such as 0" for split in ("train", "val")
+    ]

@@ -29,9 +29,7 @@ def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int =
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("below", [".", "raw", "FashionMNIST/raw", "MNIST/raw"])
-def test_idx_files_are_found_where_debian_and_torchvision_put_them(
-    tmp_path: Path, ending: str, below: str
-) -> None:
+def test_idx_files_are_found_in_all_usual_folders(tmp_path: Path, ending: str, below: str) -> None:
     images = _write_idx(tmp_path / "set" / below, ending=ending)
     source = open_source(tmp_path / "set", "val")
     assert source.ids[:2] == ["val/00000", "val/00001"]
@@ -44,7 +42,7 @@ def test_idx_files_are_found_where_debian_and_torchvision_put_them(
     assert source.where(3).startswith("image 3 of ")
 
 
-def test_an_idx_reader_travels_without_its_images(tmp_path: Path) -> None:
+def test_pickled_reader_holds_no_images(tmp_path: Path) -> None:
     _write_idx(tmp_path / "set", count=2000)
     source = open_source(tmp_path / "set")
     packed = pickle.dumps(source.reader)
@@ -52,13 +50,13 @@ def test_an_idx_reader_travels_without_its_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(packed).read(5), source.read(5))
 
 
-def test_a_set_with_more_labels_than_digits_keeps_them_all(tmp_path: Path) -> None:
+def test_more_labels_than_digits_are_all_kept(tmp_path: Path) -> None:
     _write_idx(tmp_path / "set", count=26, digits=26)
     assert len(open_source(tmp_path / "set").classes) == 26
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
-def test_fashion_mnist_is_known_by_its_labels() -> None:
+def test_fashion_mnist_is_recognised_by_its_labels() -> None:
     train, val = open_source(FASHION), open_source(FASHION, "val")
     assert train.classes == val.classes == list(FASHION_MNIST)
     assert (len(train), len(val)) == (60000, 10000)
@@ -123,7 +121,7 @@ def _as_nobody() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("mode", "above"), [(0o000, 0o711), (0o444, 0o711), (0o755, 0o000)])
-def test_a_folder_that_may_not_be_read_is_told_in_one_line(mode: int, above: int) -> None:
+def test_unreadable_folder_is_refused_in_one_line(mode: int, above: int) -> None:
     # pytest's own folders are root's alone.
     with tempfile.TemporaryDirectory() as folder:
         folders = {Path(folder) / "set": mode, Path(folder): above}
@@ -139,6 +137,6 @@ def test_a_folder_that_may_not_be_read_is_told_in_one_line(mode: int, above: int
     assert "permission denied: check the owner and mode" in message
 
 
-def test_a_name_too_long_for_any_file_is_told_in_one_line() -> None:
+def test_too_long_path_is_refused_in_one_line() -> None:
     name = "n" * 300
     assert refused(name) == f"source.path {name} does not exist: pass the folder or file of the data set"
