@@ -1,54 +1,126 @@
-"""Progress is a bar on a terminal and plain lines in a log; sizes are readable."""
+"""Progress is a bar on a terminal and plain lines elsewhere, both on stderr; sizes and times are readable."""
 
 import io
 import sys
+import threading
 
 import pytest
 
-from engine.progress import Progress, human_bytes, human_time
+from engine.progress import Progress, human_bytes, human_rate, human_time, scanning, seconds_left
 
 
-def test_a_log_gets_a_plain_line_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds, to be moved by hand."""
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return now
+
+
+def _as_stderr(monkeypatch: pytest.MonkeyPatch, is_terminal: bool = True) -> io.StringIO:
+    """What is written to a terminal, or a pipe, in the place of stderr. Not a fixture: pytest sets stderr after them."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    return screen
+
+
+def test_no_terminal_prints_a_line_every_30_seconds(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("train", 4000) as shown:
+    with Progress("train", 4000) as progress:
         for seconds in (10, 25, 15):
             clock[0] += seconds
-            shown.update(500, 2_500_000, 3)
-    assert shown.seconds == 50
+            progress.update(500, size=2_500_000, rejected=3)
+    assert progress.seconds == 50
     captured = capsys.readouterr()
-    assert captured.err == ""
-    assert captured.out == (
+    assert captured.out == ""
+    assert captured.err == (
         "train: 1,000 of 4,000 images, 29 images/s, 2.5 MB written (71.4 kB/s), 3 rejected, 1.8 min left\n"
     ), "one line after 35 s, the next one not before 65 s"
 
 
-def test_what_was_there_before_counts_neither_for_the_rate_nor_for_the_time_left(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_done_before_counts_neither_for_rate_nor_time_left(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with Progress("train", 4000, 3000, 7_000_000) as shown:
+    with Progress("train", 4000, done=3000, size=7_000_000) as progress:
         clock[0] += 40
-        shown.update(400, 8_000_000)
-    assert capsys.readouterr().out == (
+        progress.update(400, size=8_000_000, rejected=0)
+    assert capsys.readouterr().err == (
         "train: 3,400 of 4,000 images, 10 images/s, 8.0 MB written (25.0 kB/s), 0 rejected, 1.0 min left\n"
     )
 
 
-def test_a_terminal_gets_a_bar_that_vanishes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_bytes_are_shown_as_sizes_without_details_not_given(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal = io.StringIO()
-    monkeypatch.setattr(terminal, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    with Progress("val", 20) as shown:
-        shown.update(20, 1_000)
+    with scanning("a.tar", 3_000_000, "bytes") as progress:
+        clock[0] += 50
+        progress.reach(500_000)
+        progress.reach(1_000_000)
+        clock[0] += 50
+        progress.reach(1_500_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "scanning a.tar: 500.0 kB of 3.0 MB, 10.0 kB/s, 4.2 min left",
+        "scanning a.tar: 1.5 MB of 3.0 MB, 15.0 kB/s, 1.7 min left",
+    ]
+
+
+def test_nothing_done_yet_says_no_time_left(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("train", 10) as progress:
+        clock[0] += 31
+        progress.update(0)
+    assert capsys.readouterr().err == "train: 0 of 10 images, 0 images/s\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_not_shown_prints_nothing(
+    is_terminal: bool, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = _as_stderr(monkeypatch, is_terminal)
+    with Progress("val", 20, shown=False) as progress:
+        clock[0] += 40
+        progress.update(20)
+    assert terminal.getvalue() == "" and progress.done == 20
+
+
+def test_terminal_shows_a_bar_that_vanishes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = _as_stderr(monkeypatch)
+    with Progress("val", 20, verb="read") as progress:
+        progress.update(20, size=1_000)
     assert capsys.readouterr().out == ""
     assert "val: " in terminal.getvalue() and "20 [" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r")
+
+
+def test_bar_is_removed_when_the_work_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _as_stderr(monkeypatch)
+    with pytest.raises(ValueError, match="full"), Progress("val", 20) as progress:
+        progress.update(5)
+        raise ValueError("the disk is full")
+    assert terminal.getvalue().endswith("\r")
+
+
+def test_quick_scan_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _as_stderr(monkeypatch)
+    with scanning("folder", 3, "class folders") as progress:
+        for done in (1, 2, 3):
+            progress.reach(done)
+    assert terminal.getvalue() == ""
+
+
+def test_updates_of_many_threads_are_all_counted() -> None:
+    with Progress("train", 4000) as progress:
+        threads = [
+            threading.Thread(target=lambda: [progress.update(1) for _ in range(1000)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert progress.done == 4000
 
 
 @pytest.mark.parametrize(
@@ -71,3 +143,12 @@ def test_sizes_are_readable(count: float, expected: str) -> None:
 )
 def test_times_are_readable(seconds: float, expected: str) -> None:
     assert human_time(seconds) == expected
+
+
+def test_rates_have_the_unit_of_what_is_counted() -> None:
+    assert human_rate(5000, 2, "images") == "2,500 images/s"
+    assert human_rate(5e6, 2, "bytes") == "2.5 MB/s"
+
+
+def test_time_left_is_what_is_left_at_the_rate_so_far() -> None:
+    assert seconds_left(done=10, left=30, seconds=5) == 15

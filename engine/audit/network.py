@@ -21,7 +21,7 @@ from engine.data.loading.loader import Loader
 from engine.data.sampling.crops import CenterCrop
 from engine.errors import UserError
 from engine.models.build import build_model
-from engine.progress import Watch
+from engine.progress import Progress
 from engine.train.evaluation.accuracy import predictions
 from engine.train.ranks.group import Ranks, process_group
 from engine.train.ranks.process import keep_freed_memory
@@ -96,14 +96,14 @@ def _opinion(
         verify=data.verify,
         corrupt="skip",
     )
-    with loader, Watch(f"asking the network about {beton.path.name}", len(ids), "images") as watch:
+    with loader, Progress(f"asking the network about {beton.path.name}", len(ids), "images") as progress:
         crop = CenterCrop(ratio=validation.ratio)
         with closing(loader.batches(batches, validation.resolution, crop)) as arriving:
             for batch, final, _ in predictions(model, arriving, tta=validation.lr_tta, precision=precision):
                 seen.append(batch.ids)
                 # In halves: 50,000 images of 1,000 classes are 100 MB, to a thousandth of a logarithm.
                 said.append(final.clamp_min(1e-12).log().half().cpu().numpy())
-                watch.update(len(batch.ids))
+                progress.update(len(batch.ids))
         left_out = tuple(loader.new_skips())
     known = np.concatenate(seen)
     return Opinion(known, labels[known], np.concatenate(said), left_out)

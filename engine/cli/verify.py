@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.edit.verify import Verified, verify
 from engine.errors import UserError, describe_os_error
-from engine.progress import human_bytes
+from engine.progress import human_bytes, human_rate
 
 _SHOWN = 100
 
@@ -65,8 +65,8 @@ def _verify(path: Path, quick: bool, shown: int | None) -> bool:
 
 
 def _report(beton: Beton, found: Verified, shown: int | None) -> list[str]:
-    rate = human_bytes(found.bytes / max(found.seconds, 1e-9))
-    read = f"{human_bytes(found.bytes)} read in {found.seconds:.1f} s, {rate}/s"
+    rate = human_rate(found.bytes, found.seconds, "bytes")
+    read = f"{human_bytes(found.bytes)} read in {found.seconds:.1f} s, {rate}"
     verdict = f"{len(found.bad):,} of {beton.num_samples:,} images are bad" if found.bad else "sound"
     if beton.checksums is None:
         how = "no checksums in this file: its JPEGs were decoded instead, which shows only what decoders stumble at"

@@ -16,6 +16,11 @@ class SourceConfig:
         "ILSVRC tree, WebDataset shards, parquet files, MNIST-style idx files; a path, any URL that fsspec knows, or "
         "python:MODULE:ATTRIBUTE for a map-style data set in Python",
     )
+    kind: str = option(
+        "auto",
+        "kind of data set; auto: recognised by what lies at path; a name, such as folder or webdataset: read as that "
+        "kind without looking for others (docs/reference/sources.md lists them)",
+    )
     train_folder: str = option("train", "image folder: name of the training split's folder")
     val_folder: str = option("val", "image folder: name of the validation split's folder")
     val_labels: str = option(

@@ -3,12 +3,25 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tests.data.conftest import photo
+
+MAKES: dict[str, dict[str, Any]] = {
+    "444": {"subsampling": "4:4:4"},
+    "422": {"subsampling": "4:2:2"},
+    "420": {"subsampling": "4:2:0"},
+    "optimised": {"optimize": True},
+    "restarts": {"restart_marker_rows": 1},
+    "often": {"restart_marker_blocks": 3},
+    "progressive": {"progressive": True},
+    "metadata": {"exif": b"Exif\0\0" + bytes(500), "comment": b"hello" * 99, "icc_profile": bytes(3000)},
+}
+"""Kind of JPEG -> options of `jpeg`."""
 
 
 def save(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:

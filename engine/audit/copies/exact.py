@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
 from engine.errors import UserError, describe_os_error
-from engine.progress import Watch
+from engine.progress import Progress
 
 
 def exact_groups(betons: Sequence[Beton]) -> list[NDArray[np.int64]]:
@@ -40,10 +40,10 @@ def _keys(beton: Beton) -> NDArray[np.uint64]:
 
 def _read_checksums(beton: Beton) -> NDArray[np.uint32]:
     checksums = np.empty(beton.num_samples, np.uint32)
-    with Watch(f"reading {beton.path.name}", int(beton.sizes.sum()), "B") as watch:
+    with Progress(f"reading {beton.path.name}", int(beton.sizes.sum()), "bytes") as progress:
         for sample in np.argsort(beton.images["data_ptr"]):
             checksums[sample] = crc32(_record(beton, int(sample)))
-            watch.update(int(beton.sizes[sample]))
+            progress.update(int(beton.sizes[sample]))
     return checksums
 
 

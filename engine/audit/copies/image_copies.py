@@ -11,7 +11,7 @@ from engine.audit.copies.exact import exact_groups
 from engine.audit.copies.near import KEYS, SIDE, near_pairs, perceptual_hashes, similarity
 from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
 from engine.audit.pictures import Pictures
-from engine.progress import Watch
+from engine.progress import Progress
 
 # Measured on 488 photos and copies of them; see tests/audit/copies/test_near_duplicates.py.
 NEAR_BITS = 10
@@ -46,8 +46,8 @@ def find_pairs(collection: Collection, pictures: Pictures, *, near: bool) -> tup
     hashes = _hash_all(pictures, images)
     sound = ~np.isin(images, list(pictures.damaged))
     images, hashes = images[sound], hashes[sound]
-    with Watch("comparing hashes", KEYS * len(images), "lookups") as watch:
-        places, beyond = near_pairs(hashes, NEAR_BITS, watch.update)
+    with Progress("comparing hashes", KEYS * len(images), "lookups") as progress:
+        places, beyond = near_pairs(hashes, NEAR_BITS, progress.update)
     alike = _compare(pictures, images[places])
     pairs += [
         Pair(int(one), int(other), float(value), False)
@@ -59,24 +59,24 @@ def find_pairs(collection: Collection, pictures: Pictures, *, near: bool) -> tup
 
 def _hash_all(pictures: Pictures, images: NDArray[np.int64]) -> NDArray[np.uint64]:
     hashes = np.empty(len(images), np.uint64)
-    with Watch("hashing images", len(images), "images") as watch:
+    with Progress("hashing images", len(images), "images") as progress:
         for start in range(0, len(images), _BATCH):
             batch = images[start : start + _BATCH]
             hashes[start : start + _BATCH] = perceptual_hashes(pictures.whole(batch, SIDE))
-            watch.update(len(batch))
+            progress.update(len(batch))
     return hashes
 
 
 def _compare(pictures: Pictures, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """How alike the images of each pair (pairs, 2) are."""
     alike = np.empty(len(pairs))
-    with Watch("comparing images", len(pairs), "pairs") as watch:
+    with Progress("comparing images", len(pairs), "pairs") as progress:
         for start in range(0, len(pairs), _BATCH):
             batch = pairs[start : start + _BATCH]
             alike[start : start + _BATCH] = similarity(
                 *(pictures.whole(batch[:, side], SIDE) for side in (0, 1))
             )
-            watch.update(len(batch))
+            progress.update(len(batch))
     return alike
 
 

@@ -172,7 +172,7 @@ def _masks(radius: int) -> NDArray[np.int64]:
 SIDE = 32
 """Pixels a side of the small pictures that all this is computed from."""
 
-_BITS = 64
+_HASH_BITS = 64
 # BT.601's luma.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # A coefficient below this many levels, on the scale of an orthonormal transform of 32 x 32, is rounding: a tenth of
@@ -200,7 +200,7 @@ def perceptual_hashes(pictures: NDArray[np.uint8]) -> NDArray[np.uint64]:
 @cache
 def _cosines() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """The first rows of the orthonormal DCT-II, and which coefficients of a picture become bits, low ones first."""
-    pairs = sorted((u + v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : _BITS + 1]
+    pairs = sorted((u + v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : _HASH_BITS + 1]
     rows, columns = (np.array([pair[axis] for pair in pairs]) for axis in (1, 2))
     frequency = np.arange(max(rows.max(), columns.max()) + 1)[:, None]
     basis = np.cos(np.pi / SIDE * (np.arange(SIDE) + 0.5) * frequency) * np.sqrt(2 / SIDE)

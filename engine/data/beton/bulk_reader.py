@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
 from engine.errors import UserError, describe_os_error
-from engine.progress import Progress, human_bytes
 
 Result = TypeVar("Result")
 
@@ -53,13 +52,6 @@ class Stretch:
     def checksums(self) -> NDArray[np.uint32]:
         """The crc32 of each."""
         return np.array([crc32(self.record(row)) for row in range(len(self.samples))], np.uint32)
-
-
-class ReadProgress(Progress):
-    """Progress of reading rather than of writing: `update(images, bytes_read)`, all bytes so far."""
-
-    def _details(self, size: int, rejected: int) -> str:
-        return f"{human_bytes(size)} read ({human_bytes(size / max(self.seconds, 1e-9))}/s)"
 
 
 class RecordReader:

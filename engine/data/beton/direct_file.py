@@ -136,6 +136,11 @@ class DirectFile:
         _write_all(self._plain, data, offset)
 
 
+def bytes_on_disk(found: os.stat_result) -> int:
+    """What a file takes on the disk, by its `stat`: without holes in it, such as the unused ends of pages."""
+    return min(found.st_size, found.st_blocks * 512)
+
+
 def _open_direct(descriptor: int) -> int:
     """The same file once more, with O_DIRECT; -1 where its file system does not know it."""
     try:

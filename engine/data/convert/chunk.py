@@ -1,7 +1,4 @@
-"""A chunk of images on its way through a worker process: what the worker is sent, what it sends back.
-
-A plan cut into chunks of work.
-"""
+"""Chunks of images: how a plan is cut into them, what a worker process is sent and what it sends back."""
 
 import time
 from collections import Counter
@@ -21,8 +18,8 @@ from engine.data.convert.record import RecordSettings, make_record
 from engine.data.sources.base import Reader
 from engine.errors import UserError
 
-# What is known of a record beside its bytes: the image's number in the plan of its file, its metadata (data_ptr
-# still 0), the record's size in bytes and crc32, and the digest of the content that it was made from.
+# A record's metadata: the image's number in the plan of its file, its entry in the file (data_ptr still 0), the
+# record's size in bytes and crc32, and the digest of the content that it was made from.
 STORED = np.dtype(
     [
         ("number", "<i8"),
@@ -50,7 +47,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """An image that is not stored: by which option of RulesConfig, why, and where it lies, in words."""
+    """An image that is not stored: the option of RulesConfig, the reason and the image's place, as text."""
 
     number: int
     kind: str
@@ -66,11 +63,13 @@ class Records:
     """STORED, one for each record."""
     rejects: tuple[Reject, ...]
     odd: Counter[str]
-    """Kind of odd image -> how many were met, stored or not."""
+    """Kind of odd image -> how many there were, stored or not."""
     reading: float
     """Seconds."""
     encoding: float
     """Seconds."""
+    first: float
+    """Seconds of both that the first image took: it may have opened the source in this process, once for all."""
 
     @property
     def count(self) -> int:
@@ -86,15 +85,17 @@ class Records:
 def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
     """Read and encode the images of one chunk; the second part is the records themselves.
 
-    Raises UserError naming the image that can't be read or that no rule is about.
+    Raises UserError naming an image that can't be read, or that fails in a way no rule covers.
     """
     stored = np.zeros(len(task.ids), STORED)
     payload: list[bytes] = []
     rejects: list[Reject] = []
     odd: Counter[str] = Counter()
-    reading, started = 0.0, time.perf_counter()
+    reading, first, started = 0.0, 0.0, time.perf_counter()
     for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
         begun = time.perf_counter()
+        if row == 1:
+            first = begun - started
         content = task.reader.read(place)
         reading += time.perf_counter() - begun
         number, mode = task.first + row, int(task.modes[row])
@@ -110,12 +111,14 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
         record, image = outcome.record, (outcome.mode, outcome.width, outcome.height, 0)
         stored[len(payload)] = (number, image, len(record), crc32(record), digest_of(content))
         payload.append(record)
+    took = time.perf_counter() - started
     records = Records(
         stored=stored[: len(payload)],
         rejects=tuple(rejects),
         odd=odd,
         reading=reading,
-        encoding=time.perf_counter() - started - reading,
+        encoding=took - reading,
+        first=first if len(task.ids) > 1 else took,
     )
     return records, payload
 
@@ -123,8 +126,8 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
 # Where nothing is known of the images.
 USUAL_CHUNK = 16
 
-# A chunk's records together and the time they take: little enough for memory and for a quick end, much enough for
-# sending the chunk to cost nothing.
+# A chunk's records together and the time they take: small enough for memory and a quick stop, large enough that
+# sending the chunk costs nothing.
 _CHUNK_BYTES = 4 * 2**20
 _CHUNK_SECONDS = 0.25
 _LARGEST_CHUNK = 256

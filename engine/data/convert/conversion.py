@@ -1,7 +1,7 @@
 """A whole conversion: scan both splits, compare their classes, write both files or neither.
 
 Everything that can be refused without reading an image is refused before the first byte is written. An interrupted
-conversion goes on where it was when the same command is given again (engine.data.convert.partial_file).
+conversion is resumed when the same command is given again (engine.data.convert.partial_file).
 """
 
 import functools
@@ -10,6 +10,8 @@ import tempfile
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import get_args
+
+import numpy as np
 
 from engine.config.write import WriteConfig
 from engine.data.beton.manifest import check_same_classes
@@ -21,10 +23,11 @@ from engine.data.convert.plan import Plan, file_name, make_plan
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
 from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers
-from engine.data.sources import Split, open_split
+from engine.data.sources import Source, Split, open_split
+from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
-from engine.progress import Progress, human_bytes
+from engine.progress import Progress, human_bytes, human_rate
 
 # val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
 # looked for in it.
@@ -43,7 +46,7 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
     is_under_way = _is_under_way(paths, config)
     plans = _plans(config)
     if is_under_way and _lacks_only_forgetting(paths, plans, config):
-        print(f"both files in {folder} are whole already (interrupted run)", flush=True)
+        print(f"both files in {folder} are complete already (interrupted run)", flush=True)
         return {split: paths[split] for split in reversed(_ORDER)}
     _make_folder(folder)
     with ExitStack() as stack:
@@ -52,7 +55,7 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
             Encoders(output.num_workers or default_workers(), output.page_size * 2**20)
         )
         chunk = _chunk_and_estimate(partials, plans, encoders, config)
-        # Up to here the conversion may be refused, and what an interrupted one has left is as it was.
+        # Up to here the conversion may be refused, and the files of an interrupted one are unchanged.
         writers: list[SplitWriter] = []
         try:
             for split in _ORDER:
@@ -85,9 +88,9 @@ def _is_under_way(paths: dict[Split, Path], config: WriteConfig) -> bool:
 def _plans(config: WriteConfig) -> dict[Split, Plan]:
     sources = {split: open_split(config.source, split) for split in reversed(_ORDER)}
     check_same_classes(sources["train"].classes, sources["val"].classes, config.source.path)
-    for source in sources.values():
-        for note in source.notes:
-            print(note, flush=True)
+    for split, source in sources.items():
+        for note in (*source.notes, *_empty_classes(split, source)):
+            print(f"note: {note}", flush=True)
     rules = config.rules
     if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
         raise UserError(
@@ -97,8 +100,18 @@ def _plans(config: WriteConfig) -> dict[Split, Plan]:
     return {split: make_plan(source, split, config.output) for split, source in sources.items()}
 
 
+def _empty_classes(split: Split, source: Source) -> list[str]:
+    """A note where classes have no images, as with labels that are counted from 1."""
+    counts = np.bincount(np.asarray(source.labels, np.int64), minlength=len(source.classes))
+    empty = np.flatnonzero(counts == 0)
+    if not len(empty):
+        return []
+    example = printable(source.classes[int(empty[0])])
+    return [f"{split}: {len(empty):,} of {len(counts):,} classes have no images, such as {example}"]
+
+
 def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig) -> bool:
-    """Whether an earlier run was ended while it removed the journals, both files whole; removes the journal left."""
+    """Whether an earlier run was ended while it removed the journals, both files complete; removes what is left."""
     rules = rules_as_text(config.rules)
     gone = [path for path in paths.values() if not journal_path(path).exists()]
     left = [split for split in _ORDER if paths[split] not in gone]
@@ -115,31 +128,31 @@ def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], c
 def _decide(
     stack: ExitStack, paths: dict[Split, Path], plans: dict[Split, Plan], config: WriteConfig
 ) -> tuple[dict[Split, Partial], dict[Split, str]]:
-    """Both files as an interrupted run has left them, and why what it has left is of no use, if so, in words.
+    """Both files as an interrupted run has left them, and for each the reason why it can't be resumed, or "".
 
-    Nothing of it is changed. Raises UserError when another conversion is at it, or a file is there already.
+    Nothing is changed yet. Raises UserError when another conversion is at it, or a file is there already.
     """
     partials: dict[Split, Partial] = {}
     reasons: dict[Split, str] = {}
-    anew = ""
+    restart = ""
     for split in _ORDER:
         path, plan = paths[split], plans[split]
         with told_of_writing(path, partial_path(path), journal_path(path)):
             partial = partials[split] = stack.enter_context(Partial(path))
             marks = fingerprint(plan, config.output), rules_as_text(config.rules)
-            reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), anew)
+            reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), restart)
             if not partial.is_named:
                 _refuse_existing(path, config.output.overwrite)
         # Which training images are also in val is known only as long as val stays what it was.
         if partial.kept.done < len(plan):
-            anew = "the validation split is written anew"
+            restart = "the validation split is converted again"
     return partials, reasons
 
 
 def _chunk_and_estimate(
     partials: dict[Split, Partial], plans: dict[Split, Plan], encoders: Encoders, config: WriteConfig
 ) -> int:
-    """Images in a chunk; says before what the conversion will come to, where it is worth a look at a sample."""
+    """Images in a chunk; prints the estimate where there are enough images to be worth a sample."""
     images = sum(map(len, plans.values()))
     left = images - sum(partial.kept.done for partial in partials.values())
     if left < LEAST_IMAGES:
@@ -156,9 +169,9 @@ def _chunk_and_estimate(
 def _begin(
     partial: Partial, why: str, plan: Plan, config: WriteConfig, val: SplitWriter | None
 ) -> SplitWriter:
-    """The split's writer, as an interrupted run has left it or (`why` that is of no use) at its beginning."""
+    """The split's writer, resumed, or at its start (where there is a reason, `why`)."""
     if why:
-        print(f"{plan.split}: starting anew, not going on with {partial.partial}: {why}", flush=True)
+        print(f"note: {plan.split}: restarting, {partial.partial} can't be resumed: {why}", flush=True)
     with told_of_writing(partial.path, partial.partial, journal_path(partial.path)):
         partial.begin()
         writer = SplitWriter(partial, plan, config, val)
@@ -166,7 +179,7 @@ def _begin(
             writer.replay(entry)
     if 0 < writer.done < len(plan):
         print(
-            f"{plan.split}: going on from image {writer.done:,} of {len(plan):,} (interrupted run)",
+            f"{plan.split}: resuming at image {writer.done:,} of {len(plan):,} (interrupted run)",
             flush=True,
         )
     return writer
@@ -175,14 +188,15 @@ def _begin(
 def _write(
     writers: list[SplitWriter], encoders: Encoders, config: WriteConfig, chunk: int
 ) -> dict[Split, str]:
-    """Write what is not written yet and give the files their names; returns a summary of each."""
+    """Write the rest of both files and give them their names; returns a summary of each."""
     settings, folder = record_settings(config), Path(config.output.folder)
     summaries: dict[Split, str] = {}
     for writer in writers:
         path = writer.partial.path
         with told_of_writing(path, writer.partial.partial):
             stages = _write_split(writer, encoders, settings, chunk)
-            summaries[writer.plan.split] = _summary(path, writer, writer.finish(), stages)
+            writer.finish()
+            summaries[writer.plan.split] = _summary(path, writer, stages)
     for writer in writers:
         with told_of_writing(writer.partial.path, writer.partial.partial):
             writer.partial.rename()
@@ -198,19 +212,19 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
     stages = Stages(workers=encoders.num_workers)
     chunks = encoders.encode(make_tasks(plan, before, chunk, settings))
     # Closed at once on an error here, a full disk for example, so that no worker outlives it.
-    with closing(chunks), Progress(plan.split, len(plan), before, writer.offset) as progress:
+    with closing(chunks), Progress(plan.split, len(plan), done=before, size=writer.bytes) as progress:
         try:
             for records, payload in chunks:
                 with stages.is_writing():
                     writer.take(records, payload)
                     if partial.due():
-                        # Between taking entries and keeping them there must be no end but a sudden one.
+                        # Ctrl-C between taking an entry and keeping it would lose it.
                         with ctrl_c_held_back():
                             partial.keep(writer.entry())
                 stages.add(records)
-                progress.update(writer.done - progress.done, writer.offset, len(writer.rejects))
+                progress.update(writer.done - progress.done, size=writer.bytes, rejected=len(writer.rejects))
         except OSError:
-            # Nobody knows how much of what was written last is there.
+            # How much of the last write is there is unknown.
             raise
         except BaseException:
             partial.keep_now(writer.entry())
@@ -221,11 +235,12 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
 
 def _say_what_is_kept(writers: list[SplitWriter]) -> None:
     kept = [
-        f"{writer.partial.kept.done:,} of {len(writer.plan):,} of {writer.plan.split}" for writer in writers
+        f"{writer.partial.kept.done:,} of {len(writer.plan):,} {writer.plan.split} images"
+        for writer in writers
     ]
     if any(writer.partial.kept.done for writer in writers):
         folder = writers[0].partial.path.parent
-        print(f"kept in {folder}: {', '.join(kept)}; the same command goes on from there", flush=True)
+        print(f"kept in {folder}: {', '.join(kept)}; run the same command again to resume", flush=True)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -233,8 +248,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise UserError(f"{path} is a folder: choose another --output.folder")
     if path.exists() and not overwrite:
         raise UserError(
-            f"{path} is there already: choose another --output.folder, or replace it with "
-            f"--output.overwrite=true"
+            f"{path} exists already: choose another --output.folder, or replace it with --output.overwrite=true"
         )
 
 
@@ -268,15 +282,15 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _summary(path: Path, writer: SplitWriter, size: int, stages: Stages) -> str:
-    """What a file came to, in a line or some."""
-    seconds = max(stages.total, 1e-9)
+def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
+    """The lines printed about a finished file."""
     lines = [
         f"wrote {path}: {writer.stored:,} images ({writer.modes()}), {len(writer.plan.images.classes):,} classes, "
-        f"{human_bytes(size)}, {stages.total:.1f} s, {stages.images / seconds:,.0f} images/s"
+        f"{human_bytes(writer.partial.on_disk)} on disk, {stages.total:.1f} s, "
+        f"{human_rate(stages.images, stages.total, 'images')}"
     ]
     if stages.images:
-        lines.append(f"  {human_bytes(stages.bytes / seconds)}/s, {stages.describe()}")
+        lines.append(f"  {human_rate(stages.bytes, stages.total, 'bytes')}, {stages.describe()}")
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
     if kinds:
         lines.append(f"  odd images by kind: {kinds}; {len(writer.rejects):,} left out")

@@ -1,6 +1,6 @@
-"""What a conversion will come to, from a sample of its images: size on disk and time, before it begins.
+"""Size on disk and time of a conversion, estimated from a sample of its images before it begins.
 
-Where a conversion's time went: reading, encoding, writing, and which of them it waited for.
+Afterwards: where its time went (reading, encoding, writing), and which of them was the limit.
 """
 
 import math
@@ -21,27 +21,28 @@ from engine.errors import UserError
 from engine.progress import human_bytes, human_time
 
 SAMPLED = 64
-# Below this, looking at a sample takes as long as the work.
+# Below this, encoding the sample takes as long as the conversion.
 LEAST_IMAGES = 1000
 
 _SAMPLED_CHUNK = 4
-# Metadata, allocation table, checksum, and about what the manifest takes for an id.
-_TABLES_PER_IMAGE = 96
+_LEAST_SECONDS = 60
+# Metadata 24, allocation table 24, checksum 4, and about what an id and a number take in the compressed manifest.
+_TABLES_PER_IMAGE = 62
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Of one average image, and how sure that is."""
+    """Of one average image."""
 
     bytes: float
-    """Of its record, its part of pages that are not quite full, and of the tables."""
+    """Of its record and its part of the tables: what it takes on disk, where the unused ends of pages take nothing."""
     error: float
     """Relative: bytes x (1 +- error) holds the true mean with a confidence of about 95%."""
     seconds: float
-    """That a worker spends on it."""
+    """That a worker spends on it once the source is open."""
 
     def check(self, folder: Path, images: int, left: int, there: int, workers: int) -> str:
-        """The estimate of `images` in all, of which `left` are to be done, in words.
+        """The line printed before `left` of `images` are converted: size, and time where that is a minute or more.
 
         `there` bytes of the files are on the disk already. Raises UserError when the disk can't hold the rest.
         """
@@ -51,38 +52,44 @@ class Estimate:
         if low - there > free:
             raise UserError(
                 f"{folder} has only {human_bytes(free)} free, and the files need {sizes}: free some space, choose "
-                "another --output.folder, or store less an image (see --help)"
+                "another --output.folder, or make the images smaller (see --help)"
             )
         short = "; they may not fit" if high - there > free else ""
-        time = human_time(self.seconds * left / workers)
-        by = f"{workers} worker{'s' if workers > 1 else ''}"
-        return (
+        text = (
             f"{images:,} images need {sizes} in {folder}, where {human_bytes(free)} are free{short}; {left:,} of "
-            f"them are to be done, in about {time} with {by}"
+            "them are left to convert"
         )
+        seconds = self.seconds * left / workers
+        # Below that the sample says too little, and starting the workers counts as much.
+        if seconds >= _LEAST_SECONDS:
+            text += f", in about {human_time(seconds)} with {workers} worker{'s' if workers > 1 else ''}"
+        return text
 
 
 def estimate(plans: Sequence[Plan], encoders: Encoders, settings: RecordSettings) -> Estimate:
-    """Encode a sample of the plans' images, evenly spread over them. Raises UserError as encoding does."""
+    """Encode a sample of the plans' images, evenly spread over them. Raises UserError as encoding does.
+
+    The first image of each chunk counts for the size alone: with it a worker may have opened the source (unpacked a
+    file, imported a data set), which takes as long for a thousand images as for one.
+    """
     total = sum(map(len, plans))
     sizes: list[int] = []
     seconds = 0.0
-    count = 0
+    count = timed = 0
     for plan in plans:
         share = math.ceil(SAMPLED * len(plan) / total)
         part = plan.part(np.arange(share) * len(plan) // share)
         for records, _ in encoders.encode(make_tasks(part, 0, _SAMPLED_CHUNK, settings)):
             sizes += records.stored["size"].tolist()
-            seconds += records.reading + records.encoding
+            seconds += records.reading + records.encoding - records.first
+            timed += records.count - 1
         count += share
     # Images that will be left out take no space.
     taken = np.zeros(count)
     taken[: len(sizes)] = sizes
     mean = max(float(taken.mean()), 1.0)
     error = min(1.0, 2 * float(taken.std()) / mean / math.sqrt(count))
-    # A page's end stays empty when the next record does not fit: half a record on average.
-    padding = 1 + min(mean, settings.max_bytes) / (2 * settings.max_bytes)
-    return Estimate(bytes=mean * padding + _TABLES_PER_IMAGE, error=error, seconds=seconds / count)
+    return Estimate(bytes=mean + _TABLES_PER_IMAGE, error=error, seconds=seconds / max(timed, 1))
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
-"""What is unusual in an image file, told from its header before anything is decoded.
+"""Oddities of an image file, found in its header before anything is decoded.
 
-The kinds are the options of RulesConfig (engine.config.write), which say what becomes of each.
+The kinds of oddities are the options of RulesConfig (engine.config.write), which say what is done with each.
 """
 
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ _TIFF_BITS_PER_SAMPLE = 258
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What an image file is, by its header."""
+    """An image file's properties, by its header."""
 
     odd: dict[str, str] = field(default_factory=dict)
-    """Kind of what is unusual -> in words. Where it has "empty", "unreadable" or "damaged", the rest is unknown."""
+    """Kind of oddity -> a description. With "empty", "unreadable" or "damaged" the rest is unknown."""
     width: int = 0
     height: int = 0
     rotation: int = 1
@@ -36,7 +36,7 @@ class Look:
     jpeg: JpegHeader | None = None
 
     def rejected(self, rules: RulesConfig) -> str:
-        """The kind by which the rules leave the image out, that of a `fail` first; empty: by none."""
+        """The kind for which the rules leave the image out, one that fails first; "" to store it."""
         policies = {kind: getattr(rules, kind) for kind in self.odd}
         for policy in ("fail", "skip"):
             for kind, of_kind in policies.items():
@@ -51,7 +51,7 @@ class Look:
 
 
 def look_at(content: bytes, name: str, max_megapixels: int) -> Look:
-    """What an image file is; `name` is the file's, for its extension."""
+    """Look at an image file's header; `name` is the file's, for its extension."""
     if not content:
         return Look(odd={"empty": "it is empty"})
     try:

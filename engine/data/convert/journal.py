@@ -1,11 +1,8 @@
-"""What is known of a file under way, on disk beside it, so that its writing can go on after any sudden end.
+"""The journal beside an unfinished file, from which an interrupted conversion is resumed.
 
-A journal is a sequence of entries, each with its length and crc32. The first one says what is being written; each
-other one tells of images that are done and was written when their records were safely on disk. Whatever follows the
-last entry that is whole was cut short by the end, and is dropped.
-
-What a file's content follows from: settings and versions, for its manifest and its journal, and whether its images
-are still those of an interrupted run.
+A journal is a sequence of entries, each with its length and crc32. The first one identifies the conversion
+(`fingerprint`: images, settings, versions); each other one lists images that are done, and is written once their
+records are on disk. An incomplete entry at the end was cut short by the interruption and is dropped.
 
 Nothing here depends on the time, the machine's paths or the number of workers.
 """
@@ -47,15 +44,15 @@ class Entry:
     done: int
     """Images done in all, stored or not."""
     fingerprint: str = ""
-    """In the first entry: of all that decides the file's content, but for the rules."""
+    """In the first entry: a digest of everything that decides the file's content, except the rules."""
     offset: int = 0
     """Where the last record ends: bytes of the file that are on disk."""
     rejects: list[tuple[str, str, str]] = field(default_factory=list)
     """Further images that were left out: (source id, kind, reason)."""
     odd: dict[str, int] = field(default_factory=dict)
-    """Kind of odd image -> how many were met in all."""
+    """Kind of odd image -> how many there were in all."""
     rules: dict[str, str] = field(default_factory=dict)
-    """RulesConfig, as text, under which the file's writing goes on from here."""
+    """RulesConfig, as text, that holds from this entry on."""
     finished: tuple[int, int] | None = None
     """The finished file's size in bytes and its number on its file system: set when nothing is left but renaming."""
     stored: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, STORED))
@@ -109,13 +106,13 @@ class Journal:
 
 
 def _read_entry(file: BinaryIO) -> Entry | None:
-    """The entry that begins here; None where there is none or it is not whole."""
+    """The entry that begins here; None where there is none or it is incomplete."""
     data = file.read(_ENTRY.itemsize)
     if len(data) < _ENTRY.itemsize:
         return None
     sizes = np.frombuffer(data, _ENTRY)[0]
     length = int(sizes["head"]) + int(sizes["rows"])
-    # Lengths that are not what was written may be any.
+    # The length itself may be damaged.
     if length > os.fstat(file.fileno()).st_size - file.tell():
         return None
     body = file.read(length)
@@ -133,12 +130,12 @@ def _open_locked(path: Path) -> BinaryIO:
     except BlockingIOError:
         raise UserError(
             f"another conversion is writing {path.name.removesuffix('.partial.journal')} in {path.parent}: wait "
-            "for its end, or choose another --output.folder"
+            "until it has ended, or choose another --output.folder"
         ) from None
 
 
-# The options that decide what is stored; order, shard and license are told apart from them, and the others (workers,
-# folder, overwrite) change nothing.
+# The options that decide what is stored; order, shard and license are recorded apart from them, and the others
+# (workers, folder, overwrite) change nothing.
 _SETTINGS = (
     "format",
     "max_resolution",
@@ -160,12 +157,12 @@ def settings(output: OutputConfig) -> dict[str, object]:
 
 
 def rules_as_text(rules: RulesConfig) -> dict[str, str]:
-    """Kind of odd image -> what becomes of it."""
+    """Kind of odd image -> its rule."""
     return {kind: str(rule) for kind, rule in dataclasses.asdict(rules).items()}
 
 
 def versions() -> dict[str, str]:
-    """Tool -> version, of all that may change a byte."""
+    """Library -> version, for all that can change a byte of the file."""
     return {
         "encoder": encoder_name(),
         "engine": engine.__version__,
@@ -177,7 +174,7 @@ def versions() -> dict[str, str]:
 
 
 def fingerprint(plan: Plan, output: OutputConfig) -> str:
-    """Differs for plans and settings that make different files, whatever the rules; their images are not read."""
+    """A digest that differs for plans and settings that make different files; no image is read."""
     state = hashlib.sha256()
     images = plan.images
     facts = [plan.split, images.kind, images.classes, settings(output), output.order, output.shard]
@@ -191,11 +188,11 @@ def fingerprint(plan: Plan, output: OutputConfig) -> str:
 
 
 def changed(images: Source, stored: NDArray[np.void]) -> str:
-    """Whether one of these images, which an interrupted run has stored (STORED), is another one now, in words.
+    """The reason not to resume, if one of these stored images (STORED) has changed since; else "".
 
-    Raises UserError when one can't be read any more: a run begun anew could not read it either.
+    Raises UserError when one can't be read any more: a new conversion could not read it either.
     """
     for number, digest in zip(stored["number"].tolist(), stored["digest"], strict=True):
         if digest_of(images.read(number)) != digest.tobytes():
-            return f"its images have changed since: {images.where(number)} is another one now"
+            return f"{images.where(number)} has changed since it was converted"
     return ""

@@ -1,9 +1,9 @@
-"""A file under way: `<name>.partial`, and beside it the journal by which an interrupted conversion goes on.
+"""An unfinished file, `<name>.partial`, and the journal beside it from which an interrupted conversion is resumed.
 
-    decide (anew, or going on?) -> begin -> keep ... -> finished -> rename -> forget
+    decide (resume or restart) -> begin -> keep ... -> finished -> rename -> forget
 
-Now and then what was written is synced and then entered in the journal, in a thread of its own, so that writing need
-not wait for the disk. Whatever ends the process, the journal tells of a part of the file that is there.
+Every few seconds a separate thread syncs the file and then enters the new records in the journal, so that writing does
+not wait for the disk. However the process ends, the records that the journal lists are in the file.
 """
 
 import os
@@ -18,25 +18,25 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton.direct_file import DirectFile
+from engine.data.beton.direct_file import DirectFile, bytes_on_disk
 from engine.data.convert.chunk import STORED
 from engine.data.convert.journal import Entry, Journal
 
-# How much work a sudden end may cost.
+# At most so much work is lost by a sudden end.
 KEEP_SECONDS = 5.0
 
-# Of the images that are done, how many are looked at again before it is gone on with them.
+# So many of the finished images are read again before a conversion is resumed.
 LOOKED_AT = 18
 
-# Rules that are about every image, not about those of one kind.
+# Rules that concern every image, not those of one kind.
 _OF_ALL = {"exif", "max_megapixels"}
 
 
 class Partial:
     """The file that becomes `path`. Use as a context manager, which holds the journal's lock.
 
-    What was kept stays when the block is left by an error; where that is nothing, both files are removed. Raises
-    UserError when another conversion is at it, OSError when the system refuses to write, as on a full disk.
+    If the block ends with an error, the file stays as far as it was kept; if nothing was, both files are removed.
+    Raises UserError when another conversion is writing it, OSError when the system refuses to write, as on a full disk.
     """
 
     file: DirectFile
@@ -46,9 +46,9 @@ class Partial:
         self.path = path
         self.partial = partial_path(path)
         self.kept = Entry(done=0)
-        """The last entry of the journal; without images where they are of no use."""
+        """The last entry of the journal; without images where it can't be resumed."""
         self.is_named = False
-        """After `decide`: whether the file, of an interrupted run, lies whole under its name, to be taken back."""
+        """After `decide`: whether an interrupted run gave the complete file its name already; `begin` takes it back."""
         self._journal_path = journal_path(path)
         self._pending: Future[None] | None = None
         self._synced = time.monotonic()
@@ -77,19 +77,19 @@ class Partial:
         fingerprint: str,
         rules: Mapping[str, str],
         changed: Callable[[NDArray[np.void]], str],
-        anew: str = "",
+        restart: str = "",
     ) -> str:
-        """Whether `begin` goes on with what was left, or (always where there is a reason, `anew`) not.
+        """Decide whether `begin` resumes the file or restarts it (always, where `restart` gives a reason).
 
-        `changed` is given a few of the rows (STORED) that are there, and says in words if their images are others now.
-        Until `begin` nothing is changed, so that the conversion may still be refused. Returns why there is something
-        that can't be gone on with, in words, else an empty text.
+        `changed` is given a few of the stored rows (STORED) and returns a reason if their images have changed. Until
+        `begin` nothing is written, so that the conversion may still be refused. Returns the reason why images that
+        were done can't be kept, or "".
         """
         first = None
         for entry in self._journal.entries():
             first = first or entry
             self.kept = replace(entry, stored=self.kept.stored)
-        why = anew or self._why_not(first, fingerprint, rules) or changed(self._some_rows())
+        why = restart or self._why_not(first, fingerprint, rules) or changed(self._some_rows())
         begun = self.kept.done
         self._goes_on = first is not None and not why
         self.is_named = self._goes_on and self._has_its_name()
@@ -99,7 +99,7 @@ class Partial:
         return why if begun else ""
 
     def begin(self) -> None:
-        """Open the file as was decided: as it was left, or as an empty one."""
+        """Open the file as `decide` has decided: as it was left, or empty."""
         if self.is_named:
             os.replace(self.path, self.partial)
             self.is_named = False
@@ -115,12 +115,12 @@ class Partial:
 
     @property
     def on_disk(self) -> int:
-        """Bytes on the disk that are the file's, or become free when it is begun anew."""
+        """Bytes that the file takes on the disk, and that become free when it is restarted."""
         path = self.path if self.is_named else self.partial
-        return path.stat().st_blocks * 512 if path.exists() else 0
+        return bytes_on_disk(path.stat()) if path.exists() else 0
 
     def is_whole(self, fingerprint: str, rules: Mapping[str, str]) -> bool:
-        """Whether the journal (to be opened, and closed again, here) is of the same, whole and under its name."""
+        """Whether the file is complete under its name, by a journal with these marks; opens and closes the journal."""
         with closing(Journal(self._journal_path)) as journal:
             first = last = None
             for entry in journal.entries():
@@ -133,17 +133,17 @@ class Partial:
         if first is None:
             return ""
         if first.fingerprint != fingerprint:
-            return "it was begun with other images, settings or versions"
+            return "it was started with other images, settings or versions"
         for kind, rule in rules.items():
             if rule != self.kept.rules.get(kind) and (kind in _OF_ALL or self.kept.odd.get(kind)):
-                return f"it was begun with another value of rules.{kind}, which some of its images depend on"
+                return f"it was started with another value of rules.{kind}, which affects some of its images"
         left = self.path if self._has_its_name() else self.partial
         if not left.exists() or left.stat().st_size < self.kept.offset:
-            return f"a part of {self.partial.name} is gone"
+            return f"part of {self.partial.name} is missing"
         return ""
 
     def _some_rows(self) -> NDArray[np.void]:
-        """Of what the journal tells: the first, the last and some rows evenly between; all of a few."""
+        """LOOKED_AT rows of the journal: the first, the last and some evenly between; all where there are fewer."""
         count = sum(len(entry.stored) for entry in self._journal.entries())
         wanted = np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64))
         rows, begin = [np.zeros(0, STORED)], 0
@@ -154,16 +154,16 @@ class Partial:
         return np.concatenate(rows)
 
     def _has_its_name(self) -> bool:
-        """Whether an earlier run was ended after it had given this file its name, but before it was done."""
+        """Whether an earlier run gave this file its name, but was ended before it had finished."""
         is_there = self.kept.finished and self.path.exists() and not self.partial.exists()
         return bool(is_there) and _identity(self.path) == self.kept.finished
 
     def entries(self) -> Iterator[Entry]:
-        """What the journal tells of the file as it was left; to be read to its end before anything is kept."""
+        """The journal's entries; to be read to the end before anything is kept."""
         return self._journal.entries()
 
     def due(self) -> bool:
-        """Whether it is time to keep what was done."""
+        """Whether it is time to call `keep`."""
         if self._pending is not None:
             if not self._pending.done():
                 return False
@@ -171,24 +171,23 @@ class Partial:
         return time.monotonic() - self._synced >= KEEP_SECONDS
 
     def keep(self, entry: Entry) -> None:
-        """Begin to sync the file and then enter this in the journal."""
+        """Start to sync the file and then to append the entry to the journal, in another thread."""
         self._wait()
         self.file.flush()
         self._synced = time.monotonic()
         self._pending = self._syncing.submit(self._sync, entry)
 
     def keep_now(self, entry: Entry) -> None:
-        """The same; it is done on return."""
+        """The same, done on return."""
         self.keep(entry)
         self._wait()
 
-    def finished(self, entry: Entry) -> int:
-        """All is written and nothing left but renaming; returns the file's size in bytes."""
+    def finished(self, entry: Entry) -> None:
+        """Everything is written; only the renaming is left."""
         found = os.fstat(self.file.fileno())
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
         self.keep_now(replace(entry, finished=(size, found.st_ino)))
-        return size
 
     def rename(self) -> None:
         """Give the file its name."""
@@ -215,11 +214,11 @@ def partial_path(path: Path) -> Path:
 
 
 def journal_path(path: Path) -> Path:
-    """Where its journal lies, as long as a conversion to `path` was begun and did not come to its end."""
+    """Where its journal lies until the conversion to `path` is finished."""
     return path.with_name(f"{path.name}.partial.journal")
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Size in bytes and number on its file system."""
+    """Size in bytes and inode number."""
     found = path.stat()
     return found.st_size, found.st_ino

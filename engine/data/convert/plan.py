@@ -1,4 +1,4 @@
-"""What a file is to hold, decided before an image is read: which images of the source, in what order, stored how.
+"""The plan of a file, made before an image is read: which images of the source, in what order, in which format.
 
 Everything here is a function of the source's length, the options and the seed. A shard is a contiguous part of the
 whole file's order, so that shards laid one after the other are the whole file.
@@ -34,7 +34,7 @@ class Plan:
     found: int
     """Images of the split in the source, of which these were chosen."""
     found_digest: str = ""
-    """Of a shard: what tells all of them, ids and labels, from those of another copy of the data set."""
+    """Of a shard: a digest of all ids and labels, to notice shards of different data sets."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -50,7 +50,7 @@ class Plan:
 
 
 def make_plan(source: Source, split: Split, output: OutputConfig) -> Plan:
-    """The whole file's plan, or one shard's. Raises UserError for a shard that there is no image for."""
+    """The whole file's plan, or one shard's. Raises UserError for a shard without images."""
     numbers = choose_order(len(source), output)
     modes = choose_modes(len(numbers), output)
     part, parts = parse_shard(output.shard)

@@ -1,10 +1,10 @@
 """One split -> one .beton that stock ffcv reads as well. Encoding is spread over processes; writing is not.
 
 The parent lays the records into pages in the plan's order and writes them one after the other, so the file is the
-same for any number of workers, however often its writing was interrupted, and the disk is written sequentially.
-What is known of the images so far is a function of the chunks that came: those of the journal first, where an
-earlier run was interrupted, then those of the workers. ffcv's own DatasetWriter is not used: it waits for ever once
-a worker has died, and its file's order depends on the workers' timing.
+same for any number of workers and interruptions, and the disk is written sequentially. The writer's state is a
+function of the chunks so far: those of the journal first, where an earlier run was interrupted, then those of the
+workers. ffcv's own DatasetWriter is not used: it waits for ever once a worker has died, and its file's order depends
+on the workers' timing.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ from engine.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """What is known after a chunk, and what it brought."""
+    """The state after a chunk, and the rows and rejects it added."""
 
     done: int = 0
     offset: int = 0
@@ -38,7 +38,7 @@ class _Step:
 
 
 class SplitWriter:
-    """The file of one plan in the making: each chunk of its images is taken once, in order, by `replay` or `take`.
+    """Writes the file of one plan: each chunk of its images is taken once, in order, by `replay` or `take`.
 
     `val` is the validation split's writer where this one is of the training split: for images that are in both.
     """
@@ -56,6 +56,8 @@ class SplitWriter:
         self._numbers: list[NDArray[np.int64]] = []
         self._digests: list[bytes] = []
         self._modes = np.zeros(3, np.int64)
+        self.bytes = 0
+        """Of all records in the file so far."""
         self._last, self._fresh = _Step(), list[_Step]()
         descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
         self._writer = BetonWriter(partial.file, descriptors, output.page_size * 2**20, len(plan))
@@ -67,7 +69,7 @@ class SplitWriter:
 
     @property
     def odd(self) -> Counter[str]:
-        """Kind of odd image -> how many were met, stored or not."""
+        """Kind of odd image -> how many there were, stored or not."""
         return self._last.odd
 
     @property
@@ -81,7 +83,7 @@ class SplitWriter:
         return self._writer.offset
 
     def replay(self, entry: Entry) -> None:
-        """Take what an interrupted run has written already."""
+        """Take over a chunk that an interrupted run has written."""
         rows = entry.stored
         self._enter(rows)
         self._writer.resume(*self._metadata(rows))
@@ -119,7 +121,7 @@ class SplitWriter:
         listed = tuple((self.plan.images.ids[r.number], r.kind, r.reason) for r in _in_order(rejects))
         self.rejects += listed
         done = self._last.done + records.count
-        # Whatever interrupts this one: either the chunk was taken whole, or the next entry does not tell of it.
+        # Wherever this is interrupted: either the whole chunk was taken, or the next entry does not list it.
         self._last = _Step(done=done, offset=self.offset, odd=odd, rejects=listed, stored=rows)
         self._fresh.append(self._last)
 
@@ -135,8 +137,8 @@ class SplitWriter:
             stored=np.concatenate([np.zeros(0, STORED), *(step.stored for step in fresh)]),
         )
 
-    def finish(self) -> int:
-        """Write what is not records, and note that the file is whole; returns its size in bytes.
+    def finish(self) -> None:
+        """Write the tables and the manifest, and note that the file is complete.
 
         Raises UserError when no image is left to store.
         """
@@ -146,7 +148,7 @@ class SplitWriter:
                 f"all {self.done} images of {self.plan.split} were left out by rules.({kinds}): see --help"
             )
         self._writer.finish(self._manifest())
-        return self.partial.finished(self.entry())
+        self.partial.finished(self.entry())
 
     def modes(self) -> str:
         """How many images are stored how, in words."""
@@ -162,6 +164,7 @@ class SplitWriter:
         self._numbers.append(rows["number"].copy())
         if self._output.shard:
             self._digests.append(rows["digest"].tobytes())
+        self.bytes += int(rows["size"].sum())
         self._modes += np.bincount(rows["image"]["mode"], minlength=3)
 
     def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:

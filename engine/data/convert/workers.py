@@ -1,11 +1,11 @@
-"""Encoding in several processes, results in order, with an end that is always noticed.
+"""Encoding in several processes, results in order; the death of a process never goes unnoticed.
 
 A worker that raises ends the conversion with its error; one that is killed ends it within seconds; and workers end
 by themselves when the parent is killed. Only a bounded number of chunks is under way, so memory does not grow with
 the data set. Records come back through memory that all processes share, one slot for each chunk under way:
 
-    worker: encodes a chunk -> copies its records into the chunk's slot -> sends what is known of them
-    parent: takes chunks in order -> looks at the slot -> done with it when it asks for the next chunk
+    worker: encodes a chunk -> copies its records into the chunk's slot -> sends their metadata
+    parent: takes chunks in order -> reads the slot -> frees it by asking for the next chunk
 
 The memory is an anonymous file that only takes what is written to it, so a slot may be as long as a chunk of the
 largest records; nothing of it stays behind, whoever is killed.
@@ -33,7 +33,7 @@ from engine.errors import UserError
 _CHUNKS_PER_WORKER = 3
 
 Encoded = tuple[Records, memoryview]
-"""A chunk's result and its records one after the other, which may be looked at until the next one is asked for."""
+"""A chunk's result and its records one after the other, valid until the next chunk is asked for."""
 
 
 def default_workers() -> int:

@@ -3,6 +3,7 @@
 parts (files, and which of their samples) -> records, read ahead -> checksums -> pages of one new file
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton.bulk_reader import ReadProgress, RecordReader, Stretch
-from engine.data.beton.direct_file import DirectFile
+from engine.data.beton.bulk_reader import RecordReader, Stretch
+from engine.data.beton.direct_file import DirectFile, bytes_on_disk
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
 from engine.data.beton.writer import BetonWriter, image_fields
@@ -22,7 +23,7 @@ from engine.errors import UserError, describe_os_error
 from engine.files import sole_write
 from engine.progress import Progress, human_bytes
 
-# About what the manifest, the tables and the ends of pages take.
+# About what the manifest and the tables take.
 _TABLES_PER_IMAGE = 96
 
 
@@ -41,6 +42,7 @@ class Assembled:
 
     samples: int
     bytes: int
+    """That the file takes on the disk."""
     seconds: float
 
 
@@ -57,12 +59,15 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, lef
     fields = image_fields(first.storage == "yuv420", first.short_side, first.max_resolution)
     with sole_write(output) as file, DirectFile(file) as direct:
         # Here, where the space of what a killed attempt left is free again.
-        _check_disk(output, parts, page_size)
+        _check_disk(output, parts)
         writer = BetonWriter(direct, fields, page_size, total + left_out)
-        with ReadProgress(output.name, total) as progress:
+        with Progress(output.name, total) as progress:
+            copied = 0
             for part in parts:
-                _copy(writer, part, progress)
-        size = writer.finish(manifest)
+                copied = _copy(writer, part, progress, copied)
+        writer.finish(manifest)
+        direct.flush()
+        size = bytes_on_disk(os.fstat(file.fileno()))
     return Assembled(samples=total, bytes=size, seconds=progress.seconds)
 
 
@@ -78,8 +83,11 @@ def refuse_existing(output: Path) -> None:
         )
 
 
-def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:
-    """Raises UserError naming the first record that is not what was written."""
+def _copy(writer: BetonWriter, part: Part, progress: Progress, copied: int) -> int:
+    """Returns the bytes of all records so far, `copied` of which were there before.
+
+    Raises UserError naming the first record that is not what was written.
+    """
     beton = part.beton
 
     def examine(stretch: Stretch) -> tuple[NDArray[np.int64], NDArray[np.uint32], bytes]:
@@ -95,7 +103,9 @@ def _copy(writer: BetonWriter, part: Part, progress: Progress) -> None:
             sizes = beton.sizes[samples].tolist()
             writer.append(beton.images[samples], labels, sizes, checksums, payload)
             done += len(samples)
-            progress.update(len(samples), writer.offset)
+            copied += sum(sizes)
+            progress.update(len(samples), size=copied)
+    return copied
 
 
 def _check(beton: Beton, stretch: Stretch, checksums: NDArray[np.uint32]) -> None:
@@ -116,12 +126,11 @@ def _check(beton: Beton, stretch: Stretch, checksums: NDArray[np.uint32]) -> Non
         )
 
 
-def _check_disk(output: Path, parts: Sequence[Part], page_size: int) -> None:
+def _check_disk(output: Path, parts: Sequence[Part]) -> None:
     sizes = sum(int(part.beton.sizes[part.samples].sum()) for part in parts)
     samples = sum(len(part.samples) for part in parts)
-    # A page's end stays empty where the next record does not fit: half a record on average.
-    padding = sizes // page_size * (sizes // samples) // 2
-    needed = sizes + padding + samples * _TABLES_PER_IMAGE
+    # The unused ends of pages take no space on the disk.
+    needed = sizes + samples * _TABLES_PER_IMAGE
     try:
         free = shutil.disk_usage(output.parent).free
     except OSError as error:

@@ -21,7 +21,7 @@ def draw_sheet(beton: Beton, count: int, seed: int) -> Image.Image:
     """A picture of `count` images (all, if there are fewer) drawn by the seed, sorted by label.
 
     Under each one stand its class and its number. Raises UserError when the file can't be read; an image that can't
-    be decoded is told in its place.
+    be decoded is named in its place.
     """
     count = min(count, beton.num_samples)
     samples = np.random.default_rng(seed).choice(beton.num_samples, count, replace=False)

@@ -100,7 +100,7 @@ def _search(
         raise UserError(f"--leak={rules.leak} needs the shards of val to compare with: pass --val FILE...")
     old = lacks_digests([*betons, *of_val])
     if old:
-        why = f"{old} was written by an earlier version, and tells nothing of its images' content"
+        why = f"{old} was written by an earlier version, without digests of its images' content"
         if asked:
             raise UserError(f"copies can't be looked for: {why}: convert it again, or leave out the options")
         return [], (f"copies were not looked for: {why}",)
@@ -183,7 +183,7 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
                     f"{ordered[0].path} and {beton.path} were converted with different {name} (see python -m engine "
                     "inspect): shards of different runs may lack images or hold them twice; convert one again"
                 )
-    # Shards of earlier versions don't tell.
+    # Shards of earlier versions don't say.
     telling = [beton for beton in ordered if _manifest(beton).found_digest]
     for beton in telling[1:]:
         where = f"{telling[0].path} and {beton.path}"

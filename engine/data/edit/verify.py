@@ -1,6 +1,6 @@
-"""Whether a file's records are still what was written: by their checksums, or by decoding where there are none.
+"""Checks that a file's records are as they were written: by their checksums.
 
-JPEG records decoded only to see whether they can be: what is left to check where there is no checksum.
+In a file without checksums JPEG records are decoded instead, only to see whether they can be.
 """
 
 import threading
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.beton import layout
-from engine.data.beton.bulk_reader import ReadProgress, RecordReader, Stretch
+from engine.data.beton.bulk_reader import RecordReader, Stretch
 from engine.data.beton.reader import Beton
 from engine.data.decode.batch import BAD_JPEG, OK, REASONS, DecodeBatch
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import library
 from engine.data.storage import jpeg
+from engine.progress import Progress
 
 _CHANGED = "its bytes are not those that were written (the checksum differs)"
 
@@ -62,14 +63,14 @@ def verify(beton: Beton) -> Verified:
     done = 0
     in_file_order = np.argsort(beton.images["data_ptr"], kind="stable")
     with (
-        ReadProgress(beton.path.name, beton.num_samples) as progress,
+        Progress(beton.path.name, beton.num_samples, verb="read") as progress,
         RecordReader(beton) as reader,
         closing(reader.examine(in_file_order, examine)) as examined,
     ):
         for count, size, found in examined:
             bad += found
             done += size
-            progress.update(count, done)
+            progress.update(count, size=done)
     ends = beton.images["data_ptr"] + beton.sizes
     blind = beton.checksums is None and beton.images["mode"] != layout.MODE_JPEG
     return Verified(
@@ -88,9 +89,6 @@ def _choose_check(beton: Beton) -> Callable[[Stretch], dict[int, str]]:
         return lambda stretch: dict.fromkeys(
             np.flatnonzero(stretch.checksums() != checksums[stretch.samples]).tolist(), _CHANGED
         )
-    # Imported late: decoding brings numba, which takes seconds, and few files are without checksums.
-    from engine.data.edit.verify import TrialDecoder
-
     return TrialDecoder(beton).bad_rows
 
 

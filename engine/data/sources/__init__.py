@@ -1,15 +1,14 @@
-"""Where images come from: one file for each kind of source, chosen by what the path is.
+"""Where images come from: one file for each kind of source.
 
-A new kind is one file with `find(config, split) -> Source | None` and one line in `_KINDS`.
+`source.kind` names one; by default each is asked in turn whether it knows what lies at `source.path`. A new kind is one
+file with a `SourceKind` and one line here (docs/extending/source.md).
 """
-
-from collections.abc import Callable
 
 from engine.config.write import SourceConfig
 from engine.data.sources import (
+    csv_list,
     flat_val,
     idx,
-    ilsvrc_train_tar,
     image_folder,
     kaggle,
     map_style,
@@ -18,43 +17,72 @@ from engine.data.sources import (
     webdataset,
 )
 from engine.data.sources.access.location import locate
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
+from engine.registry import Registry, nearest
 
-__all__ = ["Source", "Split", "open_split"]
+__all__ = ["KINDS", "Source", "SourceKind", "Split", "open_split"]
 
-# Asked in this order, until one knows the path. Any other folder is an image folder.
-_KINDS: tuple[Callable[[SourceConfig, Split], Source | None], ...] = (
-    map_style.find,
-    idx.find,
-    kaggle.find,
-    ilsvrc_train_tar.find,
-    flat_val.find,
-    tar_folder.find,
-    webdataset.find,
-    parquet.find,
+AUTO = "auto"
+
+# In the order of probing: a kind that looks closer stands before one that takes more.
+_PROBED = (
+    map_style.KIND,
+    idx.KIND,
+    kaggle.KIND,
+    flat_val.KIND,
+    tar_folder.KIND,
+    webdataset.KIND,
+    parquet.KIND,
+    csv_list.KIND,
+    image_folder.KIND,
 )
+
+KINDS: Registry[SourceKind] = Registry("source.kind")
+for _kind in _PROBED:
+    KINDS.register(_kind.name)(_kind)
 
 
 def open_split(config: SourceConfig, split: Split) -> Source:
     """Scan one split of the data set at `config.path`; no image is read yet.
 
-    Raises UserError when nothing is there, or nothing known here, and whatever that kind of source refuses: a class
-    without images, a file that was cut short, labels that fit no class, ...
+    Raises UserError for an unknown `config.kind`, a path with nothing there or nothing of that kind, and whatever that
+    kind of source refuses: a class without images, a file that was cut short, labels that fit no class, ...
     """
-    found = (find(config, split) for find in _KINDS)
-    source = next((one for one in found if one is not None), None) or _image_folder(config, split)
+    source = _probe(config, split) if config.kind == AUTO else _open_as(config, split)
     if split == "val":
         flat_val.refuse_unused_list(config, source)
     return source
 
 
-def _image_folder(config: SourceConfig, split: Split) -> Source:
-    path = locate(config)
-    if path.kind() == "missing":
-        raise UserError(f"source.path {path} does not exist: pass the folder or file of the data set")
-    if path.kind() == "file":
-        raise UserError(
-            f"source.path {path} is no file known here: pass the data set's folder, its .tar or its .parquet files"
+def _probe(config: SourceConfig, split: Split) -> Source:
+    for kind in _PROBED:
+        source = kind.find(config, split)
+        if source is not None:
+            return source
+    raise _nothing_there(config) or UserError(
+        f"source.path {locate(config)} is a file of no known kind: pass the data set's folder, its .tar or its "
+        ".parquet files"
+    )
+
+
+def _open_as(config: SourceConfig, split: Split) -> Source:
+    if config.kind not in KINDS.names():
+        choices = [AUTO, *KINDS.names()]
+        hint = nearest(config.kind, choices)
+        raise UserError(f"unknown source.kind {config.kind!r}{hint}; choices: {', '.join(choices)}")
+    kind = KINDS[config.kind]
+    source = kind.find(config, split) or kind.otherwise(config, split)
+    if source is None:
+        raise _nothing_there(config) or UserError(
+            f"source.path {printable(config.path)} is not what source.kind={kind.name} needs: {kind.help}; pass that, "
+            f"or --source.kind={AUTO}"
         )
-    return image_folder.find(config, split)
+    return source
+
+
+def _nothing_there(config: SourceConfig) -> UserError | None:
+    path = locate(config)
+    if path.kind() != "missing":
+        return None
+    return UserError(f"source.path {path} does not exist: pass the folder or file of the data set")

@@ -1,15 +1,17 @@
-"""What every source gives: classes, labels, ids, and a small reader that gets an image's content from its place.
+"""The interface of sources: classes, labels, ids, and a small reader that gets an image's content from its place.
 
 The lists stay in the parent process; a worker is sent a few places and the reader, so that memory does not grow
 with data set times workers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.config.write import SourceConfig
 
 Split = Literal["train", "val"]
 
@@ -31,7 +33,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One split of a data set: what its images are and where they lie, not what they show."""
+    """One split of a data set: the labels, ids and places of its images, without their content."""
 
     kind: str
     """Such as "image folder"."""
@@ -71,6 +73,23 @@ class Source:
             ids=[self.ids[i] for i in indices],
             places=places,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceKind:
+    """One kind of data set: a file in this folder, and a line in its `__init__.py`."""
+
+    name: str
+    """The value of `source.kind` that takes this kind without probing."""
+    help: str
+    """What `source.path` is then, in a few words: for messages."""
+    find: "Callable[[SourceConfig, Split], Source | None]"
+    """The split in the data set at `config.path`; None where that is of another kind.
+
+    Raises UserError where it is of this kind and can't be used.
+    """
+    otherwise: "Callable[[SourceConfig, Split], Source | None]" = lambda config, split: None
+    """Asked after `find` where the kind was named: for a split that may also be of a kind that is probed later."""
 
 
 def printable(name: object) -> str:

@@ -11,9 +11,9 @@ from engine.data.sources import ilsvrc_train_tar, image_folder
 from engine.data.sources.access.label_list import KNOWN_NAMES, find_label_list
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.tar_index import TarReader, Window, members, places
-from engine.data.sources.base import Reader, Source, Split
+from engine.data.sources.base import Reader, Source, SourceKind, Split
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 TAR = "ILSVRC2012_img_val.tar"
 
@@ -30,10 +30,13 @@ class _Images:
     places: Any
     reader: Reader
     skipped: int
+    """Files that are not images."""
+    hidden: int = 0
+    """Images whose names begin with a dot."""
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
-    """The flat validation split at `config.path`, or beside the training tar that it is; None where there is none.
+    """The flat validation split at `config.path`, or beside it where it is the training tar; None where there is none.
 
     Raises UserError when there is no list of its classes, or one that doesn't fit its images and train's classes.
     """
@@ -47,16 +50,25 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     return _flat(path.parent, config) or image_folder.find(replace(config, path=path.parent.url), split)
 
 
+def _find_official(config: SourceConfig, split: Split) -> Source | None:
+    return ilsvrc_train_tar.find(config, split) if split == "train" else find(config, split)
+
+
+KIND = SourceKind(
+    name="ilsvrc",
+    help="ILSVRC2012's tars, or class folders for train and flat images with a list of classes for val",
+    find=_find_official,
+    # Either split may have been unpacked into class folders.
+    otherwise=image_folder.find_folder,
+)
+
+
 def refuse_unused_list(config: SourceConfig, val: Source) -> None:
     """Raises UserError for a list of classes, `config.val_labels`, of a validation split that needs none."""
     if not config.val_labels or val.kind in (_TAR_KIND, _FOLDER_KIND):
         return
-    what = (
-        "class folders, which say"
-        if "image folder" in val.kind
-        else f"labels of its own ({val.kind}), which say"
-    )
-    raise UserError(f"source.val_labels: val has {what} its classes: leave it away")
+    what = "class folders" if "image folder" in val.kind else f"labels of its own ({val.kind})"
+    raise UserError(f"source.val_labels: val has {what}: drop the option")
 
 
 def _flat(base: Location, config: SourceConfig) -> Source | None:
@@ -76,6 +88,8 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
     notes = listed.notes(images.names)
     if images.skipped:
         notes = (*notes, f"val: passed over {images.skipped} files that are not images")
+    if images.hidden:
+        notes = (*notes, f"val: passed over {images.hidden} images with hidden names")
     return Source(
         kind=images.kind,
         classes=classes,
@@ -92,13 +106,13 @@ def _tar_images(tar: Location) -> _Images | None:
         return None
     window = Window(tar)
     found, skipped = [], 0
-    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+    with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window):
             if image_folder.is_image(member.name):
                 found.append(member)
             else:
                 skipped += 1
-            scanning.reached(member.offset)
+            progress.reach(member.offset)
     if not found:
         raise UserError(f"{tar} holds no images: get it again")
     found.sort()
@@ -116,7 +130,8 @@ def _folder_images(folder: Location) -> _Images | None:
     """The images of a folder that has no folders in it, None where there are some or no images."""
     if folder.kind() != "folder":
         return None
-    entries = [entry for entry in folder.entries() if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
+    every = folder.entries()
+    entries = [entry for entry in every if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
     names = sorted(entry.name for entry in entries if image_folder.is_image(entry.name))
     if not names or any(entry.is_folder for entry in entries):
         return None
@@ -127,4 +142,5 @@ def _folder_images(folder: Location) -> _Images | None:
         places=names,
         reader=image_folder.FolderReader(folder),
         skipped=len(entries) - len(names),
+        hidden=sum(entry.name[0] == "." and image_folder.is_image(entry.name) for entry in every),
     )

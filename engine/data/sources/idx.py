@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split
 from engine.errors import UserError, describe_os_error
 
 FASHION_MNIST = (
@@ -78,6 +78,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     )
 
 
+KIND = SourceKind(
+    name="idx",
+    help="a local folder of MNIST-style idx files",
+    find=find,
+)
+
+
 def _folder(path: Path) -> Path | None:
     """The folder with idx files: `path`, or one where torchvision puts them below it."""
     candidates = [path, path / "raw", path / "FashionMNIST/raw", path / "MNIST/raw"]
@@ -85,7 +92,7 @@ def _folder(path: Path) -> Path | None:
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in the folder; nothing where it can't be listed, of which the sources that are asked later tell."""
+    """The names in the folder; none where it can't be listed: a source that is probed later says why."""
     try:
         return os.listdir(folder)
     except OSError:

@@ -15,7 +15,7 @@ from engine.data.sources.access.tar_index import Member, TarReader, Window, memb
 from engine.data.sources.base import Source, Split, printable
 from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 NAME = "ILSVRC2012_img_train.tar"
 
@@ -35,7 +35,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     found: dict[str, NDArray[np.void]] = {}
     skipped: list[str] = []
     window = Window(tar)
-    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+    with scanning(str(tar), window.file_size, "bytes") as progress:
         for name, packed in _class_tars(tar, window):
             inner = sorted(members(window, packed.offset, packed.offset + packed.size, packed.name))
             images = [member for member in inner if is_image(member.name)]
@@ -43,7 +43,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             ids[name] = [f"{name}/{member.name}" for member in images]
             found[name] = places(images)
             skipped += [f"{name}/{member.name}" for member in inner if not is_image(member.name)]
-            scanning.reached(packed.offset + packed.size)
+            progress.reach(packed.offset + packed.size)
     classes = sorted(ids)
     empty = [name for name in classes if not ids[name]]
     if empty or not classes:

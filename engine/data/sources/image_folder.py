@@ -1,8 +1,7 @@
 """Images in class folders: `<split>/<class>/**/<name>.jpg`, the layout of ImageNet and torchvision.
 
 A label is the index of its class among the sorted class names. Files are taken in sorted order, at any depth
-below the class folder; hidden ones are passed over, and so are, with a note, those without an image's
-extension.
+below the class folder; hidden ones and those without an image's extension are passed over, with a note.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 # A link to a folder above itself leads in circles: the system ends them after 40 links.
 _MOST_FOLDERS = 32
@@ -48,10 +47,11 @@ def find(config: SourceConfig, split: Split) -> Source:
     labels: list[int] = []
     ids: list[str] = []
     skipped: list[str] = []
+    hidden: list[str] = []
     empty: list[str] = []
-    with Scanning(str(root), len(classes), "class folders") as scanning:
+    with scanning(str(root), len(classes), "class folders") as progress:
         for label, name in enumerate(classes):
-            files = list(_files_below(root, name))
+            files = list(_files_below(root, name, hidden))
             images = [file for file in files if is_image(file)]
             ids += images
             labels += [label] * len(images)
@@ -59,7 +59,7 @@ def find(config: SourceConfig, split: Split) -> Source:
                 empty.append(name)
             if len(images) < len(files):
                 skipped += [file for file in files if not is_image(file)]
-            scanning.reached(label + 1)
+            progress.reach(label + 1)
     refuse_empty([str(root / name) for name in empty])
     return Source(
         kind="image folder",
@@ -68,8 +68,20 @@ def find(config: SourceConfig, split: Split) -> Source:
         ids=ids,
         places=ids,
         reader=FolderReader(root),
-        notes=passed_over(split, loose, skipped),
+        notes=passed_over(split, loose, skipped, hidden),
     )
+
+
+def find_folder(config: SourceConfig, split: Split) -> Source | None:
+    """The same; None where there is no folder at `config.path`."""
+    return find(config, split) if locate(config).kind() == "folder" else None
+
+
+KIND = SourceKind(
+    name="folder",
+    help="a folder of class folders, train/<class>/ and val/<class>/",
+    find=find_folder,
+)
 
 
 def class_names(config: SourceConfig) -> list[str]:
@@ -115,8 +127,8 @@ def _class_folders(root: Location) -> tuple[list[str], int]:
     return sorted(classes), loose
 
 
-def _files_below(root: Location, name: str) -> Iterator[str]:
-    """Paths, relative to `root`, of all files below `root/name` but hidden ones, in sorted order."""
+def _files_below(root: Location, name: str, hidden: list[str]) -> Iterator[str]:
+    """Paths, relative to `root`, of all files below `root/name`, sorted; hidden images are added to `hidden`."""
     files: list[str] = []
     folders: list[str] = []
     if name.count("/") >= _MOST_FOLDERS:
@@ -125,11 +137,14 @@ def _files_below(root: Location, name: str) -> Iterator[str]:
             f"{first} holds folders in folders without end: remove the link in it that leads back up"
         )
     for entry in (root / name).entries():
+        path = f"{name}/{entry.name}"
         if entry.name[0] != ".":
-            (folders if entry.is_folder else files).append(f"{name}/{entry.name}")
+            (folders if entry.is_folder else files).append(path)
+        elif is_image(path):
+            hidden.append(path)
     yield from sorted(files)
     for folder in sorted(folders):
-        yield from _files_below(root, folder)
+        yield from _files_below(root, folder, hidden)
 
 
 def refuse_empty(folders: Sequence[str]) -> None:
@@ -141,12 +156,17 @@ def refuse_empty(folders: Sequence[str]) -> None:
     raise UserError(f"no images in class folder {folders[0]}{more}: add some ({known}) or remove it")
 
 
-def passed_over(split: Split, loose: int, skipped: Sequence[str]) -> tuple[str, ...]:
-    """Notes of `loose` images that lie in no class folder, and of files, `skipped`, that are no images."""
+def passed_over(
+    split: Split, loose: int, skipped: Sequence[str], hidden: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Notes about `loose` images in no class folder, `skipped` files that are not images, and `hidden` images."""
     notes = []
     if loose:
         notes.append(f"{split}: passed over {loose} images that lie beside the class folders, not in one")
     if skipped:
         example = printable(skipped[0])
         notes.append(f"{split}: passed over {len(skipped)} files that are not images, such as {example}")
+    if hidden:
+        example = printable(hidden[0])
+        notes.append(f"{split}: passed over {len(hidden)} images with hidden names, such as {example}")
     return tuple(notes)

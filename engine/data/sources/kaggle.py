@@ -10,7 +10,7 @@ from engine.config.write import SourceConfig
 from engine.data.sources import flat_val, image_folder
 from engine.data.sources.access.label_list import KAGGLE
 from engine.data.sources.access.location import Location, locate
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split
 
 _PARTS = ("ILSVRC", "Data", "CLS-LOC")
 
@@ -30,6 +30,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         config = replace(config, val_labels=solution.url)
     inside = replace(config, path=images.url)
     return flat_val.find(inside, split) or image_folder.find(inside, split)
+
+
+KIND = SourceKind(
+    name="kaggle",
+    help="the folder ILSVRC of Kaggle's ImageNet, or one above or inside it",
+    find=find,
+)
 
 
 def _tree(path: Location) -> tuple[Location | None, Location]:

@@ -19,9 +19,9 @@ from PIL import Image
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.shards import check_label_numbers
-from engine.data.sources.base import Content, Source, Split, printable
+from engine.data.sources.base import Content, Source, SourceKind, Split, printable
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 PREFIX = "python:"
 
@@ -85,11 +85,18 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=range(count),
         reader=reader,
         notes=(
-            f"{split}: {config.path} decodes its images, so they are encoded anew; as bytes they stay as they are",
+            f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them",
         )
         if decoded
         else (),
     )
+
+
+KIND = SourceKind(
+    name="python",
+    help="python:MODULE:ATTRIBUTE, a map-style data set in Python",
+    find=find,
+)
 
 
 @lru_cache(maxsize=2)
@@ -130,10 +137,10 @@ def _labels(dataset: Any, reader: MapStyleReader, count: int) -> list[int]:
     listed = _listed_labels(dataset)
     if listed is None:
         labels = []
-        with Scanning(f"the labels of {reader.spec}", count, "images") as scanning:
+        with scanning(f"the labels of {reader.spec}", count, "images") as progress:
             for index in range(count):
                 labels.append(_integer(_item(dataset, index, reader.where(index))[1], reader.where(index)))
-                scanning.reached(index + 1)
+                progress.reach(index + 1)
         return labels
     labels = [_integer(label, reader.where(index)) for index, label in enumerate(listed)]
     if len(labels) != count:
@@ -180,7 +187,7 @@ def _class_names(dataset: Any, where: str) -> list[str] | None:
             f"{where} has {printable(repr(names))[:60]} as its class names: give a list of them, or none"
         )
     texts = [str(name) for name in names]
-    # Of ImageNet two are called crane, a bird and a machine: told apart by their numbers.
+    # ImageNet has two classes called crane, a bird and a machine: their numbers are added.
     counts = Counter(texts)
     return [f"{text} ({label})" if counts[text] > 1 else text for label, text in enumerate(texts)]
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
-from engine.data.sources.base import Source, Split
+from engine.data.sources.base import Source, SourceKind, Split
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
 """Which of a reader's files, which of its row groups, which row of that."""
@@ -65,7 +65,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     found: list[NDArray[np.void]] = []
-    with Scanning(str(path), len(shards.names), "files") as scanning:
+    with scanning(str(path), len(shards.names), "files") as progress:
         for number, shard in enumerate(shards):
             file = _open(shard)
             if _columns(file, shard) != (image, label):
@@ -74,7 +74,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             found.append(_places(file, number))
             stem = shards.names[number].removesuffix(".parquet")
             ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(_names(file, image, shard))]
-            scanning.reached(number + 1)
+            progress.reach(number + 1)
     if not ids:
         raise UserError(
             f"the {len(shards.names)} parquet files of {split} in {path} have no rows: get them again"
@@ -89,9 +89,17 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=np.concatenate(found),
         reader=ParquetReader(shards.folder, shards.names, image),
         notes=(
-            f"{split}: parquet is slow to read here and there; --output.order=source reads it once, in order",
+            *shards.notes,
+            f"{split}: reading parquet in random order is slow; --output.order=source reads it once, in order",
         ),
     )
+
+
+KIND = SourceKind(
+    name="parquet",
+    help="parquet files with images and labels: a folder, a file or a pattern",
+    find=find,
+)
 
 
 class _Ranges(io.RawIOBase):
@@ -182,7 +190,7 @@ def _names(file: Any, column: str, path: Location) -> list[str]:
     if "path" not in [kind.field(index).name for index in range(kind.num_fields)]:
         return [""] * file.metadata.num_rows
     table = _read(path, lambda: file.read(columns=[f"{column}.path"]))
-    # A row without an image is told of when it is read.
+    # A row without an image is refused when it is read.
     paths = [(one or {}).get("path") for one in table.column(0).to_pylist()]
     return [f"_{one.rpartition('/')[2]}" if one else "" for one in paths]
 

@@ -7,11 +7,11 @@ import numpy as np
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import locate
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 # The compressed ones to be refused in words that say so.
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -24,6 +24,7 @@ class _Found:
     images: list[tuple[str, Member]] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
     skipped: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     loose: int = 0
 
     def add(self, below: str, member: Member) -> None:
@@ -32,7 +33,12 @@ class _Found:
         if (folders or [name])[0][:1] in ("", "."):
             return
         self.classes.update(folders[:1])
-        if not name or any(part.startswith(".") for part in (*folders, name)):
+        if not name:
+            return
+        if any(part.startswith(".") for part in (*folders, name)):
+            # As in the unpacked folder: what lies in a hidden folder is not looked at.
+            if name.startswith(".") and is_image(name) and not any(part.startswith(".") for part in folders):
+                self.hidden.append(below)
             return
         if not folders:
             self.loose += is_image(name)
@@ -55,12 +61,12 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if split == "val":
         name, other = other, name
     window, inside = Window(tar), _Found()
-    with Scanning(str(tar), window.file_size, "bytes") as scanning:
+    with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window, folders=True):
             below = _below(member.name, name, other)
             if below is not None:
                 inside.add(below, member)
-            scanning.reached(member.offset)
+            progress.reach(member.offset)
     found, classes = inside.images, sorted(inside.classes)
     if not classes:
         raise UserError(
@@ -80,8 +86,17 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[below for below, _ in found],
         places=places([member for _, member in found]),
         reader=TarReader(tar.parent, (tar.name,)),
-        notes=passed_over(split, inside.loose, sorted(inside.skipped, key=_sorting)),
+        notes=passed_over(
+            split, inside.loose, sorted(inside.skipped, key=_sorting), sorted(inside.hidden, key=_sorting)
+        ),
     )
+
+
+KIND = SourceKind(
+    name="tar",
+    help="a .tar of class folders, train/<class>/ and val/<class>/",
+    find=find,
+)
 
 
 def _below(path: str, split: str, other: str) -> str | None:

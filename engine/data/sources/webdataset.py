@@ -15,10 +15,10 @@ from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
-from engine.data.sources.base import Source, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
-from engine.progress import Scanning
+from engine.progress import scanning
 
 _LABELS = (".cls", ".json")
 
@@ -37,7 +37,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     ids: list[str] = []
     labels: list[int] = []
     found: list[NDArray[np.void]] = []
-    with Scanning(str(path), len(shards.names), "shards") as scanning:
+    with scanning(str(path), len(shards.names), "shards") as progress:
         for number, shard in enumerate(shards):
             stem = shards.names[number].removesuffix(".tar")
             images = []
@@ -46,7 +46,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
                 labels.append(label)
                 images.append(image)
             found.append(places(images, number))
-            scanning.reached(number + 1)
+            progress.reach(number + 1)
     if not ids:
         raise UserError(
             f"the {len(shards.names)} shards of {split} in {path} hold no samples: get them again"
@@ -63,7 +63,15 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=ids,
         places=np.concatenate(found),
         reader=TarReader(shards.folder, shards.names),
+        notes=shards.notes,
     )
+
+
+KIND = SourceKind(
+    name="webdataset",
+    help="WebDataset shards: a folder, a .tar or a pattern",
+    find=find,
+)
 
 
 def is_webdataset(tar: Location) -> bool:

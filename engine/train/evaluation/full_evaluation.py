@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from engine.data.beton.pair import ClassList
 from engine.data.loading.loader import Batch
 from engine.data.sources.originals import Originals
+from engine.progress import Progress
 from engine.train.entries import accuracy_entry
 from engine.train.evaluation.accuracy import Accuracy, BySample, are_finite, hits, logarithms
 from engine.train.evaluation.class_statistics import (
@@ -50,13 +50,12 @@ class Examination:
         conditions = [self.own, *self.further, self.plain]
         ranks = self.validator.ranks
         total = len(conditions) * len(self.validator.ids) // ranks.world
-        # None: shown on a terminal only.
-        with tqdm(total=total, unit="img", disable=None if ranks.main else True) as bar:
+        with Progress("evaluation", total, shown=ranks.main) as progress:
 
             def watch(number: int, batch: Batch, final: torch.Tensor, plain: torch.Tensor) -> None:
                 if number == 0:
                     self._see(batch, final, plain)
-                bar.update(len(batch.ids))
+                progress.update(len(batch.ids))
 
             accuracies = self.validator.measure(self.model, conditions, watch)
         return accuracies[0], accuracies[-1], self._found(conditions, accuracies)

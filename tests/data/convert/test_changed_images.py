@@ -1,4 +1,4 @@
-"""An interrupted conversion is gone on with only while its images are what they were."""
+"""An interrupted conversion is resumed only while its images are unchanged."""
 
 import shutil
 import sys
@@ -36,18 +36,19 @@ def _change(source: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_images_that_are_all_others_start_it_anew(
+def test_all_images_changed_restarts_the_conversion(
     broken: Path, tmp_path: Path, capsys: Capture, workers: int
 ) -> None:
     _change(broken, *(str(path.relative_to(broken)) for path in sorted(broken.glob("*/*/0*.jpg"))))
     found = converted(broken, tmp_path / "out", {"empty": "skip"}, num_workers=workers)
     out = capsys.readouterr().out
-    assert f"val.beton.partial: its images have changed since: {broken}/val/cat/000.jpg is another one" in out
-    assert "train: starting anew" in out and "going on from" not in out
+    changed = f"{broken}/val/cat/000.jpg has changed since it was converted"
+    assert f"val.beton.partial can't be resumed: {changed}" in out
+    assert "train: restarting" in out and "resuming" not in out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
-def test_shuffled_images_that_are_others_start_it_anew(pets: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_changed_shuffled_images_restart_the_conversion(pets: Path, tmp_path: Path, capsys: Capture) -> None:
     (pets / "train/dog/zzz.jpg").touch()
     # Where the empty one, the last of 41, comes late enough for a chunk to be done before it.
     seed = next(seed for seed in range(99) if file_permutation(41, seed).tolist().index(40) >= 16)
@@ -58,24 +59,24 @@ def test_shuffled_images_that_are_others_start_it_anew(pets: Path, tmp_path: Pat
     _change(pets, *(str(path.relative_to(pets)) for path in sorted(pets.glob("train/*/0*.jpg"))))
     found = converted(pets, tmp_path / "out", {"empty": "skip"}, **shuffled)
     out = capsys.readouterr().out
-    assert "train: starting anew" in out and "val: starting anew" not in out
-    assert "its images have changed since" in out
+    assert "train: restarting" in out and "val: restarting" not in out
+    assert "has changed since it was converted" in out
     assert found == converted(pets, tmp_path / "fresh", {"empty": "skip"}, **shuffled)
 
 
 @pytest.mark.parametrize("name", ["train/cat/000.jpg", "train/cat/016.jpg", "train/dog/006.jpg"])
-def test_the_first_the_last_and_some_between_are_looked_at(
+def test_first_last_and_some_images_between_are_checked(
     broken: Path, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
     _change(broken, name)
     found = converted(broken, tmp_path / "out", {"empty": "skip"})
     out = capsys.readouterr().out
-    assert f"its images have changed since: {broken}/{name} is another one now" in out
-    assert "val: starting anew" not in out
+    assert f"{broken}/{name} has changed since it was converted" in out
+    assert "val: restarting" not in out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
-def test_few_are_read_again_and_same_ones_are_gone_on_with(
+def test_unchanged_images_resume_with_few_read_again(
     broken: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = [0]
@@ -89,7 +90,7 @@ def test_few_are_read_again_and_same_ones_are_gone_on_with(
     copy = tmp_path / "copy"
     shutil.copytree(broken, copy, copy_function=shutil.copyfile)
     found = converted(copy, tmp_path / "out", {"empty": "skip"})
-    assert "train: going on from image 32 of 41" in capsys.readouterr().out
+    assert "train: resuming at image 32 of 41" in capsys.readouterr().out
     assert read == [7 + partial_file.LOOKED_AT]
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
@@ -126,16 +127,19 @@ def items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Items]:
     map_style._dataset.cache_clear()
 
 
-def test_pixels_of_a_python_data_set_that_are_others_start_it_anew(
+def test_changed_pixels_of_python_data_set_restart_the_conversion(
     items: _Items, tmp_path: Path, capsys: Capture
 ) -> None:
     items.pixels[:36] = 255 - items.pixels[:36]
     found = converted("python:changing:splits", tmp_path / "out")
-    assert "item 0 of python:changing:splits 'train' is another one now" in capsys.readouterr().out
+    assert (
+        "item 0 of python:changing:splits 'train' has changed since it was converted"
+        in capsys.readouterr().out
+    )
     assert found == converted("python:changing:splits", tmp_path / "fresh")
 
 
-def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_is_done(
+def test_unreadable_finished_image_keeps_the_partial_file(
     items: _Items, tmp_path: Path, capsys: Capture
 ) -> None:
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -145,5 +149,5 @@ def test_an_image_that_cannot_be_read_any_more_costs_nothing_of_what_is_done(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     items.failing = set()
     found = converted("python:changing:splits", tmp_path / "out")
-    assert "train: going on from image 32 of 40" in capsys.readouterr().out
+    assert "train: resuming at image 32 of 40" in capsys.readouterr().out
     assert found == converted("python:changing:splits", tmp_path / "fresh")

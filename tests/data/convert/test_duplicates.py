@@ -9,7 +9,7 @@ from engine.data.convert.duplicates import DIGEST_BYTES, Seen, digest_of
 from engine.data.sources.base import Content
 
 
-def test_a_digest_is_that_of_the_content_and_of_nothing_else() -> None:
+def test_digest_depends_on_content_alone() -> None:
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     contents: list[Content] = [
         b"",
@@ -27,7 +27,7 @@ def test_a_digest_is_that_of_the_content_and_of_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 1000])
-def test_each_is_found_where_it_was_first(capacity: int) -> None:
+def test_digest_is_found_at_its_first_number(capacity: int) -> None:
     random = np.random.default_rng(capacity)
     kinds = [random.bytes(DIGEST_BYTES) for _ in range(max(1, capacity // 2))]
     # Of one slot of the table, whatever its size.
@@ -41,7 +41,7 @@ def test_each_is_found_where_it_was_first(capacity: int) -> None:
     assert all(seen.find(digest) == first.get(digest, -1) for digest in kinds)
 
 
-def test_it_takes_at_most_32_bytes_an_image() -> None:
+def test_table_takes_at_most_32_bytes_per_image() -> None:
     tracemalloc.start()
     try:
         seen = Seen(100_000)

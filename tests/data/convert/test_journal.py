@@ -9,7 +9,7 @@ from engine.data.convert.journal import Entry, Journal
 from engine.errors import UserError
 
 
-def test_a_journal_gives_back_what_is_whole(tmp_path: Path) -> None:
+def test_journal_returns_all_complete_entries(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.journal"
     journal = Journal(path)
     assert list(journal.entries()) == []
@@ -51,7 +51,7 @@ def test_a_journal_gives_back_what_is_whole(tmp_path: Path) -> None:
     assert len(read()) == 2
 
 
-def test_a_journal_is_locked_until_it_is_closed(tmp_path: Path) -> None:
+def test_journal_is_locked_until_closed(tmp_path: Path) -> None:
     path = tmp_path / "x.partial.journal"
     journal = Journal(path)
     with pytest.raises(UserError, match="another conversion is writing x in"):

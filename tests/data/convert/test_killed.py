@@ -17,11 +17,11 @@ import contextlib, os, random, shutil, signal, sys, tempfile, time
 from pathlib import Path
 import psutil
 from engine.config.load import load_write_config
-from engine.data import partial
+from engine.data.convert import partial_file
 from engine.data.convert.conversion import convert
 from engine.errors import run_cli
 
-partial.KEEP_SECONDS = 0.0
+partial_file.KEEP_SECONDS = 0.0
 out, expected, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = load_write_config(sys.argv[4:])
 workers = config.output.num_workers
@@ -45,7 +45,7 @@ def wait(pid):
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     log.seek(0)
     text = log.read().decode()
-    went_on += ": going on from image " in text
+    went_on += ": resuming at image " in text
     if code == 2:
         assert "\\nerror: an encoding process was killed" in "\\n" + text, text
     # A worker that is being started when its parent is killed, or gives up since another was, may complain.

@@ -52,7 +52,7 @@ def test_all_photos_convert(photos: Path, write_dataset: Run, tmp_path: Path, mo
         assert np.abs(decoded.astype(int) - expected).mean() < 8
 
 
-def test_gray_and_other_odd_photos_are_among_them(photos: Path) -> None:
+def test_photos_include_gray_and_other_odd_ones(photos: Path) -> None:
     modes = set()
     for path in photos.rglob("*.JPEG"):
         with Image.open(path) as image:
@@ -60,7 +60,7 @@ def test_gray_and_other_odd_photos_are_among_them(photos: Path) -> None:
     assert "L" in modes, "the data set no longer shows that gray photos convert"
 
 
-def test_a_part_of_cifar_10_converts(cifar10: Path, write_dataset: Run, tmp_path: Path) -> None:
+def test_part_of_cifar10_converts(cifar10: Path, write_dataset: Run, tmp_path: Path) -> None:
     options = ["source.val_folder=test", f"output.folder={tmp_path}/out", "output.format=raw"]
     done = write_dataset(f"source.path={cifar10}", *options)
     assert done.returncode == 0, done.stderr

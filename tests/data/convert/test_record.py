@@ -57,14 +57,14 @@ def raw_pixels(outcome: Outcome) -> np.ndarray:
     return np.frombuffer(outcome.record, np.uint8).reshape(outcome.height, outcome.width, 3)
 
 
-def test_every_rule_has_its_file_here() -> None:
+def test_every_rule_has_an_example_file() -> None:
     elsewhere = {"empty", "unreadable", "oversized", "max_megapixels", "duplicate", "leak", "exif"}
     assert set(ODD) == set(get_type_hints(RulesConfig)) - elsewhere
 
 
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("policy", ["fail", "skip"])
-def test_what_a_rule_leaves_out_is_told_with_kind_and_reason(either_way: str, kind: str, policy: str) -> None:
+def test_rejected_image_has_kind_and_reason(either_way: str, kind: str, policy: str) -> None:
     name, content = ODD[kind]
     for mode in (layout.MODE_JPEG, layout.MODE_RAW, layout.MODE_YUV420):
         outcome = make_record(content, name, mode, settings(**{kind: policy}))
@@ -74,7 +74,7 @@ def test_what_a_rule_leaves_out_is_told_with_kind_and_reason(either_way: str, ki
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_what_is_repaired_has_pillows_pixels(either_way: str, kind: str) -> None:
+def test_repaired_image_has_pillows_pixels(either_way: str, kind: str) -> None:
     name, content = ODD[kind]
     outcome = make_record(content, name, RAW, settings(**{kind: "repair"}))
     assert (outcome.rejected, outcome.reason) == ("", "")
@@ -90,7 +90,7 @@ def test_what_is_repaired_has_pillows_pixels(either_way: str, kind: str) -> None
         np.testing.assert_array_equal(raw_pixels(outcome)[:15], pixels_of(jpeg())[:15])
 
 
-def test_a_repaired_jpeg_record_is_sound(either_way: str) -> None:
+def test_repaired_jpeg_record_is_sound(either_way: str) -> None:
     record = make_record(ODD["damaged"][1], "a.jpg", 0, settings(damaged="repair")).record
     assert make_record(record, "a.jpg", 0, settings()).odd == ()
 
@@ -100,12 +100,12 @@ def test_a_repaired_jpeg_record_is_sound(either_way: str) -> None:
     ("kind", "content"),
     [("empty", b""), ("unreadable", b"<html>404</html>"), ("unreadable", b"\0" * 5000)],
 )
-def test_files_without_an_image(kind: str, content: bytes, policy: str) -> None:
+def test_file_without_image_is_rejected(kind: str, content: bytes, policy: str) -> None:
     outcome = make_record(content, "a.JPEG", 0, settings(**{kind: policy}))
     assert (outcome.odd, outcome.rejected, outcome.record) == ((kind,), kind, b"")
 
 
-def test_what_repair_cannot_make_an_image_of_is_unreadable(either_way: str) -> None:
+def test_damage_beyond_repair_is_unreadable(either_way: str) -> None:
     for content in (
         jpeg()[:30],
         save(picture(), "PNG")[:40],
@@ -126,7 +126,7 @@ def test_other_formats_cut_short_are_damaged(form: str) -> None:
 
 
 @pytest.mark.parametrize("place", [0.4, 0.7, 0.95])
-def test_a_changed_byte_that_libjpeg_warns_of_is_damage(either_way: str, place: float) -> None:
+def test_changed_byte_with_libjpeg_warning_is_damage(either_way: str, place: float) -> None:
     content = bytearray(jpeg(200, 200, quality=95))
     at = int(len(content) * place)
     content[at : at + 2] = b"\xff\xd5"
@@ -135,20 +135,20 @@ def test_a_changed_byte_that_libjpeg_warns_of_is_damage(either_way: str, place: 
         assert (outcome.odd, outcome.rejected) == (("damaged",), "damaged")
 
 
-def test_pixels_from_a_source_have_no_rules() -> None:
+def test_pixels_from_a_source_pass_without_rules() -> None:
     pixels = np.asarray(picture())
     outcome = make_record(pixels, "", RAW, settings(grayscale="fail"))
     assert (outcome.record, outcome.odd) == (pixels.tobytes(), ())
 
 
-def test_fail_goes_before_skip() -> None:
+def test_fail_takes_precedence_over_skip() -> None:
     content = save(picture().convert("L"), "PNG")
     outcome = make_record(content, "a.jpg", RAW, settings(misnamed="skip", grayscale="fail"))
     assert set(outcome.odd) == {"misnamed", "grayscale"}
     assert outcome.rejected == "grayscale"
 
 
-def test_deep_gray_keeps_its_upper_bits() -> None:
+def test_16_bit_gray_keeps_its_upper_bits() -> None:
     outcome = make_record(deep_gray(), "a.png", RAW, settings())
     assert set(outcome.odd) == {"deep", "grayscale"}
     assert raw_pixels(outcome)[:, 0].tolist() == [[20 * row] * 3 for row in range(8)]
@@ -167,14 +167,14 @@ def test_deep_gray_keeps_its_upper_bits() -> None:
         ("x.tiff", save(picture(), "TIFF"), False),
     ],
 )
-def test_a_name_is_wrong_only_where_it_says_another_format(name: str, content: bytes, misnamed: bool) -> None:
+def test_misnamed_is_only_a_name_of_another_format(name: str, content: bytes, misnamed: bool) -> None:
     assert ("misnamed" in make_record(content, name, RAW, settings()).odd) == misnamed
 
 
 # --- rotation
 
 
-def test_rotation_is_told_and_left_alone(either_way: str) -> None:
+def test_rotation_is_counted_but_not_applied_by_default(either_way: str) -> None:
     for mode in (0, 1, 2):
         outcome = make_record(with_orientation(6), "a.jpg", mode, settings())
         assert outcome.odd == ("exif",)
@@ -183,7 +183,7 @@ def test_rotation_is_told_and_left_alone(either_way: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_rotation_is_applied_where_asked(either_way: str, orientation: int) -> None:
+def test_exif_apply_turns_jpegs(either_way: str, orientation: int) -> None:
     content = with_orientation(orientation)
     with Image.open(io.BytesIO(content)) as image:
         turned = np.asarray(ImageOps.exif_transpose(image))
@@ -198,7 +198,7 @@ def test_rotation_is_applied_where_asked(either_way: str, orientation: int) -> N
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
-def test_other_formats_are_turned_too(form: str) -> None:
+def test_exif_apply_turns_other_formats(form: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
     content = save(picture(), form, exif=exif.tobytes(), lossless=True)
@@ -216,7 +216,7 @@ def test_damaged_exif_turns_nothing() -> None:
 # --- sizes
 
 
-def test_a_bomb_is_refused_by_its_header(either_way: str) -> None:
+def test_oversized_image_is_rejected_by_its_header(either_way: str) -> None:
     # The header alone: nothing behind it is looked at.
     bomb = jpeg_of_size(20000, 15000)
     outcome = make_record(bomb, "a.jpg", 0, settings())
@@ -230,7 +230,7 @@ def test_a_bomb_is_refused_by_its_header(either_way: str) -> None:
     assert make_record(bytes(png), "a.png", 0, settings(oversized="skip")).rejected == "oversized"
 
 
-def test_a_bomb_can_be_let_in(either_way: str) -> None:
+def test_oversized_repair_stores_the_image(either_way: str) -> None:
     allowed = replace(settings(oversized="repair", max_megapixels=1), max_resolution=100)
     for content in (jpeg(1000, 1500), save(picture(1000, 1500), "PNG")):
         outcome = make_record(content, "a", layout.MODE_JPEG, allowed)
@@ -238,7 +238,7 @@ def test_a_bomb_can_be_let_in(either_way: str) -> None:
         assert (outcome.width, outcome.height) == (100, 66)
 
 
-def test_max_megapixels_is_a_limit() -> None:
+def test_max_megapixels_limits_the_pixels() -> None:
     content = jpeg(1000, 1000)
     assert make_record(content, "a.jpg", 0, settings(max_megapixels=1)).odd == ()
     assert make_record(jpeg(1000, 1001), "a.jpg", 0, settings(max_megapixels=1)).odd == ("oversized",)
@@ -252,7 +252,7 @@ def test_max_megapixels_is_a_limit() -> None:
         (layout.MODE_YUV420, 3599, "it takes 3600 bytes, more than a page of 3599"),
     ],
 )
-def test_a_record_larger_than_a_page_names_the_remedy(
+def test_record_larger_than_a_page_names_the_remedy(
     either_way: str, mode: int, limit: int, words: str
 ) -> None:
     for unchanged in (True, False):
@@ -263,7 +263,7 @@ def test_a_record_larger_than_a_page_names_the_remedy(
     make_record(jpeg(), "a.jpg", layout.MODE_RAW, replace(settings(), max_bytes=7200))
 
 
-def test_a_side_that_the_format_cannot_say_is_refused(either_way: str) -> None:
+def test_side_too_long_for_the_format_is_refused(either_way: str) -> None:
     content = save(Image.new("L", (65535, 2)), "PNG")
     with pytest.raises(UserError, match=r"65535 x 2 pixels, more than the format's 65500 a side"):
         make_record(content, "a.png", layout.MODE_JPEG, settings())

@@ -1,4 +1,4 @@
-"""A conversion that ends when its files are whole, amid their renaming or its tidying up, is gone on with."""
+"""A conversion interrupted while it renames its files or removes its journals is resumed."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("renamed", [["val"], ["train", "val"]])
-def test_it_goes_on_after_an_end_amid_the_renaming(
+def test_interrupted_renaming_is_resumed(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: list[str]
 ) -> None:
     rename, forget = partial_file.Partial.rename, partial_file.Partial.forget
@@ -37,7 +37,7 @@ def test_it_goes_on_after_an_end_amid_the_renaming(
 
 
 def _ended_after_one_journal(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conversion that ends when both files have their names and the first journal is gone."""
+    """A conversion that ends when both files have their names and the first journal is removed."""
     forget = partial_file.Partial.forget
 
     def interrupted(self: partial_file.Partial) -> None:
@@ -51,7 +51,7 @@ def _ended_after_one_journal(source: Path, folder: Path, monkeypatch: pytest.Mon
     assert names(folder) == ["train.beton", "train.beton.partial.journal", "val.beton"]
 
 
-def test_an_end_amid_the_removal_of_journals_leaves_whole_files(
+def test_interrupted_removal_of_journals_keeps_the_files(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     _ended_after_one_journal(pets, tmp_path / "out", monkeypatch)
@@ -60,11 +60,11 @@ def test_an_end_amid_the_removal_of_journals_leaves_whole_files(
     assert names(tmp_path / "out") == ["train.beton", "val.beton"]
 
 
-def test_it_is_another_command_that_finds_a_journal_beside_whole_files(
+def test_other_settings_beside_complete_files_are_refused(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ended_after_one_journal(pets, tmp_path / "out", monkeypatch)
     before = (tmp_path / "out" / "val.beton").read_bytes()
-    with pytest.raises(UserError, match=r"val\.beton is there already"):
+    with pytest.raises(UserError, match=r"val\.beton exists already"):
         converted(pets, tmp_path / "out", seed=5)
     assert (tmp_path / "out" / "val.beton").read_bytes() == before

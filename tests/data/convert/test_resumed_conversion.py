@@ -25,39 +25,36 @@ def broken(pets: Path, tmp_path: Path) -> Path:
     return pets
 
 
-def test_an_error_keeps_what_is_done_and_the_same_command_goes_on(
-    broken: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_error_keeps_finished_images_and_rerun_resumes(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     with pytest.raises(UserError, match=r"train/dog/zzz\.jpg"):
         converted(broken, tmp_path / "out")
     assert capsys.readouterr().out.splitlines() == [
-        "train: going on from image 32 of 41 (interrupted run)",
-        f"kept in {tmp_path}/out: 7 of 7 of val, 32 of 41 of train; the same command goes on from there",
+        "train: resuming at image 32 of 41 (interrupted run)",
+        f"kept in {tmp_path}/out: 7 of 7 val images, 32 of 41 train images; run the same command again to resume",
     ]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_rule_that_no_image_before_was_under_may_change(
+def test_unused_rule_may_change_before_resume(
     broken: Path, tmp_path: Path, capsys: Capture, workers: int
 ) -> None:
     rules = {"empty": "skip", "cmyk": "skip", "duplicate": "keep"}
     found = converted(broken, tmp_path / "out", rules, num_workers=workers)
-    assert "train: going on from image 32 of 41 (interrupted run)\n" in capsys.readouterr().out
+    assert "train: resuming at image 32 of 41 (interrupted run)\n" in capsys.readouterr().out
     assert found == converted(broken, tmp_path / "fresh", rules)
     assert names(tmp_path / "out") == ["train.beton", "val.beton"]
 
 
-def test_a_rule_that_an_image_before_was_under_starts_it_anew(
-    broken: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_changed_rule_of_finished_images_restarts(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     # The images of 1 x 1 pixel are copies of each other or of some in val.
     rules = {"empty": "skip", "duplicate": "skip"}
     found = converted(broken, tmp_path / "out", rules)
     out = capsys.readouterr().out
     assert re.search(
-        r"val: starting anew, .*partial: it was begun with another value of rules\.duplicate", out
+        r"val: restarting, .*partial can't be resumed: it was started with another value of rules\.duplicate",
+        out,
     )
-    assert "train: starting anew, " in out and "going on from" not in out
+    assert "train: restarting, " in out and "resuming" not in out
     assert found == converted(broken, tmp_path / "fresh", rules)
 
 
@@ -65,25 +62,25 @@ def test_a_rule_that_an_image_before_was_under_starts_it_anew(
     "options",
     [{"jpeg_quality": 91}, {"order": "shuffled"}, {"seed": 1, "format": "proportion"}, {"license": "x"}],
 )
-def test_other_settings_start_it_anew(
+def test_other_settings_restart_the_conversion(
     broken: Path, tmp_path: Path, capsys: Capture, options: dict[str, Any]
 ) -> None:
     found = converted(broken, tmp_path / "out", {"empty": "skip"}, **options)
-    assert "train: starting anew, not going on with" in capsys.readouterr().out
+    assert "note: train: restarting, " in capsys.readouterr().out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"}, **options)
 
 
-def test_other_images_start_it_anew(broken: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_other_images_restart_the_conversion(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     (broken / "train/dog/zzz.jpg").unlink()
     found = converted(broken, tmp_path / "out")
     out = capsys.readouterr().out
-    assert "train: starting anew" in out and "val: starting anew" not in out
+    assert "train: restarting" in out and "val: restarting" not in out
     assert found == converted(broken, tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize("damage", ["removed", "emptied", "cut short", "overwritten"])
-def test_whatever_became_of_its_parts_the_files_are_the_same(
+def test_damaged_partial_file_or_journal_gives_the_same_files(
     broken: Path, tmp_path: Path, name: str, damage: str
 ) -> None:
     path = tmp_path / "out" / name
@@ -104,50 +101,48 @@ def test_whatever_became_of_its_parts_the_files_are_the_same(
     assert names(tmp_path / "out") == ["train.beton", "val.beton"]
 
 
-def test_a_file_that_only_has_the_name_is_not_taken_for_its_own(
-    broken: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_foreign_file_of_the_same_name_is_refused(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     (out / "val.beton.partial").unlink()
     (out / "val.beton").write_bytes(b"precious")
-    with pytest.raises(UserError, match=r"val\.beton is there already"):
+    with pytest.raises(UserError, match=r"val\.beton exists already"):
         converted(broken, out, {"empty": "skip"})
     assert (out / "val.beton").read_bytes() == b"precious"
     found = converted(broken, out, {"empty": "skip"}, overwrite=True)
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
-def test_overwriting_goes_on_too(broken: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_interrupted_overwrite_is_resumed(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     old = tmp_path / "out/train.beton"
     old.write_bytes(b"old")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         converted(broken, tmp_path / "out")
     with pytest.raises(UserError, match="zzz"):
         converted(broken, tmp_path / "out", overwrite=True)
     assert old.read_bytes() == b"old"
     converted(broken, tmp_path / "out", {"empty": "skip"}, overwrite=True)
-    assert capsys.readouterr().out.count("train: going on from image 32 of 41") == 2
+    assert capsys.readouterr().out.count("train: resuming at image 32 of 41") == 2
     assert old.read_bytes() != b"old"
 
 
 @pytest.mark.parametrize("finished", [["val"], ["train"], ["train", "val"]])
-def test_a_command_that_is_refused_leaves_all_as_it_was(
+def test_refused_command_changes_nothing(
     broken: Path, tmp_path: Path, capsys: Capture, finished: list[str]
 ) -> None:
     out = tmp_path / "out"
     for split in finished:
         (out / f"{split}.beton").write_bytes(b"finished long ago")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(UserError, match=rf"{finished[-1]}\.beton is there already"):
+    with pytest.raises(UserError, match=rf"{finished[-1]}\.beton exists already"):
         converted(broken, out, {"empty": "skip"}, seed=3, format="raw")
-    assert "starting anew" not in capsys.readouterr().out
+    assert "restarting" not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     found = converted(broken, out, {"empty": "skip"}, overwrite=True)
-    assert "train: going on from image 32 of 41" in capsys.readouterr().out
+    assert "train: resuming at image 32 of 41" in capsys.readouterr().out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
 
 
-def test_a_disk_that_is_too_small_for_other_settings_leaves_all_as_it_was(
+def test_disk_too_small_for_new_settings_changes_nothing(
     broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -159,28 +154,30 @@ def test_a_disk_that_is_too_small_for_other_settings_leaves_all_as_it_was(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_shard_goes_on_by_itself(broken: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_interrupted_shard_is_resumed(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     before = {name: (tmp_path / "out" / name).read_bytes() for name in PARTS}
     with pytest.raises(UserError, match="zzz"):
         converted(broken, tmp_path / "out", shard="2/2")
     assert {name: (tmp_path / "out" / name).read_bytes() for name in PARTS} == before
     found = converted(broken, tmp_path / "out", {"empty": "skip"}, shard="2/2")
-    assert "train: going on from image 16 of 21" in capsys.readouterr().out
+    assert "train: resuming at image 16 of 21" in capsys.readouterr().out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"}, shard="2/2")
 
 
-def test_a_second_conversion_to_the_same_place_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_second_conversion_to_the_same_folder_is_refused(pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     with partial_file.Partial(out / "train.beton"):
-        with pytest.raises(UserError, match=r"another conversion is writing train\.beton in .*out: wait for"):
+        with pytest.raises(
+            UserError, match=r"another conversion is writing train\.beton in .*out: wait until"
+        ):
             converted(pets, out)
         assert names(out) == ["train.beton.partial.journal"]
     assert names(out) == []
     converted(pets, out)
 
 
-def test_no_descriptor_or_thread_stays_behind(pets: Path, tmp_path: Path) -> None:
+def test_conversion_leaves_no_descriptor_or_thread(pets: Path, tmp_path: Path) -> None:
     def count() -> int:
         return len(os.listdir("/proc/self/fd")) + len(os.listdir("/proc/self/task"))
 

@@ -77,7 +77,7 @@ def _records(beton: Beton) -> list[bytes]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=records(), share=st.floats(0, 1))
-def test_what_was_written_is_read(
+def test_written_records_are_read_back(
     tmp_path: Path, rows: list[tuple[int, int, int, int, int]], share: float
 ) -> None:
     path = tmp_path / "x.beton"
@@ -93,7 +93,7 @@ def test_what_was_written_is_read(
     np.testing.assert_array_equal(*pages)
 
 
-def test_pages_that_are_full_to_the_last_byte_follow_each_other(tmp_path: Path) -> None:
+def test_full_pages_follow_each_other(tmp_path: Path) -> None:
     sizes = [PAGE, PAGE // 2, PAGE // 2, PAGE - 1, 1, 1]
     rows = [(layout.MODE_JPEG, 9, 9, size, 0) for size in sizes]
     payload = _write(tmp_path / "x.beton", rows, 3)
@@ -109,7 +109,7 @@ def test_pages_that_are_full_to_the_last_byte_follow_each_other(tmp_path: Path) 
     assert _records(beton) == payload
 
 
-def test_a_file_of_no_images_is_written_and_refused_in_one_line(tmp_path: Path) -> None:
+def test_file_without_images_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.beton"
     with open(path, "w+b") as file:
         BetonWriter(file, image_fields(False), PAGE, 5).finish(None)

@@ -40,11 +40,11 @@ from engine.data.convert.estimate import Stages
         ),
     ],
 )
-def test_the_limit_is_named(workers: int, seconds: tuple[float, float, float], expected: str) -> None:
+def test_limiting_stage_is_named(workers: int, seconds: tuple[float, float, float], expected: str) -> None:
     reading, encoding, writing = seconds
     stages = Stages(workers=workers, reading=reading, encoding=encoding, writing=writing, total=10)
     assert stages.describe().startswith(expected)
 
 
-def test_nothing_done_divides_by_nothing() -> None:
+def test_no_work_done_does_not_divide_by_zero() -> None:
     assert "0%" in Stages(workers=2).describe()

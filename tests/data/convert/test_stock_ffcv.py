@@ -209,7 +209,7 @@ def test_stock_ffcv_loads_our_files(stock: Path, mode: str, cache: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1], ids=["image first", "label first"])
-def test_files_of_stock_ffcv_open(stock: Path, number: int) -> None:
+def test_files_of_stock_ffcv_can_be_opened(stock: Path, number: int) -> None:
     beton = open_beton(stock / f"stock-{number}.beton")
     assert beton.manifest is None
     assert (beton.num_samples, beton.num_classes) == (30, 4)
@@ -224,7 +224,7 @@ def test_files_of_stock_ffcv_open(stock: Path, number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "storage"), [("smart", "raw"), ("proportion", "proportion")])
-def test_files_of_ffcv_imagenet_open(stock: Path, mode: str, storage: str) -> None:
+def test_files_of_ffcv_imagenet_can_be_opened(stock: Path, mode: str, storage: str) -> None:
     beton = open_beton(stock / f"imagenet-{mode}.beton")
     assert (beton.storage, beton.manifest, beton.checksums) == (storage, None, None)
     assert beton.labels.tolist() == [i % 4 for i in range(30)]
@@ -235,7 +235,7 @@ def test_files_of_ffcv_imagenet_open(stock: Path, mode: str, storage: str) -> No
 
 
 @pytest.mark.slow
-def test_a_killed_writer_of_stock_ffcv_leaves_a_file_that_is_refused(tmp_path: Path) -> None:
+def test_file_of_killed_stock_writer_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "killed.beton"
     done = subprocess.run(
         [sys.executable, "-c", _KILLED_PROGRAM, str(path)],
@@ -261,7 +261,7 @@ def test_stock_ffcv_loads_yuv420_with_our_field(stock_yuv420: Path, cache: str) 
 
 
 @pytest.mark.slow
-def test_the_other_decoders_of_our_field(stock_yuv420: Path) -> None:
+def test_all_decoders_of_our_field_agree(stock_yuv420: Path) -> None:
     found, originals = np.load(stock_yuv420 / "found-yuv420.npz"), np.load(stock_yuv420 / "originals.npy")
     assert found["default"].shape == (20, 224, 224, 3)
     centre = originals[:, 2:30, 2:30].astype(float)

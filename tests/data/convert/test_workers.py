@@ -1,4 +1,4 @@
-"""Ctrl-C while processes are being started; tests/data/convert/test_write_dataset.py has the sudden ends from outside."""
+"""Ctrl-C while processes are being started; test_sudden_ends.py has the interruptions from outside."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ from engine.data.convert.workers import ctrl_c_held_back
 
 
 @pytest.mark.parametrize("taken_by", ["this thread", "another thread"])
-def test_ctrl_c_waits_for_the_end_of_a_start(taken_by: str) -> None:
+def test_ctrl_c_is_held_back_until_the_start_ends(taken_by: str) -> None:
     # The system hands the signal to any thread that doesn't block it, such as one of a library's.
     end = threading.Event()
     other = threading.Thread(target=end.wait)
@@ -31,7 +31,7 @@ def test_ctrl_c_waits_for_the_end_of_a_start(taken_by: str) -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_without_ctrl_c_nothing_is_raised_in_any_thread() -> None:
+def test_no_ctrl_c_raises_nothing_in_any_thread() -> None:
     errors: list[BaseException] = []
 
     def start() -> None:

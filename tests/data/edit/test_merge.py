@@ -14,6 +14,7 @@ import pytest
 from engine.cli.merge import main
 from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
 from engine.data.beton import layout
+from engine.data.beton.direct_file import bytes_on_disk
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.convert.conversion import convert
 from engine.data.edit.merge import merge
@@ -166,7 +167,7 @@ def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: P
     )
     done = merge(tmp_path / "x.beton", [first.path, second.path]).file
     merged = open_beton(tmp_path / "x.beton")
-    assert (done.samples, done.bytes) == (5, merged.path.stat().st_size)
+    assert (done.samples, done.bytes) == (5, bytes_on_disk(merged.path.stat()))
     assert contents(merged) == contents(first) + contents(second)
     assert merged.storage == "proportion" and not verify(merged).bad
     said = merged.manifest

@@ -77,9 +77,9 @@ def test_several_files_are_all_verified_whatever_is_wrong_with_the_first(copy_of
 
 
 def test_a_log_tells_how_far_it_is(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("engine.progress._LOG_SECONDS", 0)
+    monkeypatch.setattr("engine.progress.LOG_SECONDS", 0)
     assert main([str(copy_of("raw").path)]) == 0
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert f"raw.beton: {COUNT} of {COUNT} images, " in said
     assert " read (" in said and "/s), 0 s left" in said and "written" not in said
 

@@ -1,15 +1,18 @@
 """One data set in each form that people have it in, written as its usual tool writes it."""
 
+import gzip
 import io
 import json
+import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
 from engine.data.sources import Source, Split, open_split
@@ -133,3 +136,150 @@ def write_shards(folder: Path, split: str, images: Path, per_shard: int = 7, lab
             text = str(value) if label == "cls" else json.dumps({"label": value, "name": path.name})
             members += [(f"{number:05d}.jpg", path.read_bytes()), (f"{number:05d}.{label}", text.encode())]
         write_tar(folder / f"{split}-{start // per_shard:03d}.tar", members)
+
+
+def write_idx(folder: Path, animals: Path) -> None:
+    """Idx files of two splits, each image made of one of `animals` by `idx_pixels`."""
+    for split, prefix in (("train", "train"), ("val", "t10k")):
+        found = idx_pixels(animals / split)
+        write_idx_split(
+            folder, prefix, np.stack([image for _, image in found]), np.array([label for label, _ in found])
+        )
+
+
+def write_idx_split(
+    folder: Path,
+    prefix: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    ending: str = ".gz",
+) -> None:
+    """The two idx files of a split: images (n, height, width) and labels (n,)."""
+    for name, values in (("images-idx3", images), ("labels-idx1", labels.astype(np.uint8))):
+        data = idx_bytes(values)
+        packed = gzip.compress(data) if ending else data
+        (folder / f"{prefix}-{name}-ubyte{ending}").write_bytes(packed)
+
+
+def idx_bytes(values: NDArray[np.uint8]) -> bytes:
+    """An idx file of unsigned bytes."""
+    return bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
+
+
+def idx_pixels(folder: Path) -> list[tuple[int, NDArray[np.uint8]]]:
+    """(label, 2 x 3 gray pixels made of the file's last bytes) for each image in class folders."""
+    classes = sorted(one.name for one in folder.iterdir())
+    files = sorted(folder.glob("*/*"))
+    return [
+        (classes.index(path.parent.name), np.frombuffer(path.read_bytes()[-6:], np.uint8).reshape(2, 3))
+        for path in files
+    ]
+
+
+def write_parquet(folder: Path, split: str, images: Path) -> None:
+    """A parquet file of class folders, as `datasets` writes it, without the classes' names."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    classes = sorted(one.name for one in images.iterdir())
+    rows = [
+        {"image": {"bytes": path.read_bytes(), "path": path.name}, "label": classes.index(path.parent.name)}
+        for path in sorted(images.glob("*/*"))
+    ]
+    parquet.write_table(pytest.importorskip("pyarrow").Table.from_pylist(rows), folder / f"{split}-0.parquet")
+
+
+_MODULE = """
+from pathlib import Path
+
+class Folder:
+    def __init__(self, split):
+        self.files = sorted(Path({root!r}, split).glob("*/*"))
+        self.classes = sorted({{path.parent.name for path in self.files}})
+    def __len__(self):
+        return len(self.files)
+    def __getitem__(self, index):
+        path = self.files[index]
+        return path.read_bytes(), self.classes.index(path.parent.name)
+"""
+
+
+def _folder(folder: Path, animals: Path) -> Path:
+    return Path(shutil.copytree(animals, folder / "set"))
+
+
+def _ilsvrc(folder: Path, animals: Path) -> Path:
+    write_train_tar(folder / "ILSVRC2012_img_train.tar", animals / "train")
+    flat = flatten_val(animals / "val")
+    write_tar(folder / "ILSVRC2012_img_val.tar", [(name, content) for name, content, _ in flat])
+    lines = "".join(f"{name} {kind}\n" for name, _, kind in flat)
+    (folder / "val_labels.txt").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def _kaggle(folder: Path, animals: Path) -> Path:
+    images = folder / "ILSVRC/Data/CLS-LOC"
+    shutil.copytree(animals / "train", images / "train")
+    (images / "val").mkdir()
+    flat = flatten_val(animals / "val")
+    for name, content, _ in flat:
+        (images / "val" / name).write_bytes(content)
+    (folder / "LOC_val_solution.csv").write_text(solution(flat), encoding="utf-8")
+    return folder
+
+
+def _tar(folder: Path, animals: Path) -> Path:
+    files = sorted(animals.glob("*/*/*"))
+    return write_tar(
+        folder / "set.tar", [(str(path.relative_to(animals)), path.read_bytes()) for path in files]
+    )
+
+
+def _webdataset(folder: Path, animals: Path) -> Path:
+    for split in ("train", "val"):
+        write_shards(folder, split, animals / split)
+    return _with_class_names(folder, animals)
+
+
+def _parquet(folder: Path, animals: Path) -> Path:
+    for split in ("train", "val"):
+        write_parquet(folder, split, animals / split)
+    return _with_class_names(folder, animals)
+
+
+def _with_class_names(folder: Path, animals: Path) -> Path:
+    names = sorted(one.name for one in (animals / "train").iterdir())
+    (folder / "classes.txt").write_text("\n".join(names), encoding="utf-8")
+    return folder
+
+
+def _idx(folder: Path, animals: Path) -> Path:
+    write_idx(folder, animals)
+    return folder
+
+
+def _python(folder: Path, animals: Path) -> str:
+    name = f"example_{folder.parent.name}_{folder.name}".replace("-", "_")
+    (folder / f"{name}.py").write_text(_MODULE.format(root=str(animals)), encoding="utf-8")
+    return f"python:{name}:Folder"
+
+
+def _csv(folder: Path, animals: Path) -> Path:
+    for split in ("train", "val"):
+        files = sorted((animals / split).glob("*/*"), key=lambda path: path.name[::-1])
+        lines = "".join(f"{path},{path.parent.name}\n" for path in files)
+        (folder / f"{split}.csv").write_text(lines, encoding="utf-8")
+    return folder
+
+
+EXAMPLES: dict[str, Callable[[Path, Path], Path | str]] = {
+    "csv": _csv,
+    "folder": _folder,
+    "idx": _idx,
+    "ilsvrc": _ilsvrc,
+    "kaggle": _kaggle,
+    "parquet": _parquet,
+    "python": _python,
+    "tar": _tar,
+    "webdataset": _webdataset,
+}
+"""Kind of source -> writes the image folder `animals` (its second argument) in that form into an empty folder, which
+is also the current one; returns the `source.path`."""

@@ -61,7 +61,7 @@ def write_list(kind: str, path: Path, flat: Flat) -> Path:
 
 @pytest.mark.parametrize("kind", ["devkit", "packed devkit", "kaggle", "plain"])
 @pytest.mark.parametrize("place", [".", "val", "..", "elsewhere"])
-def test_each_kind_of_list_gives_the_labels_of_the_folders(
+def test_each_kind_of_list_gives_the_folders_labels(
     kind: str, place: str, root: Path, flat: Flat, animals: Path
 ) -> None:
     folder = root / place
@@ -77,16 +77,14 @@ def test_each_kind_of_list_gives_the_labels_of_the_folders(
     assert source.where(0) == str(root / "val" / source.ids[0])
 
 
-def test_names_in_a_list_may_lack_the_extension_or_have_a_folder(
-    root: Path, flat: Flat, animals: Path
-) -> None:
+def test_list_names_match_without_extension_or_folder(root: Path, flat: Flat, animals: Path) -> None:
     for text in (plain(flat, ".JPEG"), "".join(f"val/{line}\n\n" for line in plain(flat).splitlines())):
         (root / "val_labels.txt").write_text(text, encoding="utf-8")
         assert contents(open_source(root, "val")) == folder_contents(animals / "val")
 
 
 @pytest.mark.parametrize("between", [" ", "  ", "\t", " \t "])
-def test_names_and_classes_in_a_list_may_have_spaces(tmp_path: Path, between: str) -> None:
+def test_list_names_and_classes_may_have_spaces(tmp_path: Path, between: str) -> None:
     pairs = [
         ("im 0.jpg", "a"),
         ("a.png b.JPEG", "great white shark"),
@@ -110,7 +108,7 @@ def test_names_and_classes_in_a_list_may_have_spaces(tmp_path: Path, between: st
     assert found == dict(pairs)
 
 
-def test_images_of_the_list_that_are_not_there_are_noted(root: Path, flat: Flat) -> None:
+def test_listed_images_not_there_are_noted(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     (root / "val" / flat[4][0]).unlink()
     source = open_source(root, "val")
@@ -118,10 +116,14 @@ def test_images_of_the_list_that_are_not_there_are_noted(root: Path, flat: Flat)
     assert source.notes[1].endswith("has 1 more images, such as ILSVRC2012_val_00000005: they are not there")
 
 
-def test_what_is_no_image_is_counted(root: Path, flat: Flat) -> None:
+def test_files_that_are_not_images_are_counted(root: Path, flat: Flat) -> None:
     write_list("plain", root / "val", flat)
     (root / "val/notes.txt").touch()
-    assert open_source(root, "val").notes[-1] == "val: passed over 1 files that are not images"
+    (root / "val/._a.jpg").touch()
+    assert open_source(root, "val").notes[-2:] == (
+        "val: passed over 1 files that are not images",
+        "val: passed over 1 images with hidden names",
+    )
 
 
 def _change(line: int, text: str) -> Callable[[str], str]:
@@ -165,7 +167,7 @@ def _change(line: int, text: str) -> Callable[[str], str]:
         ),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused(
+def test_list_that_does_not_fit_is_refused(
     kind: str, change: Callable[[str], str], expected: str, root: Path, flat: Flat
 ) -> None:
     path = write_list(kind, root, flat)
@@ -176,7 +178,7 @@ def test_a_list_that_does_not_fit_is_refused(
     assert str(path) in message
 
 
-def test_a_damaged_devkit_is_refused(root: Path, flat: Flat) -> None:
+def test_damaged_devkit_is_refused(root: Path, flat: Flat) -> None:
     pack = write_list("packed devkit", root, flat)
     whole = pack.read_bytes()
     for data in (whole[: len(whole) // 2], b"hello", b""):
@@ -195,7 +197,7 @@ def test_a_damaged_devkit_is_refused(root: Path, flat: Flat) -> None:
     assert "meta.mat: it does not exist" in refused(root, "val")
 
 
-def test_a_list_that_is_missing_or_no_text_is_refused(root: Path, flat: Flat) -> None:
+def test_missing_or_binary_list_is_refused(root: Path, flat: Flat) -> None:
     assert "has no class folders, and no list of its images' classes" in refused(root, "val")
     assert "nowhere.txt: it does not exist" in refused(root, "val", val_labels=str(root / "nowhere.txt"))
     (root / "list.txt").write_bytes(b"\xff\xfe\x00")
@@ -203,11 +205,11 @@ def test_a_list_that_is_missing_or_no_text_is_refused(root: Path, flat: Flat) ->
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_list_of_classes_that_folders_say_is_refused(
+def test_list_beside_class_folders_is_refused(
     animals: Path, tmp_path: Path, flat: Flat, exists: bool
 ) -> None:
     path = write_list("plain", tmp_path, flat) if exists else tmp_path / "nowhere.txt"
-    expected = "source.val_labels: val has class folders, which say its classes: leave it away"
+    expected = "source.val_labels: val has class folders: drop the option"
     assert refused(animals, "val", val_labels=str(path)) == expected
     packed = shutil.make_archive(str(tmp_path / "all"), "tar", animals)
     assert refused(packed, "val", val_labels=str(path)) == expected
@@ -221,7 +223,7 @@ def test_two_images_of_one_name_are_refused(root: Path, flat: Flat) -> None:
     assert "1 images differ in nothing but folder or extension" in refused(root, "val")
 
 
-def test_without_train_the_labels_are_not_guessed(root: Path, flat: Flat) -> None:
+def test_missing_train_is_refused_not_guessed(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     shutil.rmtree(root / "train")
     assert refused(root, "val").startswith(f"no folder 'train' under {root}")

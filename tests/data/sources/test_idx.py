@@ -1,6 +1,5 @@
 """MNIST-style idx files become classes, labels and pixels, or one line that says what is wrong with them."""
 
-import gzip
 import os
 import pickle
 import tempfile
@@ -14,14 +13,9 @@ from numpy.typing import NDArray
 
 from engine.data.sources.idx import FASHION_MNIST
 from engine.errors import UserError
-from tests.data.sources.forms import open_source, refused
+from tests.data.sources.forms import idx_bytes, open_source, refused, write_idx_split
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-def _idx(values: NDArray[np.uint8]) -> bytes:
-    header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes()
-    return header + values.tobytes()
 
 
 def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int = 10) -> NDArray[np.uint8]:
@@ -29,18 +23,13 @@ def _write_idx(folder: Path, count: int = 12, ending: str = ".gz", digits: int =
     images = np.random.default_rng(0).integers(0, 256, (count, 5, 7), dtype=np.uint8)
     labels = np.arange(count, dtype=np.uint8) % digits
     for prefix in ("train", "t10k"):
-        for name, values in (("images-idx3", images), ("labels-idx1", labels)):
-            data = _idx(values)
-            packed = gzip.compress(data) if ending else data
-            (folder / f"{prefix}-{name}-ubyte{ending}").write_bytes(packed)
+        write_idx_split(folder, prefix, images, labels, ending)
     return images
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("below", [".", "raw", "FashionMNIST/raw", "MNIST/raw"])
-def test_idx_files_are_found_where_debian_and_torchvision_put_them(
-    tmp_path: Path, ending: str, below: str
-) -> None:
+def test_idx_files_are_found_in_all_usual_folders(tmp_path: Path, ending: str, below: str) -> None:
     images = _write_idx(tmp_path / "set" / below, ending=ending)
     source = open_source(tmp_path / "set", "val")
     assert source.ids[:2] == ["val/00000", "val/00001"]
@@ -53,7 +42,7 @@ def test_idx_files_are_found_where_debian_and_torchvision_put_them(
     assert source.where(3).startswith("image 3 of ")
 
 
-def test_an_idx_reader_travels_without_its_images(tmp_path: Path) -> None:
+def test_pickled_reader_holds_no_images(tmp_path: Path) -> None:
     _write_idx(tmp_path / "set", count=2000)
     source = open_source(tmp_path / "set")
     packed = pickle.dumps(source.reader)
@@ -61,13 +50,13 @@ def test_an_idx_reader_travels_without_its_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(packed).read(5), source.read(5))
 
 
-def test_a_set_with_more_labels_than_digits_keeps_them_all(tmp_path: Path) -> None:
+def test_more_labels_than_digits_are_all_kept(tmp_path: Path) -> None:
     _write_idx(tmp_path / "set", count=26, digits=26)
     assert len(open_source(tmp_path / "set").classes) == 26
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
-def test_fashion_mnist_is_known_by_its_labels() -> None:
+def test_fashion_mnist_is_recognised_by_its_labels() -> None:
     train, val = open_source(FASHION), open_source(FASHION, "val")
     assert train.classes == val.classes == list(FASHION_MNIST)
     assert (len(train), len(val)) == (60000, 10000)
@@ -86,7 +75,11 @@ def _damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:
         ("train-images-idx3-ubyte", lambda data: data[:-1], "is damaged: .* bytes instead of"),
         ("train-images-idx3-ubyte", lambda data: b"hello" + data, "is not an idx file"),
         ("train-images-idx3-ubyte", lambda data: data[:9], "is not an idx file"),
-        ("train-labels-idx1-ubyte", lambda data: _idx(np.zeros(3, np.uint8)), "12 images and .* 3 labels"),
+        (
+            "train-labels-idx1-ubyte",
+            lambda data: idx_bytes(np.zeros(3, np.uint8)),
+            "12 images and .* 3 labels",
+        ),
     ],
 )
 def test_damaged_idx_files_are_named(
@@ -128,7 +121,7 @@ def _as_nobody() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("mode", "above"), [(0o000, 0o711), (0o444, 0o711), (0o755, 0o000)])
-def test_a_folder_that_may_not_be_read_is_told_in_one_line(mode: int, above: int) -> None:
+def test_unreadable_folder_is_refused_in_one_line(mode: int, above: int) -> None:
     # pytest's own folders are root's alone.
     with tempfile.TemporaryDirectory() as folder:
         folders = {Path(folder) / "set": mode, Path(folder): above}
@@ -144,6 +137,6 @@ def test_a_folder_that_may_not_be_read_is_told_in_one_line(mode: int, above: int
     assert "permission denied: check the owner and mode" in message
 
 
-def test_a_name_too_long_for_any_file_is_told_in_one_line() -> None:
+def test_too_long_path_is_refused_in_one_line() -> None:
     name = "n" * 300
     assert refused(name) == f"source.path {name} does not exist: pass the folder or file of the data set"

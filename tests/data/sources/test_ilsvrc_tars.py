@@ -46,7 +46,7 @@ def official(animals: Path, tmp_path: Path) -> Path:
     return write_official(tmp_path / "official", animals / "train", animals / "val")
 
 
-def test_cifar_10_in_official_tars_has_the_labels_of_its_folders(cifar10: Path, tmp_path: Path) -> None:
+def test_cifar10_in_official_tars_has_the_folders_labels(cifar10: Path, tmp_path: Path) -> None:
     folder = write_official(tmp_path / "official", cifar10 / "train", cifar10 / "test")
     train, val = open_source(folder), open_source(folder, "val")
     same_as_folder(train, open_source(cifar10))
@@ -59,7 +59,7 @@ def test_cifar_10_in_official_tars_has_the_labels_of_its_folders(cifar10: Path, 
     assert val.ids[0] == "ILSVRC2012_val_00000001.JPEG"
 
 
-def test_cifar_10_in_official_tars_converts_to_the_labels_of_its_folders(
+def test_cifar10_in_official_tars_converts_to_the_same_labels(
     cifar10: Path, tmp_path: Path, write_dataset: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     folder = write_official(tmp_path / "official", cifar10 / "train", cifar10 / "test")
@@ -76,14 +76,14 @@ def test_cifar_10_in_official_tars_converts_to_the_labels_of_its_folders(
     assert found == expected and len(found) == 800
 
 
-def test_the_train_tar_itself_may_be_the_path(official: Path, animals: Path) -> None:
+def test_train_tar_itself_may_be_the_path(official: Path, animals: Path) -> None:
     folder = open_source(animals)
     same_as_folder(open_source(official / TRAIN), folder)
     same_as_folder(open_source((official / TRAIN).rename(official / "renamed.tar")), folder)
     assert contents(open_source(official / "renamed.tar", "val")) == folder_contents(animals / "val")
 
 
-def test_folders_of_val_may_lie_beside_the_train_tar(official: Path, animals: Path) -> None:
+def test_val_folders_beside_the_train_tar_are_found(official: Path, animals: Path) -> None:
     (official / VAL).unlink()
     assert refused(official, "val").startswith(
         f"none of the 1 *.tar files of {official} has 'val' in its name"
@@ -93,7 +93,7 @@ def test_folders_of_val_may_lie_beside_the_train_tar(official: Path, animals: Pa
         same_as_folder(open_source(path, "val"), open_source(animals, "val"))
 
 
-def test_a_reader_is_small_and_works_from_a_few_places(official: Path) -> None:
+def test_pickled_reader_is_small_and_reads_any_place(official: Path) -> None:
     source = open_source(official)
     assert isinstance(source.places, np.ndarray)
     assert len(pickle.dumps(source.reader)) < 500
@@ -104,7 +104,7 @@ def test_a_reader_is_small_and_works_from_a_few_places(official: Path) -> None:
     assert part.read(0) == source.read(4)
 
 
-def test_a_tar_that_became_shorter_is_told_when_it_is_read(official: Path) -> None:
+def test_tar_that_became_shorter_is_refused_when_read(official: Path) -> None:
     source = open_source(official)
     with open(official / TRAIN, "r+b") as file:
         file.truncate(3000)
@@ -115,7 +115,7 @@ def test_a_tar_that_became_shorter_is_told_when_it_is_read(official: Path) -> No
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
-def test_a_download_that_was_cut_short_is_refused(official: Path, share: float) -> None:
+def test_download_cut_short_is_refused(official: Path, share: float) -> None:
     for name, split in ((TRAIN, "train"), (VAL, "val")):
         data = (official / name).read_bytes().rstrip(b"\0")
         (official / name).write_bytes(data[: int(len(data) * share)])
@@ -123,7 +123,7 @@ def test_a_download_that_was_cut_short_is_refused(official: Path, share: float) 
         assert name in message and "is cut short" in message and message.endswith("get it again")
 
 
-def test_a_class_tar_that_is_cut_short_within_a_whole_tar_is_named(tmp_path: Path) -> None:
+def test_class_tar_cut_short_inside_the_tar_is_named(tmp_path: Path) -> None:
     inner = packed([("n01_1.JPEG", b"x" * 2000)])
     write_tar(tmp_path / TRAIN, [("n01.tar", inner[:1024]), ("n02.tar", inner)])
     assert refused(tmp_path).startswith(f"n01.tar in {tmp_path / TRAIN} is cut short: its member n01_1.JPEG")
@@ -142,7 +142,7 @@ def test_a_class_tar_that_is_cut_short_within_a_whole_tar_is_named(tmp_path: Pat
         ([("n01.tar", b"x" * 2000)], "is not a tar"),
     ],
 )
-def test_what_is_not_the_official_tar_is_refused(
+def test_tar_that_is_not_the_official_one_is_refused(
     tmp_path: Path, files: list[tuple[str, bytes]], expected: str
 ) -> None:
     write_tar(tmp_path / TRAIN, files)
@@ -150,7 +150,7 @@ def test_what_is_not_the_official_tar_is_refused(
     assert str(tmp_path / TRAIN) in message and expected in message
 
 
-def test_what_is_no_image_is_passed_over_with_a_note(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_noted(tmp_path: Path) -> None:
     inner = packed([("a.JPEG", b"x"), ("readme.txt", b"y")])
     write_tar(tmp_path / TRAIN, [("n01.tar", inner)])
     source = open_source(tmp_path)
@@ -158,14 +158,14 @@ def test_what_is_no_image_is_passed_over_with_a_note(tmp_path: Path) -> None:
     assert source.notes == ("train: passed over 1 files that are not images, such as n01/readme.txt",)
 
 
-def test_val_without_a_list_of_classes_is_refused(official: Path) -> None:
+def test_val_without_list_of_classes_is_refused(official: Path) -> None:
     (official / f"{DEVKIT}.tar.gz").unlink()
     message = refused(official, "val")
     assert message.startswith(f"{official / VAL} has no class folders, and no list of its images' classes (")
     assert message.endswith("pass one as --source.val_labels")
 
 
-def test_the_classes_are_those_of_the_devkit_in_the_order_of_train(official: Path) -> None:
+def test_devkit_classes_are_in_the_order_of_train(official: Path) -> None:
     val = open_source(official, "val")
     assert val.classes == list(CLASSES)
     assert val.notes == (f"val: classes of the images from {official / DEVKIT}.tar.gz",)

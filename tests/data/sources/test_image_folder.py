@@ -16,7 +16,7 @@ def _dot() -> NDArray[np.uint8]:
     return np.zeros((4, 4, 3), np.uint8)
 
 
-def test_labels_are_places_in_the_sorted_class_names(make_tree: Callable[..., Path]) -> None:
+def test_labels_are_places_in_sorted_class_names(make_tree: Callable[..., Path]) -> None:
     root = make_tree(
         {"train": {"b": {"2.jpg": _dot(), "10.jpg": _dot()}, "B": {"x.jpg": _dot()}, "a": {"y.jpg": _dot()}}}
     )
@@ -29,7 +29,7 @@ def test_labels_are_places_in_the_sorted_class_names(make_tree: Callable[..., Pa
     assert source.where(1) == str(root / "train/a/y.jpg")
 
 
-def test_extensions_in_any_case_folders_in_folders_and_nothing_hidden(make_tree: Callable[..., Path]) -> None:
+def test_nested_folders_and_any_case_are_read_but_not_hidden_files(make_tree: Callable[..., Path]) -> None:
     names = ["a.JPEG", "b.jpg", "c.Png", "d.bmp", "e.webp", "f.txt", "g.gif", ".h.jpg"]
     root = make_tree({"train": {"k": {name: _dot() for name in names}, ".git": {"x.jpg": _dot()}}})
     (root / "train/k/inner").mkdir()
@@ -41,16 +41,17 @@ def test_extensions_in_any_case_folders_in_folders_and_nothing_hidden(make_tree:
     assert source.notes == (
         "train: passed over 1 images that lie beside the class folders, not in one",
         "train: passed over 2 files that are not images, such as k/f.txt",
+        "train: passed over 1 images with hidden names, such as k/.h.jpg",
     )
 
 
-def test_the_split_folders_can_be_named(make_tree: Callable[..., Path]) -> None:
+def test_split_folders_can_be_named(make_tree: Callable[..., Path]) -> None:
     root = make_tree({"training": {"a": {"1.jpg": _dot()}}, "test": {"b": {"1.jpg": _dot()}}})
     assert open_source(root, train_folder="training").classes == ["a"]
     assert open_source(root, "val", val_folder="test").classes == ["b"]
 
 
-def test_select_keeps_classes_and_takes_samples_in_the_given_order(make_tree: Callable[..., Path]) -> None:
+def test_select_keeps_classes_and_takes_the_given_order(make_tree: Callable[..., Path]) -> None:
     source = open_source(
         make_tree({"train": {"a": {"1.jpg": _dot(), "2.jpg": _dot()}, "b": {"3.jpg": _dot()}}})
     )
@@ -60,14 +61,14 @@ def test_select_keeps_classes_and_takes_samples_in_the_given_order(make_tree: Ca
     assert part.where(0).endswith("b/3.jpg")
 
 
-def test_images_are_given_as_the_bytes_of_their_files(pets: Path) -> None:
+def test_images_are_the_bytes_of_their_files(pets: Path) -> None:
     for split in ("train", "val"):
         assert contents(open_source(pets, "train" if split == "train" else "val")) == folder_contents(
             pets / split
         )
 
 
-def test_a_file_name_that_is_no_text_can_be_read_and_named(make_tree: Callable[..., Path]) -> None:
+def test_file_name_not_in_utf8_is_read_and_printable(make_tree: Callable[..., Path]) -> None:
     root = make_tree({"train": {"k": {"a\n\udcff.jpg": b"no image"}}})
     source = open_source(root)
     assert source.read(0) == b"no image"
@@ -93,20 +94,18 @@ def test_imagenet_mini_as_unzipped_is_an_image_folder(make_tree: Callable[..., P
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.tar"])
-def test_a_pipe_is_refused_and_not_waited_for(make_tree: Callable[..., Path], name: str) -> None:
+def test_pipe_is_refused_without_waiting(make_tree: Callable[..., Path], name: str) -> None:
     root = make_tree({"train": {"k": {"a.jpg": _dot()}}})
     os.mkfifo(root / "train/k" / name)
     with pytest.raises(UserError) as caught:
         open_source(root).read(1) if name == "x.jpg" else open_source(root / "train/k" / name)
     assert str(caught.value) == (
-        f"{root}/train/k/{name} is no ordinary file, but a pipe or device: remove it"
+        f"{root}/train/k/{name} is not an ordinary file but a pipe or device: remove it"
     )
 
 
 @pytest.mark.parametrize("target", ["..", "."])
-def test_a_link_that_leads_back_up_is_told_in_a_short_line(
-    make_tree: Callable[..., Path], target: str
-) -> None:
+def test_link_to_a_parent_is_refused_in_a_short_line(make_tree: Callable[..., Path], target: str) -> None:
     root = make_tree({"train": {"k": {"a.jpg": _dot()}, "l": {"b.jpg": _dot()}}})
     (root / "train/l/loop").symlink_to(target)
     assert refused(root) == (
@@ -114,18 +113,18 @@ def test_a_link_that_leads_back_up_is_told_in_a_short_line(
     )
 
 
-def test_an_image_that_went_away_is_an_error(make_tree: Callable[..., Path]) -> None:
+def test_image_that_went_away_is_an_error(make_tree: Callable[..., Path]) -> None:
     source = open_source(make_tree({"train": {"k": {"x.jpg": _dot()}}}))
     Path(source.where(0)).unlink()
     with pytest.raises(UserError, match=r"cannot read .*k/x\.jpg: it does not exist"):
         source.read(0)
 
 
-def test_missing_folders_are_named_with_what_is_there(make_tree: Callable[..., Path], tmp_path: Path) -> None:
+def test_missing_split_names_the_folders_found(make_tree: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"source.path .*nowhere does not exist"):
         open_source(tmp_path / "nowhere")
     (tmp_path / "file").touch()
-    assert refused(tmp_path / "file").startswith(f"source.path {tmp_path}/file is no file known here")
+    assert refused(tmp_path / "file").startswith(f"source.path {tmp_path}/file is a file of no known kind")
     root = make_tree({"train": {"a": {}}, "test": {"a": {}}, "meta": {"a": {}}})
     with pytest.raises(UserError) as caught:
         open_source(root, "val")
@@ -137,7 +136,7 @@ def test_missing_folders_are_named_with_what_is_there(make_tree: Callable[..., P
         open_source(tmp_path / "empty")
 
 
-def test_no_classes_and_classes_without_images_are_named(make_tree: Callable[..., Path]) -> None:
+def test_missing_classes_and_empty_classes_are_named(make_tree: Callable[..., Path]) -> None:
     root = make_tree(
         {"train": {"a": {"1.jpg": _dot()}, "b": {}, "c": {"x.txt": b"x"}}, "val": {}, "flat": {}}
     )

@@ -34,7 +34,7 @@ def unzipped(animals: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("below", [".", "ILSVRC", "ILSVRC/Data", "ILSVRC/Data/CLS-LOC"])
-def test_the_path_may_point_anywhere_into_the_tree(unzipped: Path, animals: Path, below: str) -> None:
+def test_path_may_point_anywhere_into_the_tree(unzipped: Path, animals: Path, below: str) -> None:
     path = unzipped / below
     same_as_folder(open_source(path), open_source(animals))
     val = open_source(path, "val")
@@ -42,21 +42,21 @@ def test_the_path_may_point_anywhere_into_the_tree(unzipped: Path, animals: Path
     assert contents(val) == folder_contents(animals / "val")
 
 
-def test_a_relative_path_will_do(unzipped: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_accepted(unzipped: Path, animals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(unzipped / "ILSVRC/Data/CLS-LOC")
     assert contents(open_source(os.curdir, "val")) == folder_contents(animals / "val")
 
 
-def test_val_may_have_been_sorted_into_class_folders(unzipped: Path, animals: Path) -> None:
+def test_val_sorted_into_class_folders_is_read(unzipped: Path, animals: Path) -> None:
     val = unzipped / "ILSVRC/Data/CLS-LOC/val"
     shutil.rmtree(val)
     shutil.copytree(animals / "val", val)
     same_as_folder(open_source(unzipped, "val"), open_source(animals, "val"))
     message = refused(unzipped, "val", val_labels=str(unzipped / "LOC_val_solution.csv"))
-    assert message == "source.val_labels: val has class folders, which say its classes: leave it away"
+    assert message == "source.val_labels: val has class folders: drop the option"
 
 
-def test_without_its_list_val_is_refused_and_another_one_can_be_named(unzipped: Path, animals: Path) -> None:
+def test_val_without_its_list_needs_val_labels(unzipped: Path, animals: Path) -> None:
     moved = (unzipped / "LOC_val_solution.csv").rename(unzipped / "moved.csv")
     assert "has no class folders, and no list of its images' classes" in refused(unzipped, "val")
     source = open_source(unzipped, "val", val_labels=str(moved))

@@ -17,7 +17,7 @@ from engine.errors import UserError
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
 
 
-def test_a_local_path_reads_whole_files_and_ranges(tmp_path: Path) -> None:
+def test_local_path_reads_whole_files_and_ranges(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"0123456789")
     place = LocalPath(str(tmp_path)) / "a"
     assert (place.kind(), place.size(), place.read()) == ("file", 10, b"0123456789")
@@ -34,7 +34,7 @@ def test_relative_paths_have_a_name_and_a_parent(tmp_path: Path, monkeypatch: py
         assert LocalPath(path).parent.path == str(tmp_path.parent)
 
 
-def test_few_files_stay_open_and_none_that_is_not_needed(tmp_path: Path) -> None:
+def test_only_a_few_files_stay_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for number in range(100):
         (tmp_path / str(number)).write_bytes(b"x")
@@ -42,14 +42,14 @@ def test_few_files_stay_open_and_none_that_is_not_needed(tmp_path: Path) -> None
     assert len(os.listdir("/proc/self/fd")) < before + 20
 
 
-def test_a_url_of_fsspecs_works_as_a_path_does(animals: Path) -> None:
+def test_file_url_reads_like_a_path(animals: Path) -> None:
     source = open_source(f"file://{animals}")
     assert source.ids == open_source(animals).ids
     assert contents(source) == folder_contents(animals / "train")
     assert source.where(0) == f"file://{animals}/train/{source.ids[0]}"
 
 
-def test_a_remote_place_finds_its_file_system_again_after_its_journey() -> None:
+def test_pickled_remote_path_keeps_its_file_system() -> None:
     fsspec.filesystem("memory").pipe_file("/there/a.bin", b"0123456789")
     place = locate(SourceConfig(path="memory://there")) / "a.bin"
     again = pickle.loads(pickle.dumps(place))
@@ -78,11 +78,11 @@ def test_a_remote_place_finds_its_file_system_again_after_its_journey() -> None:
         ("gdrive://x/y", "", "cannot open gdrive://x/y: "),
         ("memory://x", "{", "source.storage_options is not JSON: "),
         ("memory://x", "[1]", "source.storage_options is not a JSON object"),
-        ("somewhere", '{"anon": true}', "source.storage_options goes with a URL, and somewhere is none"),
+        ("somewhere", '{"anon": true}', "source.storage_options is for URLs, and somewhere is a path: drop"),
         ("memory://nowhere", "", "source.path memory:///nowhere does not exist: pass the folder"),
     ],
 )
-def test_what_is_no_place_is_refused(path: str, options: str, expected: str) -> None:
+def test_bad_path_or_storage_options_are_refused(path: str, options: str, expected: str) -> None:
     assert refused(path, storage_options=options).startswith(expected)
 
 
@@ -112,7 +112,7 @@ def server() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_what_a_server_does_not_have_does_not_exist(server: str, status: int) -> None:
+def test_404_and_410_mean_missing(server: str, status: int) -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     assert refused(f"{server}/{status}/x.tar").startswith(
         f"source.path {server}/{status}/x.tar does not exist"
@@ -120,19 +120,19 @@ def test_what_a_server_does_not_have_does_not_exist(server: str, status: int) ->
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "Forbidden"), (503, "Service Unavailable")])
-def test_what_a_server_does_not_give_is_not_called_missing(server: str, status: int, words: str) -> None:
+def test_refusing_server_is_not_called_missing(server: str, status: int, words: str) -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     message = refused(f"{server}/{status}/x.tar")
     assert message.startswith(f"cannot read {server}/{status}/x.tar: {status}, message='{words}'")
 
 
-def test_a_file_of_a_size_that_is_not_said_is_refused(server: str) -> None:
+def test_remote_file_of_unknown_size_is_refused(server: str) -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     expected = f"cannot read {server}/200/x.tar: its server does not say how large it is: download it first"
     assert refused(f"{server}/200/x.tar") == expected
 
 
-def test_a_server_that_is_not_there_is_not_called_a_missing_file() -> None:
+def test_unreachable_server_is_not_called_missing() -> None:
     pytest.importorskip("aiohttp", reason="fsspec reads http with aiohttp")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/x.tar"

@@ -88,7 +88,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return f"python:{name}"
 
 
-def test_torchvisions_image_folder_gives_what_ours_gives(
+def test_torchvision_image_folder_equals_ours(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "torchvision_sets.py").write_text(TORCHVISION.format(root=str(animals)), encoding="utf-8")
@@ -108,7 +108,7 @@ def test_torchvisions_image_folder_gives_what_ours_gives(
     decoded = open_source("python:torchvision_sets:decoded")
     assert np.asarray(decoded.labels).tolist() == folder.labels
     assert np.shape(decoded.read(0)) == (8, 9, 3)
-    assert "decodes its images, so they are encoded anew" in decoded.notes[0]
+    assert "gives decoded images, which are encoded again" in decoded.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_items_may_be_pairs_or_dicts_of_arrays_or_pil(
     assert source.where(0) == f"item 0 of {module}:{attribute} 'train'"
 
 
-def test_gray_arrays_get_three_channels_and_columns_give_labels_and_bytes(module: str) -> None:
+def test_gray_arrays_and_columns_of_bytes_are_read(module: str) -> None:
     gray = open_source(f"{module}:gray").read(0)
     assert np.shape(gray) == (2, 4, 3)
     source = open_source(f"{module}:column")
@@ -140,7 +140,7 @@ def test_gray_arrays_get_three_channels_and_columns_give_labels_and_bytes(module
     assert np.asarray(source.labels).tolist() == [0, 1]
 
 
-def test_another_process_makes_the_data_set_for_itself(module: str, tmp_path: Path) -> None:
+def test_other_process_builds_the_data_set_itself(module: str, tmp_path: Path) -> None:
     source = open_source(f"{module}:arrays")
     packed = pickle.dumps(source.reader)
     assert len(packed) < 500
@@ -172,14 +172,14 @@ def test_another_process_makes_the_data_set_for_itself(module: str, tmp_path: Pa
         ("nowhere", "{}:nowhere gives no data set for 'train': AttributeError"),
     ],
 )
-def test_what_is_no_data_set_is_told_in_one_line(module: str, attribute: str, expected: str) -> None:
+def test_bad_data_set_is_refused_in_one_line(module: str, attribute: str, expected: str) -> None:
     assert expected.format(module) in refused(f"{module}:{attribute}")
 
 
 @pytest.mark.parametrize(
     ("attribute", "shape"), [("floats", "(2, 4, 3) and type float64"), ("chw", "(3, 2, 4) and type uint8")]
 )
-def test_images_in_another_form_are_refused(module: str, attribute: str, shape: str) -> None:
+def test_images_in_unknown_form_are_refused(module: str, attribute: str, shape: str) -> None:
     message = refused(f"{module}:{attribute}")
     assert message.startswith(
         f"item 0 of {module}:{attribute} 'train' is a ndarray of shape {shape}: give a PIL image"
@@ -187,9 +187,9 @@ def test_images_in_another_form_are_refused(module: str, attribute: str, shape: 
 
 
 @pytest.mark.parametrize("path", ["python:", "python:module", "python::x", "python:no_such_module:x"])
-def test_a_name_that_leads_nowhere_is_refused(path: Any) -> None:
+def test_name_that_leads_nowhere_is_refused(path: Any) -> None:
     assert "python:" in refused(path)
 
 
-def test_a_mapping_without_the_split_is_refused(module: str) -> None:
+def test_mapping_without_the_split_is_refused(module: str) -> None:
     assert "gives no data set for 'val': KeyError: 'val'" in refused(f"{module}:only_train", "val")

@@ -32,7 +32,7 @@ def _source(path: Path, beton: Beton, folder: str = "") -> Source:
     return open_source(str(path), folder, "", beton)
 
 
-def test_images_are_those_of_torchvisions_own_pipeline(pets: Path, tmp_path: Path) -> None:
+def test_images_equal_torchvisions_pipeline(pets: Path, tmp_path: Path) -> None:
     beton = _beton(pets, tmp_path / "out")
     assert beton.manifest and list(beton.manifest.ids) != sorted(beton.manifest.ids), "shuffled"
     steps = transforms.Compose([transforms.Resize(64), transforms.CenterCrop(56), transforms.PILToTensor()])
@@ -49,7 +49,7 @@ def test_images_are_those_of_torchvisions_own_pipeline(pets: Path, tmp_path: Pat
         assert label == beton.labels[sample]
 
 
-def test_normalising_is_torchvisions() -> None:
+def test_normalising_equals_torchvisions() -> None:
     levels = torch.arange(256, dtype=torch.uint8).repeat(3, 2, 1)
     picture = Image.fromarray(levels.permute(1, 2, 0).numpy())
     steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
@@ -62,11 +62,11 @@ def test_normalising_is_torchvisions() -> None:
     ("resolution", "ratio", "side"),
     [(224, 224 / 256, 256), (256, 224 / 256, 293), (32, 1.0, 32), (288, 0.95, 303)],
 )
-def test_the_short_side_is_that_of_the_crop_over_its_ratio(resolution: int, ratio: float, side: int) -> None:
+def test_short_side_is_crop_size_over_ratio(resolution: int, ratio: float, side: int) -> None:
     assert short_side(resolution, ratio) == side
 
 
-def test_images_that_were_left_out_are_counted(tmp_path: Path) -> None:
+def test_rejected_images_are_counted(tmp_path: Path) -> None:
     tree: dict[str, Any] = {
         split: {
             name: {"a.jpg": photo(40, 50, seed), "b.jpg": photo(44, 40, seed + 9), "empty.jpg": b""}
@@ -94,7 +94,7 @@ def test_labels_are_compared_by_name_not_by_number(pets: Path, tmp_path: Path) -
         match(beton, swapped, "pets")
 
 
-def test_another_data_set_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_other_data_set_is_refused(pets: Path, tmp_path: Path) -> None:
     beton = _beton(pets, tmp_path / "out")
     (pets / "val" / "cat" / "001.jpg").unlink()
     with pytest.raises(
@@ -103,7 +103,7 @@ def test_another_data_set_is_refused(pets: Path, tmp_path: Path) -> None:
         match(beton, _source(pets, beton), "pets")
 
 
-def test_mistakes_are_told_in_the_words_of_section_validation(pets: Path, tmp_path: Path) -> None:
+def test_errors_name_options_of_section_validation(pets: Path, tmp_path: Path) -> None:
     beton = _beton(pets, tmp_path / "out")
     with pytest.raises(UserError, match=r"^validation\.reference .* does not exist"):
         _source(tmp_path / "nowhere", beton)
@@ -113,14 +113,14 @@ def test_mistakes_are_told_in_the_words_of_section_validation(pets: Path, tmp_pa
     assert len(_source(pets, beton, "held")) == 7
 
 
-def test_a_file_that_names_no_images_is_refused(pets: Path, tmp_path: Path) -> None:
+def test_file_without_image_names_is_refused(pets: Path, tmp_path: Path) -> None:
     beton = _beton(pets, tmp_path / "out")
     nameless = type(beton)(**{**vars(beton), "manifest": None})
     with pytest.raises(UserError, match="does not say which images it was made of"):
         _source(pets, nameless)
 
 
-def test_an_image_that_pillow_cannot_read_is_named(pets: Path, tmp_path: Path) -> None:
+def test_image_unreadable_by_pillow_is_named(pets: Path, tmp_path: Path) -> None:
     beton = _beton(pets, tmp_path / "out")
     (pets / "val" / "dog" / "002.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with (
@@ -131,9 +131,7 @@ def test_an_image_that_pillow_cannot_read_is_named(pets: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("rule", "shape"), [("apply", (30, 20)), ("ignore", (20, 30))])
-def test_images_are_turned_where_the_conversion_turned_them(
-    rule: str, shape: tuple[int, int], tmp_path: Path
-) -> None:
+def test_images_are_turned_as_in_the_conversion(rule: str, shape: tuple[int, int], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = io.BytesIO()

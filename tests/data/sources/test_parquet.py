@@ -53,7 +53,7 @@ def write_parquet(
 
 @pytest.mark.parametrize("style", ["struct", "binary"])
 @pytest.mark.parametrize("columns", [("image", "label"), ("img", "labels")])
-def test_files_give_what_the_image_folder_gives(
+def test_parquet_files_equal_the_image_folder(
     animals: Path, tmp_path: Path, style: str, columns: tuple[str, str]
 ) -> None:
     rows = rows_of(animals / "train")
@@ -75,23 +75,21 @@ def test_files_give_what_the_image_folder_gives(
     assert reader.read(train.places[17]) == rows[17][1]
 
 
-def test_without_names_in_the_file_those_of_a_list_or_the_numbers_are_taken(
-    animals: Path, tmp_path: Path
-) -> None:
+def test_missing_names_come_from_a_list_or_the_numbers(animals: Path, tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"), named=False)
     assert open_source(path).classes == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("a\nb\nc\n", encoding="utf-8")
     assert open_source(path).classes == ["a", "b", "c"]
 
 
-def test_metadata_without_a_list_of_names_names_nothing(animals: Path, tmp_path: Path) -> None:
+def test_metadata_without_names_is_ignored(animals: Path, tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"), names=5)
     assert open_source(path).classes == ["0", "1", "2"]
 
 
-def test_a_class_name_that_is_there_twice_is_refused(animals: Path, tmp_path: Path) -> None:
+def test_repeated_class_name_is_refused(animals: Path, tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"), names=["a", "b", "a"])
-    assert refused(path) == f"{path} has the class name 'a' twice: give each class a name of its own"
+    assert refused(path) == f"{path} has the class name 'a' twice: give each class another name"
 
 
 def _table(**columns: Any) -> Callable[[Path], None]:
@@ -127,7 +125,7 @@ def test_files_that_do_not_fit_are_refused(
     assert expected.format(path) in refused(tmp_path)
 
 
-def test_a_file_that_is_cut_short_or_of_another_set_is_refused(animals: Path, tmp_path: Path) -> None:
+def test_file_cut_short_or_of_another_set_is_refused(animals: Path, tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "train-1.parquet", rows_of(animals / "train"))
     write_parquet(tmp_path / "train-2.parquet", rows_of(animals / "train"), columns=("img", "label"))
     assert f"{tmp_path}/train-2.parquet has other columns than {path}" in refused(tmp_path)
@@ -135,7 +133,7 @@ def test_a_file_that_is_cut_short_or_of_another_set_is_refused(animals: Path, tm
     assert f"{tmp_path}/train-2.parquet is not a whole parquet file (" in refused(tmp_path)
 
 
-def test_damage_and_rows_without_bytes_are_told_when_they_are_read(animals: Path, tmp_path: Path) -> None:
+def test_damage_and_rows_without_bytes_are_refused_when_read(animals: Path, tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "train.parquet", [("a.jpg", b"x" * 5000, 0), ("b.jpg", b"y" * 5000, 1)])
     source = open_source(path)
     data = bytearray(path.read_bytes())
@@ -154,9 +152,7 @@ def test_damage_and_rows_without_bytes_are_told_when_they_are_read(animals: Path
     assert source.ids == ["train/0000000_a.jpg", "train/0000001"]
 
 
-def test_without_pyarrow_its_name_is_told(
-    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_pyarrow_is_named(animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"))
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert refused(path) == f"{path} is read with pyarrow, which is not installed: pip install pyarrow"

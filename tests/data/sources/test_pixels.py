@@ -11,7 +11,7 @@ from engine.data.sources.access.pixels import decode_rgb
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "1", "LA", "RGBA"])
 @pytest.mark.parametrize("size", [(1, 1), (13, 7)])
-def test_odd_images_become_what_pillow_makes_of_them(mode: str, size: tuple[int, int]) -> None:
+def test_odd_images_decode_like_pillow(mode: str, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(file, {"CMYK": "JPEG"}.get(mode, "PNG"))
@@ -21,14 +21,14 @@ def test_odd_images_become_what_pillow_makes_of_them(mode: str, size: tuple[int,
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(file).convert("RGB")))
 
 
-def test_of_sixteen_bits_the_upper_eight_stay() -> None:
+def test_16_bits_keep_the_upper_eight() -> None:
     deep = np.random.default_rng(0).integers(0, 65536, (7, 13), dtype=np.uint16)
     file = io.BytesIO()
     Image.fromarray(deep).save(file, "PNG")
     np.testing.assert_array_equal(decode_rgb(file.getvalue()), np.repeat((deep >> 8)[:, :, None], 3, axis=2))
 
 
-def test_exif_rotation_is_not_applied_unless_asked_for() -> None:
+def test_exif_rotation_is_applied_only_if_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
@@ -46,14 +46,14 @@ def test_exif_rotation_is_not_applied_unless_asked_for() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "header"),
     ],
 )
-def test_what_is_not_an_image_is_refused_with_the_reason(content: bytes, reason: str) -> None:
+def test_file_that_is_not_an_image_is_refused_with_reason(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         decode_rgb(content)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
-def test_a_truncated_image_is_an_error(kind: str, share: float) -> None:
+def test_truncated_image_is_an_error(kind: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, kind)

@@ -66,7 +66,9 @@ def opened(server: dict[str, Any]) -> Opened:
     )
 
 
-def test_folders_flat_val_and_kaggles_tree(animals: Path, tmp_path: Path, put: Put, opened: Opened) -> None:
+def test_s3_folders_flat_val_and_kaggle_tree_are_read(
+    animals: Path, tmp_path: Path, put: Put, opened: Opened
+) -> None:
     shutil.copytree(animals / "train", tmp_path / "ILSVRC/Data/CLS-LOC/train")
     (tmp_path / "ILSVRC/Data/CLS-LOC/val").mkdir()
     flat = flatten_val(animals / "val")
@@ -85,7 +87,7 @@ def test_folders_flat_val_and_kaggles_tree(animals: Path, tmp_path: Path, put: P
     assert contents(inside) == folder_contents(animals / "val")
 
 
-def test_the_official_tars(animals: Path, tmp_path: Path, put: Put, opened: Opened) -> None:
+def test_s3_official_tars_are_read(animals: Path, tmp_path: Path, put: Put, opened: Opened) -> None:
     flat = flatten_val(animals / "val")
     write_train_tar(tmp_path / "ILSVRC2012_img_train.tar", animals / "train")
     write_tar(tmp_path / "ILSVRC2012_img_val.tar", [(name, content) for name, content, _ in flat])
@@ -96,7 +98,7 @@ def test_the_official_tars(animals: Path, tmp_path: Path, put: Put, opened: Open
         assert contents(opened(path, "val")) == folder_contents(animals / "val")
 
 
-def test_webdataset_shards_and_parquet(animals: Path, tmp_path: Path, put: Put, opened: Opened) -> None:
+def test_s3_webdataset_and_parquet_are_read(animals: Path, tmp_path: Path, put: Put, opened: Opened) -> None:
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     for split in ("train", "val"):
         write_shards(tmp_path, split, animals / split)
@@ -119,7 +121,7 @@ def test_webdataset_shards_and_parquet(animals: Path, tmp_path: Path, put: Put, 
     assert contents(opened("parquet")) == folder_contents(animals / "train")
 
 
-def test_worker_processes_read_for_themselves(animals: Path, put: Put, opened: Opened) -> None:
+def test_worker_processes_read_s3_themselves(animals: Path, put: Put, opened: Opened) -> None:
     put(animals, "workers")
     source = opened("workers")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -128,7 +130,7 @@ def test_worker_processes_read_for_themselves(animals: Path, put: Put, opened: O
 
 
 @pytest.mark.slow
-def test_a_conversion_from_s3_is_that_of_the_folder(
+def test_conversion_from_s3_equals_that_of_the_folder(
     animals: Path,
     tmp_path: Path,
     put: Put,
@@ -148,9 +150,7 @@ def test_a_conversion_from_s3_is_that_of_the_folder(
         assert b"secret" not in written
 
 
-def test_what_the_server_lacks_or_refuses_is_one_line(
-    server: dict[str, Any], put: Put, animals: Path
-) -> None:
+def test_missing_or_forbidden_object_is_one_line(server: dict[str, Any], put: Put, animals: Path) -> None:
     options = json.dumps(server)
     for path in ("s3://data/nowhere", "s3://no-such-bucket/x"):
         assert refused(path, storage_options=options).startswith(f"source.path {path} does not exist")
@@ -161,7 +161,7 @@ def test_what_the_server_lacks_or_refuses_is_one_line(
     )
 
 
-def test_a_server_that_does_not_answer_is_one_line(server: dict[str, Any]) -> None:
+def test_silent_server_is_one_line(server: dict[str, Any]) -> None:
     # Port 9 (discard) of this machine: nobody listens there.
     nobody = {
         **server,

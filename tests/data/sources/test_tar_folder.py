@@ -10,7 +10,7 @@ from tests.data.sources.forms import open_source, refused, same_as_folder, write
 
 
 @pytest.mark.parametrize("top", ["", ".", "imagenet"])
-def test_a_tar_gives_what_the_unpacked_folder_gives(animals: Path, tmp_path: Path, top: str) -> None:
+def test_tar_equals_the_unpacked_folder(animals: Path, tmp_path: Path, top: str) -> None:
     root = tmp_path / "folder"
     shutil.copytree(animals, root)
     # Files come before folders of the same class, whatever their names.
@@ -36,12 +36,12 @@ def test_a_tar_gives_what_the_unpacked_folder_gives(animals: Path, tmp_path: Pat
         folder = open_source(root, "train" if split == "train" else "val")
         same_as_folder(source, folder)
         assert source.notes == folder.notes
-        assert len(folder.notes) == (2 if split == "train" else 0)
+        assert len(folder.notes) == (3 if split == "train" else 0)
         assert source.kind == "tar of an image folder"
 
 
 @pytest.mark.parametrize("with_folders", [True, False])
-def test_a_class_without_images_is_refused_as_in_the_unpacked_folder(
+def test_class_without_images_is_refused_as_in_a_folder(
     animals: Path, tmp_path: Path, with_folders: bool
 ) -> None:
     root = tmp_path / "folder"
@@ -73,12 +73,12 @@ def test_a_class_without_images_is_refused_as_in_the_unpacked_folder(
         ([], "holds no images in train/<class>/"),
     ],
 )
-def test_what_is_no_image_folder_is_refused(
+def test_tar_without_image_folder_is_refused(
     tmp_path: Path, files: list[tuple[str, bytes]], expected: str
 ) -> None:
     assert expected in refused(write_tar(tmp_path / "x.tar", files))
 
 
-def test_a_compressed_tar_is_refused_in_words(animals: Path, tmp_path: Path) -> None:
+def test_compressed_tar_is_refused_with_reason(animals: Path, tmp_path: Path) -> None:
     packed = shutil.make_archive(str(tmp_path / "all"), "gztar", animals)
     assert refused(packed) == f"{packed} is not a tar: it is compressed: uncompress it first"

@@ -24,24 +24,34 @@ def shards(animals: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_shards_in_a_folder_give_what_the_image_folder_gives(shards: Path, animals: Path) -> None:
+def test_shards_in_a_folder_equal_the_image_folder(shards: Path, animals: Path) -> None:
     train, val = open_source(shards), open_source(shards, "val")
     assert train.kind == val.kind == "WebDataset"
     assert train.classes == val.classes == list(CLASSES)
     assert contents(train) == folder_contents(animals / "train")
     assert contents(val) == folder_contents(animals / "val")
     assert refused(shards, "val", val_labels="list.txt") == (
-        "source.val_labels: val has labels of its own (WebDataset), which say its classes: leave it away"
+        "source.val_labels: val has labels of its own (WebDataset): drop the option"
     )
     assert train.ids[:2] == ["train-000/00000.jpg", "train-000/00001.jpg"]
     assert isinstance(train.places, np.ndarray)
     assert train.places["file"].tolist() == [0] * 7 + [1] * 7 + [2] * 4
 
 
+def test_shards_of_neither_split_are_noted_once(shards: Path) -> None:
+    assert open_source(shards).notes == open_source(shards, "val").notes == ()
+    for name in ("test-000.tar", "train-val-000.tar"):
+        (shards / name).write_bytes((shards / "train-000.tar").read_bytes())
+    assert open_source(shards).notes == (
+        "passed over 2 *.tar files of neither train nor val, such as test-000.tar",
+    )
+    assert open_source(shards, "val").notes == ()
+
+
 @pytest.mark.parametrize(
     "pattern", ["*.tar", "{train,val}-00?.tar", "{train-{000..002},val-{000..001}}.tar", "[tv]*-*.tar"]
 )
-def test_a_pattern_names_the_shards(shards: Path, animals: Path, pattern: str) -> None:
+def test_pattern_names_the_shards(shards: Path, animals: Path, pattern: str) -> None:
     (shards / "classes.txt").unlink()
     train = open_source(f"{shards}/{pattern}")
     assert train.classes == ["0", "1", "2"]
@@ -49,7 +59,7 @@ def test_a_pattern_names_the_shards(shards: Path, animals: Path, pattern: str) -
     assert len(open_source(f"{shards}/{pattern}", "val")) == len(folder_contents(animals / "val"))
 
 
-def test_relative_paths_and_folders_of_the_splits_will_do(
+def test_relative_paths_and_split_folders_are_read(
     shards: Path, animals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for split in ("train", "validation"):
@@ -64,7 +74,7 @@ def test_relative_paths_and_folders_of_the_splits_will_do(
     assert contents(open_source("shards", "val", val_folder="validation")) == folder_contents(animals / "val")
 
 
-def test_the_reader_of_many_shards_is_small(shards: Path) -> None:
+def test_pickled_reader_of_many_shards_is_small(shards: Path) -> None:
     source = open_source(shards)
     assert len(pickle.dumps(source.reader)) < 500
     again = pickle.loads(pickle.dumps(source.reader))
@@ -72,7 +82,7 @@ def test_the_reader_of_many_shards_is_small(shards: Path) -> None:
     assert source.where(9).endswith("train-001.tar")
 
 
-def test_an_image_folder_with_a_tar_beside_its_classes_stays_one(animals: Path, tmp_path: Path) -> None:
+def test_tar_beside_class_folders_is_still_an_image_folder(animals: Path, tmp_path: Path) -> None:
     root = tmp_path / "images"
     shutil.copytree(animals, root)
     for folder in (root, root / "train"):
@@ -116,7 +126,7 @@ def test_samples_are_read_or_refused_by_name(
         assert expected.format(shard, folder=tmp_path) in refused(tmp_path)
 
 
-def test_labels_without_a_name_and_bad_lists_of_names_are_refused(shards: Path) -> None:
+def test_labels_without_name_and_bad_name_lists_are_refused(shards: Path) -> None:
     for text, expected in (
         ("a\nb\n", "has the label 2, but there are 2 class names"),
         ("a\n\nb\n", "classes.txt is empty, has an empty line or a name twice"),
@@ -129,7 +139,7 @@ def test_labels_without_a_name_and_bad_lists_of_names_are_refused(shards: Path) 
     assert "classes.txt is not a text file" in refused(shards)
 
 
-def test_shards_that_are_missing_or_cut_short_are_refused(shards: Path) -> None:
+def test_missing_or_cut_shards_are_refused(shards: Path) -> None:
     assert "no file matches" in refused(f"{shards}/train-{{000..003}}.tar")
     assert "train-003.tar" in refused(f"{shards}/train-{{000..003}}.tar")
     assert "has 'test' in its name" in refused(shards, "val", val_folder="test")

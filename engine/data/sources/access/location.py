@@ -146,10 +146,10 @@ def _open(path: str, flags: int) -> int:
     """Open an ordinary file: a pipe that nobody writes into would let the conversion wait for ever."""
     number = os.open(path, flags | os.O_NONBLOCK)
     mode = os.fstat(number).st_mode
-    # What is the matter with a folder the system says itself.
+    # Of a folder the system's own error says enough.
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         os.close(number)
-        raise UserError(f"{printable(path)} is no ordinary file, but a pipe or device: remove it")
+        raise UserError(f"{printable(path)} is not an ordinary file but a pipe or device: remove it")
     return number
 
 
@@ -267,7 +267,7 @@ def locate(config: SourceConfig, path: str = "") -> Location:
     if "://" not in path:
         if config.storage_options and "://" not in config.path:
             raise UserError(
-                f"source.storage_options goes with a URL, and {printable(path)} is none: leave it away"
+                f"source.storage_options is for URLs, and {printable(path)} is a path: drop the option"
             )
         return LocalPath(path)
     options = _storage_options(config.storage_options)

@@ -29,6 +29,8 @@ class Shards:
     """The innermost one that holds them all."""
     names: tuple[str, ...]
     """Their paths below it, sorted."""
+    notes: tuple[str, ...] = ()
+    """Of the training split: a note about files that are of neither split."""
 
     def __iter__(self) -> Iterator[Location]:
         return (self.folder / name for name in self.names)
@@ -52,7 +54,14 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
             f"names of the split's files"
         )
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return Shards(every[0].at(folder), tuple(os.path.relpath(path, folder or ".") for path in paths))
+    names = tuple(os.path.relpath(path, folder or ".") for path in paths)
+    others = sorted(shard.name for shard in every if _split_of(shard, config) is None)
+    if split != "train" or not others:
+        return Shards(every[0].at(folder), names)
+    note = (
+        f"passed over {len(others)} *{ending} files of neither train nor val, such as {printable(others[0])}"
+    )
+    return Shards(every[0].at(folder), names, (note,))
 
 
 def listed_class_names(config: SourceConfig, shards: Shards) -> list[str] | None:
@@ -162,7 +171,7 @@ def check_label_numbers(
         return [str(label) for label in range(largest + 1)]
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
-        raise UserError(f"{where} has the class name {twice!r} twice: give each class a name of its own")
+        raise UserError(f"{where} has the class name {twice!r} twice: give each class another name")
     if largest >= len(names):
         index = labels.index(largest)
         raise UserError(

@@ -88,7 +88,7 @@ def members(
             size = int(records.get("size", size))
         elif kind in _REGULAR or kind == _FOLDER:
             name = (name or _name(header)).removeprefix("./")
-            # Tars older than ustar tell a folder by its name.
+            # In tars older than ustar a folder's name ends in a slash.
             if kind == _FOLDER or name.endswith("/"):
                 name = name.rstrip("/") + "/"
             if folders or not name.endswith("/"):
