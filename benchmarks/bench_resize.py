@@ -21,9 +21,9 @@ from benchmarks.images import Images, prepare
 from benchmarks.method import LEAST_ROUNDS, paired
 from benchmarks.recording import context, save
 from benchmarks.table import Record, table
-from engine.data.beton.layout import MODE_RAW, MODE_YUV420
+from engine.data.storage import RAW, YUV420
 
-_MODES = {"yuv420": MODE_YUV420, "raw": MODE_RAW}
+_MODES = {"yuv420": YUV420.mode, "raw": RAW.mode}
 _DTYPE = "bfloat16"
 
 

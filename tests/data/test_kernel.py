@@ -16,9 +16,8 @@ from engine.data.kernel import cache_folder, kernel
 _PLAN = """
 import sys
 import numpy as np
-from engine.data import layout
-from engine.data.decoders import packing
-packing.plan_crops(np.array([[1, 1, 3, 3, 0]], np.int32), layout.MODE_YUV420)
+from engine.data.storage import YUV420, packing
+packing.plan_crops(np.array([[1, 1, 3, 3, 0]], np.int32), YUV420.mode)
 print(sum(packing._plan.stats.cache_hits.values()), packing._plan.stats.cache_path)
 """
 

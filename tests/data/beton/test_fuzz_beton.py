@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from engine.data.beton import layout
 from engine.data.beton.reader import Beton, Storage, open_beton
+from engine.data.storage import YUV420
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, drop_manifest, write_pixels
 from tests.data.conftest import photo
@@ -105,4 +106,4 @@ def test_the_damages_know_the_file(tmp_path: Path) -> None:
     ]
     assert starts == [[pointer, pointer] for pointer in beton.images["data_ptr"].tolist()]
     assert places[int.from_bytes(layout.CHECKSUMS_MAGIC, "little")] == 8
-    assert places[int.from_bytes(layout.YUV420_MAGIC, "little")] == 8
+    assert places[int.from_bytes(YUV420.magic, "little")] == 8

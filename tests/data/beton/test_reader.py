@@ -14,6 +14,7 @@ from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import layout
 from engine.data.beton.reader import Beton, _read_bytes, open_beton
 from engine.data.convert.conversion import convert
+from engine.data.storage import JPEG, RAW
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, drop_manifest
 
@@ -197,7 +198,7 @@ def test_a_record_that_ends_outside_the_file(beton: Path, size: int) -> None:
 
 def test_records_that_cannot_be_decoded(beton: Path) -> None:
     samples = _samples(beton)
-    raw = int(np.argmax(samples["f0"]["mode"] == layout.MODE_RAW))
+    raw = int(np.argmax(samples["f0"]["mode"] == RAW.mode))
     good = samples[raw].copy()
     samples["f0"]["width"][raw] += 1
     _refused(beton, f"sample {raw} is raw, but its bytes are not width x height x 3")
@@ -320,7 +321,7 @@ def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
     table["sample_id"][[3, 4]] = table["sample_id"][[4, 3]]
     _refused(beton, "sample 3 has the record of another one (and 1 more like it)")
     table[:] = good
-    jpeg = int(np.argmax(samples["f0"]["mode"] == layout.MODE_JPEG))
+    jpeg = int(np.argmax(samples["f0"]["mode"] == JPEG.mode))
     table["size"][jpeg] += 1
     _refused(beton, f"sample {jpeg} reaches into the record of another one")
     table["size"][jpeg] = 2**21
@@ -333,7 +334,7 @@ def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
 def test_a_record_that_crosses_the_end_of_a_page(beton: Path) -> None:
     drop_checksums(beton)
     samples, table = _samples(beton), _table(beton)
-    jpeg = int(np.flatnonzero(samples["f0"]["mode"] == layout.MODE_JPEG)[-1])
+    jpeg = int(np.flatnonzero(samples["f0"]["mode"] == JPEG.mode)[-1])
     # Only the manifest and the table lie beyond the last record's page, where a file has them in another one.
     samples["f0"]["data_ptr"][jpeg] = table["ptr"][jpeg] = 2**21 - 100
     table["size"][jpeg] = 200

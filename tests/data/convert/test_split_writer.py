@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig, SourceConfig
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.beton.writer import PageCursor
 from engine.data.convert.plan import choose_modes
 from engine.data.sources import open_split
 from engine.data.sources.access.pixels import decode_rgb
+from engine.data.storage import JPEG, RAW
 from engine.errors import UserError
 from tests.data.conversions import convert_here
 
@@ -37,7 +37,7 @@ def _pixels(beton: Beton, index: int) -> NDArray[np.uint8]:
     image, size = beton.images[index], int(beton.sizes[index])
     start = int(image["data_ptr"])
     record = np.array(beton.memory()[start : start + size])
-    if image["mode"] == layout.MODE_RAW:
+    if image["mode"] == RAW.mode:
         return record.reshape(image["height"], image["width"], 3)
     bgr = cv2.imdecode(record, cv2.IMREAD_COLOR)
     assert bgr is not None
@@ -61,7 +61,7 @@ def test_round_trip(pets: Path, tmp_path: Path, mode: str, order: str) -> None:
         assert isinstance(content, bytes)
         expected, found = decode_rgb(content), _pixels(beton, index)
         assert found.shape == expected.shape
-        if beton.images[index]["mode"] == layout.MODE_RAW:
+        if beton.images[index]["mode"] == RAW.mode:
             np.testing.assert_array_equal(found, expected)
         else:
             error = np.abs(found.astype(float) - expected)
@@ -75,7 +75,7 @@ def test_the_format_decides_the_storage_modes(
     beton, _ = _convert(pets, tmp_path / "out", format=mode)
     assert set(beton.images["mode"].tolist()) == expected
     assert beton.manifest is not None
-    raw = int((beton.images["mode"] == layout.MODE_RAW).sum())
+    raw = int((beton.images["mode"] == RAW.mode).sum())
     assert beton.manifest.counts == {"samples": 40, "jpeg": 40 - raw, "raw": raw, "yuv420": 0}
     assert beton.storage == mode
 
@@ -127,9 +127,9 @@ def test_the_choice_of_modes_follows_seed_and_share() -> None:
     np.testing.assert_array_equal(modes(0, 0.3), modes(0, 0.3))
     np.testing.assert_array_equal(modes(0, 0.3)[:100], modes(0, 0.3, 100))
     assert (modes(0, 0.3) != modes(1, 0.3)).any()
-    assert abs((modes(0, 0.3) == layout.MODE_JPEG).mean() - 0.3) < 0.03
-    assert set(modes(0, 0.0)) == {layout.MODE_RAW}
-    assert set(modes(0, 1.0)) == {layout.MODE_JPEG}
+    assert abs((modes(0, 0.3) == JPEG.mode).mean() - 0.3) < 0.03
+    assert set(modes(0, 0.0)) == {RAW.mode}
+    assert set(modes(0, 1.0)) == {JPEG.mode}
 
 
 def test_the_seed_decides_the_order(pets: Path, tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.decode.batch import BAD_JPEG, DecodeBatch
 from engine.data.loading.decode_pool import DecodePool
-from engine.data.storage.formats import DECODERS
+from engine.data.storage.jpeg import JpegFormat
 from tests.data.betons import fixed, overwrite, record, shorten, write_pixels
 from tests.data.conftest import photo
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, decode, squares
@@ -74,13 +73,13 @@ def test_damage_within_the_picture_is_named(damaged: Beton, portable: bool) -> N
 def test_damage_that_only_a_crop_shows_is_named_without_brackets(
     damaged: Beton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = DECODERS[layout.MODE_JPEG]
+    real = JpegFormat.decode_rows
 
-    def fail_once(batch: DecodeBatch, rows: np.ndarray, workspace: object) -> None:
-        monkeypatch.setitem(DECODERS, layout.MODE_JPEG, real)
+    def fail_once(form: JpegFormat, batch: DecodeBatch, rows: np.ndarray, workspace: object) -> None:
+        monkeypatch.setattr(JpegFormat, "decode_rows", real)
         batch.status[rows] = BAD_JPEG
 
-    monkeypatch.setitem(DECODERS, layout.MODE_JPEG, fail_once)
+    monkeypatch.setattr(JpegFormat, "decode_rows", fail_once)
     assert "its JPEG data is damaged; write" in _refusal(damaged, 2, False, around=[2])
 
 

@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.decode.jpeg_whole import decode_whole
+from engine.data.decode.portable_resize import decode_raw
 from engine.data.decode.workspace import Workspace
 from engine.data.loading.decode_pool import DecodePool
 from engine.data.sampling.crops import RandomResizedCrop
-from engine.data.storage.formats import DECODERS
-from engine.data.storage.raw import _decode as decode_raw
+from engine.data.storage import RAW
+from engine.data.storage.raw import RawFormat
 from tests.data.betons import fixed, record, write_pixels
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, pixels, squares
 
@@ -43,7 +43,7 @@ def test_a_raw_image_comes_out_as_it_went_in(files: Files, portable: bool) -> No
 
 def test_modes_may_be_mixed_in_one_file(files: Files, portable: bool) -> None:
     beton = files["proportion"]
-    is_raw = beton.images["mode"] == layout.MODE_RAW
+    is_raw = beton.images["mode"] == RAW.mode
     assert 0 < is_raw.sum() < len(is_raw)
     out = pixels(beton, range(4 * COUNT), portable=portable)
     wanted = np.stack(squares() * 4)
@@ -160,7 +160,7 @@ def test_an_error_is_raised_only_when_no_thread_writes_any_more(
     failed = threading.Event()
     done: list[int] = []
 
-    def decode_or_fail(batch: object, rows: NDArray[np.int64], workspace: Workspace) -> None:
+    def decode_or_fail(form: object, batch: object, rows: NDArray[np.int64], workspace: Workspace) -> None:
         if rows[0] == 0:
             failed.set()
             raise ZeroDivisionError
@@ -168,7 +168,7 @@ def test_an_error_is_raised_only_when_no_thread_writes_any_more(
         time.sleep(0.02)
         done.extend(rows)
 
-    monkeypatch.setitem(DECODERS, layout.MODE_RAW, decode_or_fail)
+    monkeypatch.setattr(RawFormat, "decode_rows", decode_or_fail)
     with pytest.raises(ZeroDivisionError):
         pixels(files["raw"], range(COUNT), workers=2)
     assert sorted(done) == list(range(1, COUNT))

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.fields.yuv420 import Yuv420Field, _to_rgb
-from engine.data.storage.yuv420_record import encode_yuv420
+from engine.data.storage import YUV420
+from engine.data.storage.yuv420 import encode_yuv420
 from engine.errors import UserError
 from tests.data.conftest import photo
 
@@ -34,7 +34,7 @@ def test_an_image_of_either_kind_is_encoded() -> None:
     expected = encode_yuv420(np.pad(pixels, ((0, 0), (0, 1), (0, 0)), mode="edge"))
     for image in (pixels, Image.fromarray(pixels)):
         metadata, record = _encode(Yuv420Field(), image)
-        assert metadata.tolist() == [(layout.MODE_YUV420, 32, 20, 4096)]
+        assert metadata.tolist() == [(YUV420.mode, 32, 20, 4096)]
         assert record == expected
 
 

@@ -6,21 +6,31 @@ from ffcv.fields import RGBImageField
 from numpy.typing import NDArray
 
 from engine.data.beton import layout
-from engine.data.storage.encode import encode_image, shrink, shrunk_size
+from engine.data.storage import JPEG, RAW
+from engine.data.storage.formats import of_mode
+from engine.data.storage.shrink import shrink, shrunk_size
+from engine.data.storage.storage_format import EncodeSettings
 from tests.data.odd_files import pixels_of
+
+
+def settings(quality: int, subsampling: str = "420") -> EncodeSettings:
+    """Nothing is shrunk."""
+    return EncodeSettings(
+        max_resolution=0, short_side=0, jpeg_quality=quality, jpeg_subsampling=subsampling, max_bytes=2**24
+    )
 
 
 def _noise(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_JPEG, layout.MODE_RAW])
+@pytest.mark.parametrize("mode", [JPEG.mode, RAW.mode])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (31, 17), (64, 64), (200, 100), (100, 250)])
 @pytest.mark.parametrize("quality", [50, 90])
 def test_records_are_byte_for_byte_those_of_ffcv(mode: int, size: tuple[int, int], quality: int) -> None:
     pixels = _noise(*size)
     field = RGBImageField(
-        write_mode="jpg" if mode == layout.MODE_JPEG else "raw", max_resolution=100, jpeg_quality=quality
+        write_mode="jpg" if mode == JPEG.mode else "raw", max_resolution=100, jpeg_quality=quality
     )
     metadata = np.zeros(1, layout.IMAGE)
     memory: list[NDArray[np.uint8]] = []
@@ -31,7 +41,7 @@ def test_records_are_byte_for_byte_those_of_ffcv(mode: int, size: tuple[int, int
 
     field.encode(metadata, pixels, malloc)
     ours = shrink(pixels, 100)
-    assert encode_image(ours, mode, quality, "420") == memory[0].tobytes()
+    assert of_mode(mode).encode(ours, settings(quality)) == memory[0].tobytes()
     assert (mode, ours.shape[1], ours.shape[0], 0) == metadata[0].item()
 
 
@@ -58,7 +68,7 @@ def test_subsampling_is_as_asked() -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[::2, ::2, 0] = pixels[1::2, 1::2, 2] = 255
     errors = {
-        name: np.abs(pixels_of(encode_image(pixels, layout.MODE_JPEG, 95, name)).astype(int) - pixels).mean()
+        name: np.abs(pixels_of(JPEG.encode(pixels, settings(95, name))).astype(int) - pixels).mean()
         for name in ("420", "422", "444")
     }
     assert errors["444"] < 10 < errors["422"] < errors["420"]

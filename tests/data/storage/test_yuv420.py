@@ -10,7 +10,8 @@ from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import layout
 from engine.data.beton.reader import open_beton
 from engine.data.convert.record import RecordSettings, make_record
-from engine.data.storage.yuv420_record import encode_yuv420, even_size, fit
+from engine.data.storage import JPEG, RAW, YUV420
+from engine.data.storage.yuv420 import encode_yuv420, even_size, fit
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, record, write_pixels
 from tests.data.conftest import Run, photo
@@ -127,7 +128,7 @@ def test_a_file_holds_the_planes(tmp_path: Path) -> None:
     pictures = [photo(40, 61, 1), photo(200, 90, 2), photo(64, 64, 3), _noise(2, 3)]
     beton = open_beton(write_pixels(tmp_path, pictures, "yuv420", short_side=48))
     assert beton.storage == "yuv420"
-    assert set(beton.images["mode"]) == {layout.MODE_YUV420}
+    assert set(beton.images["mode"]) == {YUV420.mode}
     assert beton.manifest is not None
     assert beton.manifest.counts == {"samples": 4, "jpeg": 0, "raw": 0, "yuv420": 4}
     assert beton.manifest.settings["short_side"] == 48
@@ -144,8 +145,8 @@ def test_a_file_holds_the_planes(tmp_path: Path) -> None:
 
 def test_the_longest_side_may_be_limited_instead() -> None:
     settings = RecordSettings(max_resolution=30, short_side=0, jpeg_quality=90, max_bytes=2**21)
-    outcome = make_record(_noise(40, 60), "", layout.MODE_YUV420, settings)
-    assert (outcome.mode, outcome.width, outcome.height) == (layout.MODE_YUV420, 30, 20)
+    outcome = make_record(_noise(40, 60), "", YUV420.mode, settings)
+    assert (outcome.mode, outcome.width, outcome.height) == (YUV420.mode, 30, 20)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_an_image_too_large_is_refused_with_the_remedy(
 ) -> None:
     settings = RecordSettings(max_resolution=500, short_side=256, jpeg_quality=90, max_bytes=max_bytes)
     with pytest.raises(UserError) as caught:
-        make_record(np.zeros((*size, 3), np.uint8), "", layout.MODE_YUV420, settings)
+        make_record(np.zeros((*size, 3), np.uint8), "", YUV420.mode, settings)
     assert words in str(caught.value)
     assert "--output.short_side=0 --output.max_resolution" in str(caught.value)
 
@@ -215,13 +216,13 @@ def test_a_custom_field_of_another_program(damaged: Path) -> None:
 
 @pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
 def test_another_version_of_the_field(damaged: Path, version: int) -> None:
-    record = _field(damaged)["arguments"][0, : layout.YUV420_RECORD.itemsize].view(layout.YUV420_RECORD)
-    assert record.tolist() == [(layout.YUV420_MAGIC, 1, 256, 500)]
+    record = _field(damaged)["arguments"][0, : layout.CUSTOM_ARGUMENTS.itemsize].view(layout.CUSTOM_ARGUMENTS)
+    assert record.tolist() == [(YUV420.magic, 1, 256, 500)]
     record["version"] = version
     _refused(damaged, f"YUV 4:2:0 images of version {version}")
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_JPEG, layout.MODE_RAW, 3])
+@pytest.mark.parametrize("mode", [JPEG.mode, RAW.mode, 3])
 def test_a_mode_of_another_field(damaged: Path, mode: int) -> None:
     _images(damaged)["mode"][2] = mode
     _refused(damaged, "sample 2 is stored in a mode unknown here")
