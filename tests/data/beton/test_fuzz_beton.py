@@ -55,7 +55,7 @@ def _believable(beton: Beton, size: int) -> None:
 
 @pytest.mark.parametrize("bare", [False, True], ids=["ours", "like stock ffcv's"])
 @pytest.mark.parametrize("storage", ["proportion", "yuv420"])
-def test_a_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, bare: bool) -> None:
+def test_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, bare: bool) -> None:
     path = write_pixels(tmp_path, [photo(12 + seed, 20, seed) for seed in range(8)], storage)
     if bare:
         drop_checksums(path)
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, ba
     assert outcomes["opened"] > _EXAMPLES / 20
 
 
-def test_the_damages_know_the_file(tmp_path: Path) -> None:
+def test_damages_reach_every_part_of_the_file(tmp_path: Path) -> None:
     path = write_pixels(tmp_path, [photo(12, 20)] * 2, "yuv420")
     anatomy, beton = Anatomy(path.read_bytes()), open_beton(path)
     numbers = dict(number for group in anatomy.numbers.values() for number in group)

@@ -27,7 +27,7 @@ def _noise(height: int, width: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("mode", [JPEG.mode, RAW.mode])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (31, 17), (64, 64), (200, 100), (100, 250)])
 @pytest.mark.parametrize("quality", [50, 90])
-def test_records_are_byte_for_byte_those_of_ffcv(mode: int, size: tuple[int, int], quality: int) -> None:
+def test_records_equal_those_of_ffcv(mode: int, size: tuple[int, int], quality: int) -> None:
     pixels = _noise(*size)
     field = RGBImageField(
         write_mode="jpg" if mode == JPEG.mode else "raw", max_resolution=100, jpeg_quality=quality
@@ -46,24 +46,24 @@ def test_records_are_byte_for_byte_those_of_ffcv(mode: int, size: tuple[int, int
 
 
 @pytest.mark.parametrize("longer", range(501, 4000, 117))
-def test_the_longer_side_becomes_exactly_the_maximum(longer: int) -> None:
+def test_longer_side_becomes_exactly_the_maximum(longer: int) -> None:
     assert shrink(np.zeros((longer, 300, 3), np.uint8), 500).shape == (500, 300 * 500 // longer, 3)
     assert shrink(np.zeros((300, longer, 3), np.uint8), 500).shape == (300 * 500 // longer, 500, 3)
 
 
-def test_shrinking_leaves_small_images_alone_and_at_least_one_pixel_of_thin_ones() -> None:
+def test_shrinking_keeps_small_images_and_a_pixel_of_thin_ones() -> None:
     small = _noise(20, 30)
     assert shrink(small, 30) is small
     assert shrink(small, 0) is small
     assert shrink(np.zeros((5000, 2, 3), np.uint8), 100).shape == (100, 1, 3)
 
 
-def test_sizes_are_known_beforehand() -> None:
+def test_shrunk_size_predicts_shrink() -> None:
     for height, width in np.random.default_rng(0).integers(1, 700, (200, 2)).tolist():
         assert shrunk_size(width, height, 160) == shrink(_noise(height, width), 160).shape[1::-1]
 
 
-def test_subsampling_is_as_asked() -> None:
+def test_jpeg_subsampling_is_as_asked() -> None:
     # Colours that change from pixel to pixel: only full chroma keeps them.
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[::2, ::2, 0] = pixels[1::2, 1::2, 2] = 255

@@ -115,7 +115,7 @@ def expected(memory: Memory, sample: int, box: NDArray[np.int32], odd: int) -> b
 
 
 @pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
-def test_a_crop_is_packed_byte_for_byte_and_nothing_else_is_touched(mode: int) -> None:
+def test_crop_is_packed_byte_for_byte_and_gaps_stay(mode: int) -> None:
     memory = stored(mode)
     buffer, geometry = packed(memory, mode)
     ids = np.arange(COUNT) % len(SIZES)
@@ -132,7 +132,7 @@ def test_a_crop_is_packed_byte_for_byte_and_nothing_else_is_touched(mode: int) -
 
 
 @pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
-def test_the_plan_describes_the_crop_inside_its_region(mode: int) -> None:
+def test_plan_describes_the_crop_inside_its_region(mode: int) -> None:
     _, images = stored(mode)
     ids = np.arange(COUNT) % len(SIZES)
     boxes = boxes_of(images, ids)
@@ -152,7 +152,7 @@ def test_the_plan_describes_the_crop_inside_its_region(mode: int) -> None:
 
 
 @pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
-def test_threads_do_not_show_in_the_result(mode: int) -> None:
+def test_packing_is_the_same_for_any_thread_count(mode: int) -> None:
     memory = stored(mode)
     alone, _ = packed(memory, mode)
     for threads in (2, 4):
@@ -160,7 +160,7 @@ def test_threads_do_not_show_in_the_result(mode: int) -> None:
         assert (alone == together).all()
 
 
-def test_an_empty_batch_needs_no_bytes() -> None:
+def test_empty_batch_needs_no_bytes() -> None:
     geometry, size = plan_crops(np.empty((0, 5), np.int32), YUV420.mode)
     assert geometry.shape == (0, 8)
     assert size == 0
@@ -173,7 +173,7 @@ def test_offsets_pass_four_gib() -> None:
     assert size == 7_200_000_000
 
 
-def test_a_crop_that_32_bit_offsets_do_not_reach_is_refused() -> None:
+def test_crop_beyond_32_bit_offsets_is_refused() -> None:
     with pytest.raises(UserError, match="a crop of 800,000,000 pixels is too large to be packed"):
         plan_crops(np.array([[0, 0, 20000, 40000, 0]], np.int32), RAW.mode)
 
@@ -202,7 +202,7 @@ print(sum(packing._copy.stats.cache_hits.values()), "torch" in sys.modules, "ffc
 """
 
 
-def test_a_second_process_loads_the_kernels_from_the_cache(repository: Path, tmp_path: Path) -> None:
+def test_second_process_loads_kernels_from_cache(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     for hits in (0, 1):
