@@ -59,10 +59,6 @@ CUSTOM_ARGUMENTS = np.dtype(
 MIN_PAGE_SIZE = 2**21
 MAX_PAGE_SIZE = 2**31
 
-# ffcv stores width and height in 16 bits; libjpeg stops a little earlier.
-MAX_SIDE = 65535
-MAX_JPEG_SIDE = 65500
-
 
 def sample_dtype(field_types: list[int]) -> np.dtype[np.void]:
     """The dtype of one sample's metadata, for fields of these type ids in file order."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.data.beton import layout
 from engine.data.beton.checks import check_images, check_labels, check_records, sizes_of
 from engine.data.beton.checksum import crc32
+from engine.data.beton.image_field import custom_arguments, formats_in
 from engine.data.beton.manifest import Manifest
 from engine.data.storage import formats
 from engine.data.storage.storage_format import StorageFormat
@@ -106,7 +107,7 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     sizes = sizes_of(path, images, table)
     check_records(path, images, sizes, int(header["page_size"]), data_start, table_start)
     image_field = fields[image_place]
-    check_images(path, images, sizes, formats.in_field(types[image_place], image_field["arguments"]))
+    check_images(path, images, sizes, formats_in(types[image_place], image_field["arguments"]))
 
     parts = _Parts(path, file, fields[label_place], int(np.max(images["data_ptr"] + sizes)), table_start)
     manifest = _read_manifest(parts, num_samples)
@@ -117,7 +118,7 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     if checksums is None and manifest and manifest.checksums:
         raise UserError(f"{path} is damaged: its checksums are gone; copy or write it again")
     parts.check_rest(int(header["page_size"]))
-    limits = formats.custom_arguments(image_field["arguments"])
+    limits = custom_arguments(image_field["arguments"])
     is_custom = types[image_place] == layout.CUSTOM_FIELD
     for array in (images, sizes, labels):
         array.setflags(write=False)
@@ -178,8 +179,8 @@ def _read_fields(path: Path, file: BinaryIO) -> NDArray[np.void]:
 
 
 def _check_custom(path: Path, field: np.void) -> None:
-    found = formats.in_field(layout.CUSTOM_FIELD, field["arguments"])
-    record = formats.custom_arguments(field["arguments"])
+    found = formats_in(layout.CUSTOM_FIELD, field["arguments"])
+    record = custom_arguments(field["arguments"])
     if not found:
         raise UserError(
             f"{path} stores its images in a custom field of another program, or in a storage format that is not "

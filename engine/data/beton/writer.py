@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton import layout
 from engine.data.beton.checksum import crc32
+from engine.data.beton.image_field import field_type, put_arguments
 from engine.data.beton.manifest import Manifest
 from engine.data.storage.storage_format import StorageFormat
 
@@ -135,12 +136,12 @@ def image_fields(form: StorageFormat, short_side: int = 0, max_resolution: int =
 
     The limits (pixels, 0: none) are written down in custom fields only.
     """
-    types = (form.field_type, layout.INT_FIELD)
+    types = (field_type(form), layout.INT_FIELD)
     fields = np.zeros(2, layout.FIELD)
     for field, name, type_id in zip(fields, ("image", "label"), types, strict=True):
         field["type_id"] = type_id
         field["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
-    form.put_arguments(fields[0]["arguments"], short_side, max_resolution)
+    put_arguments(fields[0]["arguments"], form, short_side, max_resolution)
     return fields
 
 

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import OK, WRONG_SIZE
+from engine.data.decode.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
 from engine.data.kernel import kernel
 from engine.data.sampling.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH
-from engine.data.storage.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
 
 
 @kernel

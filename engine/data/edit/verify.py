@@ -47,7 +47,8 @@ class Verified:
 def verify(beton: Beton) -> Verified:
     """Read every record, in the order in which they lie in the file, and compare its checksum.
 
-    In a file without checksums records in which decoding shows damage are decoded, as for training. Raises UserError when the file becomes shorter.
+    In a file without checksums records in which decoding shows damage are decoded, as for training. Raises UserError
+    when the file becomes shorter.
     """
     check = _choose_check(beton)
 

@@ -24,8 +24,8 @@ from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from engine.data.beton import layout
-from engine.data.storage.colour import rgb_from_yuv
-from engine.data.storage.formats import custom_arguments
+from engine.data.beton.image_field import custom_arguments, put_arguments
+from engine.data.decode.colour import rgb_from_yuv
 from engine.data.storage.yuv420 import YUV420, encode_yuv420, fit
 from engine.errors import UserError
 
@@ -53,7 +53,7 @@ class Yuv420Field(Field):
     def to_binary(self) -> np.void:
         """What goes into the file's descriptor."""
         arguments = np.zeros(1, ARG_TYPE)
-        YUV420.put_arguments(arguments["f0"][0], self.short_side, self.max_resolution)
+        put_arguments(arguments["f0"][0], YUV420, self.short_side, self.max_resolution)
         return arguments[0]
 
     def encode(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.data.storage.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
+from engine.data.decode.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
 from engine.data.storage.packing import (
     COLUMNS,
     FLIP,

@@ -17,7 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.data.storage import colour, packing
+from engine.data.decode import colour
+from engine.data.storage import packing
 from engine.data.storage.storage_format import Packing
 
 _BLOCK_ROWS = 16

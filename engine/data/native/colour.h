@@ -1,4 +1,4 @@
-/* From YUV to RGB: ../storage/colour.py says the same to Python, and a test holds the two equal. */
+/* From YUV to RGB: ../decode/colour.py says the same to Python, and a test holds the two equal. */
 #ifndef COLOUR_H
 #define COLOUR_H
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import STORAGE_LIMITS
-from engine.data.beton import layout
 from engine.data.storage.storage_format import StorageFormat
 from engine.errors import UserError
 from engine.registry import nearest
@@ -23,7 +22,7 @@ _MIXED = ("jpeg", "raw")
 # What manifests count in any case, also where there are none.
 _ALWAYS_COUNTED = ("jpeg", "raw", "yuv420")
 
-_MAGIC_BYTES = layout.CUSTOM_ARGUMENTS["magic"].itemsize
+_MAGIC_BYTES = 8
 _BY_NAME: dict[str, StorageFormat] = {}
 
 
@@ -82,20 +81,6 @@ def named(name: str) -> tuple[StorageFormat, ...]:
         choices = ", ".join(STORAGE_LIMITS)
         raise UserError(f"output.format: {name!r} is not one of {choices}{nearest(name, STORAGE_LIMITS)}")
     return (_BY_NAME[name],)
-
-
-def in_field(type_id: int, arguments: NDArray[np.uint8]) -> tuple[StorageFormat, ...]:
-    """What an image field of this type and these `arguments` may hold; none where that is not known here."""
-    magic = custom_arguments(arguments)["magic"] if type_id == layout.CUSTOM_FIELD else b""
-    if type_id == layout.CUSTOM_FIELD and not magic:
-        return ()
-    return tuple(form for form in all_formats() if form.magic == magic)
-
-
-def custom_arguments(arguments: NDArray[np.uint8]) -> np.void:
-    """The layout.CUSTOM_ARGUMENTS in the `arguments` of an image field, whatever they say."""
-    record: np.void = np.frombuffer(arguments.tobytes(), layout.CUSTOM_ARGUMENTS, count=1)[0]
-    return record
 
 
 def stored_formats(modes: NDArray[np.uint8]) -> tuple[StorageFormat, ...]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
 from engine.data.decode.batch import BAD_JPEG, REASONS, WRONG_SIZE, DecodeBatch
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import Library
@@ -27,7 +26,8 @@ class JpegFormat(StorageFormat):
     """JPEG, as it came or encoded anew."""
 
     name, title, mode = "jpeg", "JPEG", 0
-    max_side = layout.MAX_JPEG_SIDE
+    # JPEG_MAX_DIMENSION of libjpeg.
+    max_side = 65500
     suffix = ".jpg"
     shows_damage = True
     record_words = "a JPEG's"

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
 from engine.data.decode.batch import BAD_RECORD, WRONG_SIZE, DecodeBatch
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import Library
@@ -72,8 +71,8 @@ class StorageFormat(ABC):
     """What `record_bytes` computes, in words, such as "width x height x 3"."""
     even_sides: ClassVar[bool] = False
     """Whether stored images have even sides."""
-    max_side: ClassVar[int] = layout.MAX_SIDE
-    """Most pixels a side."""
+    max_side: ClassVar[int] = 65535
+    """Most pixels a side: a file stores width and height in 16 bits."""
     limited_by: ClassVar[Literal["max_resolution", "short_side"]] = "max_resolution"
     """The option that limits the size of stored images."""
     remedy: ClassVar[str] = "lower --output.max_resolution"
@@ -105,7 +104,7 @@ class StorageFormat(ABC):
     def faults(
         self, heights: NDArray[np.int64], widths: NDArray[np.int64], sizes: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.bool_], str]]:
-        """What `wrong_sizes` finds, by kind, with words that go on from "sample 5 "."""
+        """What `wrong_sizes` finds, by kind, each with words to put behind "sample 5 "."""
         if self.even_sides:
             yield self._odd(heights, widths), f"is {self.title} with an odd side"
         wrong = self.wrong_sizes(heights, widths, sizes)
@@ -209,17 +208,3 @@ class StorageFormat(ABC):
     def is_in_c(self, native: Library | None) -> bool:
         """Whether `decode` does its work in the C library."""
         return native is not None
-
-    # --- the file's descriptor
-
-    @property
-    def field_type(self) -> int:
-        """The type id of the file's image field: ffcv's own, or the custom one."""
-        return layout.CUSTOM_FIELD if self.magic else layout.RGB_IMAGE_FIELD
-
-    def put_arguments(self, arguments: NDArray[np.uint8], short_side: int, max_resolution: int) -> None:
-        """Say in the `arguments` of an image field which format it is, and what its images were shrunk to (pixels, 0:
-        no limit). ffcv's own field says nothing."""
-        if self.magic:
-            record = np.array((self.magic, self.version, short_side, max_resolution), layout.CUSTOM_ARGUMENTS)
-            arguments[: record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import DecodeBatch
+from engine.data.decode.colour import CB_GREEN, CB_RED, CR_BLUE, CR_GREEN, HALF, rgb_from_yuv
 from engine.data.decode.workspace import Workspace
-from engine.data.storage.colour import CB_GREEN, CB_RED, CR_BLUE, CR_GREEN, HALF, rgb_from_yuv
 from engine.data.storage.shrink import resize_area
 from engine.data.storage.storage_format import EncodeSettings, Packing, StorageFormat
 

@@ -9,10 +9,11 @@ import pytest
 from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.decode.batch import BAD_CHECKSUM, REASONS
 from engine.data.loading.decode_pool import DecodePool
+from engine.data.storage.formats import all_formats
 from tests.data.betons import overwrite, record, write_pixels
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, squares
 
-STORAGES: tuple[Storage, ...] = ("jpeg", "raw", "yuv420")
+STORAGES: tuple[Storage, ...] = tuple(form.name for form in all_formats())
 DAMAGED = 3
 
 
@@ -44,7 +45,7 @@ def test_changed_byte_is_named(beton: Beton, verify: str, portable: bool) -> Non
     _flip_a_bit(beton)
     pool = DecodePool(beton, 2, verify, portable)
     try:
-        for packed in [False, True] if beton.storage != "jpeg" else [False]:
+        for packed in [False, True] if beton.formats[0].packing is not None else [False]:
             # Each time: a sample that was refused is not taken for verified.
             for _ in range(2):
                 (message,) = _named(pool, packed)

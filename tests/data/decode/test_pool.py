@@ -19,11 +19,12 @@ from engine.data.decode.workspace import Workspace
 from engine.data.loading.decode_pool import DecodePool
 from engine.data.sampling.crops import RandomResizedCrop
 from engine.data.storage import RAW
+from engine.data.storage.formats import PROPORTION, all_formats
 from engine.data.storage.raw import RawFormat
 from tests.data.betons import fixed, record, write_pixels
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, pixels, squares
 
-STORAGES: tuple[Storage, ...] = ("jpeg", "raw", "yuv420", "proportion")
+STORAGES: tuple[Storage, ...] = (*(form.name for form in all_formats()), PROPORTION)
 Files = dict[Storage, Beton]
 
 

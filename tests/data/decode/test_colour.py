@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.storage import colour
+from engine.data.decode import colour
 
 FACTORS = ("RED_V", "GREEN_U", "GREEN_V", "BLUE_U")
 # Files that may hold the numbers themselves: the law for Python, and for C.
-LAWS = {"engine/data/storage/colour.py", "engine/data/native/colour.h"}
+LAWS = {"engine/data/decode/colour.py", "engine/data/native/colour.h"}
 
 
 def test_c_header_has_the_factors_of_python(repository: Path) -> None:
