@@ -193,8 +193,11 @@ class StorageFormat(ABC):
             except ValueError:
                 batch.status[row] = BAD_RECORD
                 continue
+            memory = np.ascontiguousarray(rgb).reshape(-1)
+            # As a mapped file is: for memory of another kind numba would compile the resize anew.
+            memory.flags.writeable = False
             alone = DecodeBatch(
-                memory=np.ascontiguousarray(rgb).reshape(-1),
+                memory=memory,
                 offsets=np.zeros(1, np.int64),
                 sizes=np.array([rgb.size], np.int64),
                 heights=batch.heights[row : row + 1],
