@@ -113,9 +113,12 @@ def test_quick_scan_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_updates_of_many_threads_are_all_counted() -> None:
     with Progress("train", 4000) as progress:
-        threads = [
-            threading.Thread(target=lambda: [progress.update(1) for _ in range(1000)]) for _ in range(4)
-        ]
+
+        def update() -> None:
+            for _ in range(1000):
+                progress.update(1)
+
+        threads = [threading.Thread(target=update) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

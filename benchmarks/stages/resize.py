@@ -20,9 +20,9 @@ from benchmarks.harness.images.prepared import Images, prepare
 from benchmarks.harness.method import paired
 from benchmarks.harness.run_records import RunRecords
 from benchmarks.records.layouts import Record
-from engine.data.beton.layout import MODE_RAW, MODE_YUV420
+from engine.data.storage import RAW, YUV420
 
-_MODES = {"yuv420": MODE_YUV420, "raw": MODE_RAW}
+_MODES = {"yuv420": YUV420.mode, "raw": RAW.mode}
 _DTYPE = "bfloat16"
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.beton.layout import describe_modes
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.edit.contact_sheet import draw_sheet
+from engine.data.storage.formats import describe_modes
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.progress import human_bytes

@@ -7,6 +7,7 @@ takes a share such as 11/16 so that a recipe can say it exactly.
 
 import dataclasses
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -32,7 +33,7 @@ class OptionSpec:
     type: type
     default: Any
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     low: float | None = None
     high: float | None = None
     above: float | None = None
@@ -113,7 +114,7 @@ def option(
     default: T,
     help: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,

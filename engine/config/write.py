@@ -5,6 +5,15 @@ from dataclasses import dataclass, field
 from engine.config.options import check_config, option
 from engine.errors import UserError
 
+STORAGE_LIMITS: dict[str, str] = {
+    "jpeg": "max_resolution",
+    "raw": "max_resolution",
+    "proportion": "max_resolution",
+    "yuv420": "short_side",
+}
+"""Values of output.format -> the option that limits the size of stored images. A storage format that is registered
+(engine.data.storage.formats) adds its own: data lies above configuration, so it can't be looked up from here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
@@ -109,7 +118,7 @@ class OutputConfig:
         "jpeg",
         "how images are stored; yuv420: full-range YUV 4:2:0, half of raw's bytes and the fastest to load; "
         "proportion: JPEG with probability compress_probability, else raw RGB",
-        choices=("jpeg", "raw", "proportion", "yuv420"),
+        choices=STORAGE_LIMITS,
     )
     max_resolution: int = option(
         500,
@@ -190,15 +199,13 @@ class WriteConfig:
 
 def _check_sides(output: OutputConfig) -> None:
     """Refuse a limit that the format would not heed."""
-    if output.format != "yuv420" and output.short_side != OutputConfig.short_side:
+    by_short_side = STORAGE_LIMITS[output.format] == "short_side"
+    if not by_short_side and output.short_side != OutputConfig.short_side:
         raise UserError(
             f"output.short_side is for format yuv420: with {output.format}, set output.max_resolution"
         )
-    if (
-        output.format == "yuv420"
-        and output.short_side
-        and output.max_resolution != OutputConfig.max_resolution
-    ):
+    if by_short_side and output.short_side and output.max_resolution != OutputConfig.max_resolution:
         raise UserError(
-            "output.max_resolution counts for format yuv420 only with --output.short_side=0: set one of the two"
+            f"output.max_resolution counts for format {output.format} only with --output.short_side=0: set one of "
+            "the two"
         )

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.convert.conversion import convert
 from engine.data.sources import Split
+from engine.data.storage import RAW
 
 PARTS = [f"{split}.beton.partial{end}" for split in ("train", "val") for end in ("", ".journal")]
 
@@ -58,7 +58,7 @@ def stored_pixels(beton: Beton, index: int) -> NDArray[np.uint8]:
     image, size = beton.images[index], int(beton.sizes[index])
     start = int(image["data_ptr"])
     record = np.array(beton.memory()[start : start + size])
-    if image["mode"] == layout.MODE_RAW:
+    if image["mode"] == RAW.mode:
         return record.reshape(image["height"], image["width"], 3)
     bgr = cv2.imdecode(record, cv2.IMREAD_COLOR)
     assert bgr is not None

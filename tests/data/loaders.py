@@ -16,6 +16,7 @@ from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.loading.loader import Batch, Loader
 from engine.data.sampling.crops import CropLaw, RandomResizedCrop
 from engine.data.sampling.order import train_batches
+from engine.data.storage.formats import PROPORTION, all_formats
 from tests.data.betons import write_pixels
 from tests.data.conftest import photo
 
@@ -27,12 +28,9 @@ WATCHDOG_SECONDS = 60
 
 # Each way that a batch can go: how the images are stored, and data.decoder.
 WAYS: dict[str, tuple[Storage, str]] = {
-    "jpeg": ("jpeg", "cpu"),
-    "raw": ("raw", "cpu"),
-    "proportion": ("proportion", "cpu"),
-    "yuv420": ("yuv420", "cpu"),
-    "raw-packed": ("raw", "packed"),
-    "yuv420-packed": ("yuv420", "packed"),
+    **{form.name: (form.name, "cpu") for form in all_formats()},
+    PROPORTION: (PROPORTION, "cpu"),
+    **{f"{form.name}-packed": (form.name, "packed") for form in all_formats() if form.packing is not None},
 }
 
 

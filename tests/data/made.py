@@ -11,6 +11,8 @@ from engine.data.beton.checksum import crc32
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.beton.writer import BetonWriter, image_fields
+from engine.data.storage import JPEG, RAW
+from engine.data.storage.formats import of_mode
 from engine.files import atomic_write
 from tests.data.conftest import jpeg_bytes
 
@@ -21,7 +23,7 @@ def make(
     path: Path,
     labels: list[int],
     *,
-    mode: int = layout.MODE_RAW,
+    mode: int = RAW.mode,
     side: int = 4,
     first_id: int = 0,
     limits: tuple[int, int] = (0, 0),
@@ -44,7 +46,7 @@ def make(
         "counts": {"samples": count, "raw": count},
     }
     with atomic_write(path) as file:
-        writer = BetonWriter(file, image_fields(mode == layout.MODE_YUV420, *limits), PAGE_SIZE, count)
+        writer = BetonWriter(file, image_fields(of_mode(mode), *limits), PAGE_SIZE, count)
         checksums = [crc32(one) for one in records]
         sizes = [len(one) for one in records]
         writer.append(images, np.array(labels, np.int64), sizes, checksums, b"".join(records))
@@ -53,7 +55,7 @@ def make(
 
 
 def _record(pixels: NDArray[np.uint8], mode: int) -> bytes:
-    if mode == layout.MODE_JPEG:
+    if mode == JPEG.mode:
         return jpeg_bytes(pixels)
     data = pixels.tobytes()
-    return data if mode == layout.MODE_RAW else data[: len(data) // 2]
+    return data if mode == RAW.mode else data[: len(data) // 2]

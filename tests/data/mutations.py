@@ -50,7 +50,7 @@ class Anatomy:
 _ARGUMENTS = np.dtype(
     {
         "names": ["type_id", "name", "yuv420", "manifest", "checksums"],
-        "formats": ["<u1", "<u1", layout.YUV420_RECORD, layout.PART, layout.PART],
+        "formats": ["<u1", "<u1", layout.CUSTOM_ARGUMENTS, layout.PART, layout.PART],
         "offsets": [0, 1, 17, 17 + layout.MANIFEST_PLACE, 17 + layout.CHECKSUMS_PLACE],
     }
 )

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.data.beton import layout
+from engine.data.storage import RAW
 from engine.data.storage.packing import copy_crops, plan_crops
 from tests.data.reference_resize import resize_rgb, resize_yuv420
 
@@ -26,7 +27,7 @@ class PackedCrops:
         """Levels (n, resolution, resolution, 3) by tests/data/reference_resize.py."""
         images = []
         for record, (height, width), box in zip(self.records, self.sizes, self.boxes, strict=True):
-            if self.mode == layout.MODE_RAW:
+            if self.mode == RAW.mode:
                 images.append(resize_rgb(record.reshape(height, width, 3), box, resolution))
             else:
                 images.append(resize_yuv420(record, height, width, box, resolution))
@@ -47,7 +48,7 @@ def random_crops(mode: int, count: int, longest: int, seed: int = 0) -> PackedCr
         # As much again may lie below and to the right, and often nothing does.
         bottom, right = top + height + int(random.integers(0, 5)), left + width + int(random.integers(0, 5))
         image = (bottom + bottom % 2, right + right % 2)
-        size = image[0] * image[1] * 3 // (1 if mode == layout.MODE_RAW else 2)
+        size = image[0] * image[1] * 3 // (1 if mode == RAW.mode else 2)
         boxes[row] = (top, left, height, width, row % 2)
         images[row] = (mode, image[1], image[0], end)
         records.append(random.integers(0, 256, size, np.uint8))
@@ -56,5 +57,9 @@ def random_crops(mode: int, count: int, longest: int, seed: int = 0) -> PackedCr
     geometry, size = plan_crops(boxes, mode)
     # Bytes between the samples are not 0: nothing may be made of them.
     buffer = np.full(size, 255, np.uint8)
-    copy_crops(np.concatenate(records), images, np.arange(count), boxes, geometry, 0, count, buffer)
+    status = np.zeros(count, np.uint8)
+    stored = np.array([record.nbytes for record in records])
+    ids, memory = np.arange(count), np.concatenate(records)
+    copy_crops(memory, images, stored, ids, boxes, geometry, mode, 0, count, buffer, status)
+    assert not status.any()
     return PackedCrops(mode, records, sizes, boxes, torch.from_numpy(buffer), torch.from_numpy(geometry))

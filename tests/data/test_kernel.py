@@ -16,9 +16,8 @@ from engine.data.kernel import cache_folder, kernel
 _PLAN = """
 import sys
 import numpy as np
-from engine.data import layout
-from engine.data.decoders import packing
-packing.plan_crops(np.array([[1, 1, 3, 3, 0]], np.int32), layout.MODE_YUV420)
+from engine.data.storage import YUV420, packing
+packing.plan_crops(np.array([[1, 1, 3, 3, 0]], np.int32), YUV420.mode)
 print(sum(packing._plan.stats.cache_hits.values()), packing._plan.stats.cache_path)
 """
 
@@ -39,13 +38,13 @@ def _chosen() -> Path | None:
     return cache_folder.__wrapped__()
 
 
-def test_the_cache_lies_beside_the_sources(tree: Path) -> None:
+def test_cache_lies_beside_the_sources(tree: Path) -> None:
     folder = _chosen()
     assert folder is not None and folder.is_dir() and folder.parent == tree / "__pycache__"
     assert _chosen() == folder
 
 
-def test_a_change_of_any_source_is_another_cache_and_the_old_one_goes(tree: Path) -> None:
+def test_changed_source_gets_a_new_cache(tree: Path) -> None:
     before = _chosen()
     (tree / "decoders" / "one.py").write_text("x = 2\n")
     after = _chosen()
@@ -53,19 +52,19 @@ def test_a_change_of_any_source_is_another_cache_and_the_old_one_goes(tree: Path
     assert list((tree / "__pycache__").iterdir()) == [after]
 
 
-def test_where_the_sources_can_not_be_written_the_users_cache_is_used(tree: Path, tmp_path: Path) -> None:
+def test_read_only_sources_use_the_users_cache(tree: Path, tmp_path: Path) -> None:
     (tree / "__pycache__").write_text("a file, in which no folder can be made")
     folder = _chosen()
     assert folder is not None and folder.is_dir() and folder.parent == tmp_path / "user" / "imagenet-engine"
 
 
-def test_where_nothing_can_be_written_there_is_none(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_none_where_nothing_is_writable(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tree / "__pycache__").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/none")
     assert _chosen() is None
 
 
-def test_a_user_without_a_home_has_no_cache(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_home_has_no_cache(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> pwd.struct_passwd:
         raise KeyError(uid)
 
@@ -78,7 +77,7 @@ def test_a_user_without_a_home_has_no_cache(tree: Path, monkeypatch: pytest.Monk
     assert not (tree / "~").exists()
 
 
-def test_numbas_own_setting_is_obeyed_and_left_alone(
+def test_numba_cache_setting_is_obeyed_and_kept(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "numba"))
@@ -114,7 +113,7 @@ def _start(checkout: Path, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_a_second_start_compiles_nothing_until_another_file_changes(checkout: Path) -> None:
+def test_second_start_compiles_nothing_until_a_source_changes(checkout: Path) -> None:
     (first, where), (second, _) = _start(checkout), _start(checkout)
     assert (first, second) == (0, 1)
     assert where.startswith(str(checkout / "engine/data/__pycache__/kernels-"))
@@ -126,7 +125,7 @@ def test_a_second_start_compiles_nothing_until_another_file_changes(checkout: Pa
 
 
 @pytest.mark.slow
-def test_with_nowhere_to_write_each_start_compiles(checkout: Path) -> None:
+def test_read_only_install_compiles_at_each_start(checkout: Path) -> None:
     (checkout / "engine/data/__pycache__").touch()
     for _ in range(2):
         assert _start(checkout, XDG_CACHE_HOME="/dev/null/none") == (0, "None")

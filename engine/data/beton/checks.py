@@ -3,12 +3,13 @@
 Each check names the first sample that fails it. None touches a record itself.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
+from engine.data.storage.storage_format import StorageFormat
 from engine.errors import UserError
 
 # Far above any class list (ImageNet-21k has 21,841), and few enough to count the images of each.
@@ -47,21 +48,20 @@ def check_records(
     _refuse_first(path, overlaps, "reaches into the record of another one")
 
 
-def check_images(path: Path, images: NDArray[np.void], sizes: NDArray[np.uint64], field_type: int) -> None:
-    """Raise UserError unless every image's mode and size are among those that a field of this type stores."""
+def check_images(
+    path: Path, images: NDArray[np.void], sizes: NDArray[np.uint64], formats: Sequence[StorageFormat]
+) -> None:
+    """Raise UserError unless every image is stored in one of the formats, in a record of the size that this takes."""
     mode = images["mode"]
-    is_yuv420 = mode == layout.MODE_YUV420
-    fits = is_yuv420 if field_type == layout.CUSTOM_FIELD else mode <= layout.MODE_RAW
-    _refuse_first(path, ~fits, "is stored in a mode unknown here")
+    known = np.isin(mode, [form.mode for form in formats])
+    _refuse_first(path, ~known, "is stored in a mode unknown here")
     empty = (images["width"] == 0) | (images["height"] == 0) | (sizes == 0)
     _refuse_first(path, empty, "has no pixels")
-    pixels = images["width"].astype(np.uint64) * images["height"].astype(np.uint64)
-    wrong = (mode == layout.MODE_RAW) & (sizes != pixels * np.uint64(3))
-    _refuse_first(path, wrong, "is raw, but its bytes are not width x height x 3")
-    odd = is_yuv420 & ((images["width"] | images["height"]) % 2 == 1)
-    _refuse_first(path, odd, "is YUV 4:2:0 with an odd side")
-    wrong = is_yuv420 & (sizes != pixels // np.uint64(2) * np.uint64(3))
-    _refuse_first(path, wrong, "is YUV 4:2:0, but its bytes are not width x height x 3/2")
+    heights, widths = (images[side].astype(np.int64) for side in ("height", "width"))
+    for form in formats:
+        is_its = mode == form.mode
+        for wrong, what in form.faults(heights, widths, sizes.astype(np.int64)):
+            _refuse_first(path, is_its & wrong, what)
 
 
 def check_labels(path: Path, labels: NDArray[np.int64], num_classes: int | None) -> None:

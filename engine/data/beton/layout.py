@@ -8,7 +8,6 @@ tests/data/beton/test_layout.py holds them equal to ffcv's.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 VERSION = 2
 
@@ -33,10 +32,6 @@ CUSTOM_FIELD = 255
 IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
 LABEL = np.dtype("<i8")
 
-MODE_JPEG = 0
-MODE_RAW = 1
-MODE_YUV420 = 2
-
 ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 
 # Where a part that only files of ours have lies, and its crc32. These records sit in the label descriptor's
@@ -54,22 +49,15 @@ CHECKSUMS_VERSION = 1
 CHECKSUMS_PLACE = 64
 CHECKSUM = np.dtype("<u4")
 
-# Opens the `arguments` of an image field of type CUSTOM_FIELD. A record of version 1 is height x width bytes of
-# Y, then (height / 2) x (width / 2) of Cb, then as many of Cr: BT.601, full range (as in JFIF), each chroma value
-# the mean over its 2 x 2 pixels; width and height are even.
-YUV420_MAGIC = b"ENGYUV42"
-YUV420_VERSION = 1
-YUV420_RECORD = np.dtype(
+# Opens the `arguments` of an image field of type CUSTOM_FIELD: which storage format it is (engine/data/storage/), the
+# version of that format's records, and what the images were shrunk to, in pixels.
+CUSTOM_ARGUMENTS = np.dtype(
     [("magic", "S8"), ("version", "<u4"), ("short_side", "<u4"), ("max_resolution", "<u4")]
 )
 
 # What ffcv's writer takes for a page.
 MIN_PAGE_SIZE = 2**21
 MAX_PAGE_SIZE = 2**31
-
-# ffcv stores width and height in 16 bits; libjpeg stops a little earlier.
-MAX_SIDE = 65535
-MAX_JPEG_SIDE = 65500
 
 
 def sample_dtype(field_types: list[int]) -> np.dtype[np.void]:
@@ -78,32 +66,6 @@ def sample_dtype(field_types: list[int]) -> np.dtype[np.void]:
     return np.dtype(
         [(f"f{place}", of_type[type_id]) for place, type_id in enumerate(field_types)], align=True
     )
-
-
-def put_yuv420(arguments: NDArray[np.uint8], short_side: int, max_resolution: int) -> None:
-    """Say in the `arguments` of an image field that it is YUV 4:2:0, shrunk to these limits (0: none)."""
-    record = np.array((YUV420_MAGIC, YUV420_VERSION, short_side, max_resolution), YUV420_RECORD)
-    arguments[: record.nbytes] = np.frombuffer(record.tobytes(), np.uint8)
-
-
-def read_yuv420(arguments: NDArray[np.uint8]) -> np.void:
-    """The YUV420_RECORD in the `arguments` of an image field, whatever it says."""
-    record: np.void = np.frombuffer(arguments.tobytes(), YUV420_RECORD, count=1)[0]
-    return record
-
-
-def count_modes(modes: NDArray[np.uint8]) -> dict[str, int]:
-    """How many of these are MODE_JPEG, MODE_RAW and MODE_YUV420: keys "jpeg", "raw", "yuv420"."""
-    codes = {"jpeg": MODE_JPEG, "raw": MODE_RAW, "yuv420": MODE_YUV420}
-    return {name: int((modes == code).sum()) for name, code in codes.items()}
-
-
-def describe_modes(modes: NDArray[np.uint8]) -> str:
-    """The same in words, such as "3 JPEG, 0 raw"; YUV 4:2:0 is never mixed with another."""
-    counts = count_modes(modes)
-    if counts["yuv420"]:
-        return f"{counts['yuv420']:,} YUV 4:2:0"
-    return f"{counts['jpeg']:,} JPEG, {counts['raw']:,} raw"
 
 
 def align_up(offset: int, page_size: int) -> int:

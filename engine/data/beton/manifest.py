@@ -32,7 +32,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     """Tool -> version."""
     counts: dict[str, int] = field(default_factory=dict)
-    """How many: "samples" in all, and by storage mode "jpeg", "raw", "yuv420"."""
+    """How many: "samples" in all, and by the name of their storage format, such as "jpeg"."""
     created_by: str = ""
     """The program that wrote the file."""
     order: str = "source"

@@ -8,7 +8,7 @@ opens in a second.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from engine.data.beton import layout
 from engine.data.beton.checks import check_images, check_labels, check_records, sizes_of
 from engine.data.beton.checksum import crc32
+from engine.data.beton.image_field import custom_arguments, formats_in
 from engine.data.beton.manifest import Manifest
+from engine.data.storage import formats
+from engine.data.storage.storage_format import StorageFormat
 from engine.errors import UserError, describe_os_error
 
-Storage: TypeAlias = Literal["jpeg", "raw", "proportion", "yuv420"]
+Storage: TypeAlias = str
+"""The name of a storage format, or "proportion"."""
 
 _AGAIN = "write it again with write_dataset.py"
 _PIECE = 2**20
@@ -34,7 +38,7 @@ class Beton:
     page_size: int
     """Bytes in a page, a power of two; no record crosses a multiple of it."""
     images: NDArray[np.void]
-    """Structured: mode (layout.MODE_JPEG, MODE_RAW or MODE_YUV420), width, height (pixels), data_ptr (bytes)."""
+    """Structured: mode (of the image's StorageFormat), width, height (pixels), data_ptr (bytes)."""
     sizes: NDArray[np.uint64]
     """Bytes of each image's record, which starts at its data_ptr."""
     labels: NDArray[np.int64]
@@ -43,19 +47,19 @@ class Beton:
     checksums: NDArray[np.uint32] | None = None
     """crc32 of each image's record; None for a file that has none: stock ffcv's, or an older one of ours."""
     short_side: int = 0
-    """YUV 4:2:0: what the shorter side was limited to, in pixels; 0: nothing, and always for other images."""
+    """In a custom field: what the shorter side was limited to, in pixels; 0: nothing, and always in ffcv's field."""
     max_resolution: int = 0
-    """YUV 4:2:0: what the longer side was limited to, likewise."""
+    """In a custom field: what the longer side was limited to, likewise."""
 
     @property
     def storage(self) -> Storage:
         """How the images are stored; "proportion" where some are JPEG and some raw."""
-        modes = set(np.unique(self.images["mode"]).tolist())
-        if layout.MODE_YUV420 in modes:
-            return "yuv420"
-        if len(modes) == 2:
-            return "proportion"
-        return "raw" if layout.MODE_RAW in modes else "jpeg"
+        return formats.storage_name(self.images["mode"])
+
+    @property
+    def formats(self) -> tuple[StorageFormat, ...]:
+        """Those in which images of this file are stored; all of one field."""
+        return formats.stored_formats(self.images["mode"])
 
     @property
     def num_classes(self) -> int:
@@ -102,7 +106,8 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     images, labels = samples[f"f{image_place}"].copy(), samples[f"f{label_place}"].astype(np.int64)
     sizes = sizes_of(path, images, table)
     check_records(path, images, sizes, int(header["page_size"]), data_start, table_start)
-    check_images(path, images, sizes, types[image_place])
+    image_field = fields[image_place]
+    check_images(path, images, sizes, formats_in(types[image_place], image_field["arguments"]))
 
     parts = _Parts(path, file, fields[label_place], int(np.max(images["data_ptr"] + sizes)), table_start)
     manifest = _read_manifest(parts, num_samples)
@@ -113,8 +118,8 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     if checksums is None and manifest and manifest.checksums:
         raise UserError(f"{path} is damaged: its checksums are gone; copy or write it again")
     parts.check_rest(int(header["page_size"]))
-    limits = layout.read_yuv420(fields[image_place]["arguments"])
-    is_yuv420 = types[image_place] == layout.CUSTOM_FIELD
+    limits = custom_arguments(image_field["arguments"])
+    is_custom = types[image_place] == layout.CUSTOM_FIELD
     for array in (images, sizes, labels):
         array.setflags(write=False)
     return Beton(
@@ -126,8 +131,8 @@ def _read(path: Path, file: BinaryIO) -> Beton:
         labels=labels,
         manifest=manifest,
         checksums=checksums,
-        short_side=int(limits["short_side"]) if is_yuv420 else 0,
-        max_resolution=int(limits["max_resolution"]) if is_yuv420 else 0,
+        short_side=int(limits["short_side"]) if is_custom else 0,
+        max_resolution=int(limits["max_resolution"]) if is_custom else 0,
     )
 
 
@@ -166,21 +171,25 @@ def _read_fields(path: Path, file: BinaryIO) -> NDArray[np.void]:
         )
         raise UserError(
             f"{path} has the fields {kinds}, not 'image' (type {layout.RGB_IMAGE_FIELD}: RGB image, or "
-            f"{layout.CUSTOM_FIELD}: YUV 4:2:0) and 'label' (type {layout.INT_FIELD}: integer); {_AGAIN}"
+            f"{layout.CUSTOM_FIELD}: a format of this engine) and 'label' (type {layout.INT_FIELD}: integer); {_AGAIN}"
         )
     if found["image"]["type_id"] == layout.CUSTOM_FIELD:
-        _check_yuv420(path, found["image"])
+        _check_custom(path, found["image"])
     return fields
 
 
-def _check_yuv420(path: Path, field: np.void) -> None:
-    record = layout.read_yuv420(field["arguments"])
-    if record["magic"] != layout.YUV420_MAGIC:
-        raise UserError(f"{path} stores its images in a custom field of another program; {_AGAIN}")
-    if record["version"] != layout.YUV420_VERSION:
+def _check_custom(path: Path, field: np.void) -> None:
+    found = formats_in(layout.CUSTOM_FIELD, field["arguments"])
+    record = custom_arguments(field["arguments"])
+    if not found:
         raise UserError(
-            f"{path} stores YUV 4:2:0 images of version {record['version']}, this engine reads version "
-            f"{layout.YUV420_VERSION}: update the engine or {_AGAIN}"
+            f"{path} stores its images in a custom field of another program, or in a storage format that is not "
+            f"registered ({record['magic']!r}): import the module that registers it, or {_AGAIN}"
+        )
+    if record["version"] != found[0].version:
+        raise UserError(
+            f"{path} stores {found[0].title} images of version {record['version']}, this engine reads version "
+            f"{found[0].version}: update the engine or {_AGAIN}"
         )
 
 

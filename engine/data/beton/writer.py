@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from engine.data.beton import layout
 from engine.data.beton.checksum import crc32
+from engine.data.beton.image_field import field_type, put_arguments
 from engine.data.beton.manifest import Manifest
+from engine.data.storage.storage_format import StorageFormat
 
 
 class Output(Protocol):
@@ -129,15 +131,17 @@ class BetonWriter:
         return write_ends(self.file, self.page_size, self._fields, samples, table)
 
 
-def image_fields(yuv420: bool, short_side: int = 0, max_resolution: int = 0) -> NDArray[np.void]:
-    """The descriptors of a file's two fields, in file order. The limits are written down for YUV 4:2:0 only."""
-    image_type = layout.CUSTOM_FIELD if yuv420 else layout.RGB_IMAGE_FIELD
+def image_fields(form: StorageFormat, short_side: int = 0, max_resolution: int = 0) -> NDArray[np.void]:
+    """The descriptors of a file's two fields, in file order, for images in this format and those of the same field.
+
+    The limits (pixels, 0: none) are written down in custom fields only.
+    """
+    types = (field_type(form), layout.INT_FIELD)
     fields = np.zeros(2, layout.FIELD)
-    for field, name, type_id in zip(fields, ("image", "label"), (image_type, layout.INT_FIELD), strict=True):
+    for field, name, type_id in zip(fields, ("image", "label"), types, strict=True):
         field["type_id"] = type_id
         field["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
-    if yuv420:
-        layout.put_yuv420(fields[0]["arguments"], short_side, max_resolution)
+    put_arguments(fields[0]["arguments"], form, short_side, max_resolution)
     return fields
 
 

@@ -40,7 +40,7 @@ class Task:
     ids: Sequence[str]
     places: Sequence[Any] | NDArray[Any]
     modes: NDArray[np.uint8]
-    """layout.MODE_JPEG, MODE_RAW or MODE_YUV420 for each image."""
+    """The mode of the StorageFormat of each image."""
     reader: Reader
     settings: RecordSettings
 

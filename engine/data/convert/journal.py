@@ -28,8 +28,8 @@ from engine.data.beton.checksum import crc32
 from engine.data.convert.chunk import STORED
 from engine.data.convert.duplicates import digest_of
 from engine.data.convert.plan import Plan
-from engine.data.convert.transcode import encoder_name
 from engine.data.sources import Source
+from engine.data.storage.jpeg_transcode import encoder_name
 from engine.errors import UserError
 from engine.files import open_locked
 

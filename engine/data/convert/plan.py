@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig
-from engine.data.beton import layout
 from engine.data.sampling.order import file_permutation
 from engine.data.sources import Source, Split
+from engine.data.storage.formats import named
 from engine.errors import UserError
 
 # The random stream of the JPEG/raw choice, beside the orders'.
@@ -30,7 +30,7 @@ class Plan:
     numbers: NDArray[np.int64]
     """Each image's number in the source's own order, of all images found there."""
     modes: NDArray[np.uint8]
-    """layout.MODE_... of each image."""
+    """The mode of the StorageFormat of each image."""
     found: int
     """Images of the split in the source, of which these were chosen."""
     found_digest: str = ""
@@ -85,15 +85,16 @@ def choose_order(count: int, output: OutputConfig) -> NDArray[np.int64]:
 
 
 def choose_modes(count: int, output: OutputConfig) -> NDArray[np.uint8]:
-    """The layout.MODE_... of each image: a function of format, seed and the image's number in the whole file."""
-    if output.format == "yuv420":
-        return np.full(count, layout.MODE_YUV420, np.uint8)
-    if output.format == "proportion":
+    """The mode of each image's format: a function of output.format, seed and the image's number in the whole file.
+
+    Raises UserError for a format that is not registered.
+    """
+    first, *others = named(output.format)
+    modes = np.full(count, first.mode, np.uint8)
+    for other in others:
         random = np.random.default_rng([output.seed, _MODE_STREAM])
-        as_jpeg = random.random(count) < output.compress_probability
-    else:
-        as_jpeg = np.full(count, output.format == "jpeg")
-    return np.where(as_jpeg, layout.MODE_JPEG, layout.MODE_RAW).astype(np.uint8)
+        modes[random.random(count) >= output.compress_probability] = other.mode
+    return modes
 
 
 def parse_shard(shard: str) -> tuple[int, int]:

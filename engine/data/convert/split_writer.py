@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from engine.config.options import options_of
 from engine.config.write import RulesConfig, WriteConfig
-from engine.data.beton import layout
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.writer import BetonWriter, image_fields
 from engine.data.convert.chunk import STORED, Records, Reject
@@ -23,6 +22,7 @@ from engine.data.convert.duplicates import DIGEST_BYTES, Seen, digests_as_text, 
 from engine.data.convert.journal import Entry, rules_as_text, settings, versions
 from engine.data.convert.partial_file import Partial
 from engine.data.convert.plan import Plan
+from engine.data.storage.formats import count_modes, describe_modes, named
 from engine.errors import UserError
 
 
@@ -55,11 +55,11 @@ class SplitWriter:
         self._labels = np.asarray(plan.images.labels, np.int64)
         self._numbers: list[NDArray[np.int64]] = []
         self._digests: list[bytes] = []
-        self._modes = np.zeros(3, np.int64)
+        self._modes = np.zeros(256, np.int64)
         self.bytes = 0
         """Of all records in the file so far."""
         self._last, self._fresh = _Step(), list[_Step]()
-        descriptors = image_fields(output.format == "yuv420", output.short_side, output.max_resolution)
+        descriptors = image_fields(named(output.format)[0], output.short_side, output.max_resolution)
         self._writer = BetonWriter(partial.file, descriptors, output.page_size * 2**20, len(plan))
 
     @property
@@ -152,7 +152,11 @@ class SplitWriter:
 
     def modes(self) -> str:
         """How many images are stored how, in words."""
-        return layout.describe_modes(np.repeat(np.arange(3, dtype=np.uint8), self._modes))
+        return describe_modes(self._all_modes())
+
+    def _all_modes(self) -> NDArray[np.uint8]:
+        """The stored images' modes, sorted."""
+        return np.repeat(np.arange(256, dtype=np.uint8), self._modes)
 
     def _metadata(
         self, rows: NDArray[np.void]
@@ -165,7 +169,7 @@ class SplitWriter:
         if self._output.shard:
             self._digests.append(rows["digest"].tobytes())
         self.bytes += int(rows["size"].sum())
-        self._modes += np.bincount(rows["image"]["mode"], minlength=3)
+        self._modes += np.bincount(rows["image"]["mode"], minlength=256)
 
     def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:
         """By which rules this image is a copy of one before, and which: (option of RulesConfig, id)."""
@@ -201,7 +205,6 @@ class SplitWriter:
     def _manifest(self) -> Manifest:
         plan, output = self.plan, self._output
         numbers = np.concatenate(self._numbers)
-        jpeg, raw, yuv420 = self._modes.tolist()
         return Manifest(
             split=plan.split,
             classes=tuple(plan.images.classes),
@@ -209,7 +212,7 @@ class SplitWriter:
             source=plan.images.kind,
             settings=settings(output),
             versions=versions(),
-            counts={"samples": self.stored, "jpeg": jpeg, "raw": raw, "yuv420": yuv420},
+            counts={"samples": self.stored, **count_modes(self._all_modes())},
             created_by="write_dataset.py",
             order=output.order,
             source_numbers=tuple(plan.numbers[numbers].tolist()),

@@ -27,6 +27,7 @@ from types import TracebackType
 import cv2
 
 from engine.data.convert.chunk import Records, Task, encode_chunk
+from engine.data.storage.formats import import_modules, modules
 from engine.errors import UserError
 
 # Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.
@@ -61,7 +62,7 @@ class Encoders:
                 self.num_workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}",),
+                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}", modules()),
             )
         return self
 
@@ -153,10 +154,11 @@ def ctrl_c_held_back() -> Iterator[None]:
         signal.raise_signal(signal.SIGINT)
 
 
-def _start_worker(slots: str) -> None:
-    """Runs first in each worker process."""
+def _start_worker(slots: str, formats: list[str]) -> None:
+    """Runs first in each worker process. `formats`: the modules of the storage formats that the parent knows."""
     global _slots
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import_modules(formats)
     # There is a process for each core already.
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()

@@ -12,12 +12,14 @@ WRONG_SIZE = 2
 UNKNOWN_MODE = 3
 OUT_OF_MEMORY = 4
 BAD_CHECKSUM = 5
+BAD_RECORD = 6
 
 REASONS = {
     BAD_JPEG: "its JPEG data is damaged",
     WRONG_SIZE: "its JPEG header and the file's table disagree about the image's size",
     UNKNOWN_MODE: "its storage mode is unknown",
     OUT_OF_MEMORY: "there is no memory to decode it",
+    BAD_RECORD: "its data is damaged",
     BAD_CHECKSUM: "its bytes are not those that were written (the checksum differs)",
 }
 

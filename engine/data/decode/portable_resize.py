@@ -17,12 +17,14 @@ on the half-size axes of chroma planes and after a JPEG's DCT-scaled decode):
 
 The resize in numba: byte for byte what native/resize.c makes, on any machine, without a compiler, and slower.
 
-float32 multiplications and additions in the order of taps.py, rows first. numba contracts none of them.
+float32 multiplications and additions in this order, rows first. numba contracts none of them.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.decode.batch import OK, WRONG_SIZE
+from engine.data.decode.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
 from engine.data.kernel import kernel
 from engine.data.sampling.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH
 
@@ -63,7 +65,7 @@ def fill_taps(
 
 _HALF = np.float32(0.5)
 _MIDDLE = np.float32(128)
-_RED_V, _GREEN_U, _GREEN_V, _BLUE_U = (np.float32(x) for x in (1.402, 0.344136, 0.714136, 1.772))
+_RED_V, _GREEN_U, _GREEN_V, _BLUE_U = (np.float32(x) for x in (RED_V, GREEN_U, GREEN_V, BLUE_U))
 
 
 @kernel
@@ -76,7 +78,7 @@ def resize_rgb(
     flip: bool,
     out: NDArray[np.uint8],
 ) -> None:
-    """pixels (height, width, 3) -> out (resolution, resolution, 3); the crop as (rows, columns) of taps.py's law."""
+    """pixels (height, width, 3) -> out (resolution, resolution, 3); the crop as (rows, columns) of the law above."""
     size = out.shape[0]
     firsts, counts, weights = _taps(start[0], extent[0], low[0], high[0], size)
     column_firsts, column_counts, column_weights = _taps(start[1], extent[1], low[1], high[1], size)
@@ -122,6 +124,57 @@ def resize_yuv420(
             out[y, to, 0] = _level(luma_value + v * _RED_V)
             out[y, to, 1] = _level(luma_value - u * _GREEN_U - v * _GREEN_V)
             out[y, to, 2] = _level(luma_value + u * _BLUE_U)
+
+
+@kernel
+def decode_raw(
+    memory: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    boxes: NDArray[np.int32],
+    out: NDArray[np.uint8],
+    status: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+) -> None:
+    """Fill out and status for these rows; the arguments are DecodeBatch.arrays(). Records of the wrong size are not
+    read."""
+    for row in rows:
+        height, width, box = heights[row], widths[row], boxes[row]
+        if sizes[row] != height * width * 3:
+            status[row] = WRONG_SIZE
+            continue
+        record = memory[offsets[row] : offsets[row] + sizes[row]]
+        start = (float(box[TOP]), float(box[LEFT]))
+        extent = (float(box[HEIGHT]), float(box[WIDTH]))
+        low = (int(box[TOP]), int(box[LEFT]))
+        high = (int(box[TOP] + box[HEIGHT]), int(box[LEFT] + box[WIDTH]))
+        resize_rgb(record.reshape(height, width, 3), start, extent, low, high, box[FLIP] != 0, out[row])
+        status[row] = OK
+
+
+@kernel
+def decode_yuv420(
+    memory: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    boxes: NDArray[np.int32],
+    out: NDArray[np.uint8],
+    status: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+) -> None:
+    """As `decode_raw`."""
+    for row in rows:
+        height, width = heights[row], widths[row]
+        if (height | width) % 2 == 1 or sizes[row] != height * width // 2 * 3:
+            status[row] = WRONG_SIZE
+            continue
+        record = memory[offsets[row] : offsets[row] + sizes[row]]
+        resize_yuv420(record, height, width, boxes[row], out[row])
+        status[row] = OK
 
 
 @kernel

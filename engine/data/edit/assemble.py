@@ -47,7 +47,7 @@ class Assembled:
 
 
 def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, left_out: int = 0) -> Assembled:
-    """Write `output`, the parts one after the other; it is whole or absent. All parts are yuv420, or none is.
+    """Write `output`, the parts one after the other; it is whole or absent. All parts are of formats of one field.
 
     A conversion leaves room in the tables for images that were `left_out`; a merge of its shards does likewise.
     Raises UserError when it is there already or can't be written, and when a record is not what was written.
@@ -56,7 +56,7 @@ def assemble(output: Path, parts: Sequence[Part], manifest: Manifest | None, lef
     total = sum(len(part.samples) for part in parts)
     page_size = max(part.beton.page_size for part in parts)
     refuse_existing(output)
-    fields = image_fields(first.storage == "yuv420", first.short_side, first.max_resolution)
+    fields = image_fields(first.formats[0], first.short_side, first.max_resolution)
     with sole_write(output) as file, DirectFile(file) as direct:
         # Here, where the space of what a killed attempt left is free again.
         _check_disk(output, parts)

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.beton.bulk_reader import RecordReader
 from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
-from engine.data.sources.access.pixels import decode_rgb
+from engine.data.storage.formats import of_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +19,7 @@ class Extracted:
 
     content: bytes
     suffix: str
-    """".jpg" for a JPEG record, which is the file's content as it is; ".png" for pixels."""
+    """".jpg" for a JPEG record, which is a file's content as it is; ".png" for pixels."""
     sound: bool
     """Whether the record has the checksum that it was written with; True where the file has none."""
 
@@ -30,8 +29,9 @@ def extract(beton: Beton, sample: int) -> Extracted:
     with RecordReader(beton) as reader:
         record = reader.read(sample)
     sound = beton.checksums is None or crc32(record) == beton.checksums[sample]
-    if beton.images["mode"][sample] == layout.MODE_JPEG:
-        return Extracted(content=record, suffix=".jpg", sound=sound)
+    suffix = of_mode(int(beton.images["mode"][sample])).suffix
+    if suffix:
+        return Extracted(content=record, suffix=suffix, sound=sound)
     png = BytesIO()
     Image.fromarray(pixels_of(beton, sample, record)).save(png, "png")
     return Extracted(content=png.getvalue(), suffix=".png", sound=sound)
@@ -40,23 +40,7 @@ def extract(beton: Beton, sample: int) -> Extracted:
 def pixels_of(beton: Beton, sample: int, record: bytes) -> NDArray[np.uint8]:
     """RGB, uint8 of shape (height, width, 3), of a sample's record.
 
-    Raises ValueError with the reason when it is a JPEG that can't be decoded.
+    Raises ValueError with the reason when it can't be decoded.
     """
     mode, width, height, _ = beton.images[sample].tolist()
-    if mode == layout.MODE_JPEG:
-        return decode_rgb(record)
-    data = np.frombuffer(record, np.uint8)
-    return data.reshape(height, width, 3) if mode == layout.MODE_RAW else _rgb(data, height, width)
-
-
-def _rgb(record: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """YUV 4:2:0 (layout.py) to RGB, each chroma value serving its 2 x 2 pixels.
-
-    Source of the formula: JFIF 1.02, section "Conversion to and from RGB"; in 1 / 65536, rounded once.
-    """
-    luma = height * width
-    y = record[:luma].reshape(height, width).astype(np.int32) << 16
-    chroma = record[luma:].reshape(2, height // 2, width // 2).astype(np.int32) - 128
-    cb, cr = chroma.repeat(2, axis=1).repeat(2, axis=2)
-    rgb = np.stack([y + 91881 * cr, y - 22553 * cb - 46802 * cr, y + 116130 * cb], axis=2)
-    return np.clip((rgb + 32768) >> 16, 0, 255).astype(np.uint8)
+    return of_mode(mode).pixels(record, height, width)

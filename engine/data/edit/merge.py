@@ -128,12 +128,13 @@ def _check_val(train: Beton, val: Sequence[Beton]) -> None:
 
 
 def _check_storage(betons: Sequence[Beton]) -> None:
-    """JPEG and raw go together, YUV 4:2:0 only with its like."""
+    """JPEG and raw go together, a format of another field (YUV 4:2:0) only with its like."""
     first = betons[0]
     for beton in betons[1:]:
-        if (first.storage == "yuv420") != (beton.storage == "yuv420"):
+        if first.formats[0].magic != beton.formats[0].magic:
+            alone = next(one.storage for one in (first, beton) if one.formats[0].magic)
             raise UserError(
-                f"{first.path} is {first.storage} and {beton.path} {beton.storage}: yuv420 goes only with yuv420"
+                f"{first.path} is {first.storage} and {beton.path} {beton.storage}: {alone} goes only with {alone}"
             )
         limits = [(one.short_side, one.max_resolution) for one in (first, beton)]
         if limits[0] != limits[1]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
 from engine.data.convert.duplicates import Seen, digests_of_text, find_copies
+from engine.data.storage.formats import count_modes
 from engine.errors import UserError
 
 
@@ -103,7 +103,7 @@ def _searched(
         manifest,
         ids=tuple(manifest.ids[sample] for sample in kept),
         source_numbers=tuple(manifest.source_numbers[sample] for sample in kept),
-        counts={"samples": len(kept), **layout.count_modes(shard.images["mode"][kept])},
+        counts={"samples": len(kept), **count_modes(shard.images["mode"][kept])},
         rules=manifest.rules | {"duplicate": rules.duplicate, "leak": rules.leak},
         odd=dict(odd),
         rejects=(*manifest.rejects, *rejects),

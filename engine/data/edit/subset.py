@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.edit.assemble import Assembled, Part, assemble, refuse_existing
+from engine.data.storage.formats import count_modes
 from engine.errors import UserError
 from engine.registry import nearest
 
@@ -117,7 +117,7 @@ def _manifest(
         classes=classes,
         ids=ids,
         settings=manifest.settings | {SELECTIONS: [*manifest.settings.get(SELECTIONS, []), said]},
-        counts={"samples": len(ids), **layout.count_modes(beton.images["mode"][samples])},
+        counts={"samples": len(ids), **count_modes(beton.images["mode"][samples])},
         source_numbers=tuple(manifest.source_numbers[sample] for sample in samples)
         if manifest.source_numbers
         else (),

@@ -1,6 +1,6 @@
 """Checks that a file's records are as they were written: by their checksums.
 
-In a file without checksums JPEG records are decoded instead, only to see whether they can be.
+In a file without checksums, records in which decoding shows damage (JPEGs) are decoded instead.
 """
 
 import threading
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.beton import layout
 from engine.data.beton.bulk_reader import RecordReader, Stretch
 from engine.data.beton.reader import Beton
 from engine.data.decode.batch import BAD_JPEG, OK, REASONS, DecodeBatch
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import library
-from engine.data.storage import jpeg
+from engine.data.storage.formats import all_formats, of_mode
 from engine.progress import Progress
 
 _CHANGED = "its bytes are not those that were written (the checksum differs)"
@@ -42,14 +41,15 @@ class Verified:
     gaps: int
     """Bytes between the records, mostly at the ends of pages: nothing reads them, and no checksum covers them."""
     unchecked: int
-    """Records of which only the size could be checked: raw and YUV 4:2:0 ones without a checksum."""
+    """Records of which only the size could be checked: raw ones without a checksum, for example."""
     seconds: float
 
 
 def verify(beton: Beton) -> Verified:
     """Read every record, in the order in which they lie in the file, and compare its checksum.
 
-    In a file without checksums JPEGs are decoded, as for training. Raises UserError when the file becomes shorter.
+    In a file without checksums records in which decoding shows damage are decoded, as for training. Raises UserError
+    when the file becomes shorter.
     """
     check = _choose_check(beton)
 
@@ -72,7 +72,7 @@ def verify(beton: Beton) -> Verified:
             done += size
             progress.update(count, size=done)
     ends = beton.images["data_ptr"] + beton.sizes
-    blind = beton.checksums is None and beton.images["mode"] != layout.MODE_JPEG
+    blind = beton.checksums is None and ~_shows_damage(beton.images)
     return Verified(
         bad=sorted(bad),
         bytes=done,
@@ -80,6 +80,11 @@ def verify(beton: Beton) -> Verified:
         unchecked=int(np.sum(blind)),
         seconds=progress.seconds,
     )
+
+
+def _shows_damage(images: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Of which images decoding shows damage."""
+    return np.isin(images["mode"], [form.mode for form in all_formats() if form.shows_damage])
 
 
 def _choose_check(beton: Beton) -> Callable[[Stretch], dict[int, str]]:
@@ -105,27 +110,29 @@ class TrialDecoder:
         self._local = threading.local()
 
     def bad_rows(self, stretch: Stretch) -> dict[int, str]:
-        """Rows of the stretch whose JPEG can't be decoded, with the reason. Other records pass."""
+        """Rows of the stretch that can't be decoded, with the reason. Records in which that shows nothing pass."""
         if not hasattr(self._local, "workspace"):
             self._local.workspace = Workspace(self._native)
         workspace: Workspace = self._local.workspace
-        batch, is_jpeg = self._batch(stretch)
-        jpeg.decode(batch, np.flatnonzero(is_jpeg), workspace)
+        modes = self._images["mode"][stretch.samples]
+        batch, shows = self._batch(stretch), _shows_damage(self._images[stretch.samples])
+        for form in all_formats():
+            form.decode(batch, np.flatnonzero(shows & (modes == form.mode)), workspace)
         reasons = {}
         for row in np.flatnonzero(batch.status != OK).tolist():
             # Once more, since the decoder's own words are about the last one that it failed at.
-            jpeg.decode(batch, np.array([row]), workspace)
+            of_mode(int(modes[row])).decode(batch, np.array([row]), workspace)
             status = int(batch.status[row])
             words = f" ({workspace.jpeg_message()})" if status == BAD_JPEG else ""
             reasons[row] = REASONS[status] + words
         return reasons
 
-    def _batch(self, stretch: Stretch) -> tuple[DecodeBatch, NDArray[np.bool_]]:
-        """The whole of each image; and which of them are JPEGs."""
+    def _batch(self, stretch: Stretch) -> DecodeBatch:
+        """The whole of each image."""
         images = self._images[stretch.samples]
         heights, widths = (images[side].astype(np.int64) for side in ("height", "width"))
         zeros = np.zeros_like(heights)
-        batch = DecodeBatch(
+        return DecodeBatch(
             memory=stretch.data,
             offsets=stretch.offsets,
             sizes=stretch.sizes,
@@ -135,4 +142,3 @@ class TrialDecoder:
             out=np.empty((len(images), _RESOLUTION, _RESOLUTION, 3), np.uint8),
             status=np.full(len(images), OK, np.uint8),
         )
-        return batch, images["mode"] == layout.MODE_JPEG

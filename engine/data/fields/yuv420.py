@@ -20,10 +20,13 @@ from ffcv.fields.base import ARG_TYPE, Field
 from ffcv.fields.rgb_image import CenterCropRGBImageDecoder, get_random_crop
 from ffcv.libffcv import resize_crop
 from ffcv.pipeline.compiler import Compiler
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from engine.data.beton import layout
-from engine.data.storage.yuv420_record import encode_yuv420, fit
+from engine.data.beton.image_field import custom_arguments, put_arguments
+from engine.data.decode.colour import rgb_from_yuv
+from engine.data.storage.yuv420 import YUV420, encode_yuv420, fit
 from engine.errors import UserError
 
 
@@ -42,15 +45,15 @@ class Yuv420Field(Field):
     @staticmethod
     def from_binary(binary: NDArray[np.uint8]) -> "Yuv420Field":
         """The field that a file's descriptor says. Raises UserError unless it is one of ours that we know."""
-        record = layout.read_yuv420(binary)
-        if record["magic"] != layout.YUV420_MAGIC or record["version"] != layout.YUV420_VERSION:
+        record = custom_arguments(binary)
+        if record["magic"] != YUV420.magic or record["version"] != YUV420.version:
             raise UserError("this custom field is not yuv420 in the version this engine reads")
         return Yuv420Field(int(record["short_side"]), int(record["max_resolution"]))
 
     def to_binary(self) -> np.void:
         """What goes into the file's descriptor."""
         arguments = np.zeros(1, ARG_TYPE)
-        layout.put_yuv420(arguments["f0"][0], self.short_side, self.max_resolution)
+        put_arguments(arguments["f0"][0], YUV420, self.short_side, self.max_resolution)
         return arguments[0]
 
     def encode(
@@ -65,7 +68,7 @@ class Yuv420Field(Field):
             raise TypeError(f"an RGB image, uint8, is expected, not {pixels.dtype} of shape {pixels.shape}")
         pixels = fit(pixels, self.short_side, self.max_resolution)
         record = np.frombuffer(encode_yuv420(pixels), np.uint8)
-        destination["mode"] = layout.MODE_YUV420
+        destination["mode"] = YUV420.mode
         destination["height"], destination["width"] = pixels.shape[:2]
         destination["data_ptr"], storage = malloc(record.nbytes)
         storage[:] = record
@@ -123,17 +126,19 @@ class Yuv420RandomResizedCropDecoder(Yuv420CenterCropDecoder):
         return get_random_crop
 
 
+_rgb_from_yuv = register_jitable(rgb_from_yuv)
+
+
 def _to_rgb(record, rgb):  # type: ignore[no-untyped-def]
-    """JFIF's conversion in integers, each chroma value serving its 2 x 2 pixels."""
+    """Each chroma value serves its 2 x 2 pixels."""
     height, width = rgb.shape[:2]
     luma, quarter = height * width, height * width // 4
     for row in range(height):
         for column in range(width):
-            y = np.int64(record[row * width + column]) << 16
+            y = np.int64(record[row * width + column])
             place = luma + (row // 2) * (width // 2) + column // 2
-            cb, cr = np.int64(record[place]) - 128, np.int64(record[place + quarter]) - 128
-            # 1.402, 0.344136, 0.714136 and 1.772 in 1 / 65536.
-            red, green, blue = y + 91881 * cr, y - 22553 * cb - 46802 * cr, y + 116130 * cb
-            rgb[row, column, 0] = min(max((red + 32768) >> 16, 0), 255)
-            rgb[row, column, 1] = min(max((green + 32768) >> 16, 0), 255)
-            rgb[row, column, 2] = min(max((blue + 32768) >> 16, 0), 255)
+            u, v = np.int64(record[place]) - 128, np.int64(record[place + quarter]) - 128
+            red, green, blue = _rgb_from_yuv(y, u, v)
+            rgb[row, column, 0] = min(max(red, 0), 255)
+            rgb[row, column, 1] = min(max(green, 0), 255)
+            rgb[row, column, 2] = min(max(blue, 0), 255)

@@ -6,8 +6,8 @@ import shutil
 
 import torch
 
-from engine.data.beton.layout import MODE_RAW, MODE_YUV420
 from engine.data.gpu import torch_resize
+from engine.data.storage.formats import of_mode
 from engine.data.storage.packing import GEOMETRY_COLUMNS
 
 # The oldest NVIDIA GPUs that Triton's authors name as supported, since Triton 3.2.
@@ -27,9 +27,9 @@ def finish_packed(
     """Resized, flipped and normalised images, `dtype` (n, 3, resolution, resolution), on the arguments' device.
 
     `buffer` (bytes,) uint8 and `geometry` (n, 8) int64 are as engine.data.storage.packing makes them, for images
-    of `mode`. Levels are resized by the law of taps.py, rounded to 0..255, then (level - mean) * inverse_std is
-    computed in float32 with mean and inverse_std (3,) float32, and rounded once to `dtype`. Nothing is read back
-    by the host where Triton does it. The buffer's bytes are trusted to be there: only shapes and types are
+    of `mode`. Levels are resized by the law of portable_resize.py and rounded to 0..255, then (level - mean) *
+    inverse_std is computed in float32 with mean and inverse_std (3,) float32, and rounded once to `dtype`. Nothing is
+    read back by the host where Triton does it. The buffer's bytes are trusted to be there: only shapes and types are
     checked. Raises ValueError for wrong ones.
     """
     device = buffer.device
@@ -80,7 +80,7 @@ def _check(
     mean: torch.Tensor,
     inverse_std: torch.Tensor,
 ) -> None:
-    if mode not in (MODE_YUV420, MODE_RAW):
+    if of_mode(mode).packing is None:
         raise ValueError(f"crops of storage mode {mode} can't be finished")
     if resolution < 1:
         raise ValueError(f"resolution {resolution}")

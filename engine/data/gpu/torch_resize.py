@@ -1,4 +1,4 @@
-"""Packed crops -> a normalised batch with plain PyTorch, on any device: the law of taps.py, an axis at a time.
+"""Packed crops -> a normalised batch with plain PyTorch, on any device, by the law of portable_resize.py.
 
 For a CPU, for cards that Triton does not serve, and to test the Triton kernel against. The law's weights are
 fractions of whole numbers: with all positions multiplied by 2 x unit (unit = resolution; on the half-size axes of
@@ -11,8 +11,19 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.data.beton.layout import MODE_YUV420
-from engine.data.storage.packing import COLUMNS, FLIP, HEIGHT, LEFT, OFFSET, ROWS, TOP, WIDTH
+from engine.data.decode.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
+from engine.data.storage.packing import (
+    COLUMNS,
+    FLIP,
+    HEIGHT,
+    LEFT,
+    OFFSET,
+    ROWS,
+    TOP,
+    WIDTH,
+    packing_of,
+)
+from engine.data.storage.storage_format import Packing
 
 # Bounds the memory in use: about 1 MB for each image at 224 pixels.
 _IMAGES_AT_ONCE = 64
@@ -40,10 +51,9 @@ def resize(
     out: torch.Tensor,
 ) -> None:
     """Fill `out` (n, 3, resolution, resolution); the arguments are those of gpu.resize.finish_packed."""
+    plane_by_plane = packing_of(mode) == Packing.YUV420
     for part, images in zip(geometry.split(_IMAGES_AT_ONCE), out.split(_IMAGES_AT_ONCE), strict=True):
-        resized = (
-            _yuv420(buffer, part, out.shape[3]) if mode == MODE_YUV420 else _rgb(buffer, part, out.shape[3])
-        )
+        resized = _yuv420(buffer, part, out.shape[3]) if plane_by_plane else _rgb(buffer, part, out.shape[3])
         levels = torch.floor(resized + 0.5).clamp(0, 255)
         levels = torch.where(part[:, FLIP, None, None, None] != 0, levels.flip(3), levels)
         images.copy_((levels - mean.view(3, 1, 1)) * inverse_std.view(3, 1, 1))
@@ -61,7 +71,7 @@ def _yuv420(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> to
     y = _plane(buffer, start, pitch, 1, rows, columns)
     u = _plane(buffer, start + size, pitch // 2, 1, half_rows, half_columns) - 128
     v = _plane(buffer, start + size + size // 4, pitch // 2, 1, half_rows, half_columns) - 128
-    return torch.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], dim=1)
+    return torch.stack([y + RED_V * v, y - GREEN_U * u - GREEN_V * v, y + BLUE_U * u], dim=1)
 
 
 def _rgb(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> torch.Tensor:

@@ -17,8 +17,9 @@ import torch
 import triton
 import triton.language as tl
 
-from engine.data.beton.layout import MODE_YUV420
+from engine.data.decode import colour
 from engine.data.storage import packing
+from engine.data.storage.storage_format import Packing
 
 _BLOCK_ROWS = 16
 _BLOCK_COLUMNS = 32
@@ -33,6 +34,11 @@ _HEIGHT = tl.constexpr(packing.HEIGHT)
 _WIDTH = tl.constexpr(packing.WIDTH)
 _FLIP = tl.constexpr(packing.FLIP)
 _GEOMETRY_COLUMNS = tl.constexpr(packing.GEOMETRY_COLUMNS)
+
+_RED_V = tl.constexpr(colour.RED_V)
+_GREEN_U = tl.constexpr(colour.GREEN_U)
+_GREEN_V = tl.constexpr(colour.GREEN_V)
+_BLUE_U = tl.constexpr(colour.BLUE_U)
 
 
 def resize(
@@ -56,7 +62,7 @@ def resize(
         tiles_down,
         tiles_across,
         *out.stride(),
-        SUBSAMPLED=mode == MODE_YUV420,
+        SUBSAMPLED=packing.packing_of(mode) == Packing.YUV420,
         BLOCK_ROWS=_BLOCK_ROWS,
         BLOCK_COLUMNS=_BLOCK_COLUMNS,
         num_warps=_WARPS,
@@ -115,9 +121,9 @@ def _resize_tile(
         luma = _plane_mean(data, columns, 1, y, x, top, left, height, width, resolution, 1)
         u = _plane_mean(blue, half, 1, y, x, top, left, height, width, resolution, 2) - 128
         v = _plane_mean(red, half, 1, y, x, top, left, height, width, resolution, 2) - 128
-        r = luma + 1.402 * v
-        g = luma - 0.344136 * u - 0.714136 * v
-        b = luma + 1.772 * u
+        r = luma + _RED_V * v
+        g = luma - _GREEN_U * u - _GREEN_V * v
+        b = luma + _BLUE_U * u
     else:
         pitch = 3 * columns
         r = _plane_mean(data, pitch, 3, y, x, top, left, height, width, resolution, 1)

@@ -17,14 +17,23 @@ from numpy.typing import NDArray
 from engine.data.beton.checksum import crc32
 from engine.data.beton.mapping import Mapping
 from engine.data.beton.reader import Beton
-from engine.data.decode.batch import BAD_CHECKSUM, BAD_JPEG, OK, REASONS, UNKNOWN_MODE, DecodeBatch
+from engine.data.decode.batch import (
+    BAD_CHECKSUM,
+    BAD_JPEG,
+    OK,
+    REASONS,
+    UNKNOWN_MODE,
+    WRONG_SIZE,
+    DecodeBatch,
+)
 from engine.data.decode.workspace import Workspace
 from engine.data.loading.meters import PoolMeter, ThreadMeter
 from engine.data.native.library import library
 from engine.data.sampling.crops import HEIGHT, LEFT, TOP, WIDTH, CenterCrop, CropLaw
 from engine.data.sampling.order import samples_of
-from engine.data.storage.formats import DECODERS
+from engine.data.storage.formats import all_formats, of_mode
 from engine.data.storage.packing import copy_crops, plan_crops
+from engine.data.storage.storage_format import StorageFormat
 
 # Slices per thread and batch: enough that one slow slice does not leave the other threads idle for long. A batch is
 # packed in a millisecond or two, of which each slice costs some hundredths.
@@ -98,12 +107,12 @@ class DecodePool:
         modes = self._modes[ids]
         self._mapping.check()
         work: deque[_Slice] = deque()
-        for mode, decode in DECODERS.items():
+        for form in all_formats():
 
-            def task(part: NDArray[np.int64], decode: Callable[..., None] = decode) -> None:
-                decode(batch, self._sound(ids, part, batch.status), self._workspace())
+            def task(part: NDArray[np.int64], form: StorageFormat = form) -> None:
+                form.decode(batch, self._sound(ids, part, batch.status), self._workspace())
 
-            work += self._slices(task, np.flatnonzero(modes == mode), _DECODE_SLICES)
+            work += self._slices(task, np.flatnonzero(modes == form.mode), _DECODE_SLICES)
         self._do(work)
         return self._bad(ids, batch.status)
 
@@ -113,13 +122,14 @@ class DecodePool:
         """Copy the crops' bytes into the buffer that `take` gives for a number of bytes.
 
         Returns the geometry (engine.data.storage.packing) and what can't be used. Every sample of the file must be
-        stored in one mode, raw or yuv420. Raises as `decode` does.
+        stored in one format, whose crops can be packed. Raises as `decode` does.
         """
         self._thread_meter().begin()
         views, ids = self._checked(views)
         boxes = self._boxes(views, ids, crop)
         # Any sample's: there may be none in this batch.
-        geometry, size = plan_crops(boxes, int(self._modes[0]))
+        mode = int(self._modes[0])
+        geometry, size = plan_crops(boxes, mode)
         buffer = take(size)
         status = np.full(len(ids), OK, np.uint8)
         self._mapping.check()
@@ -127,7 +137,10 @@ class DecodePool:
         def task(part: NDArray[np.int64]) -> None:
             self._sound(ids, part, status)
             first, behind = int(part[0]), int(part[-1]) + 1
-            copy_crops(self.memory, self.beton.images, ids, boxes, geometry, first, behind, buffer)
+            copy_crops(
+                *(self.memory, self.beton.images, self._columns["sizes"], ids, boxes, geometry, mode),
+                *(first, behind, buffer, status),
+            )
 
         self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
         return geometry, self._bad(ids, status)
@@ -231,6 +244,8 @@ class DecodePool:
 
     def _message(self, sample: int, status: int) -> str:
         reason = REASONS[status]
+        if status == WRONG_SIZE:
+            reason = of_mode(int(self._modes[sample])).wrong_size_reason
         if status == BAD_JPEG:
             reason += self._jpeg_message(sample)
         manifest = self.beton.manifest
@@ -255,7 +270,7 @@ class DecodePool:
             status=np.empty(1, np.uint8),
             exact=False,
         )
-        DECODERS[int(self._modes[sample])](batch, np.zeros(1, np.int64), workspace)
+        of_mode(int(self._modes[sample])).decode(batch, np.zeros(1, np.int64), workspace)
         return f" ({workspace.jpeg_message()})" if batch.status[0] == BAD_JPEG else ""
 
     def close(self) -> None:

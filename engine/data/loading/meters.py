@@ -18,8 +18,11 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    # It takes seconds, and decoding alone has no need of it.
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,7 @@ class DeviceMeter:
         self._pairs: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._seconds = 0.0
 
-    def add(self, begin: torch.cuda.Event, end: torch.cuda.Event) -> None:
+    def add(self, begin: "torch.cuda.Event", end: "torch.cuda.Event") -> None:
         """A pair that was recorded, with timing, on one stream."""
         self._pairs.append((begin, end))
         if len(self._pairs) > _MOST_PAIRS:
@@ -152,7 +155,7 @@ class DeviceMeter:
 class LoaderMeter:
     """One loader's: the producer's thread calls `filled`, the consumer's all the rest."""
 
-    def __init__(self, pool: PoolMeter, device: torch.device) -> None:
+    def __init__(self, pool: PoolMeter, device: "torch.device") -> None:
         self._pool, self._on_gpu = pool, device.type == "cuda"
         self.copies, self.idle = DeviceMeter(), DeviceMeter()
         self._fill = self._window = self._bytes = 0.0
@@ -196,8 +199,10 @@ class LoaderMeter:
         )
 
 
-def timed_event(*, blocking: bool = False) -> torch.cuda.Event:
+def timed_event(*, blocking: bool = False) -> "torch.cuda.Event":
     """An event on the current stream, recorded now; one that blocks lets a thread that waits for it sleep."""
+    import torch
+
     event = torch.cuda.Event(enable_timing=True, blocking=blocking)
     event.record()
     return event

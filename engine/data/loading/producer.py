@@ -10,7 +10,8 @@ The two ways from a record to a finished batch: decoded on the CPU, or packed th
     Decoded:  record --decoders/--> pixels (n, resolution, resolution, 3) --copy--> normalised on the device
     Packed:   record --packing----> just the crops' bytes, and where each lies --copy--> engine.data.gpu
 
-Packing is many times cheaper than decoding, so a few cores feed a fast GPU; it needs a file of raw or yuv420 images.
+Packing is many times cheaper than decoding, so a few cores feed a fast GPU; it needs a file of one format whose
+crops can be packed, such as raw or yuv420.
 """
 
 import queue
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data.beton.layout import MODE_RAW, MODE_YUV420
+from engine.data.beton.reader import Beton
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.loading.decode_pool import Bad, DecodePool
 from engine.data.native.library import library
@@ -135,14 +136,12 @@ STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 # Packed batches differ in size. With this much to spare, few of them ask for more memory than those before.
 _HEADROOM = 1.15
 
-_PACKABLE = {"raw": MODE_RAW, "yuv420": MODE_YUV420}
-
 
 class Delivery(Protocol):
     """One of the two ways, for one loader."""
 
     name: str
-    """As benchmark records call it: jpeg, raw, proportion, yuv420, raw-packed or yuv420-packed."""
+    """As benchmark records call it: jpeg, raw, proportion, yuv420, ... or with -packed behind it."""
     detail: str
     """Who does the work, in words."""
 
@@ -176,7 +175,7 @@ class Decoded:
         self._pool, self._normalisation = pool, normalisation
         self.name: str = pool.beton.storage
         native = library()
-        in_c = native is not None and (native.has_jpeg or "jpeg" not in self.name)
+        in_c = all(form.is_in_c(native) for form in pool.beton.formats)
         self.detail = "decoded on the CPU in " + (
             "C" if in_c else "numba: `make setup` builds the faster C decoders"
         )
@@ -205,7 +204,7 @@ class Packed:
 
     def __init__(self, pool: DecodePool, normalisation: _Normalisation, device: torch.device) -> None:
         self._pool, self._normalisation = pool, normalisation
-        self._mode = _PACKABLE[pool.beton.storage]
+        self._mode = pool.beton.formats[0].mode
         self.name = f"{pool.beton.storage}-packed"
         where = "on the GPU" if device.type == "cuda" else "on the CPU"
         self.detail = f"crops are packed on the CPU and finished {where} by {resizer_name(device)}"
@@ -238,13 +237,18 @@ def choose_delivery(
 
     Raises UserError where packed is wanted and the file's images can't be.
     """
-    storage = pool.beton.storage
-    if wanted == "packed" and storage not in _PACKABLE:
+    storage, packable = pool.beton.storage, _is_packable(pool.beton)
+    if wanted == "packed" and not packable:
         raise UserError(
             f"{pool.beton.path} stores {storage} images, which can't be packed: use data.decoder=auto, or "
             "convert with --output.format=yuv420"
         )
     normalisation = _Normalisation(device, dtype, channels_last)
-    if wanted == "packed" or (wanted == "auto" and device.type == "cuda" and storage in _PACKABLE):
+    if wanted == "packed" or (wanted == "auto" and device.type == "cuda" and packable):
         return Packed(pool, normalisation, device)
     return Decoded(pool, normalisation)
+
+
+def _is_packable(beton: Beton) -> bool:
+    formats = beton.formats
+    return len(formats) == 1 and formats[0].packing is not None

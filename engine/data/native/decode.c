@@ -22,9 +22,16 @@ uint8_t *workspace_take(struct workspace *workspace, int64_t size) {
     return workspace->bytes;
 }
 
+/* Whether a record has as many bytes as its image's sides take; no other one is read. */
+static int has_bytes(const struct batch *batch, int64_t row, int64_t wanted) {
+    batch->status[row] = batch->sizes[row] == wanted ? OK : WRONG_SIZE;
+    return batch->status[row] == OK;
+}
+
 void engine_decode_raw(const struct batch *batch, const int64_t *rows, int64_t count, struct workspace *workspace) {
     for (int64_t i = 0; i < count; i++) {
         int64_t row = rows[i], resolution = batch->resolution;
+        if (!has_bytes(batch, row, batch->heights[row] * batch->widths[row] * 3)) continue;
         const int32_t *box = batch->boxes + row * BOX_COLUMNS;
         struct span vertical = whole_pixels(box[TOP], box[HEIGHT]), horizontal = whole_pixels(box[LEFT], box[WIDTH]);
         uint8_t *scratch = workspace_take(workspace, resize_scratch(resolution, vertical, horizontal));
@@ -40,6 +47,8 @@ void engine_decode_yuv420(const struct batch *batch, const int64_t *rows, int64_
     for (int64_t i = 0; i < count; i++) {
         int64_t row = rows[i], resolution = batch->resolution;
         int64_t height = batch->heights[row], width = batch->widths[row];
+        /* Sides are even: of odd ones no size is right. */
+        if (!has_bytes(batch, row, (height | width) % 2 ? -1 : height * width / 2 * 3)) continue;
         const int32_t *box = batch->boxes + row * BOX_COLUMNS;
         struct span vertical = whole_pixels(box[TOP], box[HEIGHT]), horizontal = whole_pixels(box[LEFT], box[WIDTH]);
         uint8_t *scratch = workspace_take(workspace, resize_scratch(resolution, vertical, horizontal));

@@ -1,5 +1,5 @@
-/* What the parts of this library share. The law of the resize is in ../taps.py; its twin in numba, which gives the
-   same bytes, in ../portable.py. */
+/* What the parts of this library share. The law of the resize is in ../decode/portable_resize.py, with its twin in
+   numba, which gives the same bytes. */
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -29,7 +29,7 @@ struct plane {
     int step;
 };
 
-/* The source axis on which a crop lies, in that axis' pixels; see ../taps.py. */
+/* The source axis on which a crop lies, in that axis' pixels; see ../decode/portable_resize.py. */
 struct span {
     double start, extent;
     int64_t low, high;

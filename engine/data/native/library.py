@@ -23,7 +23,7 @@ class _Batch(ctypes.Structure):
 
 
 class Library:
-    """A library that build.py built. Raises OSError when it can't be loaded."""
+    """A library that compile.py built. Raises OSError when it can't be loaded."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -41,7 +41,7 @@ class Library:
             self._library.engine_jpeg_version.restype = ctypes.c_int64
 
     def decode(self, kind: str, batch: DecodeBatch, rows: NDArray[np.int64], workspace: int) -> None:
-        """Decode these rows of the batch; `kind` is jpeg, raw or yuv420, `workspace` the calling thread's."""
+        """Decode these rows of the batch by engine_decode_`kind`; `workspace` is the calling thread's."""
         described = _Batch(
             *(array.ctypes.data for array in batch.arrays()), resolution=batch.resolution, exact=batch.exact
         )

@@ -1,9 +1,10 @@
 /* The resize, LANES output rows at a time: rows are combined along memory, the strip is turned on its side, and
    columns are combined with the rows in the lanes of one vector. Plain multiplications and additions in the order of
-   ../taps.py (built with -ffp-contract=off), so that every machine makes the same pixels. Built once for each kind
+   ../decode/portable_resize.py (built with -ffp-contract=off), so that every machine makes the same pixels. Built once for each kind
    of machine (VARIANT); dispatch.c picks. */
 #include <math.h>
 
+#include "colour.h"
 #include "engine.h"
 #include "lanes.h"
 
@@ -212,9 +213,9 @@ INLINE void yuv_levels(const struct yuv *from, int count, int chroma_count, int 
         lanes u = combine_columns(from->u, from->chroma_columns, chroma_count, x, from->chroma_low) - 128.0f;
         lanes v = combine_columns(from->v, from->chroma_columns, chroma_count, x, from->chroma_low) - 128.0f;
         uint8_t *to = levels + (flip ? resolution - 1 - x : x) * 3 * LANES;
-        store_levels(y + v * 1.402f, to);
-        store_levels(y - u * 0.344136f - v * 0.714136f, to + LANES);
-        store_levels(y + u * 1.772f, to + 2 * LANES);
+        store_levels(y + v * RED_V, to);
+        store_levels(y - u * GREEN_U - v * GREEN_V, to + LANES);
+        store_levels(y + u * BLUE_U, to + 2 * LANES);
     }
 }
 

@@ -6,7 +6,7 @@
 /* What became of an image. UNSUITABLE: libjpeg can't make RGB or YCbCr of it, such as CMYK. */
 enum { DONE = 0, DAMAGED = 1, UNSUITABLE = 2, TOO_LARGE = 3 };
 
-/* One image to make a record of. Mirrored by _Job in engine/data/convert/transcode.py. */
+/* One image to make a record of. Mirrored by _Job in engine/data/storage/jpeg_transcode.py. */
 struct job {
     const uint8_t *data; /* a JPEG */
     int64_t size;

@@ -5,8 +5,9 @@ buffer. Then `copy_crops` copies, without the GIL and on as many threads as ther
 the file's own bytes are moved, row by row or, where a region is as wide as the image, plane by plane, with LLVM's
 memcpy: numba's slice assignment reaches less than half of its speed on rows this short.
 
-A sample's bytes are, for yuv420, ROWS x COLUMNS of Y, then (ROWS/2) x (COLUMNS/2) of U, then the same of V; for
-raw, ROWS x COLUMNS x 3 of interleaved RGB. engine/data/gpu/ finishes them.
+A sample's bytes are, for Packing.YUV420, ROWS x COLUMNS of Y, then (ROWS/2) x (COLUMNS/2) of U, then the same of V;
+for Packing.RGB, ROWS x COLUMNS x 3 of interleaved RGB. engine/data/gpu/ finishes them. Which of the two is used, the
+storage format says.
 """
 
 from typing import Any
@@ -18,13 +19,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from engine.data.beton.layout import MODE_RAW, MODE_YUV420
+from engine.data.decode.batch import WRONG_SIZE
 from engine.data.kernel import kernel
 from engine.data.sampling.crops import FLIP as _BOX_FLIP
 from engine.data.sampling.crops import HEIGHT as _BOX_HEIGHT
 from engine.data.sampling.crops import LEFT as _BOX_LEFT
 from engine.data.sampling.crops import TOP as _BOX_TOP
 from engine.data.sampling.crops import WIDTH as _BOX_WIDTH
+from engine.data.storage.formats import of_mode
+from engine.data.storage.storage_format import Packing
 from engine.errors import UserError
 
 # Columns of a geometry row: the first byte in the buffer, the size of the packed region, where in it the crop
@@ -39,17 +42,24 @@ _ALIGNMENT = 16
 _LARGEST_BYTES = 2**31 - 1
 
 
+def packing_of(mode: int) -> Packing:
+    """How crops of images of this mode are packed. Raises ValueError where they can't be."""
+    packing = of_mode(mode).packing
+    if packing is None:
+        raise ValueError(f"crops of storage mode {mode} can't be packed")
+    return packing
+
+
 def plan_crops(boxes: NDArray[np.int32], mode: int) -> tuple[NDArray[np.int64], int]:
     """Where each crop goes: geometry, int64 of shape (len(boxes), 8), and how many bytes the buffer needs.
 
     `boxes` are rows (top, left, height, width, flip) that lie inside their images. Every sample of the batch is
-    stored in `mode`, layout.MODE_YUV420 (images of even sides) or MODE_RAW; raises ValueError for another one, and
-    UserError for a crop of more than 2 GiB.
+    stored in the format of this `mode`; raises ValueError for one whose crops can't be packed, and UserError for a crop
+    of more than 2 GiB.
     """
-    if mode not in (MODE_YUV420, MODE_RAW):
-        raise ValueError(f"crops of storage mode {mode} can't be packed")
+    subsampled = packing_of(mode) == Packing.YUV420
     geometry = np.empty((len(boxes), GEOMETRY_COLUMNS), np.int64)
-    size = int(_plan(np.ascontiguousarray(boxes, np.int32), mode == MODE_YUV420, geometry))
+    size = int(_plan(np.ascontiguousarray(boxes, np.int32), subsampled, geometry))
     largest = int((geometry[:, ROWS] * geometry[:, COLUMNS]).max(initial=0))
     if largest * 3 > _LARGEST_BYTES:
         raise UserError(
@@ -78,24 +88,45 @@ def _plan(boxes: NDArray[np.int32], subsampled: bool, geometry: NDArray[np.int64
     return offset
 
 
-@kernel
 def copy_crops(
     memory: NDArray[np.uint8],
     images: NDArray[Any],
+    sizes: NDArray[np.int64],
     ids: NDArray[np.int64],
     boxes: NDArray[np.int32],
     geometry: NDArray[np.int64],
+    mode: int,
     start: int,
     stop: int,
     buffer: NDArray[np.uint8],
+    status: NDArray[np.uint8],
 ) -> None:
     """Copy the crops of samples ids[start:stop] out of the file's `memory` into the plan's places in `buffer`.
 
-    `images` is the file's record table; `boxes` and `geometry` are what `plan_crops` was given and gave. Nothing
-    is checked here. The caller has seen to it that the ids are the file's, that all their records have the mode
-    of the plan and lie inside `memory`, that every box lies inside its image, and that `buffer` is as long as the
-    plan says. Slices of one batch may be copied by several threads at once: they write to different bytes.
+    `images` is the file's record table, `sizes` the records' bytes; `boxes`, `geometry` and `mode` are what
+    `plan_crops` was given and gave. A record of the wrong size is not read: its row of `status` (len(ids),) becomes
+    WRONG_SIZE, and its place in the buffer stays as it is. The caller has seen to it that the ids are the file's, that
+    their records lie inside `memory`, that every box lies inside its image, and that `buffer` is as long as the plan
+    says. Slices of one batch may be copied by several threads at once: they write to different bytes.
     """
+    subsampled = packing_of(mode) == Packing.YUV420
+    _copy(memory, images, sizes, ids, boxes, geometry, subsampled, start, stop, buffer, status)
+
+
+@kernel
+def _copy(
+    memory: NDArray[np.uint8],
+    images: NDArray[Any],
+    sizes: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    boxes: NDArray[np.int32],
+    geometry: NDArray[np.int64],
+    subsampled: bool,
+    start: int,
+    stop: int,
+    buffer: NDArray[np.uint8],
+    status: NDArray[np.uint8],
+) -> None:
     for row in range(start, stop):
         record, plan = images[ids[row]], geometry[row]
         source = memory.ctypes.data + int(record["data_ptr"])
@@ -103,7 +134,11 @@ def copy_crops(
         height, width = int(record["height"]), int(record["width"])
         top, left = boxes[row, _BOX_TOP] - plan[TOP], boxes[row, _BOX_LEFT] - plan[LEFT]
         rows, columns = plan[ROWS], plan[COLUMNS]
-        if record["mode"] == MODE_RAW:
+        odd = subsampled and (height | width) % 2 == 1
+        if odd or sizes[ids[row]] != (height * width // 2 if subsampled else height * width) * 3:
+            status[row] = WRONG_SIZE
+            continue
+        if not subsampled:
             _copy_region(destination, source, 3 * width, top, 3 * left, rows, 3 * columns)
             continue
         _copy_region(destination, source, width, top, left, rows, columns)

@@ -1,43 +1,49 @@
-"""Raw RGB -> crop -> resized RGB: ffcv's RGBImageField in its raw mode, height x width x 3 bytes a record."""
+"""Storage format raw: ffcv's RGBImageField in its raw mode. A record is height x width x 3 bytes of RGB."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.decode.batch import OK, DecodeBatch
-from engine.data.decode.portable_resize import resize_rgb
+from engine.data.decode.batch import DecodeBatch
 from engine.data.decode.workspace import Workspace
-from engine.data.kernel import kernel
-from engine.data.sampling.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH
+from engine.data.storage.storage_format import EncodeSettings, Packing, StorageFormat
+
+if TYPE_CHECKING:
+    from engine.data.storage.jpeg_header import JpegHeader
 
 
-def decode(batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
-    """Fill batch.out and batch.status for these rows."""
-    if workspace.library:
-        workspace.library.decode("raw", batch, rows, workspace.address)
-    else:
-        _decode(
-            *(batch.memory, batch.offsets, batch.heights, batch.widths, batch.boxes, batch.out, batch.status),
-            rows,
-        )
+class RawFormat(StorageFormat):
+    """Pixels as they are."""
+
+    name, title, mode = "raw", "raw", 1
+    record_words = "width x height x 3"
+    packing = Packing.RGB
+
+    def record_bytes(self, heights: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
+        return heights * widths * 3
+
+    def encode(self, pixels: NDArray[np.uint8], settings: EncodeSettings) -> bytes:
+        return pixels.tobytes()
+
+    def from_jpeg(
+        self, content: bytes, header: "JpegHeader", size: tuple[int, int], settings: EncodeSettings
+    ) -> bytes | None:
+        from engine.data.storage.jpeg_transcode import to_planes
+
+        return to_planes("to_rgb", content, size, size[0] * size[1] * 3)
+
+    def to_rgb(self, record: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        return record.reshape(height, width, 3)
+
+    def decode_rows(self, batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
+        if workspace.library:
+            workspace.library.decode("raw", batch, rows, workspace.address)
+            return
+        # Imported late: it brings numba, which takes seconds.
+        from engine.data.decode.portable_resize import decode_raw
+
+        decode_raw(*batch.arrays(), rows)
 
 
-@kernel
-def _decode(
-    memory: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    heights: NDArray[np.int64],
-    widths: NDArray[np.int64],
-    boxes: NDArray[np.int32],
-    out: NDArray[np.uint8],
-    status: NDArray[np.uint8],
-    rows: NDArray[np.int64],
-) -> None:
-    for row in rows:
-        height, width, box = heights[row], widths[row], boxes[row]
-        record = memory[offsets[row] : offsets[row] + height * width * 3]
-        start = (float(box[TOP]), float(box[LEFT]))
-        extent = (float(box[HEIGHT]), float(box[WIDTH]))
-        low = (int(box[TOP]), int(box[LEFT]))
-        high = (int(box[TOP] + box[HEIGHT]), int(box[LEFT] + box[WIDTH]))
-        resize_rgb(record.reshape(height, width, 3), start, extent, low, high, box[FLIP] != 0, out[row])
-        status[row] = OK
+RAW = RawFormat()

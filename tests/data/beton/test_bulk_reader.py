@@ -46,9 +46,7 @@ def contents(stretch: Stretch) -> tuple[list[int], list[bytes], list[int]]:
     gap=st.sampled_from([0, 1000, 2**20]),
 )
 @settings(max_examples=30, deadline=None)
-def test_any_samples_in_any_order_are_what_they_are(
-    beton: Beton, samples: list[int], size: int, gap: int
-) -> None:
+def test_any_samples_are_read_in_any_order(beton: Beton, samples: list[int], size: int, gap: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bulk_reader, "_STRETCH", size)
         patch.setattr(bulk_reader, "_GAP", gap)
@@ -60,7 +58,7 @@ def test_any_samples_in_any_order_are_what_they_are(
     assert [one for part in found for one in part[2]] == [crc32(data) for data in expected]
 
 
-def test_neighbours_are_read_together_and_none_beyond_the_limit(beton: Beton) -> None:
+def test_neighbours_are_read_together_up_to_the_limit(beton: Beton) -> None:
     with RecordReader(beton) as reader:
         sizes = list(reader.examine(np.arange(COUNT), lambda stretch: stretch.data.nbytes))
         assert sizes == [int(beton.images["data_ptr"][-1] + beton.sizes[-1] - beton.images["data_ptr"][0])]
@@ -70,12 +68,12 @@ def test_neighbours_are_read_together_and_none_beyond_the_limit(beton: Beton) ->
         assert 1 < len(sizes) < COUNT and max(sizes) <= 200_000
 
 
-def test_one_record(beton: Beton) -> None:
+def test_single_record_is_read(beton: Beton) -> None:
     with RecordReader(beton) as reader:
         assert reader.read(17) == record(beton, 17)
 
 
-def test_a_file_that_is_cut_short_meanwhile(beton: Beton, tmp_path: Path) -> None:
+def test_file_cut_while_read_is_refused(beton: Beton, tmp_path: Path) -> None:
     copy = tmp_path / "copy.beton"
     copy.write_bytes(beton.path.read_bytes())
     opened = open_beton(copy)
@@ -88,7 +86,7 @@ def test_a_file_that_is_cut_short_meanwhile(beton: Beton, tmp_path: Path) -> Non
             list(reader.examine(np.arange(COUNT), contents))
 
 
-def test_a_file_that_is_gone(beton: Beton, tmp_path: Path) -> None:
+def test_missing_file_is_refused(beton: Beton, tmp_path: Path) -> None:
     copy = tmp_path / "copy.beton"
     copy.write_bytes(beton.path.read_bytes())
     opened = open_beton(copy)
@@ -97,7 +95,7 @@ def test_a_file_that_is_gone(beton: Beton, tmp_path: Path) -> None:
         RecordReader(opened)
 
 
-def test_an_error_of_the_work_ends_it(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_the_work_ends_reading(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk_reader, "_STRETCH", 1)
 
     def fail(stretch: Stretch) -> int:
@@ -121,7 +119,7 @@ def test_closing_ends_the_threads(beton: Beton, monkeypatch: pytest.MonkeyPatch)
     assert threading.active_count() == before
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+def test_memory_is_bounded_for_large_files(tmp_path: Path) -> None:
     # 450 MB read by a process whose memory for data is held at 200 MB more than it has.
     program = (
         "import resource, sys, numpy as np\n"

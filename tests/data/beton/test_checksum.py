@@ -30,7 +30,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-def test_it_is_the_crc_32_of_zip(library: str) -> None:
+def test_checksum_equals_zips_crc32(library: str) -> None:
     assert library in vars(checksum)["_crc32"].__module__
     assert checksum.crc32(b"123456789") == 0xCBF43926, "the check value of the CRC catalogues"
     for content in _CONTENTS:

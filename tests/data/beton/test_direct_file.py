@@ -55,7 +55,7 @@ def write_both(path: Path, steps: list[tuple[int, int, str]], head: int) -> tupl
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, head=st.integers(0, 2 * _BLOCK))
-def test_it_is_what_an_ordinary_file_would_be(
+def test_direct_file_equals_an_ordinary_file(
     tmp_path: Path, steps: list[tuple[int, int, str]], head: int
 ) -> None:
     found, expected = write_both(tmp_path / "file", steps, head)
@@ -65,7 +65,7 @@ def test_it_is_what_an_ordinary_file_would_be(
 LONG = [(0, _BUFFER + 5, "go on"), (3, 3 * _BUFFER, "flush"), (_BLOCK, 2 * _BUFFER + 9, "go on")]
 
 
-def test_blocks_are_written_past_the_page_cache(tmp_path: Path) -> None:
+def test_blocks_bypass_the_page_cache(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with open(path, "w+b", buffering=0) as file, DirectFile(file) as direct:
         if direct._direct < 0:
@@ -77,7 +77,7 @@ def test_blocks_are_written_past_the_page_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not MEMORY.is_dir(), reason="there is no /dev/shm")
-def test_in_memory_file_systems() -> None:
+def test_memory_file_system_is_written() -> None:
     path = MEMORY / f"direct-{os.getpid()}"
     try:
         found, expected = write_both(path, LONG, 100)
@@ -86,13 +86,15 @@ def test_in_memory_file_systems() -> None:
     assert found == expected
 
 
-def test_a_file_system_that_knows_no_direct_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_direct_writes_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("engine.data.beton.direct_file._open_direct", lambda descriptor: -1)
     found, expected = write_both(tmp_path / "file", LONG, 100)
     assert found == expected
 
 
-def test_one_that_wants_other_multiples_is_written_through_the_page_cache(tmp_path: Path) -> None:
+def test_other_block_multiples_use_the_page_cache(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with open(path, "w+b", buffering=0) as file, DirectFile(file) as direct:
         if direct._direct < 0:
@@ -106,7 +108,7 @@ def test_one_that_wants_other_multiples_is_written_through_the_page_cache(tmp_pa
     assert path.read_bytes() == content(_BUFFER, 7) + content(2 * _BUFFER + 5, 8)
 
 
-def test_going_on_amid_what_is_there_leaves_the_rest_as_it_is(tmp_path: Path) -> None:
+def test_resuming_inside_a_file_keeps_the_rest(tmp_path: Path) -> None:
     path, before = tmp_path / "file", content(3 * _BLOCK, 1)
     path.write_bytes(before)
     with open(path, "r+b", buffering=0) as file, DirectFile(file) as direct:
@@ -116,7 +118,7 @@ def test_going_on_amid_what_is_there_leaves_the_rest_as_it_is(tmp_path: Path) ->
     assert path.read_bytes() == before[:5] + b"new" + before[8 : _BLOCK + 5] + b"new" + before[_BLOCK + 8 :]
 
 
-def test_a_write_that_failed_is_told_by_all_that_follow(tmp_path: Path) -> None:
+def test_failed_write_fails_all_later_calls(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w+b", buffering=0) as file:
         direct = DirectFile(file)
         with files_of_at_most(_BUFFER), pytest.raises(OSError, match="File too large"):

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from engine.data.beton import layout
 from engine.data.beton.reader import Beton, Storage, open_beton
+from engine.data.storage import YUV420
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, drop_manifest, write_pixels
 from tests.data.conftest import photo
@@ -54,7 +55,7 @@ def _believable(beton: Beton, size: int) -> None:
 
 @pytest.mark.parametrize("bare", [False, True], ids=["ours", "like stock ffcv's"])
 @pytest.mark.parametrize("storage", ["proportion", "yuv420"])
-def test_a_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, bare: bool) -> None:
+def test_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, bare: bool) -> None:
     path = write_pixels(tmp_path, [photo(12 + seed, 20, seed) for seed in range(8)], storage)
     if bare:
         drop_checksums(path)
@@ -90,7 +91,7 @@ def test_a_damaged_file_is_refused_or_sound(tmp_path: Path, storage: Storage, ba
     assert outcomes["opened"] > _EXAMPLES / 20
 
 
-def test_the_damages_know_the_file(tmp_path: Path) -> None:
+def test_damages_reach_every_part_of_the_file(tmp_path: Path) -> None:
     path = write_pixels(tmp_path, [photo(12, 20)] * 2, "yuv420")
     anatomy, beton = Anatomy(path.read_bytes()), open_beton(path)
     numbers = dict(number for group in anatomy.numbers.values() for number in group)
@@ -105,4 +106,4 @@ def test_the_damages_know_the_file(tmp_path: Path) -> None:
     ]
     assert starts == [[pointer, pointer] for pointer in beton.images["data_ptr"].tolist()]
     assert places[int.from_bytes(layout.CHECKSUMS_MAGIC, "little")] == 8
-    assert places[int.from_bytes(layout.YUV420_MAGIC, "little")] == 8
+    assert places[int.from_bytes(YUV420.magic, "little")] == 8

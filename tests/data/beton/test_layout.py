@@ -16,6 +16,7 @@ from ffcv.types import (
 from ffcv.writer import MAX_PAGE_SIZE, MIN_PAGE_SIZE
 
 from engine.data.beton import layout
+from engine.data.storage import JPEG, RAW, YUV420
 
 
 def _places(dtype: np.dtype[np.void]) -> list[tuple[str, int, int]]:
@@ -24,7 +25,7 @@ def _places(dtype: np.dtype[np.void]) -> list[tuple[str, int, int]]:
     return [(name, part[1], part[0].itemsize) for name, part in dtype.fields.items()]
 
 
-def test_dtypes_are_those_of_ffcv() -> None:
+def test_dtypes_equal_ffcvs() -> None:
     assert layout.VERSION == CURRENT_VERSION
     assert HeaderType == layout.HEADER
     assert layout.HEADER.itemsize == HeaderType.itemsize
@@ -33,13 +34,13 @@ def test_dtypes_are_those_of_ffcv() -> None:
     assert _places(layout.FIELD) == _places(FieldDescType)
 
 
-def test_field_types_and_modes_are_those_of_ffcv() -> None:
+def test_field_types_and_modes_equal_ffcvs() -> None:
     assert TYPE_ID_HANDLER[layout.INT_FIELD] is IntField
     assert TYPE_ID_HANDLER[layout.RGB_IMAGE_FIELD] is RGBImageField
-    assert (IMAGE_MODES["jpg"], IMAGE_MODES["raw"]) == (layout.MODE_JPEG, layout.MODE_RAW)
+    assert (IMAGE_MODES["jpg"], IMAGE_MODES["raw"]) == (JPEG.mode, RAW.mode)
 
 
-def test_metadata_of_a_sample_is_that_of_ffcv_in_either_field_order() -> None:
+def test_sample_metadata_equals_ffcvs_in_either_order() -> None:
     handlers = {layout.RGB_IMAGE_FIELD: RGBImageField(), layout.INT_FIELD: IntField()}
     for order in ([2, 1], [1, 2]):
         ours, theirs = layout.sample_dtype(order), get_metadata_type([handlers[i] for i in order])
@@ -48,30 +49,23 @@ def test_metadata_of_a_sample_is_that_of_ffcv_in_either_field_order() -> None:
         assert _places(ours) == _places(theirs)
 
 
-def test_what_is_ours_fits_where_ffcv_looks_away() -> None:
+def test_own_parts_fit_where_ffcv_does_not_look() -> None:
     places = [layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE, layout.FIELD["arguments"].itemsize]
     assert all(end - start >= layout.PART.itemsize for start, end in pairwise(places))
     for dtype, magic in (
         (layout.PART, layout.MANIFEST_MAGIC),
         (layout.PART, layout.CHECKSUMS_MAGIC),
-        (layout.YUV420_RECORD, layout.YUV420_MAGIC),
+        (layout.CUSTOM_ARGUMENTS, YUV420.magic),
     ):
         assert np.dtype(dtype["magic"]).itemsize == len(magic)
 
 
-def test_a_custom_field_is_one_that_ffcv_does_not_know() -> None:
+def test_custom_field_is_unknown_to_ffcv() -> None:
     assert TYPE_ID_HANDLER[layout.CUSTOM_FIELD] is None
-    assert layout.MODE_YUV420 not in IMAGE_MODES.values()
+    assert YUV420.mode not in IMAGE_MODES.values()
     assert layout.MIN_PAGE_SIZE == MIN_PAGE_SIZE
     assert layout.MAX_PAGE_SIZE * 2 == MAX_PAGE_SIZE, "ffcv's limit is itself refused"
 
 
-def test_modes_are_counted() -> None:
-    modes = np.array([0, 1, 0, 0], np.uint8)
-    assert layout.count_modes(modes) == {"jpeg": 3, "raw": 1, "yuv420": 0}
-    assert layout.describe_modes(modes) == "3 JPEG, 1 raw"
-    assert layout.describe_modes(np.full(1234, 2, np.uint8)) == "1,234 YUV 4:2:0"
-
-
-def test_align_up() -> None:
+def test_align_up_gives_the_next_multiple() -> None:
     assert [layout.align_up(n, 8) for n in (0, 1, 8, 9)] == [0, 8, 8, 16]

@@ -23,17 +23,17 @@ def _manifest(**changes: object) -> Manifest:
     return Manifest(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_round_trip_keeps_any_name() -> None:
+def test_manifest_round_trip_keeps_any_name() -> None:
     manifest = _manifest()
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
 
 
-def test_same_content_same_bytes() -> None:
+def test_equal_content_gives_equal_bytes() -> None:
     turned = _manifest(settings={"jpeg_quality": 90, "format": "jpeg"})
     assert turned.to_bytes() == _manifest().to_bytes()
 
 
-def test_keys_of_a_later_version_are_ignored() -> None:
+def test_keys_of_later_versions_are_ignored() -> None:
     content = json.loads(zlib.decompress(_manifest().to_bytes())) | {"weather": [1, 2]}
     assert Manifest.from_bytes(zlib.compress(json.dumps(content).encode())) == _manifest()
 
@@ -50,7 +50,7 @@ def test_keys_of_a_later_version_are_ignored() -> None:
         zlib.compress(b'{"classes": [], "ids": []}'),
     ],
 )
-def test_anything_else_is_refused(data: bytes) -> None:
+def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
         Manifest.from_bytes(data)
 

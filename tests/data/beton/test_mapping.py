@@ -47,7 +47,7 @@ def maybe_library(request: pytest.FixtureRequest) -> Library | None:
     return found
 
 
-def test_a_file_cut_short_is_found_by_its_size(beton: Beton, maybe_library: Library | None) -> None:
+def test_cut_file_is_found_by_its_size(beton: Beton, maybe_library: Library | None) -> None:
     mapping = Mapping(beton, maybe_library)
     mapping.check()
     os.truncate(beton.path, 100_000)
@@ -60,7 +60,7 @@ def test_a_file_cut_short_is_found_by_its_size(beton: Beton, maybe_library: Libr
     mapping.close()
 
 
-def test_a_file_that_has_grown_or_is_replaced_by_name_is_fine(beton: Beton, written: bytes) -> None:
+def test_grown_or_replaced_file_is_accepted(beton: Beton, written: bytes) -> None:
     mapping = Mapping(beton, library())
     with open(beton.path, "ab") as file:
         file.write(b"more")
@@ -73,7 +73,7 @@ def test_a_file_that_has_grown_or_is_replaced_by_name_is_fine(beton: Beton, writ
 
 
 @pytest.mark.parametrize("portable", [False, True])
-def test_a_pool_says_that_its_file_was_cut_short(beton: Beton, portable: bool) -> None:
+def test_pool_names_a_cut_file(beton: Beton, portable: bool) -> None:
     pool, out = DecodePool(beton, 2, "first-epoch", portable), np.empty((SAMPLES, 32, 32, 3), np.uint8)
     assert pool.decode(np.arange(SAMPLES), WHOLE, out) == []
     os.truncate(beton.path, 100_000)
@@ -178,7 +178,7 @@ def run(beton: Beton, repository: Path) -> Run:
 
 
 @pytest.mark.parametrize("verify", ["never", "always"])
-def test_a_read_that_fails_is_named_by_its_place(run: Run, beton: Beton, verify: str) -> None:
+def test_failed_read_is_named_by_its_place(run: Run, beton: Beton, verify: str) -> None:
     done = run(_CUT_BETWEEN_CHECK_AND_READ, verify)
     assert done.returncode == 0, done.stderr
     first, again = done.stdout.splitlines()
@@ -189,20 +189,20 @@ def test_a_read_that_fails_is_named_by_its_place(run: Run, beton: Beton, verify:
 
 
 @pytest.mark.parametrize("python", [(), ("-X", "faulthandler")])
-def test_outside_of_guarded_maps_the_process_ends_as_it_did(run: Run, python: tuple[str, ...]) -> None:
+def test_fault_outside_guarded_maps_ends_the_process(run: Run, python: tuple[str, ...]) -> None:
     done = run(_UNGUARDED, python=python)
     assert done.stdout.split() == ["0", "2000000"]
     assert done.returncode == -signal.SIGBUS
     assert ("Bus error" in done.stderr) is bool(python)
 
 
-def test_a_closed_map_is_no_longer_guarded(run: Run) -> None:
+def test_closed_map_is_no_longer_guarded(run: Run) -> None:
     done = run(_NO_LONGER_GUARDED)
     assert done.stdout == "reading\n"
     assert done.returncode == -signal.SIGBUS
 
 
-def test_a_map_at_the_place_of_one_that_was_dropped_has_its_own_failures(run: Run, beton: Beton) -> None:
+def test_map_at_a_dropped_maps_place_has_its_own_faults(run: Run, beton: Beton) -> None:
     same_place, cut_short, failed = run(_AFTER_ONE_THAT_WAS_DROPPED).stdout.splitlines()
     if same_place != "True 0":
         pytest.skip("the system has put the second map elsewhere")
@@ -210,6 +210,6 @@ def test_a_map_at_the_place_of_one_that_was_dropped_has_its_own_failures(run: Ru
     assert failed.startswith(f"{beton.path} can't be read at byte 2000000: ")
 
 
-def test_maps_that_are_dropped_leave_nothing_open(run: Run) -> None:
+def test_dropped_maps_leave_nothing_open(run: Run) -> None:
     done = run(_DROPPED_AGAIN_AND_AGAIN)
     assert done.stdout == "0\n", done.stderr

@@ -30,7 +30,7 @@ def _file(name: str, labels: Sequence[int], classes: Sequence[str] | None) -> Be
     )
 
 
-def test_equal_lists_are_the_pairs_list_also_where_a_class_has_no_image() -> None:
+def test_equal_class_lists_pass_with_empty_classes() -> None:
     pair = _file("train", [0, 1, 2], "abcd"), _file("val", [0], "abcd")
     assert agree_on_classes(*pair) == ClassList(4, ["a", "b", "c", "d"])
     assert agree_on_classes(pair[1]) == ClassList(4, ["a", "b", "c", "d"])
@@ -44,16 +44,14 @@ def test_equal_lists_are_the_pairs_list_also_where_a_class_has_no_image() -> Non
         ("abc", "acb", "the order differs: label 1 is 'b' in train and 'c' in val"),
     ],
 )
-def test_different_lists_are_refused_with_both_files_and_the_difference(
-    train: str, val: str, difference: str
-) -> None:
+def test_different_class_lists_are_refused_with_the_difference(train: str, val: str, difference: str) -> None:
     with pytest.raises(UserError) as caught:
         agree_on_classes(_file("train", [0], train), _file("val", [0], val))
     message = str(caught.value)
     assert "train.beton and val.beton" in message and difference in message and "\n" not in message
 
 
-def test_files_without_names_are_taken_at_their_labels_word() -> None:
+def test_files_without_names_count_their_labels() -> None:
     pair = _file("train", [0, 3], None), _file("val", [5, 1], None)
     assert agree_on_classes(*pair) == ClassList(6, None)
     assert agree_on_classes(*reversed(pair)) == ClassList(6, None)
@@ -61,17 +59,17 @@ def test_files_without_names_are_taken_at_their_labels_word() -> None:
 
 
 @pytest.mark.parametrize("named", ["train", "val"])
-def test_one_named_file_names_the_other_ones_classes(named: str) -> None:
+def test_one_named_file_names_classes_of_both(named: str) -> None:
     pair = [_file(name, [0, 2], "abc" if name == named else None) for name in ("train", "val")]
     assert agree_on_classes(*pair) == ClassList(3, ["a", "b", "c"])
 
 
-def test_a_label_that_the_names_do_not_cover_is_refused() -> None:
+def test_label_without_a_name_is_refused() -> None:
     with pytest.raises(UserError, match=r"train.beton or val.beton holds label 3, but only 3 classes"):
         agree_on_classes(_file("train", [0, 2], "abc"), _file("val", [3], None))
 
 
-def test_a_file_without_images_is_refused() -> None:
+def test_file_without_images_is_refused() -> None:
     with pytest.raises(UserError, match=r"val\.beton holds no images"):
         agree_on_classes(_file("train", [0], None), _file("val", [], None))
     empty = replace(_file("val", [], None), path=Path("elsewhere.beton"))

@@ -14,6 +14,7 @@ from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import layout
 from engine.data.beton.reader import Beton, _read_bytes, open_beton
 from engine.data.convert.conversion import convert
+from engine.data.storage import JPEG, RAW
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, drop_manifest
 
@@ -67,7 +68,7 @@ def _part(path: Path, place: int) -> NDArray[np.void]:
     return _map(path, layout.PART, offset)
 
 
-def test_a_good_file_opens(beton: Path) -> None:
+def test_good_file_opens(beton: Path) -> None:
     opened = open_beton(str(beton))
     assert isinstance(opened, Beton)
     assert (opened.path, opened.num_samples, opened.num_classes) == (beton, 40, 2)
@@ -79,7 +80,7 @@ def test_a_good_file_opens(beton: Path) -> None:
     assert opened.memory().shape == (beton.stat().st_size,)
 
 
-def test_a_path_without_a_file(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     _refused(tmp_path / "none.beton", "does not exist")
     _refused(tmp_path, "is not a file")
     (tmp_path / "file").touch()
@@ -87,12 +88,12 @@ def test_a_path_without_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(5000), b"\x89PNG" * 5000, b"\xff" * 5000])
-def test_a_file_that_is_no_beton(tmp_path: Path, content: bytes) -> None:
+def test_other_file_kinds_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.beton").write_bytes(content)
     _refused(tmp_path / "x.beton", "is not a .beton file")
 
 
-def test_random_bytes_are_never_a_crash(beton: Path, tmp_path: Path) -> None:
+def test_random_bytes_never_crash(beton: Path, tmp_path: Path) -> None:
     # Each run changes some bytes of header, descriptors, metadata or tail; it opens or is refused.
     good = beton.read_bytes()
     head, tail = _SAMPLES_START + 40 * _SAMPLE.itemsize, int(_header(beton)["alloc_table_ptr"][0])
@@ -120,55 +121,55 @@ def test_random_bytes_are_never_a_crash(beton: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.002, 0.3, 0.9, 0.99])
-def test_a_file_that_was_cut_short(beton: Path, share: float) -> None:
+def test_cut_file_is_refused(beton: Path, share: float) -> None:
     size = beton.stat().st_size
     with open(beton, "r+b") as file:
         file.truncate(int(size * share))
     _refused(beton, "cut short")
 
 
-def test_a_file_that_shrinks_while_it_is_read() -> None:
+def test_file_shrinking_while_read_is_refused() -> None:
     with pytest.raises(UserError, match=r"x\.beton became shorter while it was read"):
         _read_bytes(Path("x.beton"), io.BytesIO(bytes(100)), 90, 11)
 
 
 @pytest.mark.parametrize("missing", [1, 24, 24 * 39])
-def test_an_allocation_table_that_was_cut_short(beton: Path, missing: int) -> None:
+def test_cut_allocation_table_is_refused(beton: Path, missing: int) -> None:
     with open(beton, "r+b") as file:
         file.truncate(beton.stat().st_size - missing)
     _refused(beton, "cut short")
 
 
-def test_an_interrupted_conversion_of_stock_ffcv(beton: Path) -> None:
+def test_unfinished_ffcv_file_is_refused(beton: Path) -> None:
     # ffcv writes the header first with pointer 0, and again when all is done.
     _header(beton)["alloc_table_ptr"] = 0
     _refused(beton, "unfinished", "interrupted")
 
 
 @pytest.mark.parametrize("pointer", [1, _SAMPLES_START, 2**40, 2**64 - 1])
-def test_an_allocation_table_that_lies_elsewhere(beton: Path, pointer: int) -> None:
+def test_misplaced_allocation_table_is_refused(beton: Path, pointer: int) -> None:
     _header(beton)["alloc_table_ptr"] = pointer
     _refused(beton)
 
 
 @pytest.mark.parametrize("version", [0, 1, 3])
-def test_another_version(beton: Path, version: int) -> None:
+def test_other_version_is_refused(beton: Path, version: int) -> None:
     _header(beton)["version"] = version
     _refused(beton, "not a .beton file of version 2")
 
 
 @pytest.mark.parametrize("count", [41, 10**6, 2**62, 2**64 - 1])
-def test_more_samples_than_the_file_holds(beton: Path, count: int) -> None:
+def test_too_many_samples_are_refused(beton: Path, count: int) -> None:
     _header(beton)["num_samples"] = count
     _refused(beton)
 
 
-def test_no_samples(beton: Path) -> None:
+def test_file_without_samples_is_refused(beton: Path) -> None:
     _header(beton)["num_samples"] = 0
     _refused(beton, "holds no images")
 
 
-def test_other_fields(beton: Path) -> None:
+def test_other_fields_are_refused(beton: Path) -> None:
     fields = _fields(beton)
     fields["type_id"][1] = 0
     _refused(beton, "'label' (type 0)")
@@ -182,7 +183,7 @@ def test_other_fields(beton: Path) -> None:
 
 
 @pytest.mark.parametrize("pointer", [0, 8, 2**40, 2**64 - 8])
-def test_a_record_outside_the_file(beton: Path, pointer: int) -> None:
+def test_record_outside_the_file_is_refused(beton: Path, pointer: int) -> None:
     _samples(beton)["f0"]["data_ptr"][3] = pointer
     _refused(beton, "sample 3 is not in the allocation table")
     _table(beton)["ptr"][3] = pointer
@@ -190,14 +191,14 @@ def test_a_record_outside_the_file(beton: Path, pointer: int) -> None:
 
 
 @pytest.mark.parametrize("size", [10**9, 2**63, 2**64 - 1])
-def test_a_record_that_ends_outside_the_file(beton: Path, size: int) -> None:
+def test_record_ending_outside_the_file_is_refused(beton: Path, size: int) -> None:
     _table(beton)["size"][5] = size
     _refused(beton, "sample 5 lies outside the file's data")
 
 
-def test_records_that_cannot_be_decoded(beton: Path) -> None:
+def test_undecodable_records_are_refused(beton: Path) -> None:
     samples = _samples(beton)
-    raw = int(np.argmax(samples["f0"]["mode"] == layout.MODE_RAW))
+    raw = int(np.argmax(samples["f0"]["mode"] == RAW.mode))
     good = samples[raw].copy()
     samples["f0"]["width"][raw] += 1
     _refused(beton, f"sample {raw} is raw, but its bytes are not width x height x 3")
@@ -208,7 +209,7 @@ def test_records_that_cannot_be_decoded(beton: Path) -> None:
     _refused(beton, f"sample {raw} is stored in a mode unknown here")
 
 
-def test_labels_without_a_class(beton: Path) -> None:
+def test_labels_without_a_class_are_refused(beton: Path) -> None:
     labels = _samples(beton)["f1"]
     labels[7:9] = -1
     _refused(beton, "sample 7 has a negative label (and 1 more like it)")
@@ -216,7 +217,7 @@ def test_labels_without_a_class(beton: Path) -> None:
     _refused(beton, "sample 7 has a label without a class name")
 
 
-def test_a_damaged_manifest(beton: Path) -> None:
+def test_damaged_manifest_is_refused(beton: Path) -> None:
     record = _part(beton, layout.MANIFEST_PLACE)
     assert record["magic"][0] == layout.MANIFEST_MAGIC
     good = record.copy()
@@ -234,7 +235,7 @@ def test_a_damaged_manifest(beton: Path) -> None:
     _refused(beton, "later version of this engine")
 
 
-def test_every_flipped_bit_of_the_tables_is_noticed(beton: Path) -> None:
+def test_every_flipped_table_bit_is_noticed(beton: Path) -> None:
     # A label that became another class's is a wrong label: nothing but a checksum can tell.
     head, tail = _SAMPLES_START, int(_header(beton)["alloc_table_ptr"][0])
     content = np.memmap(beton, np.uint8, "r+")
@@ -249,7 +250,7 @@ def test_every_flipped_bit_of_the_tables_is_noticed(beton: Path) -> None:
     open_beton(beton)
 
 
-def test_damaged_checksums(beton: Path) -> None:
+def test_damaged_checksums_are_refused(beton: Path) -> None:
     part = _part(beton, layout.CHECKSUMS_PLACE)
     good = part.copy()
     for key, value in (("magic", b"ENGCRC3"), ("crc32", 1), ("offset", 8), ("offset", 2**63), ("size", 156)):
@@ -268,12 +269,12 @@ def _zero(path: Path, *places: int) -> None:
         _part(path, place)[:] = np.zeros(1, layout.PART)
 
 
-def test_a_lost_entry_of_the_checksums_does_not_make_a_file_without_them(beton: Path) -> None:
+def test_lost_checksums_entry_is_refused(beton: Path) -> None:
     _zero(beton, layout.CHECKSUMS_PLACE)
     _refused(beton, "its checksums are gone")
 
 
-def test_lost_entries_do_not_make_a_file_of_stock_ffcv(beton: Path) -> None:
+def test_lost_entries_do_not_pass_as_an_ffcv_file(beton: Path) -> None:
     good = beton.read_bytes()
     _zero(beton, layout.MANIFEST_PLACE)
     _refused(beton, "where its manifest or checksums lie is no longer written in it")
@@ -291,14 +292,14 @@ def test_lost_entries_do_not_make_a_file_of_stock_ffcv(beton: Path) -> None:
     _refused(beton, "where its manifest or checksums lie is no longer written in it")
 
 
-def test_a_file_from_before_the_manifest_told_of_checksums(beton: Path) -> None:
+def test_file_older_than_the_checksums_note_opens(beton: Path) -> None:
     drop_checksums(beton)
     opened = open_beton(beton)
     assert opened.checksums is None
     assert opened.manifest is not None and not opened.manifest.checksums
 
 
-def test_a_gap_of_a_page_is_no_padding(beton: Path) -> None:
+def test_gap_of_a_page_is_refused(beton: Path) -> None:
     # Stock ffcv's last page has at least one record; what is longer holds something.
     drop_checksums(beton)
     drop_manifest(beton)
@@ -313,14 +314,14 @@ def test_a_gap_of_a_page_is_no_padding(beton: Path) -> None:
             assert open_beton(beton).num_samples == 40
 
 
-def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
+def test_overlapping_records_are_refused(beton: Path) -> None:
     drop_checksums(beton)
     samples, table = _samples(beton), _table(beton)
     good = table.copy()
     table["sample_id"][[3, 4]] = table["sample_id"][[4, 3]]
     _refused(beton, "sample 3 has the record of another one (and 1 more like it)")
     table[:] = good
-    jpeg = int(np.argmax(samples["f0"]["mode"] == layout.MODE_JPEG))
+    jpeg = int(np.argmax(samples["f0"]["mode"] == JPEG.mode))
     table["size"][jpeg] += 1
     _refused(beton, f"sample {jpeg} reaches into the record of another one")
     table["size"][jpeg] = 2**21
@@ -330,10 +331,10 @@ def test_records_that_share_bytes_or_cross_a_page(beton: Path) -> None:
     _refused(beton, f"sample {jpeg} has the record of another one")
 
 
-def test_a_record_that_crosses_the_end_of_a_page(beton: Path) -> None:
+def test_record_across_pages_is_refused(beton: Path) -> None:
     drop_checksums(beton)
     samples, table = _samples(beton), _table(beton)
-    jpeg = int(np.flatnonzero(samples["f0"]["mode"] == layout.MODE_JPEG)[-1])
+    jpeg = int(np.flatnonzero(samples["f0"]["mode"] == JPEG.mode)[-1])
     # Only the manifest and the table lie beyond the last record's page, where a file has them in another one.
     samples["f0"]["data_ptr"][jpeg] = table["ptr"][jpeg] = 2**21 - 100
     table["size"][jpeg] = 200
@@ -341,12 +342,12 @@ def test_a_record_that_crosses_the_end_of_a_page(beton: Path) -> None:
 
 
 @pytest.mark.parametrize("page_size", [0, 1, 2**20, 3 * 2**20])
-def test_a_page_size_that_no_writer_takes(beton: Path, page_size: int) -> None:
+def test_impossible_page_size_is_refused(beton: Path, page_size: int) -> None:
     _header(beton)["page_size"] = page_size
     _refused(beton, "not a .beton file of version 2")
 
 
-def test_a_label_beyond_any_class_list(beton: Path) -> None:
+def test_absurd_label_is_refused(beton: Path) -> None:
     # Without a manifest the largest label says how many classes there are.
     drop_checksums(beton)
     drop_manifest(beton)
@@ -354,7 +355,7 @@ def test_a_label_beyond_any_class_list(beton: Path) -> None:
     _refused(beton, "sample 9 has a label beyond any class list")
 
 
-def test_a_manifest_of_another_file(beton: Path, pets: Path, tmp_path: Path) -> None:
+def test_manifest_of_another_file_is_refused(beton: Path, pets: Path, tmp_path: Path) -> None:
     # A file with fewer samples than its manifest lists: dropped by hand from both tables' ends.
     _header(beton)["num_samples"] = 39
     _refused(beton, "its allocation table has 960 bytes, not 24 for each of 39 images")
@@ -362,7 +363,7 @@ def test_a_manifest_of_another_file(beton: Path, pets: Path, tmp_path: Path) -> 
     _refused(beton, "its manifest lists 40 images and it holds 39")
 
 
-def test_the_pages_may_be_in_any_order(beton: Path) -> None:
+def test_pages_in_any_order_open(beton: Path) -> None:
     # Stock ffcv's workers append their allocations one worker after the other.
     before = open_beton(beton)
     table = _table(beton)
@@ -372,7 +373,7 @@ def test_the_pages_may_be_in_any_order(beton: Path) -> None:
     np.testing.assert_array_equal(open_beton(beton).sizes, before.sizes)
 
 
-def test_a_copy_opens_without_its_source(beton: Path, tmp_path: Path, make_tree: Callable[..., Path]) -> None:
+def test_copy_opens_without_its_source(beton: Path, tmp_path: Path, make_tree: Callable[..., Path]) -> None:
     shutil.rmtree(tmp_path / "pets")
     copy = tmp_path / "copy.beton"
     shutil.copy(beton, copy)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.beton import layout
-from engine.data.convert import transcode
+from engine.data import storage as formats
 from engine.data.convert.record import RecordSettings, make_record
 from engine.data.native.library import library
 from engine.data.sources.access.pixels import DamagedError, decode_rgb
+from engine.data.storage import jpeg_transcode as transcode
 from engine.data.storage.jpeg_header import read_jpeg_header
 from tests.data.odd_files import MAKES, jpeg, picture, pixels_of, save
 
-JPEG, RAW, YUV420 = layout.MODE_JPEG, layout.MODE_RAW, layout.MODE_YUV420
+JPEG, RAW, YUV420 = formats.JPEG.mode, formats.RAW.mode, formats.YUV420.mode
 ALL_SIZES = RecordSettings(max_resolution=0, short_side=0, jpeg_quality=90, max_bytes=2**24)
 
 

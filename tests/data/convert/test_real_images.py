@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from engine.config.write import SourceConfig
-from engine.data.beton import layout
 from engine.data.beton.reader import open_beton
 from engine.data.sources import open_split
 from engine.data.sources.access.pixels import decode_rgb
-from engine.data.storage.encode import shrink
+from engine.data.storage import RAW
+from engine.data.storage.shrink import shrink
 from tests.data.odd_files import pixels_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,7 +43,7 @@ def test_all_photos_convert(photos: Path, write_dataset: Run, tmp_path: Path, mo
         assert isinstance(content, bytes)
         image, expected = train.images[index], shrink(decode_rgb(content), _MAX_RESOLUTION)
         record = memory[int(image["data_ptr"]) :][: int(train.sizes[index])].tobytes()
-        if image["mode"] == layout.MODE_RAW:
+        if image["mode"] == RAW.mode:
             decoded = np.frombuffer(record, np.uint8).reshape(expected.shape)
         else:
             decoded = pixels_of(record)

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from engine.config.write import RulesConfig
-from engine.data.beton import layout
-from engine.data.convert import transcode
 from engine.data.convert.record import Outcome, RecordSettings, make_record
 from engine.data.native.library import library
+from engine.data.storage import JPEG, YUV420
+from engine.data.storage import RAW as RAW_FORMAT
+from engine.data.storage import jpeg_transcode as transcode
 from engine.errors import UserError
 from tests.data.odd_files import (
     deep_gray,
@@ -26,7 +27,7 @@ from tests.data.odd_files import (
     with_orientation,
 )
 
-RAW = layout.MODE_RAW
+RAW = RAW_FORMAT.mode
 ODD = odd_files()
 
 
@@ -66,7 +67,7 @@ def test_every_rule_has_an_example_file() -> None:
 @pytest.mark.parametrize("policy", ["fail", "skip"])
 def test_rejected_image_has_kind_and_reason(either_way: str, kind: str, policy: str) -> None:
     name, content = ODD[kind]
-    for mode in (layout.MODE_JPEG, layout.MODE_RAW, layout.MODE_YUV420):
+    for mode in (JPEG.mode, RAW, YUV420.mode):
         outcome = make_record(content, name, mode, settings(**{kind: policy}))
         assert (outcome.record, outcome.rejected) == (b"", kind)
         assert kind in outcome.odd
@@ -81,7 +82,7 @@ def test_repaired_image_has_pillows_pixels(either_way: str, kind: str) -> None:
     assert outcome.odd == (kind,)
     if kind != "damaged":
         np.testing.assert_array_equal(raw_pixels(outcome), pixels_of(content))
-    for mode in (layout.MODE_JPEG, layout.MODE_YUV420):
+    for mode in (JPEG.mode, YUV420.mode):
         other = make_record(content, name, mode, settings(**{kind: "repair"}))
         assert (other.mode, other.odd, other.rejected) == (mode, (kind,), "")
         assert other.record and (other.width, other.height) == (outcome.width, outcome.height)
@@ -233,7 +234,7 @@ def test_oversized_image_is_rejected_by_its_header(either_way: str) -> None:
 def test_oversized_repair_stores_the_image(either_way: str) -> None:
     allowed = replace(settings(oversized="repair", max_megapixels=1), max_resolution=100)
     for content in (jpeg(1000, 1500), save(picture(1000, 1500), "PNG")):
-        outcome = make_record(content, "a", layout.MODE_JPEG, allowed)
+        outcome = make_record(content, "a", JPEG.mode, allowed)
         assert (outcome.odd, outcome.rejected) == (("oversized",), "")
         assert (outcome.width, outcome.height) == (100, 66)
 
@@ -247,9 +248,9 @@ def test_max_megapixels_limits_the_pixels() -> None:
 @pytest.mark.parametrize(
     ("mode", "limit", "words"),
     [
-        (layout.MODE_JPEG, 500, "bytes, more than a page of 500"),
-        (layout.MODE_RAW, 7199, "it takes 7200 bytes, more than a page of 7199"),
-        (layout.MODE_YUV420, 3599, "it takes 3600 bytes, more than a page of 3599"),
+        (JPEG.mode, 500, "bytes, more than a page of 500"),
+        (RAW, 7199, "it takes 7200 bytes, more than a page of 7199"),
+        (YUV420.mode, 3599, "it takes 3600 bytes, more than a page of 3599"),
     ],
 )
 def test_record_larger_than_a_page_names_the_remedy(
@@ -260,13 +261,13 @@ def test_record_larger_than_a_page_names_the_remedy(
             make_record(jpeg(), "a.jpg", mode, replace(settings(), max_bytes=limit, jpeg_unchanged=unchanged))
         assert "bytes" in str(caught.value) and "--output.page_size" in str(caught.value)
         assert unchanged is False or words in str(caught.value)
-    make_record(jpeg(), "a.jpg", layout.MODE_RAW, replace(settings(), max_bytes=7200))
+    make_record(jpeg(), "a.jpg", RAW, replace(settings(), max_bytes=7200))
 
 
 def test_side_too_long_for_the_format_is_refused(either_way: str) -> None:
     content = save(Image.new("L", (65535, 2)), "PNG")
     with pytest.raises(UserError, match=r"65535 x 2 pixels, more than the format's 65500 a side"):
-        make_record(content, "a.png", layout.MODE_JPEG, settings())
+        make_record(content, "a.png", JPEG.mode, settings())
     # 65535 becomes even.
     with pytest.raises(UserError, match=r"65536 x 2 pixels, more than the format's 65535 a side"):
-        make_record(content, "a.png", layout.MODE_YUV420, settings())
+        make_record(content, "a.png", YUV420.mode, settings())

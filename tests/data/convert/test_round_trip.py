@@ -13,10 +13,12 @@ from engine.data.beton.checksum import crc32
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.beton.writer import BetonWriter, image_fields
+from engine.data.storage import JPEG, RAW, YUV420
+from engine.data.storage.formats import of_mode
 from engine.errors import UserError
 
 PAGE = layout.MIN_PAGE_SIZE
-MODES = {"jpeg": layout.MODE_JPEG, "raw": layout.MODE_RAW, "yuv420": layout.MODE_YUV420}
+MODES = {"jpeg": JPEG.mode, "raw": RAW.mode, "yuv420": YUV420.mode}
 
 # A page, a half and a quarter of one to the last byte, and one byte beside it.
 _JPEG_SIZES = st.one_of(
@@ -34,17 +36,16 @@ def records(draw: st.DrawFn) -> list[tuple[int, int, int, int, int]]:
     for _ in range(draw(st.integers(1, 20))):
         mode = MODES[draw(st.sampled_from(mixture))]
         width, height = draw(_SIDES), draw(_SIDES)
-        if mode == layout.MODE_YUV420:
+        if mode == YUV420.mode:
             width, height = width + width % 2, height + height % 2
-        size = {layout.MODE_RAW: 3 * width * height, layout.MODE_YUV420: width * height * 3 // 2}.get(mode)
+        size = {RAW.mode: 3 * width * height, YUV420.mode: width * height * 3 // 2}.get(mode)
         found.append((mode, width, height, size or draw(_JPEG_SIZES), draw(st.integers(0, 4))))
     return found
 
 
 def _write(path: Path, rows: list[tuple[int, int, int, int, int]], interrupted_at: int) -> list[bytes]:
     """Write these in pieces, going on with a new writer after some; the records."""
-    kinds = {mode for mode, *_ in rows}
-    fields = image_fields(layout.MODE_YUV420 in kinds, 0, 0)
+    fields = image_fields(of_mode(rows[0][0]))
     random = np.random.default_rng(len(rows))
     payload = [random.bytes(size) for *_, size, _ in rows]
     images = np.array([(mode, width, height, 0) for mode, width, height, *_ in rows], layout.IMAGE)
@@ -95,7 +96,7 @@ def test_written_records_are_read_back(
 
 def test_full_pages_follow_each_other(tmp_path: Path) -> None:
     sizes = [PAGE, PAGE // 2, PAGE // 2, PAGE - 1, 1, 1]
-    rows = [(layout.MODE_JPEG, 9, 9, size, 0) for size in sizes]
+    rows = [(JPEG.mode, 9, 9, size, 0) for size in sizes]
     payload = _write(tmp_path / "x.beton", rows, 3)
     beton = open_beton(tmp_path / "x.beton")
     assert (beton.images["data_ptr"] - PAGE).tolist() == [
@@ -112,6 +113,6 @@ def test_full_pages_follow_each_other(tmp_path: Path) -> None:
 def test_file_without_images_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.beton"
     with open(path, "w+b") as file:
-        BetonWriter(file, image_fields(False), PAGE, 5).finish(None)
+        BetonWriter(file, image_fields(RAW), PAGE, 5).finish(None)
     with pytest.raises(UserError, match=r"x\.beton .*(cut short|no images)"):
         open_beton(path)

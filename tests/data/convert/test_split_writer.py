@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig, SourceConfig
-from engine.data.beton import layout
 from engine.data.beton.writer import PageCursor
 from engine.data.convert.plan import choose_modes
 from engine.data.sources import open_split
 from engine.data.sources.access.pixels import decode_rgb
+from engine.data.storage import JPEG, RAW
 from engine.errors import UserError
 from tests.data.conversions import convert_and_open, stored_pixels
 
@@ -39,7 +39,7 @@ def test_round_trip(pets: Path, tmp_path: Path, mode: str, order: str) -> None:
         assert isinstance(content, bytes)
         expected, found = decode_rgb(content), stored_pixels(beton, index)
         assert found.shape == expected.shape
-        if beton.images[index]["mode"] == layout.MODE_RAW:
+        if beton.images[index]["mode"] == RAW.mode:
             np.testing.assert_array_equal(found, expected)
         else:
             error = np.abs(found.astype(float) - expected)
@@ -51,7 +51,7 @@ def test_format_decides_the_storage_modes(pets: Path, tmp_path: Path, mode: str,
     beton, _ = convert_and_open(pets, tmp_path / "out", format=mode)
     assert set(beton.images["mode"].tolist()) == expected
     assert beton.manifest is not None
-    raw = int((beton.images["mode"] == layout.MODE_RAW).sum())
+    raw = int((beton.images["mode"] == RAW.mode).sum())
     assert beton.manifest.counts == {"samples": 40, "jpeg": 40 - raw, "raw": raw, "yuv420": 0}
     assert beton.storage == mode
 
@@ -103,9 +103,9 @@ def test_modes_follow_seed_and_share() -> None:
     np.testing.assert_array_equal(modes(0, 0.3), modes(0, 0.3))
     np.testing.assert_array_equal(modes(0, 0.3)[:100], modes(0, 0.3, 100))
     assert (modes(0, 0.3) != modes(1, 0.3)).any()
-    assert abs((modes(0, 0.3) == layout.MODE_JPEG).mean() - 0.3) < 0.03
-    assert set(modes(0, 0.0)) == {layout.MODE_RAW}
-    assert set(modes(0, 1.0)) == {layout.MODE_JPEG}
+    assert abs((modes(0, 0.3) == JPEG.mode).mean() - 0.3) < 0.03
+    assert set(modes(0, 0.0)) == {RAW.mode}
+    assert set(modes(0, 1.0)) == {JPEG.mode}
 
 
 def test_seed_decides_the_order(pets: Path, tmp_path: Path) -> None:

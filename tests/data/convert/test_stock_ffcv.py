@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig, SourceConfig, WriteConfig
-from engine.data.beton import layout
 from engine.data.beton.reader import open_beton
 from engine.data.convert.conversion import convert
-from engine.data.storage.yuv420_record import encode_yuv420, fit
+from engine.data.storage import JPEG
+from engine.data.storage.yuv420 import encode_yuv420, fit
 from engine.errors import UserError
 from tests.data.betons import record
 
@@ -231,7 +231,7 @@ def test_files_of_ffcv_imagenet_can_be_opened(stock: Path, mode: str, storage: s
     assert beton.images["height"].tolist() == [min(i + 1, 20) for i in range(30)]
     assert beton.page_size == 2**23
     is_jpeg = [record(beton, sample).startswith(b"\xff\xd8") for sample in range(30)]
-    np.testing.assert_array_equal(is_jpeg, beton.images["mode"] == layout.MODE_JPEG)
+    np.testing.assert_array_equal(is_jpeg, beton.images["mode"] == JPEG.mode)
 
 
 @pytest.mark.slow

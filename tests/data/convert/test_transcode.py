@@ -11,16 +11,16 @@ from ffcv.libffcv import imdecode
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
-from engine.data.convert import transcode
+from engine.data import storage as formats
 from engine.data.convert.record import Outcome, RecordSettings, make_record
 from engine.data.sources.access.pixels import decode_rgb
-from engine.data.storage.encode import encode_image, shrink
+from engine.data.storage import jpeg_transcode as transcode
 from engine.data.storage.jpeg_header import read_jpeg_header
-from engine.data.storage.yuv420_record import encode_yuv420, fit
+from engine.data.storage.shrink import shrink
+from engine.data.storage.yuv420 import encode_yuv420, fit
 from tests.data.odd_files import MAKES, jpeg, picture, pixels_of, save
 
-JPEG, RAW, YUV420 = layout.MODE_JPEG, layout.MODE_RAW, layout.MODE_YUV420
+JPEG, RAW, YUV420 = formats.JPEG.mode, formats.RAW.mode, formats.YUV420.mode
 ALL_SIZES = RecordSettings(max_resolution=0, short_side=0, jpeg_quality=90, max_bytes=2**24)
 
 
@@ -294,7 +294,7 @@ def test_reencoded_photos_lose_no_more_than_from_rgb(
         pixels = shrink(decode_rgb(content), 400)
         records = [
             make_record(content, "a.JPEG", JPEG, replace(settings, jpeg_unchanged=False)).record,
-            encode_image(pixels, JPEG, 90, subsampling),
+            formats.JPEG.encode(pixels, settings),
         ]
         for record, errors in zip(records, (ours, others), strict=True):
             errors.append(np.abs(pixels_of(record).astype(int) - pixels).mean())

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.decode.batch import DecodeBatch
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import Library
-from engine.data.storage.formats import DECODERS
-from engine.data.storage.yuv420_record import encode_yuv420
+from engine.data.storage import JPEG, RAW, YUV420
+from engine.data.storage.formats import of_mode
+from engine.data.storage.yuv420 import encode_yuv420
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.int32]
@@ -35,12 +35,12 @@ class Record:
 
 
 def raw_record(pixels: Pixels) -> Record:
-    return Record(pixels.tobytes(), layout.MODE_RAW, *pixels.shape[:2])
+    return Record(pixels.tobytes(), RAW.mode, *pixels.shape[:2])
 
 
 def yuv420_record(pixels: Pixels) -> Record:
     """Of pixels with even sides."""
-    return Record(encode_yuv420(pixels), layout.MODE_YUV420, *pixels.shape[:2])
+    return Record(encode_yuv420(pixels), YUV420.mode, *pixels.shape[:2])
 
 
 def jpeg_record(
@@ -52,7 +52,7 @@ def jpeg_record(
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[subsampling]]
     done, data = cv2.imencode(".jpg", pixels[:, :, ::-1] if pixels.ndim == 3 else pixels, options)
     assert done
-    return Record(data.tobytes(), layout.MODE_JPEG, *pixels.shape[:2])
+    return Record(data.tobytes(), JPEG.mode, *pixels.shape[:2])
 
 
 def decode_boxes(
@@ -84,7 +84,7 @@ def decode_boxes(
         status=np.full(count, 99, np.uint8),
         exact=exact,
     )
-    DECODERS[record.mode](batch, np.arange(count), Workspace(library))
+    of_mode(record.mode).decode(batch, np.arange(count), Workspace(library))
     assert (around[:_MARGIN] == _CANARY).all() and (around[_MARGIN + size :] == _CANARY).all()
     return batch.out, batch.status
 

@@ -9,10 +9,11 @@ import pytest
 from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.decode.batch import BAD_CHECKSUM, REASONS
 from engine.data.loading.decode_pool import DecodePool
+from engine.data.storage.formats import all_formats
 from tests.data.betons import overwrite, record, write_pixels
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, squares
 
-STORAGES: tuple[Storage, ...] = ("jpeg", "raw", "yuv420")
+STORAGES: tuple[Storage, ...] = tuple(form.name for form in all_formats())
 DAMAGED = 3
 
 
@@ -40,11 +41,11 @@ def _named(pool: DecodePool, packed: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize("verify", ["first-epoch", "always"])
-def test_a_changed_byte_is_named(beton: Beton, verify: str, portable: bool) -> None:
+def test_changed_byte_is_named(beton: Beton, verify: str, portable: bool) -> None:
     _flip_a_bit(beton)
     pool = DecodePool(beton, 2, verify, portable)
     try:
-        for packed in [False, True] if beton.storage != "jpeg" else [False]:
+        for packed in [False, True] if beton.formats[0].packing is not None else [False]:
             # Each time: a sample that was refused is not taken for verified.
             for _ in range(2):
                 (message,) = _named(pool, packed)
@@ -53,7 +54,7 @@ def test_a_changed_byte_is_named(beton: Beton, verify: str, portable: bool) -> N
         pool.close()
 
 
-def test_never_means_never(beton: Beton, portable: bool) -> None:
+def test_verify_never_checks_nothing(beton: Beton, portable: bool) -> None:
     _flip_a_bit(beton)
     pool = DecodePool(beton, 2, "never", portable)
     assert _named(pool) == []
@@ -61,9 +62,7 @@ def test_never_means_never(beton: Beton, portable: bool) -> None:
 
 
 @pytest.mark.parametrize(("verify", "noticed"), [("first-epoch", False), ("always", True)])
-def test_damage_after_the_first_use_is_noticed_by_always_only(
-    beton: Beton, verify: str, noticed: bool
-) -> None:
+def test_damage_after_first_use_is_noticed_by_always_only(beton: Beton, verify: str, noticed: bool) -> None:
     pool = DecodePool(beton, 2, verify)
     try:
         assert _named(pool) == []
@@ -73,7 +72,7 @@ def test_damage_after_the_first_use_is_noticed_by_always_only(
         pool.close()
 
 
-def test_a_sample_of_the_first_epoch_is_verified_whichever_batch_it_comes_in(beton: Beton) -> None:
+def test_first_use_is_verified_in_any_batch(beton: Beton) -> None:
     pool, out = DecodePool(beton, 2, "first-epoch"), np.empty((COUNT, SIDE, SIDE, 3), np.uint8)
     others = np.setdiff1d(np.arange(COUNT), [DAMAGED])
     try:
@@ -86,7 +85,7 @@ def test_a_sample_of_the_first_epoch_is_verified_whichever_batch_it_comes_in(bet
 
 
 @pytest.mark.parametrize("verify", ["first-epoch", "always", "never"])
-def test_a_file_without_checksums_is_used_as_it_is(beton: Beton, verify: str) -> None:
+def test_file_without_checksums_is_used_unchecked(beton: Beton, verify: str) -> None:
     _flip_a_bit(beton)
     pool = DecodePool(replace(beton, checksums=None), 2, verify)
     assert _named(pool) == []

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.decode.batch import BAD_JPEG, DecodeBatch
 from engine.data.loading.decode_pool import DecodePool
-from engine.data.storage.formats import DECODERS
+from engine.data.storage.jpeg import JpegFormat
 from tests.data.betons import fixed, overwrite, record, shorten, write_pixels
 from tests.data.conftest import photo
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, decode, squares
@@ -51,17 +50,17 @@ def _with(beton: Beton, field: str, sample: int, value: int) -> Beton:
     return replace(beton, images=images)
 
 
-def test_a_truncated_jpeg_is_named(damaged: Beton, portable: bool) -> None:
+def test_truncated_jpeg_is_named(damaged: Beton, portable: bool) -> None:
     beton = shorten(damaged, 3, len(record(damaged, 3)) // 2)
     assert "its JPEG data is damaged (Premature end of JPEG file)" in _refusal(beton, 3, portable)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 30, 150, 400])
-def test_a_jpeg_cut_within_its_header_is_named(damaged: Beton, portable: bool, size: int) -> None:
+def test_jpeg_cut_in_its_header_is_named(damaged: Beton, portable: bool, size: int) -> None:
     assert "its JPEG data is damaged (" in _refusal(shorten(damaged, 3, size), 3, portable)
 
 
-def test_a_zeroed_header_is_named(damaged: Beton, portable: bool) -> None:
+def test_zeroed_header_is_named(damaged: Beton, portable: bool) -> None:
     overwrite(damaged, 0, bytes(16))
     assert "Not a JPEG file: starts with 0x00 0x00" in _refusal(damaged, 0, portable)
 
@@ -71,20 +70,20 @@ def test_damage_within_the_picture_is_named(damaged: Beton, portable: bool) -> N
     assert "its JPEG data is damaged (" in _refusal(damaged, 5, portable)
 
 
-def test_damage_that_only_a_crop_shows_is_named_without_brackets(
+def test_damage_seen_in_a_crop_only_has_no_libjpeg_words(
     damaged: Beton, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = DECODERS[layout.MODE_JPEG]
+    real = JpegFormat.decode_rows
 
-    def fail_once(batch: DecodeBatch, rows: np.ndarray, workspace: object) -> None:
-        monkeypatch.setitem(DECODERS, layout.MODE_JPEG, real)
+    def fail_once(form: JpegFormat, batch: DecodeBatch, rows: np.ndarray, workspace: object) -> None:
+        monkeypatch.setattr(JpegFormat, "decode_rows", real)
         batch.status[rows] = BAD_JPEG
 
-    monkeypatch.setitem(DECODERS, layout.MODE_JPEG, fail_once)
+    monkeypatch.setattr(JpegFormat, "decode_rows", fail_once)
     assert "its JPEG data is damaged; write" in _refusal(damaged, 2, False, around=[2])
 
 
-def test_another_images_jpeg_under_a_wrong_size_is_named(damaged: Beton, portable: bool) -> None:
+def test_jpeg_of_another_size_is_named(damaged: Beton, portable: bool) -> None:
     other = io.BytesIO()
     Image.fromarray(photo(16, 80)).save(other, "JPEG", quality=30)
     assert len(other.getvalue()) <= len(record(damaged, 2))
@@ -93,15 +92,15 @@ def test_another_images_jpeg_under_a_wrong_size_is_named(damaged: Beton, portabl
 
 
 @pytest.mark.parametrize(("field", "value"), [("width", 63), ("width", 65), ("height", 1), ("height", 200)])
-def test_a_wrong_size_in_the_table_is_named(damaged: Beton, portable: bool, field: str, value: int) -> None:
+def test_wrong_size_in_the_table_is_named(damaged: Beton, portable: bool, field: str, value: int) -> None:
     assert "disagree about the image's size" in _refusal(_with(damaged, field, 6, value), 6, portable)
 
 
-def test_an_unknown_mode_is_named(damaged: Beton, portable: bool) -> None:
+def test_unknown_mode_is_named(damaged: Beton, portable: bool) -> None:
     assert "its storage mode is unknown" in _refusal(_with(damaged, "mode", 1, 9), 1, portable)
 
 
-def test_all_bad_samples_of_a_batch_are_named_in_its_order(damaged: Beton, portable: bool) -> None:
+def test_bad_samples_are_named_in_batch_order(damaged: Beton, portable: bool) -> None:
     overwrite(damaged, 6, bytes(16))
     overwrite(damaged, 1, bytes(16))
     _, bad = decode(damaged, [0, 6, 2, 1, 6], portable=portable)
@@ -109,7 +108,7 @@ def test_all_bad_samples_of_a_batch_are_named_in_its_order(damaged: Beton, porta
     assert ["sample 6 " in one.message for one in bad] == [True, False, True]
 
 
-def test_a_bad_sample_does_not_spoil_the_others(damaged: Beton, portable: bool) -> None:
+def test_bad_sample_leaves_the_others_unchanged(damaged: Beton, portable: bool) -> None:
     before, _ = decode(damaged, [0, 1, 2], portable=portable)
     overwrite(damaged, 1, bytes(16))
     pool = DecodePool(damaged, 1, "never", portable)
@@ -124,7 +123,7 @@ def test_a_bad_sample_does_not_spoil_the_others(damaged: Beton, portable: bool) 
         pool.close()
 
 
-def test_a_file_without_a_manifest_names_the_number_alone(damaged: Beton, portable: bool) -> None:
+def test_bad_sample_without_manifest_is_named_by_number(damaged: Beton, portable: bool) -> None:
     overwrite(damaged, 4, bytes(16))
     _, bad = decode(replace(damaged, manifest=None), [4], portable=portable)
     assert "sample 4 can't be used" in bad[0].message

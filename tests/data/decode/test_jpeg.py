@@ -47,22 +47,24 @@ def check_crops(record: Record, eighths: int, step: int, library: Library | None
 
 @pytest.mark.parametrize("eighths", [8, 4, 2, 1])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
-def test_a_crop_is_a_part_of_the_whole(c_library: Library, subsampling: str, eighths: int) -> None:
+def test_crop_equals_part_of_the_whole(c_library: Library, subsampling: str, eighths: int) -> None:
     check_crops(record_of("baseline", subsampling), eighths, 1, c_library)
 
 
 @pytest.mark.parametrize("eighths", [8, 4, 2, 1])
 @pytest.mark.parametrize("kind", ["progressive", "restarts", "gray"])
-def test_so_it_is_in_other_kinds_of_jpeg(c_library: Library, kind: str, eighths: int) -> None:
+def test_crop_of_other_jpeg_kinds_equals_part_of_the_whole(
+    c_library: Library, kind: str, eighths: int
+) -> None:
     check_crops(record_of(kind), eighths, 3, c_library)
 
 
 @pytest.mark.parametrize("eighths", [8, 2])
-def test_so_it_is_in_numba(eighths: int) -> None:
+def test_crop_in_numba_equals_part_of_the_whole(eighths: int) -> None:
     check_crops(record_of("baseline"), eighths, 7, None)
 
 
-def test_a_workspace_goes_from_small_to_large_and_back(library: Library | None) -> None:
+def test_workspace_serves_small_large_and_small_again(library: Library | None) -> None:
     small, large = jpeg_record(photo(20, 30)), jpeg_record(photo(500, 700))
     box = (1, 2, 18, 17, 1)
     before, _ = decode_boxes(small, box, 16, library)

@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton.layout import MODE_JPEG
 from engine.data.decode.batch import OK
 from engine.data.native.library import Library
 from engine.data.sampling.crops import CenterCrop, CropLaw, RandomResizedCrop
-from engine.data.storage.yuv420_record import fit
+from engine.data.storage import JPEG
+from engine.data.storage.yuv420 import fit
 from tests.data.decode.decoding import Record, decode_boxes, difference, pillow, raw_record, yuv420_record
 
 RESOLUTIONS = [64, 128, 160, 192, 224]
@@ -42,7 +42,7 @@ def _stored(data: bytes, storage: str) -> tuple[Record, NDArray[np.uint8]]:
     """The record of a photo, and the pixels that it is a record of."""
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     if storage == "jpeg":
-        return Record(data, MODE_JPEG, *pixels.shape[:2]), pixels
+        return Record(data, JPEG.mode, *pixels.shape[:2]), pixels
     if storage == "raw":
         return raw_record(pixels), pixels
     pixels = fit(pixels, 256, 0)

@@ -48,7 +48,7 @@ def even_boxes(height: int, width: int, count: int) -> Boxes:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_raw_is_pillows_crop_and_resize(
+def test_raw_matches_pillows_crop_and_resize(
     library: Library | None, resolution: int, shape: tuple[int, int]
 ) -> None:
     pixels, boxes = photo(*shape, seed=4), random_boxes(*shape, 12, resolution)
@@ -60,7 +60,7 @@ def test_raw_is_pillows_crop_and_resize(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_yuv420_is_pillows_crop_and_resize_of_its_planes(
+def test_yuv420_matches_pillows_resize_of_its_planes(
     library: Library | None, resolution: int, shape: tuple[int, int]
 ) -> None:
     record, boxes = yuv420_record(photo(*shape, seed=4)), even_boxes(*shape, 12)
@@ -71,7 +71,7 @@ def test_yuv420_is_pillows_crop_and_resize_of_its_planes(
 
 
 @pytest.mark.parametrize("resolution", [64, 128, 224])
-def test_yuv420_looks_like_the_image_it_was_made_of(library: Library | None, resolution: int) -> None:
+def test_yuv420_is_near_its_source_image(library: Library | None, resolution: int) -> None:
     pixels, boxes = photo(300, 400, seed=4), even_boxes(300, 400, 12)
     # photo() has noise in its colours, which half-size chroma can't keep; a real photo has less (test_photos.py).
     for box, ours in zip(boxes, decoded(yuv420_record(pixels), boxes, resolution, library), strict=True):
@@ -94,7 +94,7 @@ def test_every_crop_follows_the_law_within_a_level(library: Library | None, reso
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0", "gray"])
-def test_jpeg_is_pillows_decode_crop_and_resize(
+def test_jpeg_matches_pillows_decode_crop_and_resize(
     library: Library | None, subsampling: str, resolution: int
 ) -> None:
     pixels = photo(300, 400, seed=4)
@@ -110,7 +110,7 @@ def test_jpeg_is_pillows_decode_crop_and_resize(
 
 @pytest.mark.parametrize("resolution", [64, 31, 1])
 @pytest.mark.parametrize("storage", STORED)
-def test_a_flip_mirrors_exactly(library: Library | None, storage: str, resolution: int) -> None:
+def test_flip_mirrors_exactly(library: Library | None, storage: str, resolution: int) -> None:
     boxes = random_boxes(120, 90, 12)
     record = STORED[storage](photo(120, 90))
     plain, flipped = (
@@ -140,7 +140,7 @@ def test_one_colour_stays_that_colour_in_any_shape(library: Library | None, stor
 
 
 @pytest.mark.parametrize("storage", STORED)
-def test_nothing_is_read_beside_the_record(storage: str, c_library: Library) -> None:
+def test_decoders_read_nothing_beside_the_record(storage: str, c_library: Library) -> None:
     """The record begins where memory does, then ends where it does: a read beside it would end the process."""
     record, boxes = STORED[storage](photo(46, 34)), random_boxes(46, 34, 40)
     page = mmap.PAGESIZE

@@ -12,18 +12,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.decode.jpeg_whole import decode_whole
+from engine.data.decode.portable_resize import decode_raw
 from engine.data.decode.workspace import Workspace
 from engine.data.loading.decode_pool import DecodePool
 from engine.data.sampling.crops import RandomResizedCrop
-from engine.data.storage.formats import DECODERS
-from engine.data.storage.raw import _decode as decode_raw
+from engine.data.storage import RAW
+from engine.data.storage.formats import PROPORTION, all_formats
+from engine.data.storage.raw import RawFormat
 from tests.data.betons import fixed, record, write_pixels
 from tests.data.decode.pooling import COUNT, SIDE, WHOLE, pixels, squares
 
-STORAGES: tuple[Storage, ...] = ("jpeg", "raw", "yuv420", "proportion")
+STORAGES: tuple[Storage, ...] = (*(form.name for form in all_formats()), PROPORTION)
 Files = dict[Storage, Beton]
 
 
@@ -36,14 +37,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     }
 
 
-def test_a_raw_image_comes_out_as_it_went_in(files: Files, portable: bool) -> None:
+def test_raw_image_comes_out_unchanged(files: Files, portable: bool) -> None:
     out = pixels(files["raw"], range(COUNT), portable=portable)
     np.testing.assert_array_equal(out, np.stack(squares()))
 
 
-def test_modes_may_be_mixed_in_one_file(files: Files, portable: bool) -> None:
+def test_mixed_modes_are_decoded(files: Files, portable: bool) -> None:
     beton = files["proportion"]
-    is_raw = beton.images["mode"] == layout.MODE_RAW
+    is_raw = beton.images["mode"] == RAW.mode
     assert 0 < is_raw.sum() < len(is_raw)
     out = pixels(beton, range(4 * COUNT), portable=portable)
     wanted = np.stack(squares() * 4)
@@ -51,7 +52,7 @@ def test_modes_may_be_mixed_in_one_file(files: Files, portable: bool) -> None:
     assert np.abs(out.astype(int) - wanted).mean() < 6
 
 
-def test_a_crop_is_cut_where_its_box_says(files: Files, portable: bool) -> None:
+def test_crop_is_cut_where_its_box_says(files: Files, portable: bool) -> None:
     places = [(0, 0), (32, 32), (5, 17), (31, 2)]
     law = fixed(*((top, left, 32, 32, 0) for top, left in places))
     out = pixels(files["raw"], range(4), law, 32, portable=portable)
@@ -60,7 +61,9 @@ def test_a_crop_is_cut_where_its_box_says(files: Files, portable: bool) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_threads_order_and_company_do_not_show(files: Files, storage: Storage, portable: bool) -> None:
+def test_pixels_are_the_same_for_any_threads_and_order(
+    files: Files, storage: Storage, portable: bool
+) -> None:
     law = RandomResizedCrop(seed=1, epoch=1)
     beton = files[storage]
     alone = np.concatenate([pixels(beton, [i], law, 40, workers=1, portable=portable) for i in range(COUNT)])
@@ -72,7 +75,7 @@ def test_threads_order_and_company_do_not_show(files: Files, storage: Storage, p
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_the_two_kinds_of_decoders_agree_through_a_pool(files: Files, storage: Storage) -> None:
+def test_c_and_numba_agree_through_a_pool(files: Files, storage: Storage) -> None:
     law = RandomResizedCrop(seed=2, epoch=0)
     ids = range(4 * COUNT)
     in_c, in_numba = (pixels(files[storage], ids, law, 48, portable=portable) for portable in (False, True))
@@ -91,7 +94,7 @@ def test_one_pool_serves_any_resolution_and_batch(files: Files, portable: bool) 
         pool.close()
 
 
-def test_a_batch_of_none_is_fine(files: Files, portable: bool) -> None:
+def test_empty_batch_is_decoded(files: Files, portable: bool) -> None:
     assert pixels(files["jpeg"], [], portable=portable).shape == (0, SIDE, SIDE, 3)
 
 
@@ -99,7 +102,7 @@ def test_a_batch_of_none_is_fine(files: Files, portable: bool) -> None:
 
 
 @pytest.mark.parametrize("ids", [[-1], [4 * COUNT], [0, 1, 4 * COUNT + 5, 2], [2**40]])
-def test_an_id_that_the_file_does_not_have_is_refused(files: Files, ids: list[int]) -> None:
+def test_id_beyond_the_file_is_refused(files: Files, ids: list[int]) -> None:
     with pytest.raises(IndexError, match=rf"has samples 0 to {4 * COUNT - 1}; asked for"):
         pixels(files["raw"], ids)
 
@@ -111,14 +114,12 @@ def test_an_id_that_the_file_does_not_have_is_refused(files: Files, ids: list[in
         *[(0, 0, 0, 8, 0), (0, 0, 8, 0, 0), (0, 0, SIDE + 1, 8, 0), (2**31 - 4, 0, 8, 8, 0)],
     ],
 )
-def test_a_law_that_cuts_outside_the_image_is_refused(
-    files: Files, box: tuple[int, int, int, int, int]
-) -> None:
+def test_crop_outside_the_image_is_refused(files: Files, box: tuple[int, int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="cuts outside the image"):
         pixels(files["raw"], [0], fixed(box))
 
 
-def test_memory_of_the_wrong_shape_is_refused(files: Files) -> None:
+def test_output_of_the_wrong_shape_is_refused(files: Files) -> None:
     pool = DecodePool(files["raw"], 1)
     try:
         wrong: list[NDArray[Any]] = [
@@ -137,7 +138,7 @@ def test_memory_of_the_wrong_shape_is_refused(files: Files) -> None:
         pool.close()
 
 
-def test_ids_of_another_type_or_layout_compile_nothing_anew(files: Files) -> None:
+def test_other_id_types_compile_nothing_anew(files: Files) -> None:
     expected = {name: pixels(files[name], [0, 2, 4], portable=True) for name in STORAGES}
     known = [len(kernel.signatures) for kernel in (decode_whole, decode_raw)]
     others: list[NDArray[Any]] = [np.arange(6)[::2], np.array([0, 2, 4], np.int32), np.array([0, 2, 4], "u1")]
@@ -154,13 +155,11 @@ def test_ids_of_another_type_or_layout_compile_nothing_anew(files: Files) -> Non
 # Threads
 
 
-def test_an_error_is_raised_only_when_no_thread_writes_any_more(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_is_raised_after_all_threads_stopped(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = threading.Event()
     done: list[int] = []
 
-    def decode_or_fail(batch: object, rows: NDArray[np.int64], workspace: Workspace) -> None:
+    def decode_or_fail(form: object, batch: object, rows: NDArray[np.int64], workspace: Workspace) -> None:
         if rows[0] == 0:
             failed.set()
             raise ZeroDivisionError
@@ -168,13 +167,13 @@ def test_an_error_is_raised_only_when_no_thread_writes_any_more(
         time.sleep(0.02)
         done.extend(rows)
 
-    monkeypatch.setitem(DECODERS, layout.MODE_RAW, decode_or_fail)
+    monkeypatch.setattr(RawFormat, "decode_rows", decode_or_fail)
     with pytest.raises(ZeroDivisionError):
         pixels(files["raw"], range(COUNT), workers=2)
     assert sorted(done) == list(range(1, COUNT))
 
 
-def test_closing_twice_is_fine_and_ends_the_threads(files: Files, portable: bool) -> None:
+def test_closing_twice_ends_the_threads(files: Files, portable: bool) -> None:
     before = threading.active_count()
     pool = DecodePool(files["raw"], 3, portable=portable)
     pool.decode(np.arange(COUNT), WHOLE, np.empty((COUNT, 8, 8, 3), np.uint8))
@@ -184,7 +183,7 @@ def test_closing_twice_is_fine_and_ends_the_threads(files: Files, portable: bool
     assert threading.active_count() == before
 
 
-def test_pools_opened_and_closed_leave_no_descriptor(files: Files, tmp_path: Path) -> None:
+def test_closed_pools_leave_no_descriptor(files: Files, tmp_path: Path) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -196,7 +195,7 @@ def test_pools_opened_and_closed_leave_no_descriptor(files: Files, tmp_path: Pat
     assert descriptors() <= before
 
 
-def test_validation_decodes_a_jpeg_at_full_scale(files: Files, portable: bool) -> None:
+def test_validation_decodes_jpeg_at_full_scale(files: Files, portable: bool) -> None:
     # A quarter of the size: training lets the DCT do the shrinking.
     boxes = fixed(*[(0, 0, SIDE, SIDE, 0)] * COUNT)
     beton, ids = files["jpeg"], range(COUNT)
@@ -210,7 +209,7 @@ def test_validation_decodes_a_jpeg_at_full_scale(files: Files, portable: bool) -
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_packing_a_batch_of_none_is_fine(files: Files, workers: int) -> None:
+def test_empty_batch_is_packed(files: Files, workers: int) -> None:
     with closing(DecodePool(files["raw"], workers)) as pool:
         geometry, bad = pool.pack(np.empty(0, np.int64), WHOLE, lambda size: np.empty(size, np.uint8))
     assert geometry.shape == (0, 8) and bad == []

@@ -59,7 +59,7 @@ def test_c_and_numba_agree_to_the_bit(c_library: Library, name: str, resolution:
 
 
 @pytest.mark.parametrize("name", ["raw", "yuv420", "jpeg 4:2:0"])
-def test_machines_with_and_without_avx2_agree_to_the_bit(baseline: Library, name: str) -> None:
+def test_avx2_and_baseline_agree_to_the_bit(baseline: Library, name: str) -> None:
     record = RECORDS[name]()
     for resolution in RESOLUTIONS:
         boxes = random_boxes(record.height, record.width, 40, resolution)
@@ -71,7 +71,7 @@ def test_machines_with_and_without_avx2_agree_to_the_bit(baseline: Library, name
         np.testing.assert_array_equal(without, with_it)
 
 
-def test_extreme_colours_agree_and_do_not_wrap_around(c_library: Library) -> None:
+def test_extreme_colours_agree_and_saturate(c_library: Library) -> None:
     """Planes of noise make colours outside of 0 to 255, which are cut off at the ends."""
     noise = np.random.default_rng(0).choice([0, 1, 127, 128, 254, 255], 48 * 64 * 3 // 2).astype(np.uint8)
     record = Record(noise.tobytes(), yuv420_record(photo(48, 64)).mode, 48, 64)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.beton import layout
 from engine.data.edit.extract import pixels_of
 from engine.data.edit.merge import merge
 from engine.data.edit.subset import Choice, subset
+from engine.data.storage import JPEG
 from tests.data.betons import record
 from tests.data.made import make
 
@@ -38,7 +38,7 @@ np.savez(sys.argv[1], **found)
 @pytest.mark.slow
 def test_stock_ffcv_loads_merged_and_chosen_images(tmp_path: Path) -> None:
     raw = make(tmp_path / "raw.beton", [0, 1, 2, 1, 0], side=16)
-    jpeg = make(tmp_path / "jpeg.beton", [2, 2, 0], side=16, mode=layout.MODE_JPEG, first_id=5)
+    jpeg = make(tmp_path / "jpeg.beton", [2, 2, 0], side=16, mode=JPEG.mode, first_id=5)
     merged, chosen = tmp_path / "merged.beton", tmp_path / "chosen.beton"
     merge(merged, [raw.path, jpeg.path])
     subset(chosen, merged, Choice(classes=("a", "c")))

@@ -13,12 +13,12 @@ import pytest
 
 from engine.cli.merge import main
 from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
-from engine.data.beton import layout
 from engine.data.beton.direct_file import bytes_on_disk
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.convert.conversion import convert
 from engine.data.edit.merge import merge
 from engine.data.edit.verify import verify
+from engine.data.storage import JPEG, YUV420
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, overwrite, record
 from tests.data.conftest import jpeg_bytes, photo, write_tree
@@ -157,7 +157,7 @@ def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: P
     second = make(
         tmp_path / "2.beton",
         [1, 1],
-        mode=layout.MODE_JPEG,
+        mode=JPEG.mode,
         first_id=3,
         settings={"format": "jpeg", "seed": 0, "jpeg_quality": 90},
         counts={"samples": 2, "jpeg": 2},
@@ -196,7 +196,7 @@ def test_many_pages_and_page_sizes(tmp_path: Path) -> None:
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:
     first = make(tmp_path / "1.beton", [0, 1])
     yuv = [
-        make(tmp_path / f"y{side}.beton", [0], mode=layout.MODE_YUV420, limits=(side, 0), first_id=9)
+        make(tmp_path / f"y{side}.beton", [0], mode=YUV420.mode, limits=(side, 0), first_id=9)
         for side in (256, 300)
     ]
     others: dict[str, dict[str, object]] = {
@@ -205,7 +205,7 @@ def test_files_that_do_not_go_together(tmp_path: Path) -> None:
         "are of the splits train and val": {"split": "val"},
         "both hold the image '0001': leave one out": {"first_id": 1},
         "names no classes": {"named": False},
-        "is raw and .* yuv420: yuv420 goes only with yuv420": {"mode": layout.MODE_YUV420},
+        "is raw and .* yuv420: yuv420 goes only with yuv420": {"mode": YUV420.mode},
     }
     for words, options in others.items():
         second = make(tmp_path / "2.beton", [1], **({"first_id": 5} | options))  # type: ignore[arg-type]

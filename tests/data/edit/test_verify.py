@@ -13,19 +13,21 @@ from engine.cli.verify import main
 from engine.data.beton.bulk_reader import _STRETCH
 from engine.data.beton.reader import Beton, Storage, open_beton
 from engine.data.edit.verify import verify
+from engine.data.storage.formats import all_formats
 from engine.errors import UserError
 from tests.data import failing_disk
 from tests.data.betons import drop_checksums, drop_manifest, overwrite, record, write_pixels
 from tests.data.conftest import photo
 
 COUNT = 40
+STORAGES = tuple(form.name for form in all_formats())
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A file of 40 images in each storage."""
     pictures = [photo(40 + seed, 60, seed) for seed in range(COUNT)]
-    modes: tuple[Storage, ...] = ("jpeg", "raw", "yuv420")
+    modes: tuple[Storage, ...] = STORAGES
     return {mode: write_pixels(tmp_path_factory.mktemp(mode), pictures, mode) for mode in modes}
 
 
@@ -46,7 +48,7 @@ def flip(beton: Beton, sample: int, offset: int) -> None:
     overwrite(beton, sample, bytes([record(beton, sample)[offset] ^ 1]), offset)
 
 
-@pytest.mark.parametrize("mode", ["jpeg", "raw", "yuv420"])
+@pytest.mark.parametrize("mode", STORAGES)
 def test_sound_files_pass_and_one_bit_does_not(copy_of, mode: str, capsys) -> None:  # type: ignore[no-untyped-def]
     beton = copy_of(mode)
     assert main([str(beton.path)]) == 0

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.data.beton import layout
 from engine.data.fields.yuv420 import Yuv420Field, _to_rgb
-from engine.data.storage.yuv420_record import encode_yuv420
+from engine.data.storage import YUV420
+from engine.data.storage.yuv420 import encode_yuv420
 from engine.errors import UserError
 from tests.data.conftest import photo
 
@@ -29,24 +29,24 @@ def _encode(field: Yuv420Field, image: object) -> tuple[NDArray[np.void], bytes]
     return metadata, memory[0].tobytes()
 
 
-def test_an_image_of_either_kind_is_encoded() -> None:
+def test_pil_and_numpy_images_are_encoded() -> None:
     pixels = photo(20, 31)
     expected = encode_yuv420(np.pad(pixels, ((0, 0), (0, 1), (0, 0)), mode="edge"))
     for image in (pixels, Image.fromarray(pixels)):
         metadata, record = _encode(Yuv420Field(), image)
-        assert metadata.tolist() == [(layout.MODE_YUV420, 32, 20, 4096)]
+        assert metadata.tolist() == [(YUV420.mode, 32, 20, 4096)]
         assert record == expected
 
 
 @pytest.mark.parametrize(
     "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))]
 )
-def test_what_is_no_rgb_image_is_refused(image: NDArray[np.uint8]) -> None:
+def test_other_than_rgb_image_is_refused(image: NDArray[np.uint8]) -> None:
     with pytest.raises(TypeError, match="an RGB image"):
         _encode(Yuv420Field(), image)
 
 
-def test_its_limits_survive_the_file() -> None:
+def test_limits_survive_the_file() -> None:
     arguments = Yuv420Field(short_side=0, max_resolution=320).to_binary()[0]
     assert (arguments.dtype, arguments.shape) == (np.uint8, (1024,))
     again = Yuv420Field.from_binary(arguments)
@@ -54,14 +54,14 @@ def test_its_limits_survive_the_file() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 8], ids=["magic", "version"])
-def test_another_magic_or_version_is_refused(place: int) -> None:
+def test_other_magic_or_version_is_refused(place: int) -> None:
     arguments = Yuv420Field().to_binary()[0].copy()
     arguments[place] += 1
     with pytest.raises(UserError, match="not yuv420"):
         Yuv420Field.from_binary(arguments)
 
 
-def test_rgb_is_that_of_jfif_to_a_level() -> None:
+def test_rgb_is_within_a_level_of_jfif() -> None:
     y, cb, cr = np.meshgrid([0, 1, 60, 128, 200, 255], [0, 90, 128, 129, 255], [0, 100, 128, 131, 255])
     colours = np.stack([y, cb, cr], -1).reshape(-1, 3)
     found = []
@@ -76,7 +76,7 @@ def test_rgb_is_that_of_jfif_to_a_level() -> None:
     assert np.abs(np.array(found) - expected.clip(0, 255)).max() < 0.51
 
 
-def test_chroma_lies_where_its_pixels_are() -> None:
+def test_chroma_serves_its_own_pixels() -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
     for row in range(2):
         for column in range(3):
@@ -90,7 +90,7 @@ def test_chroma_lies_where_its_pixels_are() -> None:
     assert np.abs(again.astype(int) - pixels).max() <= 2
 
 
-def test_writing_and_opening_files_needs_neither_ffcv_nor_torch(repository: Path) -> None:
+def test_conversion_imports_neither_ffcv_nor_torch(repository: Path) -> None:
     program = (
         "import sys, engine.data.convert.conversion, engine.data.beton.reader, engine.cli.inspect\n"
         "print({'ffcv', 'numba', 'torch', 'engine.data.fields.yuv420'} & {*sys.modules})"

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine.data.beton import layout
 from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
+from engine.data.storage import JPEG, RAW, YUV420
 from engine.data.storage.packing import FLIP, HEIGHT, WIDTH
 from tests.data.packed_crops import PackedCrops, random_crops
 
-MODES = [layout.MODE_YUV420, layout.MODE_RAW]
+MODES = [YUV420.mode, RAW.mode]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 MEAN = torch.tensor([123.7, 116.3, 103.5])
 INVERSE_STD = 1 / torch.tensor([58.4, 57.1, 57.4])
@@ -35,7 +35,7 @@ def levels(crops: PackedCrops, resolution: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("resolution", "longest"), [(1, 8), (2, 16), (7, 56), (16, 128), (32, 20), (33, 90), (64, 100)]
 )
-def test_pixels_are_the_references(mode: int, resolution: int, longest: int) -> None:
+def test_pixels_match_the_reference(mode: int, resolution: int, longest: int) -> None:
     crops = random_crops(mode, 48, longest)
     ours = levels(crops, resolution).permute(0, 2, 3, 1).numpy()
     difference = np.abs(ours - crops.reference(resolution))
@@ -44,8 +44,8 @@ def test_pixels_are_the_references(mode: int, resolution: int, longest: int) -> 
     assert difference.mean() < 0.03
 
 
-def test_a_raw_crop_at_its_own_size_is_the_stored_bytes() -> None:
-    crops = random_crops(layout.MODE_RAW, 16, 30)
+def test_raw_crop_at_its_own_size_is_the_stored_bytes() -> None:
+    crops = random_crops(RAW.mode, 16, 30)
     for plan, box, record, size in zip(crops.geometry, crops.boxes, crops.records, crops.sizes, strict=True):
         top, left, side = int(box[0]), int(box[1]), int(min(box[2:4]))
         square = plan.clone()[None]
@@ -57,10 +57,10 @@ def test_a_raw_crop_at_its_own_size_is_the_stored_bytes() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_normalising_is_rounded_once_to_the_outputs_type(
+def test_normalising_rounds_once_to_the_output_type(
     dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
-    crops = random_crops(layout.MODE_YUV420, 20, 40)
+    crops = random_crops(YUV420.mode, 20, 40)
     ours = finish_packed(
         crops.buffer, crops.geometry, crops.mode, 24, MEAN, INVERSE_STD, dtype, memory_format
     )
@@ -70,8 +70,8 @@ def test_normalising_is_rounded_once_to_the_outputs_type(
     assert torch.equal(ours, wanted.to(dtype))
 
 
-def test_a_large_batch_is_the_same_as_its_images_one_by_one() -> None:
-    crops = random_crops(layout.MODE_YUV420, 150, 60)
+def test_large_batch_equals_its_images_one_by_one() -> None:
+    crops = random_crops(YUV420.mode, 150, 60)
     alone = [
         finish_packed(crops.buffer, plan[None], crops.mode, 16, MEAN, INVERSE_STD) for plan in crops.geometry
     ]
@@ -79,8 +79,8 @@ def test_a_large_batch_is_the_same_as_its_images_one_by_one() -> None:
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_an_empty_batch_is_finished() -> None:
-    crops = random_crops(layout.MODE_RAW, 1, 5)
+def test_empty_batch_is_finished() -> None:
+    crops = random_crops(RAW.mode, 1, 5)
     ours = finish_packed(crops.buffer, crops.geometry[:0], crops.mode, 16, MEAN, INVERSE_STD)
     assert ours.shape == (0, 3, 16, 16)
 
@@ -91,7 +91,7 @@ def test_an_empty_batch_is_finished() -> None:
         ("buffer", torch.zeros(9), "buffer is torch.float32"),
         ("geometry", torch.zeros(2, 8, dtype=torch.int32), "geometry is torch.int32"),
         ("geometry", torch.zeros(2, 7, dtype=torch.int64), r"of shape \(2, 7\)"),
-        ("mode", layout.MODE_JPEG, "storage mode 0"),
+        ("mode", JPEG.mode, "storage mode 0"),
         ("resolution", 0, "resolution 0"),
         ("mean", torch.zeros(3, dtype=torch.float64), "mean is torch.float64"),
         ("inverse_std", torch.zeros(1), "inverse_std is"),
@@ -99,7 +99,7 @@ def test_an_empty_batch_is_finished() -> None:
     ],
 )
 def test_wrong_arguments_are_refused(argument: str, value: Any, message: str) -> None:
-    crops = random_crops(layout.MODE_RAW, 2, 5)
+    crops = random_crops(RAW.mode, 2, 5)
     arguments: dict[str, Any] = {
         "buffer": crops.buffer,
         "geometry": crops.geometry,
@@ -112,7 +112,7 @@ def test_wrong_arguments_are_refused(argument: str, value: Any, message: str) ->
         finish_packed(**{**arguments, argument: value})
 
 
-def test_who_finishes_is_said_with_the_reason() -> None:
+def test_resizer_name_gives_the_reason() -> None:
     assert resizer_name(torch.device("cpu")) == "plain PyTorch (Triton does not run on cpu)"
 
 
@@ -137,13 +137,13 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_the_triton_kernel_interpreted_gives_what_pytorch_gives(repository: Path) -> None:
+def test_interpreted_triton_kernel_matches_pytorch(repository: Path) -> None:
     cases = [
         (mode, resolution, longest, "float32")
         for mode in MODES
         for resolution, longest in ((1, 8), (5, 24), (34, 40))
     ]
-    cases += [(layout.MODE_YUV420, 8, 12, dtype) for dtype in ("float16", "bfloat16")]
+    cases += [(YUV420.mode, 8, 12, dtype) for dtype in ("float16", "bfloat16")]
     # Triton reads the variable when it is imported.
     run = subprocess.run(
         [sys.executable, "-c", INTERPRETED, json.dumps(cases)],
@@ -167,7 +167,7 @@ def test_the_triton_kernel_interpreted_gives_what_pytorch_gives(repository: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("subsampled", [True, False])
-def test_the_triton_kernel_compiles_for_a_gpu_that_is_not_there(
+def test_triton_kernel_compiles_without_a_gpu(
     capability: int, subsampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     triton = pytest.importorskip("triton")
@@ -190,7 +190,7 @@ def test_the_triton_kernel_compiles_for_a_gpu_that_is_not_there(
     assert compiled.asm["cubin"]
 
 
-def test_no_size_is_compiled_into_the_triton_kernel() -> None:
+def test_triton_kernel_has_no_size_compiled_in() -> None:
     pytest.importorskip("triton")
     from engine.data.gpu import triton_resize
 
@@ -221,7 +221,7 @@ def finished(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("resolution", "longest"), [(1, 8), (33, 90), (128, 400), (224, 300)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_gpu_gives_what_the_cpu_gives(mode: int, resolution: int, longest: int, dtype: torch.dtype) -> None:
+def test_gpu_matches_the_cpu(mode: int, resolution: int, longest: int, dtype: torch.dtype) -> None:
     crops = random_crops(mode, 40, longest)
     here = finished(crops, resolution, "cpu", dtype)
     there = finished(crops, resolution, "cuda", dtype)
@@ -233,8 +233,8 @@ def test_a_gpu_gives_what_the_cpu_gives(mode: int, resolution: int, longest: int
 
 
 @pytest.mark.gpu
-def test_plain_pytorch_on_a_gpu_gives_what_the_kernel_gives() -> None:
-    crops = random_crops(layout.MODE_YUV420, 40, 200)
+def test_plain_pytorch_on_a_gpu_matches_the_kernel() -> None:
+    crops = random_crops(YUV420.mode, 40, 200)
     buffer, geometry = crops.buffer.cuda(), crops.geometry.cuda()
     mean, inverse_std = torch.zeros(3, device="cuda"), torch.ones(3, device="cuda")
     kernel = finish_packed(buffer, geometry, crops.mode, 96, mean, inverse_std)
@@ -245,13 +245,13 @@ def test_plain_pytorch_on_a_gpu_gives_what_the_kernel_gives() -> None:
 
 
 @pytest.mark.gpu
-def test_a_new_resolution_or_batch_size_compiles_nothing(
+def test_new_resolution_or_batch_size_compiles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "Triton kernel" not in resizer_name(torch.device("cuda")):
         pytest.skip(resizer_name(torch.device("cuda")))
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    crops = random_crops(layout.MODE_YUV420, 40, 100)
+    crops = random_crops(YUV420.mode, 40, 100)
     compiled = []
     for count, resolution in ((40, 128), (40, 224), (1, 1), (17, 161), (16, 16)):
         finished(replace(crops, geometry=crops.geometry[:count]), resolution, "cuda")

@@ -97,7 +97,7 @@ _AMID_A_READ = """
 import os, sys
 import numpy as np
 from engine.data.beton.reader import open_beton
-from engine.data.decoders import pool
+from engine.data.loading import decode_pool as pool
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from tests.data.loaders import CPU, LAW, RESOLUTION

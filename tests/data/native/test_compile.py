@@ -41,7 +41,7 @@ def _load_anew() -> Library | None:
 
 
 @needs_compiler
-def test_what_is_built_is_loaded_and_decodes(
+def test_built_library_is_loaded_and_decodes(
     sources: Path, c_library: Library, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _load_anew() is None
@@ -62,7 +62,7 @@ def test_what_is_built_is_loaded_and_decodes(
 
 
 @needs_compiler
-def test_without_libjpegs_headers_jpegs_alone_are_decoded_in_numba(
+def test_without_libjpeg_headers_only_jpegs_go_to_numba(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PKG_CONFIG_LIBDIR", str(tmp_path))
@@ -82,7 +82,7 @@ def test_without_libjpegs_headers_jpegs_alone_are_decoded_in_numba(
 
 
 @needs_compiler
-def test_a_library_of_other_sources_is_not_loaded(sources: Path) -> None:
+def test_library_of_other_sources_is_not_loaded(sources: Path) -> None:
     built = build()
     assert _load_anew() is not None
     with (sources / "resize.c").open("a") as file:
@@ -92,7 +92,7 @@ def test_a_library_of_other_sources_is_not_loaded(sources: Path) -> None:
 
 
 @needs_compiler
-def test_what_the_compiler_says_is_quoted_in_a_line(sources: Path) -> None:
+def test_compiler_error_is_quoted_in_a_line(sources: Path) -> None:
     with (sources / "decode.c").open("a") as file:
         file.write("this is no C\n")
     with pytest.raises(UserError, match=r"failed: .*decode\.c.*error") as caught:
@@ -101,7 +101,7 @@ def test_what_the_compiler_says_is_quoted_in_a_line(sources: Path) -> None:
     assert not list(sources.glob("*.so")) and not list(sources.glob(".build-*"))
 
 
-def test_a_library_that_does_not_load_is_none(sources: Path) -> None:
+def test_broken_library_is_none(sources: Path) -> None:
     library_path().write_bytes(b"not a library")
     assert _load_anew() is None
 
@@ -134,9 +134,7 @@ def _run(checkout: Path, *arguments: str, **environment: str) -> subprocess.Comp
         ({"CC": "false"}, "false failed"),
     ],
 )
-def test_without_a_compiler_there_is_one_line(
-    checkout: Path, environment: dict[str, str], words: str
-) -> None:
+def test_missing_compiler_is_one_line(checkout: Path, environment: dict[str, str], words: str) -> None:
     done = _run(checkout, "-m", "engine", "build", **environment)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {words}") and done.stderr.count("\n") == 1
@@ -161,7 +159,7 @@ assert "torch" not in sys.modules and "ffcv" not in sys.modules
 
 
 @pytest.mark.slow
-def test_an_engine_that_is_not_built_decodes_all_the_same(checkout: Path, tmp_path: Path) -> None:
+def test_unbuilt_engine_decodes_the_same_pixels(checkout: Path, tmp_path: Path) -> None:
     pictures = [photo(40, 50, seed) for seed in range(4)]
     storages: tuple[Storage, ...] = ("jpeg", "raw", "yuv420")
     files = [write_pixels(tmp_path / storage, pictures, storage) for storage in storages]

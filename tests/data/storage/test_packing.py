@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from engine.data.beton import layout
 from engine.data.sampling.crops import RandomResizedCrop
+from engine.data.storage import JPEG, RAW, YUV420
+from engine.data.storage.formats import of_mode
 from engine.data.storage.packing import (
     COLUMNS,
     FLIP,
@@ -40,10 +42,19 @@ def stored(mode: int) -> Memory:
     images = np.zeros(len(SIZES), layout.IMAGE)
     end = 0
     for image, (height, width) in zip(images, SIZES, strict=True):
-        size = height * width * 3 if mode == layout.MODE_RAW else height * width * 3 // 2
+        size = height * width * 3 if mode == RAW.mode else height * width * 3 // 2
         image["mode"], image["height"], image["width"], image["data_ptr"] = mode, height, width, end + 5
         end += 5 + size
     return random.integers(0, 256, end, np.uint8), images
+
+
+def record_sizes(images: NDArray[np.void]) -> NDArray[np.int64]:
+    """Bytes of each record."""
+    sizes = of_mode(int(images["mode"][0])).record_bytes(
+        *(images[s].astype(np.int64) for s in ("height", "width"))
+    )
+    assert sizes is not None
+    return sizes
 
 
 def boxes_of(images: NDArray[np.void], ids: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -63,14 +74,17 @@ def packed(memory: Memory, mode: int, threads: int = 1) -> tuple[NDArray[np.uint
     boxes = boxes_of(images, ids)
     geometry, size = plan_crops(boxes, mode)
     buffer = np.full(size, 77, np.uint8)
+    status = np.zeros(COUNT, np.uint8)
     edges = np.linspace(0, COUNT, threads * 3 + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
+        arguments = (data, images, record_sizes(images), ids, boxes, geometry, mode)
         slices = [
-            pool.submit(copy_crops, data, images, ids, boxes, geometry, int(start), int(stop), buffer)
+            pool.submit(copy_crops, *arguments, int(start), int(stop), buffer, status)
             for start, stop in itertools.pairwise(edges)
         ]
     for part in slices:
         part.result()
+    assert not status.any()
     return buffer, geometry
 
 
@@ -79,7 +93,7 @@ def planes(memory: Memory, sample: int) -> list[NDArray[np.uint8]]:
     data, images = memory
     image = images[sample]
     height, width, start = int(image["height"]), int(image["width"]), int(image["data_ptr"])
-    if image["mode"] == layout.MODE_RAW:
+    if image["mode"] == RAW.mode:
         return [data[start : start + height * width * 3].reshape(height, width * 3)]
     found = []
     for h, w in ((height, width), (height // 2, width // 2), (height // 2, width // 2)):
@@ -100,14 +114,14 @@ def expected(memory: Memory, sample: int, box: NDArray[np.int32], odd: int) -> b
     return luma[top:bottom, left:right].tobytes() + blue[half].tobytes() + red[half].tobytes()
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_YUV420, layout.MODE_RAW])
-def test_a_crop_is_packed_byte_for_byte_and_nothing_else_is_touched(mode: int) -> None:
+@pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
+def test_crop_is_packed_byte_for_byte_and_gaps_stay(mode: int) -> None:
     memory = stored(mode)
     buffer, geometry = packed(memory, mode)
     ids = np.arange(COUNT) % len(SIZES)
     boxes = boxes_of(memory[1], ids)
     untouched = np.ones(len(buffer), bool)
-    odd = int(mode == layout.MODE_YUV420)
+    odd = int(mode == YUV420.mode)
     for sample, box, plan in zip(ids, boxes, geometry, strict=True):
         wanted = expected(memory, int(sample), box, odd)
         place = slice(int(plan[OFFSET]), int(plan[OFFSET]) + len(wanted))
@@ -117,8 +131,8 @@ def test_a_crop_is_packed_byte_for_byte_and_nothing_else_is_touched(mode: int) -
     assert (buffer[untouched] == 77).all()
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_YUV420, layout.MODE_RAW])
-def test_the_plan_describes_the_crop_inside_its_region(mode: int) -> None:
+@pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
+def test_plan_describes_the_crop_inside_its_region(mode: int) -> None:
     _, images = stored(mode)
     ids = np.arange(COUNT) % len(SIZES)
     boxes = boxes_of(images, ids)
@@ -128,7 +142,7 @@ def test_the_plan_describes_the_crop_inside_its_region(mode: int) -> None:
     assert size % 16 == 0
     assert (geometry[:, TOP] + geometry[:, HEIGHT] <= geometry[:, ROWS]).all()
     assert (geometry[:, LEFT] + geometry[:, WIDTH] <= geometry[:, COLUMNS]).all()
-    if mode == layout.MODE_RAW:
+    if mode == RAW.mode:
         assert (geometry[:, [TOP, LEFT]] == 0).all()
         assert (geometry[:, [ROWS, COLUMNS]] == boxes[:, [2, 3]]).all()
     else:
@@ -137,8 +151,8 @@ def test_the_plan_describes_the_crop_inside_its_region(mode: int) -> None:
         assert (geometry[:, [ROWS, COLUMNS]] <= boxes[:, [2, 3]] + 2).all()
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_YUV420, layout.MODE_RAW])
-def test_threads_do_not_show_in_the_result(mode: int) -> None:
+@pytest.mark.parametrize("mode", [YUV420.mode, RAW.mode])
+def test_packing_is_the_same_for_any_thread_count(mode: int) -> None:
     memory = stored(mode)
     alone, _ = packed(memory, mode)
     for threads in (2, 4):
@@ -146,46 +160,49 @@ def test_threads_do_not_show_in_the_result(mode: int) -> None:
         assert (alone == together).all()
 
 
-def test_an_empty_batch_needs_no_bytes() -> None:
-    geometry, size = plan_crops(np.empty((0, 5), np.int32), layout.MODE_YUV420)
+def test_empty_batch_needs_no_bytes() -> None:
+    geometry, size = plan_crops(np.empty((0, 5), np.int32), YUV420.mode)
     assert geometry.shape == (0, 8)
     assert size == 0
 
 
 def test_offsets_pass_four_gib() -> None:
     boxes = np.tile(np.array([[0, 0, 20000, 30000, 0]], np.int32), (4, 1))
-    geometry, size = plan_crops(boxes, layout.MODE_RAW)
+    geometry, size = plan_crops(boxes, RAW.mode)
     assert geometry[:, OFFSET].tolist() == [0, 1_800_000_000, 3_600_000_000, 5_400_000_000]
     assert size == 7_200_000_000
 
 
-def test_a_crop_that_32_bit_offsets_do_not_reach_is_refused() -> None:
+def test_crop_beyond_32_bit_offsets_is_refused() -> None:
     with pytest.raises(UserError, match="a crop of 800,000,000 pixels is too large to be packed"):
-        plan_crops(np.array([[0, 0, 20000, 40000, 0]], np.int32), layout.MODE_RAW)
+        plan_crops(np.array([[0, 0, 20000, 40000, 0]], np.int32), RAW.mode)
 
 
 def test_jpeg_records_are_refused() -> None:
     with pytest.raises(ValueError, match="storage mode 0"):
-        plan_crops(np.zeros((1, 5), np.int32), layout.MODE_JPEG)
+        plan_crops(np.zeros((1, 5), np.int32), JPEG.mode)
 
 
 COPY_ONCE = """
 import sys, numpy as np
-from engine.data import layout
+from engine.data.beton import layout
+from engine.data.storage import YUV420, packing
 from engine.data.storage.packing import copy_crops, plan_crops
 boxes = np.array([[1, 1, 3, 3, 0]], np.int32)
-geometry, size = plan_crops(boxes, layout.MODE_YUV420)
-image = np.array([(layout.MODE_YUV420, 8, 8, 0)], layout.IMAGE)
+geometry, size = plan_crops(boxes, YUV420.mode)
+image = np.array([(YUV420.mode, 8, 8, 0)], layout.IMAGE)
 image.setflags(write=False)
 memory, buffer = np.arange(96, dtype=np.uint8), np.zeros(size, np.uint8)
 memory.setflags(write=False)
-copy_crops(memory, image, np.zeros(1, np.int64), boxes, geometry, 0, 1, buffer)
+sizes, status = np.array([96]), np.zeros(1, np.uint8)
+copy_crops(memory, image, sizes, np.zeros(1, np.int64), boxes, geometry, YUV420.mode, 0, 1, buffer, status)
+assert not status.any()
 assert buffer[0] == 0 and buffer[5] == 9 and buffer[16] == 64, buffer
-print(sum(copy_crops.stats.cache_hits.values()), "torch" in sys.modules, "ffcv" in sys.modules)
+print(sum(packing._copy.stats.cache_hits.values()), "torch" in sys.modules, "ffcv" in sys.modules)
 """
 
 
-def test_a_second_process_loads_the_kernels_from_the_cache(repository: Path, tmp_path: Path) -> None:
+def test_second_process_loads_kernels_from_cache(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     for hits in (0, 1):

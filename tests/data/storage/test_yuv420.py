@@ -10,7 +10,8 @@ from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton import layout
 from engine.data.beton.reader import open_beton
 from engine.data.convert.record import RecordSettings, make_record
-from engine.data.storage.yuv420_record import encode_yuv420, even_size, fit
+from engine.data.storage import JPEG, RAW, YUV420
+from engine.data.storage.yuv420 import encode_yuv420, even_size, fit
 from engine.errors import UserError
 from tests.data.betons import drop_checksums, record, write_pixels
 from tests.data.conftest import Run, photo
@@ -55,7 +56,7 @@ def _cube() -> NDArray[np.uint8]:
 @pytest.mark.parametrize(
     "pixels", [_noise(512, 512), photo(256, 342), _cube()], ids=["noise", "photo", "cube"]
 )
-def test_planes_are_those_of_jfif_rounded_once(pixels: NDArray[np.uint8]) -> None:
+def test_planes_equal_jfif_rounded_once(pixels: NDArray[np.uint8]) -> None:
     height, width = pixels.shape[:2]
     found = _planes(encode_yuv420(pixels), width, height)
     for plane, expected in zip(found, _reference(pixels), strict=True):
@@ -89,11 +90,13 @@ def test_grey_stays_grey_and_has_the_full_range() -> None:
         ((1001, 751), (0, 0), (1002, 752)),
     ],
 )
-def test_sizes(size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_even_size_gives_known_sizes(
+    size: tuple[int, int], limits: tuple[int, int], expected: tuple[int, int]
+) -> None:
     assert even_size(*size, *limits) == expected
 
 
-def test_sizes_are_even_within_the_limit_and_near_the_shape() -> None:
+def test_even_size_keeps_limit_and_shape() -> None:
     random = np.random.default_rng(0)
     for width, height, limit in random.integers([1, 1, 2], [3000, 3000, 513], (3000, 3)).tolist():
         for limits, measure in (((limit, 0), min), ((0, limit), max)):
@@ -106,7 +109,7 @@ def test_sizes_are_even_within_the_limit_and_near_the_shape() -> None:
             assert abs(new[1] - height * scale) <= 1 or new[1] == 2
 
 
-def test_an_odd_side_repeats_its_last_row_or_column() -> None:
+def test_odd_side_repeats_its_last_row_or_column() -> None:
     pixels = _noise(7, 5)
     fitted = fit(pixels, 256, 0)
     assert fitted.shape == (8, 6, 3)
@@ -123,11 +126,11 @@ def test_shrinking_averages_areas() -> None:
     assert np.abs(fitted - expected).max() <= 0.5
 
 
-def test_a_file_holds_the_planes(tmp_path: Path) -> None:
+def test_file_holds_the_planes(tmp_path: Path) -> None:
     pictures = [photo(40, 61, 1), photo(200, 90, 2), photo(64, 64, 3), _noise(2, 3)]
     beton = open_beton(write_pixels(tmp_path, pictures, "yuv420", short_side=48))
     assert beton.storage == "yuv420"
-    assert set(beton.images["mode"]) == {layout.MODE_YUV420}
+    assert set(beton.images["mode"]) == {YUV420.mode}
     assert beton.manifest is not None
     assert beton.manifest.counts == {"samples": 4, "jpeg": 0, "raw": 0, "yuv420": 4}
     assert beton.manifest.settings["short_side"] == 48
@@ -142,10 +145,10 @@ def test_a_file_holds_the_planes(tmp_path: Path) -> None:
             assert np.abs(found - expected).max() < 0.53
 
 
-def test_the_longest_side_may_be_limited_instead() -> None:
+def test_longer_side_is_limited_without_short_side() -> None:
     settings = RecordSettings(max_resolution=30, short_side=0, jpeg_quality=90, max_bytes=2**21)
-    outcome = make_record(_noise(40, 60), "", layout.MODE_YUV420, settings)
-    assert (outcome.mode, outcome.width, outcome.height) == (layout.MODE_YUV420, 30, 20)
+    outcome = make_record(_noise(40, 60), "", YUV420.mode, settings)
+    assert (outcome.mode, outcome.width, outcome.height) == (YUV420.mode, 30, 20)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +158,15 @@ def test_the_longest_side_may_be_limited_instead() -> None:
         ((40, 40), 2399, "2400 bytes"),
     ],
 )
-def test_an_image_too_large_is_refused_with_the_remedy(
-    size: tuple[int, int], max_bytes: int, words: str
-) -> None:
+def test_too_large_image_is_refused_with_remedy(size: tuple[int, int], max_bytes: int, words: str) -> None:
     settings = RecordSettings(max_resolution=500, short_side=256, jpeg_quality=90, max_bytes=max_bytes)
     with pytest.raises(UserError) as caught:
-        make_record(np.zeros((*size, 3), np.uint8), "", layout.MODE_YUV420, settings)
+        make_record(np.zeros((*size, 3), np.uint8), "", YUV420.mode, settings)
     assert words in str(caught.value)
     assert "--output.short_side=0 --output.max_resolution" in str(caught.value)
 
 
-def test_a_limit_that_would_not_be_heeded_is_refused() -> None:
+def test_limit_without_effect_is_refused() -> None:
     def config(**output: object) -> None:
         WriteConfig(source=SourceConfig(path="x"), output=OutputConfig(folder="y", **output))  # type: ignore[arg-type]
 
@@ -208,31 +209,31 @@ def _images(path: Path) -> NDArray[np.void]:
     return np.memmap(path, sample, "r+", start, (4,))["f0"]
 
 
-def test_a_custom_field_of_another_program(damaged: Path) -> None:
+def test_foreign_custom_field_is_refused(damaged: Path) -> None:
     _field(damaged)["arguments"][0, 0] ^= 1
     _refused(damaged, "a custom field of another program")
 
 
 @pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
-def test_another_version_of_the_field(damaged: Path, version: int) -> None:
-    record = _field(damaged)["arguments"][0, : layout.YUV420_RECORD.itemsize].view(layout.YUV420_RECORD)
-    assert record.tolist() == [(layout.YUV420_MAGIC, 1, 256, 500)]
+def test_other_version_of_the_field_is_refused(damaged: Path, version: int) -> None:
+    record = _field(damaged)["arguments"][0, : layout.CUSTOM_ARGUMENTS.itemsize].view(layout.CUSTOM_ARGUMENTS)
+    assert record.tolist() == [(YUV420.magic, 1, 256, 500)]
     record["version"] = version
     _refused(damaged, f"YUV 4:2:0 images of version {version}")
 
 
-@pytest.mark.parametrize("mode", [layout.MODE_JPEG, layout.MODE_RAW, 3])
-def test_a_mode_of_another_field(damaged: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [JPEG.mode, RAW.mode, 3])
+def test_mode_of_another_field_is_refused(damaged: Path, mode: int) -> None:
     _images(damaged)["mode"][2] = mode
     _refused(damaged, "sample 2 is stored in a mode unknown here")
 
 
-def test_yuv420_in_a_field_of_rgb_images(damaged: Path) -> None:
+def test_yuv420_in_an_rgb_field_is_refused(damaged: Path) -> None:
     _field(damaged)["type_id"] = layout.RGB_IMAGE_FIELD
     _refused(damaged, "sample 0 is stored in a mode unknown here (and 3 more like it)")
 
 
-def test_sizes_that_cannot_be(damaged: Path) -> None:
+def test_impossible_sizes_are_refused(damaged: Path) -> None:
     images = _images(damaged)
     assert images[["width", "height"]].tolist() == [(30, 20)] * 4
     images["width"][1] = 32
@@ -249,7 +250,9 @@ def test_sizes_that_cannot_be(damaged: Path) -> None:
 # --- as a user writes it
 
 
-def test_write_dataset_writes_it(write_dataset: Run, pets: Path, tmp_path: Path) -> None:
+def test_write_dataset_makes_equal_files_for_any_workers(
+    write_dataset: Run, pets: Path, tmp_path: Path
+) -> None:
     files = []
     for workers in (1, 2):
         done = write_dataset(

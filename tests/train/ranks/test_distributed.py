@@ -91,13 +91,13 @@ def test_a_killed_rank_ends_the_others(options: Options) -> None:
 
 def _damage(path: Path, copy: Path) -> Path:
     """A copy with the JPEG data of every stored JPEG overwritten in its middle."""
-    from engine.data.beton.layout import MODE_JPEG
     from engine.data.beton.reader import open_beton
+    from engine.data.storage import JPEG
 
     beton = open_beton(path)
     content = bytearray(path.read_bytes())
     for record, size in zip(beton.images, beton.sizes, strict=True):
-        if record["mode"] == MODE_JPEG:
+        if record["mode"] == JPEG.mode:
             middle = int(record["data_ptr"]) + int(size) // 2
             content[middle : middle + 20] = b"\xff\xd9" * 10
     copy.write_bytes(content)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness.images.prepared import prepare
-from engine.data.beton import layout
 from engine.data.beton.reader import open_beton
+from engine.data.storage import RAW
 from engine.errors import UserError
 
 
@@ -18,7 +18,7 @@ def test_folder_is_converted_once(folder: Path, cache: Path) -> None:
     assert first.beton.stat() == written
     assert first.beton.is_relative_to(cache)
     assert first.num_samples == 10
-    assert (open_beton(first.beton).images["mode"] == layout.MODE_RAW).all()
+    assert (open_beton(first.beton).images["mode"] == RAW.mode).all()
     assert first.identity.startswith(
         "photos: 10 images, raw, 44 x 30 pixels on average, 3.00 bytes per pixel"
     )

@@ -1,14 +1,13 @@
-"""JPEG files to records by the C library (engine/data/native/transcode.c): no detour through RGB, nothing lost needlessly.
+"""JPEG files to records by the C library (native/transcode.c): no detour through RGB, nothing lost needlessly.
 
 Where the library is not built, `verify` and `keep` do by libjpeg-turbo in ffcv's library what they must, and all else
-goes through Pillow and OpenCV (encode.py).
+goes through Pillow and the storage format's `encode`.
 """
 
 import ctypes
 
 import numpy as np
 
-from engine.data.beton import layout
 from engine.data.native.library import library
 from engine.data.sources.access.pixels import DamagedError
 from engine.data.storage.jpeg_header import JpegHeader, without_metadata
@@ -78,25 +77,30 @@ def keep(content: bytes, header: JpegHeader, max_bytes: int, *, check: bool = Tr
     return _run("rewrite", jpeg, header.width, header.height, most)
 
 
-def transcode(
-    content: bytes, mode: int, size: tuple[int, int], quality: int, subsampling: str, max_bytes: int
+def to_jpeg(
+    content: bytes, size: tuple[int, int], quality: int, subsampling: str, max_bytes: int
 ) -> bytes | None:
-    """The record of a JPEG in `mode` (layout.MODE_...) and this size (width, height), no larger than the image but for
-    a row and column that make it even; None where it has to go another way.
+    """A JPEG of a JPEG in this size (width, height), no larger than the image; None where it has to go another way.
 
-    Raises DamagedError, or TooLargeError when a JPEG would have more than `max_bytes`.
+    Raises DamagedError, or TooLargeError when it would have more than `max_bytes`.
     """
     native = library()
     if native is None or not native.has_jpeg:
         return None
-    width, height = size
-    if mode == layout.MODE_JPEG:
-        most = min(max_bytes, _most_jpeg_bytes(width, height))
-        return _run("to_jpeg", content, width, height, most, quality, SUBSAMPLING[subsampling])
-    kind, most = (
-        ("to_rgb", width * height * 3) if mode == layout.MODE_RAW else ("to_yuv420", width * height * 3 // 2)
-    )
-    return _run(kind, content, width, height, most)
+    most = min(max_bytes, _most_jpeg_bytes(*size))
+    return _run("to_jpeg", content, *size, most, quality, SUBSAMPLING[subsampling])
+
+
+def to_planes(kind: str, content: bytes, size: tuple[int, int], record_bytes: int) -> bytes | None:
+    """What transcode.c's function `kind`, to_rgb or to_yuv420, makes of a JPEG in this size (width, height), no larger
+    than the image but for a row and column that make it even; None where it has to go another way.
+
+    Raises DamagedError.
+    """
+    native = library()
+    if native is None or not native.has_jpeg:
+        return None
+    return _run(kind, content, *size, record_bytes)
 
 
 def verify(content: bytes, header: JpegHeader) -> None:
