@@ -33,7 +33,6 @@ def importing() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    from engine.errors import EXIT_CTRL_C
-
     os.write(2, b"interrupted\n")
-    os._exit(EXIT_CTRL_C)
+    # A shell's code for it, and errors.EXIT_CTRL_C.
+    os._exit(128 + number)

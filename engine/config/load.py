@@ -206,7 +206,9 @@ class _GuardedConfig(Config):
             elif key not in sections:
                 yield str(key), value
             elif value is not None:
-                raise UserError(f"{key!r} {where} is a section, not an option: put its options, indented, on the lines below it")
+                raise UserError(
+                    f"{key!r} {where} is a section, not an option: put its options, indented, on the lines below it"
+                )
 
     def _refuse_unknown(self, key: str, where: str) -> NoReturn:
         if key in _GONE:

@@ -66,9 +66,9 @@ class OptionSpec:
         return f"{_short(self.low)} to {high}" if high else f"{_short(self.low)} or more"
 
     def default_text(self) -> str:
-        """The default as a user would type it; an empty text as "none"."""
+        """The default as a user would type it; an empty text as "empty"."""
         if self.default == "":
-            return "none"
+            return "empty"
         if self.type is bool:
             return str(self.default).lower()
         return _short(self.default) if self.type is float else str(self.default)

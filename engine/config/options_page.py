@@ -74,7 +74,7 @@ def _type(spec: OptionSpec) -> str:
 
 
 def _default(spec: OptionSpec) -> str:
-    return "none" if spec.default == "" else f"`{spec.default_text()}`"
+    return "empty" if spec.default == "" else f"`{spec.default_text()}`"
 
 
 if __name__ == "__main__":

@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from engine.config.command_line import CommandParser, help_width
 from engine.config.options import OptionSpec, options_of, sections_of, summary_of
 from engine.config.train.train_config import TrainConfig
+from engine.config.write import WriteConfig
 
 _FILES = (
-    "Options come from YAML files (-C) and from the command line; --training.epochs=16 is the same as the YAML "
-    "`training: {epochs: 16}`. Later files override earlier ones, and the command line overrides all files. Numbers "
-    "may be fractions such as 11/16."
+    "Options come from YAML files (-C) and from the command line; {} in YAML. Later files override earlier ones, and "
+    "the command line overrides all files. Numbers may be fractions such as 11/16."
 )
+_EXAMPLES = {
+    TrainConfig: "--training.epochs=16 is `training: {epochs: 16}`",
+    WriteConfig: "--output.format=raw is `output: {format: raw}`",
+}
 _STAGES = (
     "A recipe may have further stages: each item of its list `then:` gives, by section, the options that differ from "
     "the stage before. A stage starts from the weights of the stage before. The command line applies to every stage."
 )
 _CONFIG_FILE = (
-    "YAML recipe; may be given several times. A file may name the file it builds on as `base:`, relative to itself"
+    "YAML recipe; may be repeated. A file may name the file it builds on as `base:`, relative to itself"
 )
 _TYPES = {bool: "BOOL", int: "INT", float: "NUMBER", str: "TEXT"}
 
@@ -39,7 +43,8 @@ class ScriptParser(CommandParser):
     def format_help(self) -> str:
         """The whole help text, in lines of at most `command_line.WIDTH` columns."""
         width = help_width()
-        paragraphs = [self.description or "", _FILES, *([_STAGES] if self._schema is TrainConfig else [])]
+        paragraphs = [self.description or "", _FILES.format(_EXAMPLES[self._schema])]
+        paragraphs += [_STAGES] if self._schema is TrainConfig else []
         lines = [self.format_usage().rstrip()]
         for paragraph in paragraphs:
             lines += ["", *textwrap.wrap(paragraph, width, break_on_hyphens=False)]

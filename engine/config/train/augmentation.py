@@ -67,7 +67,10 @@ class AugmentationConfig:
         0.0, "colour jitter: largest relative change of saturation; 0 = off", low=0, high=1
     )
     hue: float = option(
-        0.0, "colour jitter: largest shift of hue, as a fraction of the colour circle; 0 = off", low=0, high=0.5
+        0.0,
+        "colour jitter: largest shift of hue, as a fraction of the colour circle; 0 = off",
+        low=0,
+        high=0.5,
     )
     erasing_probability: float = option(
         0.0,
@@ -88,7 +91,10 @@ class AugmentationConfig:
         0.0, "ColOut: fraction of an image's columns to drop at random; 0 = off", low=0, high=0.9
     )
     mixup_alpha: float = option(
-        0.0, "MixUp (Zhang et al. 2017): mixing weights are drawn from Beta(alpha, alpha); 0 = off", low=0, high=10
+        0.0,
+        "MixUp (Zhang et al. 2017): mixing weights are drawn from Beta(alpha, alpha); 0 = off",
+        low=0,
+        high=10,
     )
     cutmix_alpha: float = option(
         0.0, "CutMix (Yun et al. 2019): areas are drawn from Beta(alpha, alpha); 0 = off", low=0, high=10

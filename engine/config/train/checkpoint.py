@@ -23,7 +23,9 @@ class CheckpointConfig:
         low=0,
     )
     keep: int = option(
-        2, "how many of the newest checkpoints to keep; if the last one is damaged, resume uses the one before", low=1
+        2,
+        "how many of the newest checkpoints to keep; if the last one is damaged, resume uses the one before",
+        low=1,
     )
     keep_best: bool = option(
         True, "also keep the checkpoint with the best validation accuracy, as checkpoints/best.pt"

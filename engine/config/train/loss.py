@@ -26,9 +26,7 @@ class LossConfig:
         low=-1,
         high=1,
     )
-    teacher: str = option(
-        "", "distillation: weights file of the teacher network; empty = no distillation"
-    )
+    teacher: str = option("", "distillation: weights file of the teacher network; empty = no distillation")
     teacher_arch: str = option("", "distillation: the teacher's network, a name as for model.arch")
     teacher_blurpool: bool = option(
         False, "distillation: set it if the teacher was trained with training.use_blurpool"
@@ -41,7 +39,10 @@ class LossConfig:
         high=1,
     )
     distill_temperature: float = option(
-        1.0, "distillation: divide the outputs of teacher and student by this before comparing", above=0, high=100
+        1.0,
+        "distillation: divide the outputs of teacher and student by this before comparing",
+        above=0,
+        high=100,
     )
 
 

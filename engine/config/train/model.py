@@ -26,7 +26,8 @@ class ModelConfig:
         -1.0, "probability of the network's dropout layers; -1 = the network's own default", low=-1, high=0.99
     )
     zero_init_residual: bool = option(
-        False, "ResNets: start the last norm of each residual block at zero, so that blocks begin as identities"
+        False,
+        "ResNets: start the last norm of each residual block at zero, so that blocks begin as identities",
     )
     weights: str = option(
         "",
@@ -34,7 +35,8 @@ class ModelConfig:
         "random weights",
     )
     use_ema: bool = option(
-        False, "with weights: start from the moving average (EMA) that the file holds, instead of its raw weights"
+        False,
+        "with weights: start from the moving average (EMA) that the file holds, instead of its raw weights",
     )
     reset_head: bool = option(
         False, "with weights: replace the classifier by a new one, for a different number of classes"

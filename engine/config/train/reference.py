@@ -23,9 +23,7 @@ class ReferenceConfig:
     )
     hardware: str = option("", "their hardware, such as 8x A100-40GB")
     tta: bool = option(False, "whether their accuracy uses test-time augmentation")
-    resolution: int = option(
-        0, "their validation resolution; 0 = not published", unit="px", low=0, high=1024
-    )
+    resolution: int = option(0, "their validation resolution; 0 = not published", unit="px", low=0, high=1024)
     curve: str = option(
         "",
         "their accuracy by epoch, as epoch:top1 pairs such as 1:0.19, 16:0.738; epochs count finished epochs of this "
@@ -48,7 +46,9 @@ class ReferenceConfig:
                 )
             points.append(point)
         if any(after[0] <= before[0] for before, after in pairwise(points)):
-            raise UserError(f"reference.curve {self.curve!r}: epochs must increase: sort them, each only once")
+            raise UserError(
+                f"reference.curve {self.curve!r}: epochs must increase: sort them, each only once"
+            )
         return points
 
 

@@ -19,8 +19,8 @@ class ResolutionConfig:
     schedule: str = option(
         "ramp",
         "how the resolution changes. ramp: min_res until start_ramp, then linear up to max_res at end_ramp "
-        "(ffcv-imagenet). progressive: initial_scale x max_res, then linear up to max_res (Composer). stages: as listed "
-        "in resolution.stages",
+        "(ffcv-imagenet). progressive: initial_scale x max_res, then linear up to max_res (Composer). stages: as "
+        "listed in resolution.stages",
         choices=("ramp", "progressive", "stages"),
     )
     min_res: int = option(160, "ramp: resolution at the start of the run", unit="px", low=8, high=1024)
@@ -44,7 +44,10 @@ class ResolutionConfig:
         0.5, "progressive: resolution at the start, as a fraction of max_res", above=0, high=1
     )
     delay_fraction: float = option(
-        0.5, "progressive: point at which the resolution starts to grow, as a fraction of the run", low=0, high=1
+        0.5,
+        "progressive: point at which the resolution starts to grow, as a fraction of the run",
+        low=0,
+        high=1,
     )
     finetune_fraction: float = option(
         0.2, "progressive: fraction of the run, at its end, that trains at max_res", low=0, high=1
@@ -63,7 +66,7 @@ class ResolutionConfig:
         return _pairs("resolution.stages", self.stages, "x", "96x12, 128x6")
 
     def batch_list(self) -> list[tuple[int, int]]:
-        """(resolution in pixels, global batch), smallest resolution first. Raises UserError for text that can't be read."""
+        """(resolution in pixels, global batch), by resolution. Raises UserError for text that can't be read."""
         return sorted(_pairs("resolution.batch_sizes", self.batch_sizes, ":", "128:4096, 224:2560"))
 
 
@@ -98,9 +101,7 @@ class LrConfig:
     lr_final: float = option(
         0.0, "cyclic, cosine, polynomial, flat-cosine: learning rate at the end of the run", low=0
     )
-    power: float = option(
-        2.0, "polynomial: exponent applied to the remaining fraction of the run", above=0
-    )
+    power: float = option(2.0, "polynomial: exponent applied to the remaining fraction of the run", above=0)
     flat_until: float = option(
         0.75,
         "flat-cosine: point at which the cosine decay starts, as a fraction of the run",
@@ -192,6 +193,8 @@ def _pairs(name: str, text: str, separator: str, example: str) -> list[tuple[int
         if not found or not side.isdecimal() or not count.isdecimal():
             raise UserError(f"{name}: can't read {part.strip()!r}: write it as in {example}")
         if not 8 <= int(side) <= 1024 or int(count) < 1:
-            raise UserError(f"{name}: {part.strip()!r}: a resolution is 8 to 1024 px, and the second number at least 1")
+            raise UserError(
+                f"{name}: {part.strip()!r}: a resolution is 8 to 1024 px, and the second number at least 1"
+            )
         pairs.append((int(side), int(count)))
     return pairs

@@ -84,9 +84,7 @@ def _check_paths(config: TrainConfig) -> None:
     if config.training.resume not in ("", "auto") and config.model.weights:
         raise UserError("training.resume continues with the run's own weights: drop model.weights")
     if config.training.resume == "auto" and not config.logging.name:
-        raise UserError(
-            "training.resume=auto finds the run by its name: set logging.name"
-        )
+        raise UserError("training.resume=auto finds the run by its name: set logging.name")
 
 
 def _check_repeats(config: TrainConfig) -> None:

@@ -85,7 +85,10 @@ class TrainingConfig:
     loss_limit: float = option(1e6, "end the run when the training loss exceeds this", above=0)
     epochs: int = option(30, "passes over the training data", unit="epochs", low=1)
     label_smoothing: float = option(
-        0.1, "label smoothing: fraction of the target spread evenly over all classes; 0 = off", low=0, high=0.99
+        0.1,
+        "label smoothing: fraction of the target spread evenly over all classes; 0 = off",
+        low=0,
+        high=0.99,
     )
     use_blurpool: bool = option(
         False, "BlurPool: blur before each strided convolution (the filter of antialiased-cnns)"
@@ -108,7 +111,9 @@ class TrainingConfig:
         "precision=fp32",
     )
     device: str = option(
-        "auto", "device to train on. auto: GPUs if there are any, else the CPU", choices=("auto", "cpu", "cuda")
+        "auto",
+        "device to train on. auto: GPUs if there are any, else the CPU",
+        choices=("auto", "cpu", "cuda"),
     )
     deterministic: bool = option(
         False,
@@ -120,9 +125,7 @@ class TrainingConfig:
     seed: int = option(
         0, "seed of initial weights, order of the images, crops and flips", low=0, high=2**31 - 1
     )
-    first_stage: int = option(
-        1, "stage of the recipe to start with; above 1 it needs model.weights", low=1
-    )
+    first_stage: int = option(1, "stage of the recipe to start with; above 1 it needs model.weights", low=1)
     resume: str = option(
         "",
         "folder of a run to continue from its last checkpoint, with the same recipe and data. auto: continue the run "
@@ -134,9 +137,13 @@ class TrainingConfig:
 def check_training(training: TrainingConfig) -> None:
     """Raises UserError for options of section `training` that don't go together."""
     if training.nesterov and training.momentum == 0:
-        raise UserError("training.nesterov needs training.momentum above 0: set it, or drop training.nesterov")
+        raise UserError(
+            "training.nesterov needs training.momentum above 0: set it, or drop training.nesterov"
+        )
     if training.nesterov and training.optimizer not in ("sgd", "sgdw", "muon"):
-        raise UserError(f"training.nesterov has no effect with training.optimizer={training.optimizer}: drop it")
+        raise UserError(
+            f"training.nesterov has no effect with training.optimizer={training.optimizer}: drop it"
+        )
     for needs, key in (("sam_rho", "sam_interval"), ("ema_half_life", "ema_every")):
         if getattr(training, key) > 1 and not getattr(training, needs):
             raise UserError(f"training.{key} has no effect without training.{needs}: set both")

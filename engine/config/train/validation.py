@@ -26,9 +26,7 @@ class ValidationConfig:
     lr_tta: bool = option(
         True, "test-time augmentation: average the probabilities of the image and its left-right flip"
     )
-    plain_resolution: int = option(
-        224, "resolution of the plain result", unit="px", low=_LOW, high=_HIGH
-    )
+    plain_resolution: int = option(224, "resolution of the plain result", unit="px", low=_LOW, high=_HIGH)
     plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)
     resolutions: str = option(
         "",
