@@ -1,6 +1,7 @@
 """A user's mistake is one line and exit code 2, and no other end of the program can be taken for it."""
 
 import errno
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import errors
 from engine.errors import EXIT_BUG, UserError, describe_os_error, run_cli
 
 
@@ -94,3 +96,11 @@ def test_closed_output_ends_without_a_traceback(body: str, repository: Path) -> 
 def test_broken_pipe_elsewhere_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(BrokenPipeError("a worker is gone"))) == 70
     assert "a worker is gone" in capfd.readouterr().err
+
+
+def test_exit_codes_page_lists_the_constants(repository: Path) -> None:
+    page = (repository / "docs/reference/exit_codes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(EXIT_\w+)` \|", page, re.MULTILINE)
+    constants = {name: value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert {name: int(code) for code, name in rows} == constants
+    assert len(rows) == len(constants) == len(set(constants.values()))
