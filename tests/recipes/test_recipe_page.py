@@ -32,10 +32,10 @@ def test_command_on_a_page_starts_that_recipe(
 def test_page_lists_differences_stage_by_stage() -> None:
     shown = page(named("two_stages_90_50"))
     first, second = (
-        " ".join(part.split()) for part in shown.split("stage 2 of 2: what differs from stage 1")
+        " ".join(part.split()) for part in shown.split("stage 2 of 2: options that differ from stage 1")
     )
     assert "Field report: from scratch on 3 GPUs" in first
-    assert "stage 1 of 2: what differs from the defaults" in first
+    assert "stage 1 of 2: options that differ from the defaults" in first
     assert "augmentation.policy auto-augment default none" in first
     assert "lr.lr_schedule_type cosine was one-cycle" in second
     assert "augmentation.policy" not in second

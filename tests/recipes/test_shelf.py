@@ -26,7 +26,7 @@ def test_recipe_is_found_by_name_and_by_path() -> None:
 
 
 def test_unknown_or_ambiguous_name_is_refused() -> None:
-    with pytest.raises(UserError, match=r"write one of a_configs/x_16\.yaml, b_configs/x_16\.yaml"):
+    with pytest.raises(UserError, match=r"choose one of a_configs/x_16\.yaml, b_configs/x_16\.yaml"):
         find_recipe("x_16", TWINS)
-    with pytest.raises(UserError, match=r"no recipe 'x_10'.*did you mean 'x_100'"):
+    with pytest.raises(UserError, match=r"unknown recipe 'x_10'.*did you mean 'x_100'"):
         find_recipe("x_10", TWINS)
