@@ -37,7 +37,7 @@ def _draw_again(folder: Path) -> None:
     config = read_config(folder / "config.yaml")
     lines, unreadable = read_log(folder / "log.jsonl")
     if unreadable:
-        print(f"note: left out {unreadable} incomplete line(s) of {folder / 'log.jsonl'}")
+        print(f"note: {unreadable} line(s) of {folder / 'log.jsonl'} are incomplete and were left out")
     with atomic_write(folder / "report.html") as file:
         file.write(render(config, lines).encode())
     print(folder / "report.html")

@@ -111,7 +111,7 @@ def check_stages(stages: Sequence[TrainConfig]) -> None:
     for number, stage in enumerate(stages, start=1):
         if stage.data.replay and len(stages) > 1:
             raise UserError(
-                f"in stage {number}: data.replay saves no weights for a later stage: measure each stage by itself"
+                f"in stage {number}: data.replay leaves no weights for a later stage: measure each stage by itself"
             )
         if stage.data.holdout and stage.training.seed != stages[0].training.seed:
             raise UserError(
