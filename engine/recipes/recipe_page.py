@@ -1,4 +1,4 @@
-"""One recipe in full: what its file says of itself, what each stage sets, who published what, how to start it."""
+"""One recipe in full: its comment, the options of each stage, published figures, and the command that starts it."""
 
 import math
 import textwrap
@@ -14,13 +14,13 @@ from engine.recipes.shelf import ROOT, Recipe, path_of
 from engine.recipes.table import WIDTH
 from engine.report import published, text
 
-# What is no setting of the recipe's, or has a place of its own on the page.
+# Not settings, or printed elsewhere on the page.
 _APART = {"reference"}
 _STARTS = {("data", "train_dataset"), ("data", "val_dataset"), ("model", "weights")}
 
 
 def page(recipe: Recipe, root: Path = ROOT) -> str:
-    """The whole text, in lines of at most WIDTH characters but for what can't be wrapped."""
+    """The page as text, in lines of at most WIDTH characters unless they can't be wrapped."""
     stages = recipe.stages
     epochs = "+".join(str(stage.training.epochs) for stage in stages)
     blocks = [
@@ -30,7 +30,7 @@ def page(recipe: Recipe, root: Path = ROOT) -> str:
     before = defaults()
     for number, stage in enumerate(stages, start=1):
         settings = to_dict(stage)
-        title = "what differs from the defaults" if number == 1 else f"what differs from stage {number - 1}"
+        title = "options that differ from " + ("the defaults" if number == 1 else f"stage {number - 1}")
         name = f"stage {number} of {len(stages)}: " if len(stages) > 1 else ""
         different = _different(settings, before, "default" if number == 1 else "was")
         blocks.append("\n".join([f"{name}{title}", *different, *_published(stage)]))
@@ -40,7 +40,7 @@ def page(recipe: Recipe, root: Path = ROOT) -> str:
 
 
 def file_comment(content: str) -> str:
-    """The comment that a recipe's file begins with, without its marks."""
+    """The comment at the start of a recipe's file, without the # signs."""
     lines = []
     for line in content.splitlines():
         if not line.startswith("#"):
@@ -50,7 +50,7 @@ def file_comment(content: str) -> str:
 
 
 def defaults() -> dict[str, dict[str, Any]]:
-    """section -> option -> default."""
+    """section -> option -> default value of train_imagenet.py's options."""
     fields = TrainConfig.__dataclass_fields__
     return {
         name: {key: spec.default for key, spec in options_of(field.default_factory).items()}  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def defaults() -> dict[str, dict[str, Any]]:
 def _different(
     settings: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]], called: str
 ) -> list[str]:
-    """A line for each option that is not as `before`, with what it is there behind the word for that."""
+    """A line for each option that differs from `before`: name, value, and the other value after the word `called`."""
     changed = [
         (f"{section}.{key}", text.setting(value), text.setting(before[section][key]))
         for section, options in settings.items()
@@ -73,7 +73,7 @@ def _different(
 
 
 def _published(stage: TrainConfig) -> list[str]:
-    """What others published for a stage, as lines that say so."""
+    """The figures that others published for a stage, as lines marked as theirs."""
     reference = stage.reference
     if not reference.source:
         return []
@@ -91,22 +91,22 @@ def _published(stage: TrainConfig) -> list[str]:
 
 
 def _data(recipe: Recipe) -> str:
-    """What crops and validations take from an image, and how it should be stored for that."""
+    """The part of an image that training and validation use, and the size to store for that."""
     seen = [_seen(stage) for stage in recipe.stages]
     if len(set(seen)) > 1:
         seen = [f"stage {number}: {words}" for number, words in enumerate(seen, start=1)]
-    lines = ["data: any train.beton and val.beton that write_dataset.py or ffcv wrote"]
+    lines = ["data: any train.beton and val.beton written by write_dataset.py or ffcv"]
     for words in dict.fromkeys(seen):
         lines += textwrap.wrap(f"  {words}", WIDTH, subsequent_indent="    ")
     side = short_side(recipe)
     lines.append(
-        f"  images that are stored with a shorter side of {side} px or more are not enlarged by validation"
+        f"  store images with a shorter side of at least {side} px: then validation enlarges none of them"
     )
     return "\n".join(lines)
 
 
 def _seen(stage: TrainConfig) -> str:
-    """What a stage sees of an image, in training and in validation."""
+    """The part of an image that a stage uses, in training and in validation."""
     law, validation = stage.augmentation, stage.validation
     if law.min_scale == 1 and law.max_aspect == 1:
         crops = "the largest centred square of each image"
@@ -120,7 +120,7 @@ def _seen(stage: TrainConfig) -> str:
 
 
 def short_side(recipe: Recipe) -> int:
-    """The shorter side, in pixels and even, from which validation takes its crops without enlarging them."""
+    """The smallest even shorter side, in pixels, from which validation takes its crops without enlarging images."""
     sides = [
         math.ceil(side / ratio - 1e-6)
         for stage in recipe.stages
@@ -133,14 +133,14 @@ def short_side(recipe: Recipe) -> int:
 
 
 def _commands(recipe: Recipe) -> str:
-    """What to type, with the user's own folders in capitals."""
+    """The commands to type, with the user's own folders in capitals."""
     convert = "python write_dataset.py --source.path=IMAGES --output.folder=DATA --output.format=yuv420"
     side = short_side(recipe)
     if side > 256:
         convert += f" --output.short_side={side}"
     return "\n".join(
         [
-            "start it (on N GPUs: torchrun --nproc-per-node=N in python's place)",
+            "start it (on N GPUs: torchrun --nproc-per-node=N instead of python)",
             f"  {convert}",
             f"  python train_imagenet.py -C {path_of(recipe)} \\",
             "    --data.train_dataset=DATA/train.beton --data.val_dataset=DATA/val.beton",

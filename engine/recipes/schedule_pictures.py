@@ -1,8 +1,8 @@
-"""`python -m engine schedules`: learning rate, resolution and batch by epoch of every recipe, drawn from the code.
+"""`python -m engine schedules`: learning rate, resolution and batch by epoch of every recipe.
 
-One SVG for each folder of recipes, a small picture for each of its recipes. What is drawn is what the trainer asks
-for: engine.train.schedules and engine.train.schedules, at the recipe's own options. The stages of a recipe follow one
-another, with a line between them.
+One SVG for each folder of recipes, with a small picture of each recipe. The values come from engine.train.schedules,
+which the trainer uses too, with the recipe's own options. The stages of a recipe are drawn one after another, separated
+by a line.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,12 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 _COLUMNS = 3
 _WIDTH, _HEIGHT, _GAP = 320, 248, 16
 _POINTS = 100
-# What lies just before an epoch's end, and what is no step of a smooth curve over it.
+# A moment before an epoch's end, and the relative change from which it counts as a jump.
 _JUST, _JUMP = 1e-6, 1e-3
-# Places of the three strips in a picture: (name, upper edge, lower edge).
+# The three strips of a picture: name -> (upper edge, lower edge).
 _STRIPS = {"learning rate": (46, 114), "pixels": (137, 171), "batch": (194, 220)}
 
-# The figure stands alone, on GitHub's page of either colour.
+# The figure has to work by itself, on a light and on a dark page.
 _STYLE = """
 svg{font-family:system-ui,sans-serif;--ink:#1f2328;--soft:#59636e;--grid:#d1d9e0;--lr:#0550ae;--px:#116329;--batch:#953800}
 @media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--soft:#9198a1;--grid:#3d444d;--lr:#79c0ff;--px:#7ee787;--batch:#ffa657}}
@@ -40,7 +40,7 @@ text{fill:var(--soft);font-size:10.5px}.name{fill:var(--ink);font-size:13px;font
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """A recipe's run: values by epoch (fractional, of the whole run), and the epochs at which its stages end."""
+    """A recipe's run: points (fractional epoch of the whole run, value), and the epochs at which its stages end."""
 
     lr: list[Point]
     resolution: list[Point]
@@ -49,7 +49,7 @@ class Curves:
 
 
 def curves(stages: Sequence[TrainConfig]) -> Curves:
-    """What the trainer will ask for, epoch by epoch, over all stages."""
+    """The values that the trainer will use, over all stages."""
     lr: list[Point] = []
     resolution: list[Point] = []
     batch: list[Point] = []
@@ -62,7 +62,7 @@ def curves(stages: Sequence[TrainConfig]) -> Curves:
 
 
 def learning_rate(config: TrainConfig, epoch: float) -> float:
-    """The learning rate after `epoch` (fractional) epochs of a stage, as the trainer sets it."""
+    """The learning rate that the trainer sets after `epoch` (fractional) epochs of a stage."""
     rate = lr_at(config.lr, epoch, config.training.epochs)
     if config.lr.batch_scaling == "linear":
         rate *= _batch(config, min(int(epoch), config.training.epochs - 1)) / config.training.batch_size
@@ -78,7 +78,7 @@ def _batch(config: TrainConfig, epoch: int) -> int:
 
 
 def _sampled(config: TrainConfig) -> list[float]:
-    """Epochs to draw a stage's learning rate at: evenly spread ones, the peak, and both sides of every jump."""
+    """Epochs at which to draw a stage's learning rate: evenly spread, the peak, and both sides of every jump."""
     epochs = config.training.epochs
     even = {epochs * index / _POINTS for index in range(_POINTS + 1)}
     peak = config.lr.peak_epoch(epochs)
@@ -92,7 +92,7 @@ def _sampled(config: TrainConfig) -> list[float]:
 
 
 def _steps(begin: int, config: TrainConfig, value: Callable[[TrainConfig, int], int]) -> list[Point]:
-    """The ends of each epoch's level stretch; those between equal ones are left out."""
+    """Both ends of each epoch's constant value; points between equal values are left out."""
     points: list[Point] = []
     for epoch in range(config.training.epochs):
         here = value(config, epoch)
@@ -105,7 +105,7 @@ def _steps(begin: int, config: TrainConfig, value: Callable[[TrainConfig, int], 
 
 
 def draw(family: str, recipes: Sequence[Recipe]) -> str:
-    """The whole figure of a folder of recipes."""
+    """The SVG of a folder of recipes."""
     columns = min(_COLUMNS, len(recipes))
     rows = -(-len(recipes) // columns)
     width, height = columns * (_WIDTH + _GAP) - _GAP, rows * (_HEIGHT + _GAP) - _GAP
@@ -139,10 +139,10 @@ def _picture(recipe: Recipe) -> Iterable[str]:
 def _strip(
     name: str, css: str, points: Sequence[Point], epochs: int, *, from_zero: bool = False
 ) -> Iterable[str]:
-    """One of the three: its name, its lowest and highest value, its line."""
+    """One strip: its name, lowest and highest value, and line."""
     values = [value for _, value in points]
     low, high = 0.0 if from_zero else min(values), max(values)
-    # A level line lies in the middle.
+    # A constant value is drawn in the middle.
     frame = _frame(name, epochs, (low, high) if low < high else (low - 1, low + 1))
     yield charts.label(0, frame.top - 9, name, "strip")
     for value in sorted({low, high}):
@@ -155,7 +155,7 @@ def _strip(
 
 
 def _named_levels(frame: Frame, points: Sequence[Point]) -> Iterable[str]:
-    """The values between the lowest and the highest, above their stretches, as far as there is room."""
+    """Labels of the values between lowest and highest, above their lines, as far as there is room."""
     low, high = min(value for _, value in points), max(value for _, value in points)
     edge = 0.0
     for (left, value), (right, other) in pairwise(points):
@@ -183,7 +183,7 @@ def _frame(strip: str, epochs: int, y: tuple[float, float]) -> Frame:
 
 
 def write_pictures(folder: Path, shelf: Sequence[Recipe]) -> list[Path]:
-    """schedules_<family>.svg in `folder` for each folder of recipes; returns their paths."""
+    """Write schedules_<family>.svg to `folder` for each folder of recipes; returns the paths. Raises UserError."""
     written = []
     for family in dict.fromkeys(recipe.family for recipe in shelf):
         path = folder / f"schedules_{family}.svg"

@@ -1,7 +1,4 @@
-"""The recipes that come with the source, loaded: what is drawn and listed of them is read here, never typed.
-
-One recipe of the shelf by its name or path, and where it lies.
-"""
+"""The recipes of this repository, loaded from their files, and one of them by name or path."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +10,13 @@ from engine.errors import UserError
 from engine.registry import nearest
 
 _SUFFIX = "_configs"
-# A recipe names no data, and none is opened here.
+# A recipe names no data files, but a configuration needs them; they are not opened.
 _DATA = ("--data.train_dataset=train.beton", "--data.val_dataset=val.beton")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A file of a folder `<family>_configs`, and the stages it trains in."""
+    """A file in a folder `<family>_configs`, and the configurations of its stages."""
 
     family: str
     name: str
@@ -27,9 +24,9 @@ class Recipe:
 
 
 def read_shelf(root: Path) -> list[Recipe]:
-    """Every recipe below `root`, sorted by folder and name; what others build on (base*.yaml) is none.
+    """Every recipe below `root`, sorted by folder and name, except the bases of others (base*.yaml).
 
-    Raises UserError for one that can't be used.
+    Raises UserError for a recipe that can't be loaded.
     """
     paths = sorted(root.glob(f"*{_SUFFIX}/*.yaml"), key=lambda path: (path.parent.name, _natural(path.stem)))
     return [_read(path) for path in paths if not path.stem.startswith("base")]
@@ -41,7 +38,7 @@ def _read(path: Path) -> Recipe:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which 16 comes before 150."""
+    """A sorting key that puts 16 before 150."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split("_")]
 
 
@@ -54,12 +51,14 @@ def path_of(recipe: Recipe) -> Path:
 
 
 def find_recipe(name: str, recipes: Sequence[Recipe]) -> Recipe:
-    """The recipe that `name` means: by its name, or its path. Raises UserError where there is none, or several."""
+    """The recipe with this name or path. Raises UserError if there is none, or more than one."""
     paths = {path_of(recipe): recipe for recipe in recipes}
     found = [path for path in paths if name in (path.stem, str(path), str(path.with_suffix("")))]
     if len(found) > 1:
-        raise UserError(f"{name!r} is the name of several recipes: write one of {', '.join(map(str, found))}")
+        raise UserError(
+            f"{name!r} is the name of several recipes: choose one of {', '.join(map(str, found))}"
+        )
     if not found:
         hint = nearest(name, [path.stem for path in paths])
-        raise UserError(f"no recipe {name!r}{hint}; `python -m engine recipes` lists them")
+        raise UserError(f"unknown recipe {name!r}{hint}; `python -m engine recipes` lists all")
     return paths[found[0]]

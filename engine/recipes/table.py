@@ -1,6 +1,6 @@
-"""What a recipe switches on, in a few words: read off its configuration, so that it can't say anything else.
+"""The recipes as a table, wrapped to a terminal's width or as Markdown; published figures are marked as such.
 
-The shelf as a table: wrapped to a terminal's width, or as Markdown. What others published is marked as theirs.
+The techniques of a recipe are derived from its configuration, so that the table can't disagree with it.
 """
 
 import textwrap
@@ -17,7 +17,7 @@ _POLICIES = {"auto-augment": "AutoAugment", "trivial-augment": "TrivialAugment"}
 
 
 def techniques(config: TrainConfig) -> dict[str, str]:
-    """Each technique that is on, by its name, in words with its strength; the schedule first."""
+    """Name -> words (with strength) of each technique that is on; the schedule first."""
     training, model, loss = config.training, config.model, config.loss
     found: list[tuple[str, object]] = [
         ("schedule", config.lr.lr_schedule_type),
@@ -36,12 +36,12 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         *_augmentations(config.augmentation),
         ("compile", training.compile and "compile"),
     ]
-    # Where one is off, what it goes by stands in its words' place: 0, false or an empty text.
+    # A technique that is off has 0, false or an empty text in place of its words.
     return {name: words for name, words in found if words and isinstance(words, str)}
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What a later stage does otherwise than the one before it, in words."""
+    """The differences of a stage from the stage before, in words."""
     new = [words for name, words in after.items() if before.get(name) != words]
     return new + [f"no {name}" for name in before if name not in after]
 
@@ -74,10 +74,10 @@ LEGEND = (
     "top-1, minutes, hardware, TTA; ?: needs the note in `python -m engine recipes NAME`"
 )
 
-# These share what the others leave, which are as wide as their longest word.
+# These columns share the remaining width; the others are as wide as their longest word.
 _ELASTIC = {5: 0.46, 6: 0.29, 7: 0.25}
 
-# Where a line of a cell is not to end: between the words of one technique, or a figure and its unit.
+# Keeps together the words of one technique, or a figure and its unit.
 _TIED = "\N{NO-BREAK SPACE}"
 
 
@@ -89,7 +89,7 @@ class Row:
 
 
 def row_of(recipe: Recipe) -> Row:
-    """What the table says of a recipe."""
+    """The row of a recipe."""
     stages = recipe.stages
     cells = (
         recipe.name,
@@ -105,14 +105,14 @@ def row_of(recipe: Recipe) -> Row:
 
 
 def techniques_of(stages: Sequence[TrainConfig]) -> str:
-    """What the first stage switches on, and what each further one changes."""
+    """The techniques of the first stage, and the changes in each later one."""
     each = [techniques(stage) for stage in stages]
     later = [changes(before, after) or ["the same"] for before, after in pairwise(each)]
     return f";{_TIED}then ".join(_listed(words) for words in (each[0].values(), *later))
 
 
 def published(stages: Sequence[TrainConfig]) -> str:
-    """Their accuracy at the end, their time for all stages, their hardware, and whether with TTA; a dash for none."""
+    """Published final accuracy, time of all stages, hardware, and whether with TTA; a dash if there is nothing."""
     last = stages[-1].reference
     doubt = "?" if last.note else ""
     parts = []
@@ -129,7 +129,7 @@ def published(stages: Sequence[TrainConfig]) -> str:
 
 
 def terminal(rows: Sequence[Row], width: int = WIDTH) -> str:
-    """The table in lines of at most `width` characters; long cells go on below."""
+    """The table in lines of at most `width` characters; long cells are wrapped."""
     wide = _widths(rows, width)
     lines = [*_wrapped(HEADS, wide), _line(["-" * column for column in wide], wide)]
     lines += [line for row in rows for line in _wrapped(row.cells, wide)]
@@ -137,7 +137,7 @@ def terminal(rows: Sequence[Row], width: int = WIDTH) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table as a Markdown file holds it."""
+    """The table in Markdown."""
     lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.cells) + " |" for row in rows]
     note = LEGEND[0].upper() + LEGEND[1:].replace("*", "\\*") + "."
@@ -145,14 +145,14 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _resolutions(stage: TrainConfig) -> str:
-    """The training resolutions of a stage: up to three of them, or the first and the last."""
+    """The training resolutions of a stage: all of up to three, else the first and the last."""
     epochs = stage.training.epochs
     sides = list(dict.fromkeys(resolution_at(stage.resolution, epoch, epochs) for epoch in range(epochs)))
     return ",".join(map(str, sides)) if len(sides) <= 3 else f"{sides[0]}-{sides[-1]}"
 
 
 def _batches(stage: TrainConfig) -> str:
-    """The global batches of a stage, in the order in which they come."""
+    """The global batches of a stage, in order of use."""
     epochs, resolution = stage.training.epochs, stage.resolution
     sides = dict.fromkeys(resolution_at(resolution, epoch, epochs) for epoch in range(epochs))
     batches = dict.fromkeys(batch_at(resolution, side, stage.training.batch_size) for side in sides)
@@ -160,37 +160,37 @@ def _batches(stage: TrainConfig) -> str:
 
 
 def _joined(stages: Sequence[str]) -> str:
-    """A cell of all stages: said once where it is the same in all."""
+    """A cell for all stages: a single value if it is the same in all."""
     return stages[0] if len(set(stages)) == 1 else " +".join(stages)
 
 
 def _widths(rows: Sequence[Row], width: int) -> list[int]:
-    """The columns' widths, in characters, which with two blanks between them make `width`."""
+    """The columns' widths in characters; with two blanks between columns they add up to `width`."""
     columns = list(zip(HEADS, *(row.cells for row in rows), strict=True))
     wide = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     left = (
         width - 2 * (len(HEADS) - 1) - sum(wide[index] for index in range(len(wide)) if index not in _ELASTIC)
     )
     for index, share in _ELASTIC.items():
-        # A word that is wider than its column would be broken.
+        # Never narrower than a word.
         wide[index] = max(wide[index], int(share * left))
     return wide
 
 
 def _wrapped(cells: Sequence[str], wide: Sequence[int]) -> list[str]:
-    """A row's lines: its cells in their columns' widths."""
+    """The lines of a row, each cell wrapped to its column's width."""
     columns = [_wrapped_cell(cell, column) for cell, column in zip(cells, wide, strict=True)]
     return [_line(cells_of_line, wide) for cells_of_line in zip_longest(*columns, fillvalue="")]
 
 
 def _wrapped_cell(cell: str, width: int) -> list[str]:
-    """The lines of a cell; words that belong together part only where they don't fit on one."""
+    """The lines of a cell; words that belong together are separated only if they don't fit on one line."""
     pieces = [piece if len(piece) <= width else piece.replace(_TIED, " ") for piece in cell.split(" ")]
     return textwrap.wrap(" ".join(pieces), width, break_on_hyphens=False)
 
 
 def _listed(words: Iterable[str]) -> str:
-    """Words with commas between them; a line may end only there."""
+    """The words, separated by commas; a line can break only after a comma."""
     return ", ".join(word.replace(" ", _TIED) for word in words)
 
 
