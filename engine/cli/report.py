@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.config.stages import stage_folder
 from engine.files import atomic_write
-from engine.report.run.run_page import read_config, render
+from engine.report.run.run_page import render
+from engine.runs.folder import CONFIG, LOG, REPORT, stages_with
 from engine.runs.log_reader import read_log
+from engine.runs.run_writer import note, read_config
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,17 +16,16 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine report", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="run folder: the one with config.yaml and log.jsonl")
     folder = parser.parse_args(argv).folder
-    begun = sorted(path.parent for path in folder.glob(f"{stage_folder('*')}/config.yaml"))
-    for one in begun or [folder]:
+    for one in stages_with(folder, CONFIG) or [folder]:
         _draw_anew(one)
     return 0
 
 
 def _draw_anew(folder: Path) -> None:
-    config = read_config(folder / "config.yaml")
-    lines, unreadable = read_log(folder / "log.jsonl")
+    config = read_config(folder / CONFIG)
+    lines, unreadable = read_log(folder / LOG)
     if unreadable:
-        print(f"notice: {unreadable} line(s) of {folder / 'log.jsonl'} are not whole and were left out")
-    with atomic_write(folder / "report.html") as file:
+        note(f"{unreadable} line(s) of {folder / LOG} are not whole and were left out")
+    with atomic_write(folder / REPORT) as file:
         file.write(render(config, lines).encode())
-    print(folder / "report.html")
+    print(folder / REPORT)

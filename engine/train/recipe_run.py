@@ -1,8 +1,7 @@
 """A recipe from its checked configurations to its verdict: one run, or several stages that hand on their weights.
 
-A run of several stages has a folder with one folder for each stage in it, which is as any run's, and `stages.yaml`: the
-whole recipe as it was started, so that -C repeats it. How far it is stands in the stages' own logs: a stage is
-finished when its log ends with a result.
+The folder of a run of several stages holds one run folder for each stage, and `stages.yaml`: the whole recipe as it was
+started, so that -C repeats it. The stages' logs say how far it is: a stage is finished when its log ends with a result.
 """
 
 import gc
@@ -15,21 +14,23 @@ import torch
 import yaml
 
 from engine.config.load import load_train_stages, to_dict
-from engine.config.stages import as_recipe, stage_folder
+from engine.config.stages import as_recipe
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.files import atomic_write
-from engine.runs.log_file import LOG_NAME, refuse_taken
+from engine.runs.display import Display
+from engine.runs.folder import LOG, STAGES, checkpoints_of, stage_folder
+from engine.runs.log_file import refuse_taken
 from engine.runs.log_reader import build_history, read_log
-from engine.runs.run_writer import STAGES_NAME, RunRecord, new_folder
-from engine.train.checkpoints import resume, store
+from engine.runs.run_writer import RunWriter, new_folder
+from engine.runs.time_left import Ahead
+from engine.train.checkpoints import resume
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
-from engine.train.outlook import Ahead
 from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage, find_start, foresee
-from engine.train.replay_run import CeilingRun
+from engine.train.replay_run import ReplayRun
 from engine.train.run import Run
 
 
@@ -70,9 +71,15 @@ class Course:
 
 
 def run_recipe(
-    stages: Sequence[TrainConfig], recipe: str, ranks: Ranks, interruption: Interruption | None = None
+    stages: Sequence[TrainConfig],
+    recipe: str,
+    ranks: Ranks,
+    display: Display,
+    interruption: Interruption | None = None,
 ) -> int:
     """Run the stages that load_train_stages gave; returns the exit code that the last one's verdict asks for.
+
+    `display` draws them on the terminal and as report.html.
 
     Raises UserError; before the first stage begins if a later one has data or batches that don't fit. Raises
     Interrupted when `interruption` was asked to end.
@@ -86,7 +93,7 @@ def run_recipe(
     again = "the same command goes on" if stages[0].training.resume == resume.AUTO else ""
     stages = start.stages
     if len(stages) == 1:
-        return _run_alone(stages[0], recipe, ranks, interruption, begun=start.begun, again=again)
+        return _run_alone(stages[0], recipe, ranks, display, interruption, begun=start.begun, again=again)
     course = ranks.agree(_course(stages, recipe) if ranks.main else None)
     assert course is not None
     interruption.again = again or _resuming(course.folder)
@@ -99,7 +106,7 @@ def run_recipe(
     while course.number <= len(course.stages):
         with _told_of_stage(course.number):
             later = [epoch for number in ahead if number > course.number for epoch in ahead[number]]
-            code, elapsed = _run_stage(course, recipe, ranks, interruption, later)
+            code, elapsed = _run_stage(course, recipe, ranks, display, interruption, later)
         course = replace(course, number=course.number + 1, elapsed=elapsed, begun=False, saved=False)
         # The next stage needs the device's memory, and a run's parts hold each other.
         gc.collect()
@@ -109,16 +116,23 @@ def run_recipe(
 
 
 def _run_alone(
-    config: TrainConfig, recipe: str, ranks: Ranks, interruption: Interruption, *, begun: bool, again: str
+    config: TrainConfig,
+    recipe: str,
+    ranks: Ranks,
+    display: Display,
+    interruption: Interruption,
+    *,
+    begun: bool,
+    again: str,
 ) -> int:
     resumed = config.training.resume
-    if resumed and (Path(resumed) / STAGES_NAME).is_file():
+    if resumed and (Path(resumed) / STAGES).is_file():
         raise UserError(
             f"training.resume: {resumed} is a run of several stages: pass its recipe, the one with `then:`"
         )
     with (
         open_run(config, ranks, interruption) as run,
-        RunRecord.open(config, recipe, writes=ranks.main, begun=begun) as record,
+        RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=begun) as record,
     ):
         interruption.again = again or _resuming(record.folder)
         return run.execute(record)
@@ -134,12 +148,17 @@ def open_run(
     """The run of one stage, with nothing done yet. Raises UserError for data or weights that can't be used."""
     if config.training.eval_only:
         return EvaluationRun(config, ranks)
-    kind = CeilingRun if config.data.replay else Run
+    kind = ReplayRun if config.data.replay else Run
     return kind(config, ranks, interruption=interruption)
 
 
 def _run_stage(
-    course: Course, recipe: str, ranks: Ranks, interruption: Interruption, later: Sequence[Ahead]
+    course: Course,
+    recipe: str,
+    ranks: Ranks,
+    display: Display,
+    interruption: Interruption,
+    later: Sequence[Ahead],
 ) -> tuple[int, float]:
     """Run the course's next stage; returns its exit code, and the seconds of all stages up to its end."""
     config = course.config()
@@ -155,7 +174,7 @@ def _run_stage(
         taken_up = replace(config, model=model, training=training)
     with (
         Run(taken_up, ranks, stage, interruption) as run,
-        RunRecord.open(config, recipe, writes=ranks.main, begun=course.begun) as record,
+        RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=course.begun) as record,
     ):
         if ranks.main and course.number == course.first and not course.begun:
             _write_recipe(course)
@@ -193,14 +212,14 @@ def _continued(stages: Sequence[TrainConfig]) -> Course:
     ]
     elapsed = 0.0
     for number in range(first, len(stages) + 1):
-        log = folder / stage_folder(number) / LOG_NAME
+        log = folder / stage_folder(number) / LOG
         result = build_history(read_log(log)[0]).result if log.is_file() else None
         if result is None:
-            saved = bool(store.newest(folder / stage_folder(number)))
+            saved = bool(checkpoints_of(folder / stage_folder(number)))
             return Course(
                 folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
             )
-        elapsed = float(result["elapsed_seconds"])
+        elapsed = result.elapsed_seconds or 0.0
     raise UserError(f"training.resume: all {len(stages)} stages of that run are done; nothing is left to do")
 
 
@@ -231,7 +250,7 @@ def _write_recipe(course: Course) -> None:
     stages = [replace(stage, logging=replace(stage.logging, name="")) for stage in course.stages]
     recipe = as_recipe([to_dict(stage) for stage in stages])
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    with atomic_write(course.folder / STAGES_NAME) as file:
+    with atomic_write(course.folder / STAGES) as file:
         file.write((head + text).encode())
 
 
@@ -241,17 +260,17 @@ def _send_recipe(course: Course) -> None:
     if checkpoint.copy_to:
         url = f"{checkpoint.copy_to.rstrip('/')}/{course.folder.name}"
         copy = RemoteCopy(url, checkpoint.storage(), course.folder)
-        copy.send([course.folder / STAGES_NAME], checkpoint.keep)
+        copy.send([course.folder / STAGES], checkpoint.keep)
         copy.wait()
 
 
 def _read_recipe(folder: Path) -> list[TrainConfig]:
-    path = folder / STAGES_NAME
+    path = folder / STAGES
     if not path.is_file():
-        part = (folder.parent / STAGES_NAME).is_file()
+        part = (folder.parent / STAGES).is_file()
         advice = f"pass {folder.parent}, the run that it is a stage of" if part else "check the path"
         raise UserError(
-            f"training.resume: {folder} is not a run of several stages (it holds no {STAGES_NAME}): {advice}"
+            f"training.resume: {folder} is not a run of several stages (it holds no {STAGES}): {advice}"
         )
     return load_train_stages(["-C", str(path)])[0]
 

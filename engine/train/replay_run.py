@@ -5,47 +5,39 @@ must not be taken for a trained one.
 """
 
 import time
-from typing import Any
 
-from engine.train.entries import accuracy_entry, facts_entry
-from engine.train.recording import Record
+from engine.runs.log_schema import ResultLine, validation_fields
+from engine.runs.run_writer import RunWriter
 from engine.train.run import Run
 
 
-class CeilingRun(Run):
+class ReplayRun(Run):
     """A Run whose epochs replay their first batches."""
 
-    def execute(self, record: Record) -> int:
-        """Train, and write down how fast that was; always 0."""
+    def execute(self, record: RunWriter) -> int:
+        """Train, and log how fast that was; always returns 0."""
         replay = self.config.data.replay
-        facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
-        facts |= self.trainer.plan(0).entry()
-        record.start({**facts, "replay": replay, "num_train": self.trainer.num_samples})
+        plan, num_train = self.trainer.plan(0).entry(), self.trainer.num_samples
+        record.start(self.start_line(**plan, replay=replay, num_train=num_train))
+        nothing = {"replay": replay, **validation_fields(None)}
         images, seconds, begin = 0, 0.0, time.perf_counter()
         with record.live(self._outlook()) as bar:
             for epoch in range(self.config.training.epochs):
-                entry = self.trainer.train_epoch(epoch, bar)
-                images, seconds = images + entry["images"], seconds + entry["train_seconds"]
+                line = self.trainer.train_epoch(epoch, bar)
+                images, seconds = images + (line.images or 0), seconds + (line.train_seconds or 0.0)
                 self.elapsed = time.perf_counter() - begin
-                record.epoch(
-                    {**entry, **_nothing(replay), "val_seconds": 0.0, "elapsed_seconds": self.elapsed}
-                )
+                record.epoch(line.changed(**nothing, val_seconds=0.0, elapsed_seconds=self.elapsed))
         rate = images / seconds
         record.finish(
-            {
-                **_nothing(replay),
-                "elapsed_seconds": self.elapsed,
-                "images_per_second": rate,
-                "verdict": f"replay of {replay} batches, no result: {rate:,.0f} images/s without reading or decoding",
-                "met": None,
-                "weights": None,
-                "weights_note": "data.replay saves none",
-            }
+            ResultLine(
+                **nothing,
+                elapsed_seconds=self.elapsed,
+                images_per_second=rate,
+                verdict=f"replay of {replay} batches, no result: {rate:,.0f} images/s without reading or decoding",
+                met=None,
+                weights=None,
+                weights_note="data.replay saves none",
+            )
         )
         self.ranks.barrier()
         return 0
-
-
-def _nothing(replay: int) -> dict[str, Any]:
-    """What each line says: that it is of a replay, and no accuracy."""
-    return {"replay": replay, **accuracy_entry(None)}
