@@ -8,7 +8,7 @@ from engine.files import atomic_write
 from engine.report.run.run_page import render
 from engine.runs.folder import CONFIG, LOG, REPORT, stages_with
 from engine.runs.log_reader import read_log
-from engine.runs.run_writer import note, read_config
+from engine.runs.run_writer import read_config
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def _draw_anew(folder: Path) -> None:
     config = read_config(folder / CONFIG)
     lines, unreadable = read_log(folder / LOG)
     if unreadable:
-        note(f"{unreadable} line(s) of {folder / LOG} are not whole and were left out")
+        print(f"note: {unreadable} line(s) of {folder / LOG} are not whole and were left out")
     with atomic_write(folder / REPORT) as file:
         file.write(render(config, lines).encode())
     print(folder / REPORT)

@@ -1,4 +1,4 @@
-"""evaluation.json, and the part of the result line that holds the same: all that was found about a network on a file."""
+"""evaluation.json, which the result line holds as well: all that was measured of a network on a file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -127,5 +127,5 @@ class EvaluationFile(Evaluation):
     def to_json(self) -> dict[str, Any]:
         """The file's content: what was evaluated comes first."""
         content = super().to_json()
-        about = {key: content.pop(key) for key in ("arch", "weights", "use_ema", "file") if key in content}
-        return {**about, **content}
+        first = [key for key in ("arch", "weights", "use_ema", "file") if key in content]
+        return {key: content.pop(key) for key in first} | content

@@ -7,7 +7,6 @@ the object is written, one that is passed as None is written as null. Both are N
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
-from functools import cache
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 Json = dict[str, Any]
@@ -38,7 +37,7 @@ class JsonTable:
     @classmethod
     def from_json(cls, content: Json) -> Self:
         """The object that `content` is. Raises TypeError for a value of another type than its field's."""
-        hints, values, extra = _hints(cls), {}, dict(content)
+        hints, values, extra = type_hints(cls), {}, dict(content)
         for spec in log_fields(cls):
             key = key_of(spec)
             if key in extra:
@@ -51,7 +50,7 @@ class JsonTable:
         """The JSON object: the fields that were given, in the schema's order, then the keys it does not know."""
         return {key_of(spec): _plain(getattr(self, spec.name)) for spec in self._given()} | self.extra
 
-    def changed(self, **changes: Any) -> Self:
+    def replaced(self, **changes: Any) -> Self:
         """The same with some fields replaced. Raises TypeError for a name that is no field."""
         return type(self)(**{**self.fields(), "extra": self.extra, **changes})
 
@@ -64,20 +63,28 @@ class JsonTable:
         return [spec for spec in log_fields(type(self)) if spec.name not in absent]
 
 
-@cache
+# Needed for each line of each log.
+_SPECS: dict[type, tuple[Field[Any], ...]] = {}
+_HINTS: dict[type, Mapping[str, Any]] = {}
+
+
 def log_fields(table: type[JsonTable]) -> tuple[Field[Any], ...]:
     """The declared fields of a table, in the order in which they are written."""
-    return tuple(spec for spec in fields(table) if "description" in spec.metadata)
+    if table not in _SPECS:
+        _SPECS[table] = tuple(spec for spec in fields(table) if "description" in spec.metadata)
+    return _SPECS[table]
+
+
+def type_hints(table: type[JsonTable]) -> Mapping[str, Any]:
+    """The types of a table's fields by name."""
+    if table not in _HINTS:
+        _HINTS[table] = get_type_hints(table)
+    return _HINTS[table]
 
 
 def key_of(spec: Field[Any]) -> str:
     """The JSON key of a field."""
     return spec.metadata["key"] or spec.name
-
-
-@cache
-def _hints(table: type[JsonTable]) -> Mapping[str, Any]:
-    return get_type_hints(table)
 
 
 def _typed(kind: Any, value: Any, key: str) -> Any:

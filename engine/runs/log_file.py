@@ -50,8 +50,8 @@ class RunLog:
         if not path.is_file():
             if checkpoints_of(folder):
                 raise UserError(
-                    f"training.resume: {path} is gone, but its checkpoints are there: `touch {path}`, and the run resumes "
-                    f"without its earlier log"
+                    f"training.resume: {path} is gone, but its checkpoints are there: `touch {path}`, and the run "
+                    f"resumes without its earlier log"
                 )
             raise UserError(
                 f"training.resume: {folder} is not a run folder (it holds no {LOG}): check the path"

@@ -254,7 +254,7 @@ class Validated(Protocol):
 
 
 def validation_fields(found: Validated | None, prefix: str = "") -> dict[str, Any]:
-    """The five fields of a validation by name, each None where there was none; `prefix`: "ema_" for averaged weights."""
+    """The five fields of a validation, None where there was none; `prefix`: "ema_" for averaged weights."""
     return {
         f"{prefix}top1": found and found.top1,
         f"{prefix}top5": found and found.top5,

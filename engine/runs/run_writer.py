@@ -112,7 +112,7 @@ class RunWriter:
         if self._log is None:
             return
         revision = machine.revision()
-        line = line.changed(
+        line = line.replaced(
             schema=SCHEMA,
             versions=machine.versions(),
             machine=Machine.from_json(machine.machine()),
@@ -223,7 +223,7 @@ class RunWriter:
 def _stamped(line: Line) -> Line:
     """The line as the log will have it, with the time. Raises TypeError for a value of a type its key never has."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    content = plain(line.changed(time=now).to_json())
+    content = plain(line.replaced(time=now).to_json())
     del content["kind"]
     return type(line).from_json(content)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
@@ -18,8 +19,8 @@ class BatchPlan:
     accumulation: int
     world: int
 
-    def entry(self) -> dict[str, int]:
-        """The plan's part of the log."""
+    def entry(self) -> dict[str, Any]:
+        """The plan's fields of the log's lines."""
         return {
             "global_batch": self.global_batch,
             "device_batch": self.device_batch,

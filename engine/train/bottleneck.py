@@ -218,7 +218,7 @@ class EpochMeter:
         self._started = time.perf_counter()
 
     def entry(self) -> dict[str, Any]:
-        """The fields of EpochLine on it. Every rank has to call this; all get the same. None where no batch was left."""
+        """Fields of EpochLine, none where no batch was left. Every rank has to call this; all get the same."""
         figures = self.figures()
         return limits_entry(figures) if figures.data.asked or figures.replay else {}
 

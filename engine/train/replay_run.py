@@ -26,7 +26,7 @@ class ReplayRun(Run):
                 line = self.trainer.train_epoch(epoch, bar)
                 images, seconds = images + (line.images or 0), seconds + (line.train_seconds or 0.0)
                 self.elapsed = time.perf_counter() - begin
-                record.epoch(line.changed(**nothing, val_seconds=0.0, elapsed_seconds=self.elapsed))
+                record.epoch(line.replaced(**nothing, val_seconds=0.0, elapsed_seconds=self.elapsed))
         rate = images / seconds
         record.finish(
             ResultLine(

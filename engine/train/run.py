@@ -141,7 +141,7 @@ class Run(RunBase):
                 self.elapsed = saver.elapsed()
                 self._tell_skips()
                 record.epoch(
-                    line.changed(
+                    line.replaced(
                         **validation_fields(accuracy),
                         **(validation_fields(average, "ema_") if trainer.step.ema else {}),
                         val_seconds=val_seconds,

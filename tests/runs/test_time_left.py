@@ -2,9 +2,8 @@
 
 import pytest
 
-from engine.runs.time_left import Pace, paces_of, seconds_left, validations_of
-from engine.train.outlook import Ahead
-from tests.report.runs import epoch_lines
+from engine.runs.time_left import Ahead, Pace, paces_of, seconds_left, validations_of
+from tests.report.runs import epoch_lines, epochs_of
 
 
 def _ahead(*sides: int, images: int = 1000, validated: bool = False) -> list[Ahead]:
@@ -81,7 +80,9 @@ def test_a_growing_run_is_foreseen_to_the_second_from_its_log() -> None:
     lines = epoch_lines(16, sizes=(128, 256), images_per_second=None)
     ahead = [Ahead(images=line["images"], side=line["resolution"]) for line in lines]
     for done in (2, 6, 12):
-        left = seconds_left(ahead[done:], paces_of(lines[:done]), validations_of(lines[:done]))
+        left = seconds_left(
+            ahead[done:], paces_of(epochs_of(lines[:done])), validations_of(epochs_of(lines[:done]))
+        )
         assert left == pytest.approx(lines[-1]["elapsed_seconds"] - lines[done - 1]["elapsed_seconds"])
     by_mean = lines[1]["elapsed_seconds"] / 2 * 14
     assert lines[-1]["elapsed_seconds"] - lines[1]["elapsed_seconds"] > 1.5 * by_mean
@@ -90,5 +91,5 @@ def test_a_growing_run_is_foreseen_to_the_second_from_its_log() -> None:
 def test_an_epoch_without_its_figures_is_left_out() -> None:
     lines = epoch_lines(3)
     lines[0]["train_seconds"] = lines[1]["top1"] = None
-    assert len(paces_of(lines)) == 2
-    assert len(validations_of(lines)) == 2
+    assert len(paces_of(epochs_of(lines))) == 2
+    assert len(validations_of(epochs_of(lines))) == 2

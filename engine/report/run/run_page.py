@@ -53,7 +53,7 @@ def _evaluation(history: History) -> list[str]:
 def _header(history: History, config: dict[str, Any]) -> str:
     result = history.result
     css, badge = _state(history)
-    verdict = str(result.get("verdict") or "") if result else _progress_words(history)
+    verdict = result.verdict or "" if result else _progress_words(history)
     verdict = verdict[:1].upper() + verdict[1:]
     tiles = "".join(
         f'<div class="tile"><dt>{clean(name)}</dt><dd>{clean(value)}<small>{clean(detail)}</small></dd></div>'
@@ -62,7 +62,7 @@ def _header(history: History, config: dict[str, Any]) -> str:
     headline = " ".join(f"<span>{clean(piece)}</span>" for piece in _headline(history))
     bar = ""
     if result is None and history.epochs:
-        done, whole = history.epochs[-1]["epoch"], history.epochs[-1].get("epochs") or 1
+        done, whole = history.epochs[-1].epoch, history.epochs[-1].epochs or 1
         bar = f'<progress max="{clean(whole)}" value="{clean(done)}" aria-label="finished epochs"></progress>'
     return (
         f'<header class="card head {css}"><div class="top"><span class="badge">{badge}</span>'

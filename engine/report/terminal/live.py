@@ -1,6 +1,6 @@
 """A run on the terminal while it trains: how far it is, how fast, the time left, what limits it.
 
-A bar on a terminal; in a log file only the line after each epoch. The time left is computed by engine/runs/time_left.py.
+A bar on a terminal; in a log file only the line after each epoch. engine/runs/time_left.py computes the time left.
 """
 
 import time

@@ -32,7 +32,7 @@ class Listener(Protocol):
 
 
 LISTENERS: Registry[Callable[[Beginning], Listener]] = Registry("logging.also")
-"""Filled by this folder's files. Their names stand in engine.config.train.logging as well, which is below this layer."""
+"""Filled by this folder's files. engine.config.train.logging, below this layer, names them as well."""
 
 WITHIN_EPOCH = ("train_loss", "lr")
 """Which figures of a StepsLine are drawn."""

@@ -58,7 +58,7 @@ def test_the_time_of_a_run_that_goes_on_is_that_of_its_last_epoch(tmp_path: Path
     assert run.seconds == lines[-2]["elapsed_seconds"] > lines[1]["elapsed_seconds"]
 
 
-def test_a_line_of_another_type_is_left_out_with_a_notice(
+def test_line_with_wrong_type_is_left_out_with_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = whole_log(4)
@@ -66,7 +66,7 @@ def test_a_line_of_another_type_is_left_out_with_a_notice(
     folder = _write(tmp_path / "a", lines)
     assert main([str(folder), str(folder)]) == 0
     said = capsys.readouterr()
-    assert f"notice: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
+    assert f"note: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
     assert "74.00%" in said.out
 
 

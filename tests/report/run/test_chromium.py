@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engine.report.run.run_page import render
 from tests.report.run.test_evaluation import LOGS as EVALUATIONS
-from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+from tests.report.runs import demo_log, epoch_lines, render, run_config, start_line, whole_log
 
 pytestmark = pytest.mark.slow
 

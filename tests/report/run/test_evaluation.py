@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.report.run.run_page import render
-from engine.report.terminal.summary import closing_summary
-from tests.report.runs import run_config, start_line
+from tests.report.runs import closing_summary, render, run_config, start_line
 
 CONFIG = run_config(training={"eval_only": True}, model={"weights": "weights.pt"})
 

@@ -13,10 +13,10 @@ import yaml
 from engine.cli.report import main
 from engine.errors import UserError
 from engine.report.drawing.charts import clean
-from engine.report.run.run_page import render
 from tests.report.runs import (
     demo_log,
     epoch_lines,
+    render,
     result_line,
     run_config,
     start_line,

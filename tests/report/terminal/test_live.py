@@ -5,11 +5,11 @@ import io
 import pytest
 
 from engine.report.terminal.live import LiveView
-from engine.train.outlook import Ahead, Outlook
-from tests.report.runs import epoch_lines
+from engine.runs.time_left import Ahead, Outlook
+from tests.report.runs import epoch_lines, epochs_of
 
-EPOCHS = epoch_lines(4, seconds=60, sizes=(160, 160))
-AHEAD = [Ahead(images=line["images"], side=line["resolution"]) for line in EPOCHS]
+EPOCHS = epochs_of(epoch_lines(4, seconds=60, sizes=(160, 160)))
+AHEAD = [Ahead(images=line.images or 0, side=line.resolution or 0) for line in EPOCHS]
 WHOLE = sum(part.images for part in AHEAD)
 
 
@@ -38,7 +38,7 @@ def test_the_bar_tells_how_far_the_whole_run_is_and_when_it_ends(monkeypatch: py
 
 def test_what_limits_the_last_epoch_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
-    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0] | {"limited_by": "decode"}], shown=True):
+    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0].replaced(limited_by="decode")], shown=True):
         pass
     assert "limit: decode" in terminal.getvalue()
 

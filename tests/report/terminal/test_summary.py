@@ -1,7 +1,14 @@
 """What the terminal says of a run."""
 
-from engine.report.terminal.summary import closing_summary, epoch_line
-from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+from tests.report.runs import (
+    closing_summary,
+    demo_log,
+    epoch_line,
+    epoch_lines,
+    run_config,
+    start_line,
+    whole_log,
+)
 
 
 def test_epoch_line_says_all_that_matters_in_one_line() -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from engine.config.train.logging import FURTHER_LOGS, LoggingConfig
 from engine.errors import UserError
-from engine.runs.listeners import LOGGERS
-from tests.report.runs import epoch_lines, result_line, steps_lines
+from engine.runs.listeners.listener import LISTENERS
+from tests.report.runs import epoch_lines, epoch_of, result_line, result_of, start_of, steps_lines, steps_of
 from tests.runs.listeners.listened import FACTS, open_record
 
 PLACES = {"csv": "log.csv", "tensorboard": "tensorboard", "wandb": "wandb"}
@@ -23,14 +23,14 @@ def _run(folder: Path, also: str, between: Callable[[Path], object] = lambda _: 
     """A run of eight epochs, with something done after the first; returns the kinds of its log's lines."""
     first, *others = lines = epoch_lines(8)
     with open_record(folder, also) as record:
-        record.start(FACTS)
-        record.epoch(first)
+        record.start(start_of(FACTS))
+        record.epoch(epoch_of(first))
         between(record.folder)
         for line in others:
             for steps in steps_lines(line["epoch"], [2.0, 1.5]):
-                record.steps(steps)
-            record.epoch(line)
-        record.finish(result_line(lines[-1]))
+                record.steps(steps_of(steps))
+            record.epoch(epoch_of(line))
+        record.finish(result_of(result_line(lines[-1])))
     return [json.loads(row)["kind"] for row in (record.folder / "log.jsonl").read_text().splitlines()]
 
 
@@ -47,7 +47,7 @@ def _notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_every_log_that_can_be_named_is_there() -> None:
-    assert sorted(LOGGERS) == sorted(FURTHER_LOGS) == sorted(PLACES)
+    assert LISTENERS.names() == sorted(FURTHER_LOGS) == sorted(PLACES)
 
 
 def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
@@ -56,7 +56,7 @@ def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
     assert LoggingConfig(also=" wandb , csv,,wandb").also_list() == ["wandb", "csv"]
 
 
-@pytest.mark.parametrize("name", sorted(LOGGERS))
+@pytest.mark.parametrize("name", LISTENERS.names())
 def test_one_whose_place_is_taken_is_left_out(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +74,7 @@ def test_one_whose_place_is_taken_is_left_out(
 def _run_in_a_process(folder: Path, also: str, before: str = "", between: str = "kill_nothing") -> str:
     """The note of such a run. What is imported once stays, and what is told at a process's end counts too."""
     code = (
-        f"import sys; from pathlib import Path; from tests.report.loggers import test_never_fatal as these; {before}\n"
+        f"import sys; from pathlib import Path; from tests.runs.listeners import test_never_fatal as these; {before}\n"
         f"print(these._run(Path({str(folder)!r}), {also!r}, these.{between}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
