@@ -102,8 +102,10 @@ class StartLine(LogLine):
     global_batch: int | None = log_field(_GLOBAL_BATCH, unit="images")
     device_batch: int | None = log_field(_DEVICE_BATCH, unit="images")
     accumulation: int | None = log_field(_ACCUMULATION)
-    resumed_at_epoch: int | None = log_field("whole epochs that the checkpoint holds; absent in a new run")
-    resumed_at_step: int | None = log_field("steps of the next epoch that the checkpoint holds")
+    resumed_at_epoch: int | None = log_field(
+        "epochs before the one that the checkpoint is in; absent in a new run"
+    )
+    resumed_at_step: int | None = log_field("steps of that epoch that are done")
     replay: int | None = log_field(_REPLAY, unit="batches")
     num_train: int | None = log_field("training images, without those held out", unit="images")
     num_val: int | None = log_field("validation images", unit="images")
