@@ -30,8 +30,7 @@ from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
 from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage, find_start, foresee
-from engine.train.replay_run import ReplayRun
-from engine.train.run import Run
+from engine.train.run import ReplayRun, Run
 
 
 @dataclass(frozen=True, kw_only=True)
