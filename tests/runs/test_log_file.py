@@ -16,7 +16,7 @@ from tests.report.runs import config_of, epoch_lines, epoch_of, facts, log_lines
 
 
 @pytest.mark.parametrize("tail", [b'{"kind": "epoch", "epo', b"\0" * 64, b'{"a": 1}garbage'])
-def test_a_line_cut_in_half_is_dropped_with_a_notice(
+def test_half_line_is_dropped_with_a_note(
     tmp_path: Path, tail: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _started_run(tmp_path, tail)
@@ -26,9 +26,7 @@ def test_a_line_cut_in_half_is_dropped_with_a_notice(
     assert "left out 1 line(s) that are not whole" in capsys.readouterr().err
 
 
-def test_a_last_line_that_lacks_only_its_newline_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_last_line_without_newline_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = _started_run(tmp_path, json.dumps(epoch_lines(2)[0]).encode())
     with RunWriter.open(config, "demo", writes=True, display=RunDisplay()) as record:
         record.epoch(epoch_of(epoch_lines(2)[1]))
@@ -36,7 +34,7 @@ def test_a_last_line_that_lacks_only_its_newline_is_kept(
     assert "note:" not in capsys.readouterr().err
 
 
-def test_a_log_that_is_one_half_line_is_emptied(tmp_path: Path) -> None:
+def test_log_of_one_half_line_is_emptied(tmp_path: Path) -> None:
     config = _started_run(tmp_path, b'{"ki')
     (tmp_path / "one" / "log.jsonl").write_bytes(b'{"ki')
     RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
@@ -61,9 +59,7 @@ for line in epoch_lines(100000):
 """
 
 
-def test_what_was_logged_survives_kill_9_and_only_one_process_writes(
-    tmp_path: Path, repository: Path
-) -> None:
+def test_log_survives_kill_9_and_has_one_writer(tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, "-c", _WRITER, str(tmp_path)]
     with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -81,7 +77,7 @@ def test_what_was_logged_survives_kill_9_and_only_one_process_writes(
     assert not (record.folder / ".lock").exists()
 
 
-def test_a_folder_whose_log_is_gone_is_not_begun_anew_and_goes_on_where_it_is_wanted(tmp_path: Path) -> None:
+def test_folder_with_lost_log_is_refused_until_log_is_touched(tmp_path: Path) -> None:
     config, folder = config_of(tmp_path), tmp_path / "one"
     RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     (folder / "log.jsonl").unlink()

@@ -68,7 +68,7 @@ def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
     assert yaml.safe_load(path.read_text()) == resolved
 
 
-def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_differ(tmp_path: Path) -> None:
+def test_unnamed_runs_get_recipe_time_and_differ(tmp_path: Path) -> None:
     folders = set()
     for _ in range(3):
         with RunWriter.open(
@@ -80,7 +80,7 @@ def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_diff
     assert all(folder.name.startswith("rn50[a]-20") and folder.parent == tmp_path for folder in folders)
 
 
-def test_a_name_that_is_taken_is_refused_and_the_run_there_untouched(tmp_path: Path) -> None:
+def test_taken_name_is_refused_and_run_untouched(tmp_path: Path) -> None:
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
     before = (record.folder / "log.jsonl").read_bytes()
@@ -91,7 +91,7 @@ def test_a_name_that_is_taken_is_refused_and_the_run_there_untouched(tmp_path: P
     assert (record.folder / "log.jsonl").read_bytes() == before
 
 
-def test_the_name_of_a_run_that_failed_before_it_began_is_free(tmp_path: Path) -> None:
+def test_name_of_run_that_never_began_is_free(tmp_path: Path) -> None:
     RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()).close()
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
@@ -99,7 +99,7 @@ def test_the_name_of_a_run_that_failed_before_it_began_is_free(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x"])
-def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_name_with_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"logging\.name"):
         RunWriter.open(config_of(tmp_path / "runs", name=name), "demo", writes=True, display=RunDisplay())
     assert list(tmp_path.iterdir()) == []
@@ -115,9 +115,7 @@ def test_other_ranks_touch_no_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_resumed_run_goes_on_in_the_samelog_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resumed_run_appends_to_the_same_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = epoch_lines(2)
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
@@ -139,7 +137,7 @@ def test_a_resumed_run_goes_on_in_the_samelog_lines(
     assert told["training"]["resume"] == told["logging"]["name"] == ""
 
 
-def test_resuming_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+def test_resuming_a_folder_without_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "missing"):
         with pytest.raises(UserError, match=r"is not a run folder \(it holds no log\.jsonl\)"):
@@ -161,7 +159,7 @@ def test_nan_and_tensors_become_json(tmp_path: Path) -> None:
     assert (epoch["train_loss"], epoch["lr"], epoch["top1"]) == (None, None, None)
 
 
-def test_the_report_follows_the_run_unless_it_is_told_to_be_quiet(
+def test_report_follows_the_run_unless_log_level_is_0(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = epoch_lines(3)
@@ -181,7 +179,7 @@ def test_the_report_follows_the_run_unless_it_is_told_to_be_quiet(
     assert (record.folder / "report.html").exists()
 
 
-def test_a_report_that_cannot_be_drawn_does_not_end_the_run(
+def test_failing_report_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> str:
@@ -202,13 +200,13 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
         RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=True, display=RunDisplay())
 
 
-def test_a_disk_without_room_for_the_settings_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk_at_the_start_leaves_nothing(tmp_path: Path) -> None:
     with files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
         RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=True, display=RunDisplay())
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path) -> None:
+def test_full_disk_ends_the_run_with_whole_lines(tmp_path: Path) -> None:
     with RunWriter.open(
         config_of(tmp_path, log_level=0), "demo", writes=True, display=RunDisplay()
     ) as record:
@@ -239,7 +237,7 @@ def test_losses_within_an_epoch_are_logged_and_shown(tmp_path: Path) -> None:
         assert not other.folder.exists()
 
 
-def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
+def test_steps_on_full_disk_are_noted_once_and_run_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, third, fourth = steps_lines(1, [3.0, 2.5, 2.2, 2.0])

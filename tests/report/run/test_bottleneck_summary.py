@@ -15,7 +15,7 @@ from tests.report.runs import (
 )
 
 
-def test_the_stage_that_limited_most_of_the_time_speaks_for_the_run() -> None:
+def test_stage_limiting_most_time_stands_for_the_run() -> None:
     epochs = epoch_lines(4)
     for epoch in epochs[1:3]:
         epoch |= limits_entry(60, 30, "decode") | {"train_seconds": 60}
@@ -29,7 +29,7 @@ def test_the_stage_that_limited_most_of_the_time_speaks_for_the_run() -> None:
     assert bottleneck_summary.sentence(epochs_of(epochs)).startswith("step: ")
 
 
-def test_figures_that_are_nothing_are_left_out() -> None:
+def test_figures_that_are_zero_are_left_out() -> None:
     (epoch,) = epoch_lines(1)
     epoch |= limits_entry(60, 30) | {"train_seconds": 60}
     line = epoch_of(epoch)
@@ -42,7 +42,7 @@ def test_figures_that_are_nothing_are_left_out() -> None:
     assert "read from disks" not in rows and "waiting for a window of the file" not in rows
 
 
-def test_report_terminal_and_summary_say_it() -> None:
+def test_limits_are_in_report_terminal_and_summary() -> None:
     log = demo_log()
     page = render(run_config(), log)
     assert "What limited this run" in page
@@ -51,14 +51,14 @@ def test_report_terminal_and_summary_say_it() -> None:
     assert "\nlimited by step: it waited for data" in closing_summary(run_config(), log)
 
 
-def test_a_log_from_before_says_nothing_of_it() -> None:
+def test_log_without_limits_shows_none() -> None:
     log = [start_line(), *epoch_lines(3, limited_by=None, limits=None)]
     assert "What limited" not in render(run_config(), log)
     assert "limited by" not in closing_summary(run_config(), log) + epoch_line(log[1])
     assert "limited<br>" not in render(run_config(), log)
 
 
-def test_a_log_that_lacks_some_figures_is_drawn() -> None:
+def test_limits_without_figures_are_drawn() -> None:
     log = [
         start_line(),
         *epoch_lines(1, limited_by="disk", limits={"words": "disk: slow", "advice": None}),

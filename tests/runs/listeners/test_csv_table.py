@@ -14,7 +14,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_row_for_each_epoch_with_all_that_the_log_says(tmp_path: Path) -> None:
+def test_table_has_a_row_for_each_epoch_with_all_keys(tmp_path: Path) -> None:
     lines = epoch_lines(3)
     with open_record(tmp_path, "csv") as record:
         record.start(start_of(FACTS))
@@ -28,7 +28,7 @@ def test_a_row_for_each_epoch_with_all_that_the_log_says(tmp_path: Path) -> None
     assert [float(row["top1"]) for row in rows] == [line["top1"] for line in lines]
 
 
-def test_a_run_that_went_on_has_each_epoch_once(tmp_path: Path) -> None:
+def test_resumed_run_has_each_epoch_once(tmp_path: Path) -> None:
     first, second, third = epoch_lines(3)
     with open_record(tmp_path, "csv") as record:
         record.start(start_of(FACTS))
@@ -43,7 +43,7 @@ def test_a_run_that_went_on_has_each_epoch_once(tmp_path: Path) -> None:
     assert float(rows[1]["train_loss"]) == second["train_loss"]
 
 
-def test_what_was_not_measured_is_empty_and_a_later_key_has_its_column() -> None:
+def test_nulls_are_empty_and_later_keys_get_columns() -> None:
     first, second = epoch_lines(2)
     further = {"further": {"decode": 0.5}, "words": 'a, "b"\nc'}
     text = table(parsed([start_line(), first | {"top1": None}, second | further]))

@@ -46,18 +46,18 @@ def _notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return notes
 
 
-def test_every_log_that_can_be_named_is_there() -> None:
+def test_every_listener_is_registered_and_an_option() -> None:
     assert LISTENERS.names() == sorted(FURTHER_LOGS) == sorted(PLACES)
 
 
-def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
+def test_unknown_listener_is_refused_with_nearest_name() -> None:
     with pytest.raises(UserError, match=r"logging\.also: 'tensorbord' .*did you mean 'tensorboard'"):
         LoggingConfig(also="csv,tensorbord").also_list()
     assert LoggingConfig(also=" wandb , csv,,wandb").also_list() == ["wandb", "csv"]
 
 
 @pytest.mark.parametrize("name", LISTENERS.names())
-def test_one_whose_place_is_taken_is_left_out(
+def test_listener_whose_place_is_taken_is_dropped(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "one" / PLACES[name]
@@ -101,13 +101,13 @@ def kill_wandb(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "wandb"])
-def test_one_that_is_not_installed_is_left_out(package: str, tmp_path: Path) -> None:
+def test_listener_not_installed_is_dropped(package: str, tmp_path: Path) -> None:
     note = _run_in_a_process(tmp_path, package, before=f"sys.modules[{package!r}] = None")
     assert note.startswith(f"note: {package}: it can't be imported (")
     assert f"): pip install {package}; " in note
 
 
-def test_wandb_whose_process_is_killed_is_left_out(tmp_path: Path) -> None:
+def test_wandb_whose_process_is_killed_is_dropped(tmp_path: Path) -> None:
     assert _run_in_a_process(tmp_path, "wandb", between="kill_wandb").startswith("note: wandb: ")
 
 
@@ -138,7 +138,7 @@ def _fill(folder: Path) -> None:
                 return
 
 
-def test_tensorboard_on_a_disk_that_fills_up_is_left_out(
+def test_tensorboard_on_full_disk_is_dropped(
     tmp_path: Path, small_disk: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_disk("tensorboard")
@@ -147,7 +147,7 @@ def test_tensorboard_on_a_disk_that_fills_up_is_left_out(
     assert note == "note: tensorboard: [Errno 28] No space left on device; the run goes on without it"
 
 
-def test_wandb_on_a_disk_that_fills_up_is_left_out(
+def test_wandb_on_full_disk_is_dropped(
     tmp_path: Path, small_disk: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_disk("wandb")
@@ -156,9 +156,7 @@ def test_wandb_on_a_disk_that_fills_up_is_left_out(
     assert note == f"note: wandb: {tmp_path}/one/wandb: No space left on device; the run goes on without it"
 
 
-def test_csv_that_can_no_longer_be_written_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_that_fails_later_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def put_a_folder_there(folder: Path) -> None:
         (folder / "log.csv").unlink()
         (folder / "log.csv" / "inner").mkdir(parents=True)
@@ -168,7 +166,7 @@ def test_csv_that_can_no_longer_be_written_is_left_out(
     assert "log.csv" in note
 
 
-def test_one_that_fails_leaves_the_others_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_listener_leaves_others_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one" / "log.csv" / "inner").mkdir(parents=True)
     assert _run(tmp_path, "csv,tensorboard") == ALL
     assert len(_notes(capsys)) == 1

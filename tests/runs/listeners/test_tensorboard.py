@@ -40,7 +40,7 @@ def test_epochs_result_and_settings_are_read_back(tmp_path: Path) -> None:
     assert "target met" in texts["verdict/text_summary"]
 
 
-def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
+def test_resumed_run_shows_each_epoch_once(tmp_path: Path) -> None:
     first, second, third = epoch_lines(3)
     with open_record(tmp_path, "tensorboard") as record:
         record.start(start_of(FACTS))
@@ -57,7 +57,7 @@ def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
     )
 
 
-def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: Path) -> None:
+def test_steps_are_a_separate_tensorboard_run_that_resumes(tmp_path: Path) -> None:
     first, second = epoch_lines(2)
     with open_record(tmp_path, "tensorboard") as record:
         record.start(start_of(FACTS))
@@ -80,7 +80,7 @@ def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: P
     assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1, 2]
 
 
-def test_a_run_that_was_killed_before_it_had_saved_tells_all_of_it_once(tmp_path: Path) -> None:
+def test_run_killed_before_saving_shows_each_step_once(tmp_path: Path) -> None:
     lines, epoch = steps_lines(1, [3.0, 2.5]), epoch_lines(1)[0]
     for begun, told in ((False, lines[:1]), (True, lines)):
         config = open_record(tmp_path, "tensorboard", begun=begun)
@@ -93,7 +93,7 @@ def test_a_run_that_was_killed_before_it_had_saved_tells_all_of_it_once(tmp_path
     assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1]
 
 
-def test_what_was_told_is_on_the_disk_before_the_run_ends(tmp_path: Path) -> None:
+def test_events_are_on_disk_before_the_run_ends(tmp_path: Path) -> None:
     with open_record(tmp_path, "tensorboard") as record:
         record.start(start_of(FACTS))
         record.epoch(epoch_of(epoch_lines(1)[0]))

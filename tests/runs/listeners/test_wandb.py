@@ -56,7 +56,7 @@ def test_losses_within_an_epoch_lie_between_the_epochs(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_went_on_is_the_same_run_there(tmp_path: Path) -> None:
+def test_resumed_run_is_the_same_run_at_wandb(tmp_path: Path) -> None:
     first, second = epoch_lines(2)
     with open_record(tmp_path, "wandb") as record:
         record.start(start_of(FACTS))
