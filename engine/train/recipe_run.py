@@ -29,16 +29,15 @@ from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
 from engine.train.ranks.group import Ranks
-from engine.train.recipe_start import Stage, find_start, foresee
+from engine.train.recipe_start import Stage, find_start, check_stage
 from engine.train.run import ReplayRun, Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """What is to be done of a run of several stages: those from `number` (counted from 1) on.
+class StagedRun:
+    """A run of several stages of which those from `number` (counted from 1) on are left to do.
 
-    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint to go on
-    from as well.
+    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint too.
     """
 
     folder: Path
@@ -54,7 +53,7 @@ class Course:
         return self.stages[0].training.first_stage
 
     def config(self) -> TrainConfig:
-        """The stage's configuration as that of a run of its own, which repeats it."""
+        """The configuration of stage `number` as that of a separate run, which repeats it."""
         config = self.stages[self.number - 1]
         model = config.model
         if self.number > self.first:
@@ -93,20 +92,20 @@ def run_recipe(
     stages = start.stages
     if len(stages) == 1:
         return _run_alone(stages[0], recipe, ranks, display, interruption, begun=start.begun, again=again)
-    course = ranks.agree(_course(stages, recipe) if ranks.main else None)
-    assert course is not None
-    interruption.again = again or _resuming(course.folder)
+    staged = ranks.agree(_plan_stages(stages, recipe) if ranks.main else None)
+    assert staged is not None
+    interruption.again = again or _resuming(staged.folder)
     ahead: dict[int, list[Ahead]] = {}
-    for number, stage in enumerate(course.stages, start=1):
-        if number > course.number:
-            with _told_of_stage(number):
-                ahead[number] = foresee(stage, ranks)
+    for number, stage in enumerate(staged.stages, start=1):
+        if number > staged.number:
+            with _naming_stage(number):
+                ahead[number] = check_stage(stage, ranks)
     code = 0
-    while course.number <= len(course.stages):
-        with _told_of_stage(course.number):
-            later = [epoch for number in ahead if number > course.number for epoch in ahead[number]]
-            code, elapsed = _run_stage(course, recipe, ranks, display, interruption, later)
-        course = replace(course, number=course.number + 1, elapsed=elapsed, begun=False, saved=False)
+    while staged.number <= len(staged.stages):
+        with _naming_stage(staged.number):
+            later = [epoch for number in ahead if number > staged.number for epoch in ahead[number]]
+            code, elapsed = _run_stage(staged, recipe, ranks, display, interruption, later)
+        staged = replace(staged, number=staged.number + 1, elapsed=elapsed, begun=False, saved=False)
         # The next stage needs the device's memory, and a run's parts hold each other.
         gc.collect()
         if ranks.device.type == "cuda":
@@ -152,44 +151,44 @@ def open_run(
 
 
 def _run_stage(
-    course: Course,
+    staged: StagedRun,
     recipe: str,
     ranks: Ranks,
     display: Display,
     interruption: Interruption,
     later: Sequence[Ahead],
 ) -> tuple[int, float]:
-    """Run the course's next stage; returns its exit code, and the seconds of all stages up to its end."""
-    config = course.config()
-    stage = Stage(number=course.number, of=len(course.stages), earlier_seconds=course.elapsed, later=later)
+    """Run the next stage; returns its exit code, and the seconds of all stages up to its end."""
+    config = staged.config()
+    stage = Stage(number=staged.number, of=len(staged.stages), earlier_seconds=staged.elapsed, later=later)
     if ranks.main:
         epochs = config.training.epochs
         start = f"from {config.model.weights or 'scratch'}"
         print(f"{stage.label}: {epochs} epoch{'s' if epochs > 1 else ''} {start}", flush=True)
     taken_up = config
-    if course.saved:
+    if staged.saved:
         model = replace(config.model, weights="", use_ema=False, reset_head=False)
-        training = replace(config.training, resume=str(course.folder / stage_folder(course.number)))
+        training = replace(config.training, resume=str(staged.folder / stage_folder(staged.number)))
         taken_up = replace(config, model=model, training=training)
     with (
         Run(taken_up, ranks, stage, interruption) as run,
-        RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=course.begun) as record,
+        RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=staged.begun) as record,
     ):
-        if ranks.main and course.number == course.first and not course.begun:
-            _write_recipe(course)
-            _send_recipe(course)
+        if ranks.main and staged.number == staged.first and not staged.begun:
+            _write_recipe(staged)
+            _send_recipe(staged)
         return run.execute(record), run.elapsed
 
 
-def _course(stages: Sequence[TrainConfig], recipe: str) -> Course:
+def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
     if stages[0].training.resume:
         return _continued(stages)
     folder = new_folder(stages[0], recipe, free=True)
     refuse_taken(folder)
-    return Course(folder=folder, stages=stages, number=stages[0].training.first_stage)
+    return StagedRun(folder=folder, stages=stages, number=stages[0].training.first_stage)
 
 
-def _continued(stages: Sequence[TrainConfig]) -> Course:
+def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
     """What is left of the run that training.resume names. Raises UserError for another recipe's, or a finished one."""
     folder = Path(stages[0].training.resume)
     before = _read_recipe(folder)
@@ -215,7 +214,7 @@ def _continued(stages: Sequence[TrainConfig]) -> Course:
         result = build_history(read_log(log)[0]).result if log.is_file() else None
         if result is None:
             saved = bool(checkpoints_of(folder / stage_folder(number)))
-            return Course(
+            return StagedRun(
                 folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
             )
         elapsed = result.elapsed_seconds or 0.0
@@ -230,7 +229,7 @@ def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainCo
     if now not in (1, first):
         raise UserError(f"training.resume: that run was started with training.first_stage={first}, not {now}")
     for number, (stage, old) in enumerate(zip(stages, before, strict=True), start=1):
-        with _told_of_stage(number):
+        with _naming_stage(number):
             resume.refuse_other_recipe(stage, to_dict(old))
             if number > first and stage.model.weights != old.model.weights:
                 raise UserError(
@@ -239,27 +238,27 @@ def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainCo
                 )
 
 
-def _write_recipe(course: Course) -> None:
-    folders = ", ".join(stage_folder(number + 1) for number in range(course.first - 1, len(course.stages)))
+def _write_recipe(staged: StagedRun) -> None:
+    folders = ", ".join(stage_folder(number + 1) for number in range(staged.first - 1, len(staged.stages)))
     head = (
         f"# The recipe of this run of several stages, which are in {folders}; -C with this file repeats it.\n"
-        f"# To go on after an interruption: the same command as before, with --training.resume={course.folder}\n"
+        f"# To go on after an interruption: the same command as before, with --training.resume={staged.folder}\n"
     )
     # It repeats the run under another name.
-    stages = [replace(stage, logging=replace(stage.logging, name="")) for stage in course.stages]
+    stages = [replace(stage, logging=replace(stage.logging, name="")) for stage in staged.stages]
     recipe = as_recipe([to_dict(stage) for stage in stages])
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    with atomic_write(course.folder / STAGES) as file:
+    with atomic_write(staged.folder / STAGES) as file:
         file.write((head + text).encode())
 
 
-def _send_recipe(course: Course) -> None:
+def _send_recipe(staged: StagedRun) -> None:
     """Copy it to where the stages' checkpoints will be."""
-    checkpoint = course.stages[0].checkpoint
+    checkpoint = staged.stages[0].checkpoint
     if checkpoint.copy_to:
-        url = f"{checkpoint.copy_to.rstrip('/')}/{course.folder.name}"
-        copy = RemoteCopy(url, checkpoint.storage(), course.folder)
-        copy.send([course.folder / STAGES], checkpoint.keep)
+        url = f"{checkpoint.copy_to.rstrip('/')}/{staged.folder.name}"
+        copy = RemoteCopy(url, checkpoint.storage(), staged.folder)
+        copy.send([staged.folder / STAGES], checkpoint.keep)
         copy.wait()
 
 
@@ -275,8 +274,8 @@ def _read_recipe(folder: Path) -> list[TrainConfig]:
 
 
 @contextmanager
-def _told_of_stage(number: int) -> Iterator[None]:
-    """A UserError of the block says which stage it is about."""
+def _naming_stage(number: int) -> Iterator[None]:
+    """A UserError raised in the block names the stage."""
     try:
         yield
     except UserError as error:

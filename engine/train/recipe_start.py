@@ -105,10 +105,10 @@ class Stage:
         return {"stage": self.number, "stages": self.of, "earlier_seconds": self.earlier_seconds}
 
 
-def foresee(config: TrainConfig, ranks: Ranks) -> list[Ahead]:
-    """The stage's epochs. Raises UserError for data, image sides or batches with which the run can't begin.
+def check_stage(config: TrainConfig, ranks: Ranks) -> list[Ahead]:
+    """The stage's epochs. Raises UserError for data, image sides or batches with which it could not begin.
 
-    Its weights may be to come.
+    Its weights need not be there yet: the stage before makes them.
     """
     train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
     classes = agree_on_classes(train, val)
