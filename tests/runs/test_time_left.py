@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.runs.time_left import Ahead, Pace, paces_of, seconds_left, validations_of
+from engine.runs.time_left import Ahead, Outlook, Pace, paces_of, seconds_left, validations_of
 from tests.report.runs import epoch_lines, epochs_of
 
 
@@ -93,3 +93,21 @@ def test_epoch_without_figures_is_left_out() -> None:
     lines[0]["train_seconds"] = lines[1]["top1"] = None
     assert len(paces_of(epochs_of(lines))) == 2
     assert len(validations_of(epochs_of(lines))) == 2
+
+
+def test_outlook_counts_what_is_left_of_the_running_epoch() -> None:
+    first, second, later = (
+        Ahead(images=count, side=side) for count, side in ((100, 16), (200, 32), (50, 64))
+    )
+    outlook = Outlook(epochs=[first, second], later=[later])
+    assert outlook.ends == [100, 300]
+    assert outlook.ahead(0, 0) == [first, second, later]
+    assert outlook.ahead(30, 0) == [Ahead(images=70, side=16), second, later]
+    assert outlook.ahead(150, 1) == [Ahead(images=150, side=32), later]
+    assert outlook.ahead(300, 2) == [later]
+
+
+def test_outlook_keeps_the_validation_of_an_epoch_not_logged_yet() -> None:
+    outlook = Outlook(epochs=_ahead(16, images=100, validated=True) * 2)
+    assert outlook.ahead(100, 0) == [Ahead(images=0, side=16), Ahead(images=100, side=16)]
+    assert outlook.ahead(100, 1) == [Ahead(images=100, side=16)]
