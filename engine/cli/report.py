@@ -7,8 +7,7 @@ from pathlib import Path
 from engine.files import atomic_write
 from engine.report.run.run_page import render
 from engine.runs.folder import CONFIG, LOG, REPORT, stages_with
-from engine.runs.log_reader import read_log
-from engine.runs.run_writer import read_config
+from engine.runs.log_reader import read_config, read_log
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""A run's log read back: its lines, the run that they describe, and sums over its epochs."""
+"""A run's log and settings read back: the run that the lines describe, and sums over its epochs."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import describe_os_error
+import yaml
+
+from engine.errors import UserError, describe_os_error
+from engine.runs.folder import CONFIG
 from engine.runs.log_fields import Json
 from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine, StepsLine, line_of
 
@@ -89,6 +92,19 @@ def waiting_share(epochs: Sequence[EpochLine]) -> float | None:
 def total(values: Iterable[float | None]) -> float:
     """The sum, unknown values counting as nothing."""
     return float(sum(value or 0 for value in values))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A run's config.yaml, by section. Raises UserError for any other file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise describe_os_error(error, path, "read the run's settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        content = None
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        raise UserError(f"{path} is not a run's {CONFIG}: pass the folder of a run")
+    return content
 
 
 def read_log(path: Path) -> tuple[list[LogLine], int]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from engine.config.load import to_dict
 from engine.config.train.train_config import TrainConfig
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 from engine.files import atomic_write
 from engine.runs import machine
 from engine.runs.display import Display, LiveBar
@@ -26,7 +26,7 @@ from engine.runs.folder import CONFIG, LOG, REPORT
 from engine.runs.listeners import Listeners
 from engine.runs.listeners.listener import Beginning
 from engine.runs.log_file import RunLog, discard_empty
-from engine.runs.log_reader import build_history
+from engine.runs.log_reader import build_history, read_config
 from engine.runs.log_schema import (
     SCHEMA,
     EpochLine,
@@ -247,19 +247,6 @@ def plain(value: Any) -> Any:
 def note(text: str) -> None:
     """A line for the user that is not an error."""
     print(f"note: {text}", file=sys.stderr, flush=True)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A run's config.yaml, by section. Raises UserError for any other file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise describe_os_error(error, path, "read the run's settings") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = None
-    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
-        raise UserError(f"{path} is not a run's {CONFIG}: pass the folder of a run")
-    return content
 
 
 def new_folder(config: TrainConfig, recipe: str, *, free: bool) -> Path:

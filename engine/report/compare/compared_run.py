@@ -3,6 +3,7 @@
 A run of several stages is one curve: epochs, images and seconds are counted through all its stages.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any
 
 from engine.errors import UserError
 from engine.runs.folder import CONFIG, LOG, stages_with
-from engine.runs.log_reader import History, build_history, goal, mean_throughput, read_log
+from engine.runs.log_reader import History, build_history, goal, mean_throughput, read_config, read_log
 from engine.runs.log_schema import EpochLine, ResultLine
-from engine.runs.run_writer import note, read_config
 
 Config = dict[str, dict[str, Any]]
 
@@ -139,7 +139,7 @@ def _history(log: Path) -> History:
     lines, unreadable = read_log(log)
     if unreadable:
         # Not among what is compared, which may go into a file.
-        note(f"{unreadable} line(s) of {log} are not whole and were left out")
+        print(f"note: {unreadable} line(s) of {log} are not whole and were left out", file=sys.stderr)
     return build_history(lines)
 
 
