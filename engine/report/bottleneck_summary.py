@@ -1,6 +1,6 @@
 """What limited a run, from its epochs' limits: the stage, its figures, and what to change."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from engine.report import text
@@ -25,9 +25,9 @@ def limiting(epochs: Sequence[EpochLine]) -> tuple[EpochLine, Limits] | None:
     known = _judged(epochs)
     if not known:
         return None
-    seconds: Counter[str | None] = Counter()
+    seconds: dict[str | None, float] = defaultdict(float)
     for epoch, _ in known:
-        seconds[epoch.limited_by] += epoch.train_seconds or 0  # type: ignore[assignment]
+        seconds[epoch.limited_by] += epoch.train_seconds or 0.0
     stage = max(seconds, key=lambda name: seconds[name])
     return [(epoch, limits) for epoch, limits in known if epoch.limited_by == stage][-1]
 
