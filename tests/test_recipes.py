@@ -98,12 +98,12 @@ def train_ends(run: Run) -> None:
     assert trainer is not None
     with tqdm(disable=True) as bar:
         for epoch in ends(config):
-            entry = trainer.train_epoch(epoch, bar)
+            line = trainer.train_epoch(epoch, bar)
             side = resolution_at(config.resolution, epoch, config.training.epochs)
             batch = batch_at(config.resolution, side, config.training.batch_size)
-            assert (entry["resolution"], entry["global_batch"]) == (side, batch)
-            assert entry["images"] == TRAIN // batch * batch
-            assert math.isfinite(entry["train_loss"])
+            assert (line.resolution, line.global_batch) == (side, batch)
+            assert line.images == TRAIN // batch * batch
+            assert math.isfinite(line.train_loss or math.nan)
 
 
 def copied(model: nn.Module) -> State:

@@ -25,9 +25,9 @@ from engine.config.load import load_train_stages, to_dict
 from engine.data.beton.reader import open_beton
 from engine.errors import UserError, describe_os_error
 from engine.report.terminal.summary import measured_as
-from engine.runs.log_file import LOG_NAME
-from engine.runs.log_reader import build_history, parse_log
-from engine.runs.run_writer import CONFIG_NAME
+from engine.runs.folder import CONFIG, LOG
+from engine.runs.log_reader import build_history, parse_log, total
+from engine.runs.log_schema import ResultLine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,44 +56,45 @@ def main(argv: Sequence[str]) -> int:
 
 def record_of(folder: Path, recipe: str) -> Record:
     """The record of a finished run, from its folder. Raises UserError where it has no result."""
-    lines, _ = parse_log((folder / LOG_NAME).read_bytes())
+    lines, _ = parse_log((folder / LOG).read_bytes())
     history = build_history(lines)
     start, result, epochs = history.start, history.result, history.epochs
     if result is None or not epochs:
-        raise UserError(f"{folder / LOG_NAME} records no finished training: see {folder}")
-    config = yaml.safe_load((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    averaged = result.get("ema_top1") is not None
-    train_seconds = sum(epoch["train_seconds"] for epoch in epochs)
-    source = start["revision"]
-    changed = " with uncommitted changes" if source and source["dirty"] else ""
+        raise UserError(f"{folder / LOG} records no finished training: see {folder}")
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    averaged = result.ema_top1 is not None
+    train_seconds = total(epoch.train_seconds for epoch in epochs)
+    source = start.revision
+    changed = " with uncommitted changes" if source and source.dirty else ""
     return {
         "stage": "accuracy",
         "recipe": recipe,
         "seed": config["training"]["seed"],
         "metric": "top1",
-        **_top1(result, "", "ema_" if averaged else ""),
-        **(_top1(result, "last_", "") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
-        "measured": measured_as(result, "val", tta=bool(result["tta"])),
+        **_top1(result, "", averaged=averaged),
+        **(_top1(result, "last_") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
+        "measured": measured_as(result.val_resolution, result.val_ratio, tta=bool(result.tta)),
         "train_minutes": train_seconds / 60,
-        "minutes": result["elapsed_seconds"] / 60,
-        "compile_seconds": sum(epoch["compile_seconds"] for epoch in epochs) or None,
-        "images_per_second": sum(epoch["images"] for epoch in epochs) / train_seconds,
-        "device": start["device"],
-        "precision": start["precision"],
+        "minutes": (result.elapsed_seconds or 0.0) / 60,
+        "compile_seconds": total(epoch.compile_seconds for epoch in epochs) or None,
+        "images_per_second": total(epoch.images for epoch in epochs) / train_seconds,
+        "device": start.device,
+        "precision": start.precision,
         "data": "; ".join(_identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")),
-        "epochs": epochs,
+        "epochs": [epoch.to_json() for epoch in epochs],
         "config": config,
-        "started": start["time"],
-        "machine": start["machine"],
-        "versions": start["versions"],
-        "revision": source["commit"] + changed if source else "unknown (not a git checkout)",
+        "started": start.time,
+        "machine": start.machine.to_json() if start.machine else None,
+        "versions": start.versions,
+        "revision": f"{source.commit}{changed}" if source else "unknown (not a git checkout)",
     }
 
 
-def _top1(result: dict[str, Any], to: str, of: str) -> Record:
-    """Accuracies of the weights whose keys in the result begin with `of`, under keys that begin with `to`."""
-    with_tta = result[f"{of}top1"] if result["tta"] else None
-    return {f"{to}top1_tta": with_tta, f"{to}top1_no_tta": result[f"{of}top1_no_tta"]}
+def _top1(result: ResultLine, to: str, *, averaged: bool = False) -> Record:
+    """Accuracies of the weights, or of their average, under keys that begin with `to`."""
+    top1 = result.ema_top1 if averaged else result.top1
+    no_tta = result.ema_top1_no_tta if averaged else result.top1_no_tta
+    return {f"{to}top1_tta": top1 if result.tta else None, f"{to}top1_no_tta": no_tta}
 
 
 def _identity(path: Path) -> str:

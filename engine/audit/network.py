@@ -22,6 +22,7 @@ from engine.data.sampling.crops import CenterCrop
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.progress import Progress
+from engine.runs.folder import CHECKPOINTS, CONFIG, LAST, WEIGHTS
 from engine.train.evaluation.accuracy import predictions
 from engine.train.ranks.group import Ranks, process_group
 from engine.train.ranks.process import keep_freed_memory
@@ -37,12 +38,12 @@ def recipe_of(weights: Path, options: Sequence[str], train: Path, val: Path) -> 
     `weights` is a run's folder or a file of weights. Raises UserError where there are none.
     """
     if weights.is_dir():
-        choices = (weights / "weights.pt", weights / "checkpoints" / "last.pt")
+        choices = (weights / WEIGHTS, weights / CHECKPOINTS / LAST)
         found = next((path for path in choices if path.is_file()), None)
         if found is None:
-            raise UserError(f"{weights} holds no weights.pt and no checkpoints/last.pt: give a run's folder")
+            raise UserError(f"{weights} holds no {WEIGHTS} and no {CHECKPOINTS}/{LAST}: give a run's folder")
         weights = found
-    recipes = (weights.parent / "config.yaml", weights.parent.parent / "config.yaml")
+    recipes = (weights.parent / CONFIG, weights.parent.parent / CONFIG)
     recipe = next((["-C", str(path)] for path in recipes if path.is_file()), [])
     data = [f"--data.train_dataset={train}", f"--data.val_dataset={val}"]
     fixed = [f"--model.weights={weights}", "--training.eval_only=true"]

@@ -7,6 +7,7 @@ from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE
 from engine.files import atomic_write
+from engine.runs.folder import CONFIG, LOG, REPORT, stages_with
 
 _DESCRIPTION = """Draw a run's report.html again from its config.yaml and log.jsonl.
 
@@ -20,24 +21,20 @@ def main(argv: Sequence[str]) -> int:
         "folder", type=Path, metavar="RUN", help="folder of the run, with config.yaml and log.jsonl"
     )
     folder = parser.parse_args(argv).folder
-    with importing():
-        from engine.config.stages import stage_folder
-
-    begun = sorted(path.parent for path in folder.glob(f"{stage_folder('*')}/config.yaml"))
-    for one in begun or [folder]:
+    for one in stages_with(folder, CONFIG) or [folder]:
         _draw_again(one)
     return EXIT_DONE
 
 
 def _draw_again(folder: Path) -> None:
     with importing():
-        from engine.report.run.run_page import read_config, render
-        from engine.runs.log_reader import read_log
+        from engine.report.run.run_page import render
+        from engine.runs.log_reader import read_config, read_log
 
-    config = read_config(folder / "config.yaml")
-    lines, unreadable = read_log(folder / "log.jsonl")
+    config = read_config(folder / CONFIG)
+    lines, unreadable = read_log(folder / LOG)
     if unreadable:
-        print(f"note: {unreadable} line(s) of {folder / 'log.jsonl'} are incomplete and were left out")
-    with atomic_write(folder / "report.html") as file:
+        print(f"note: {unreadable} line(s) of {folder / LOG} are incomplete and were left out")
+    with atomic_write(folder / REPORT) as file:
         file.write(render(config, lines).encode())
-    print(folder / "report.html")
+    print(folder / REPORT)

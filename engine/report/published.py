@@ -1,11 +1,11 @@
-"""What others published for a recipe, in words: it stands beside our figures, and never among them."""
+"""What others published for a recipe, in words: shown beside our figures, never among them."""
 
 from typing import Any
 
 from engine.config.train.train_config import ReferenceConfig
 from engine.errors import UserError
 from engine.report import text
-from engine.runs.log_reader import Line
+from engine.runs.log_schema import EpochLine
 
 
 def figures(reference: dict[str, Any]) -> list[str]:
@@ -27,7 +27,7 @@ def figures(reference: dict[str, Any]) -> list[str]:
     return found
 
 
-def by_epoch(reference: dict[str, Any], epochs: list[Line]) -> list[tuple[int, float, float | None]]:
+def by_epoch(reference: dict[str, Any], epochs: list[EpochLine]) -> list[tuple[int, float, float | None]]:
     """(epochs done, their top-1, ours after as many epochs or None) for each point of their curve.
 
     A curve that can't be read, as in the folder of another version's run, is none.
@@ -36,5 +36,5 @@ def by_epoch(reference: dict[str, Any], epochs: list[Line]) -> list[tuple[int, f
         points = ReferenceConfig(curve=str(reference.get("curve") or "")).curve_points()
     except UserError:
         return []
-    ours = {epoch.get("epoch"): epoch.get("top1") for epoch in epochs}
+    ours = {epoch.epoch: epoch.top1 for epoch in epochs}
     return [(epoch, top1, ours.get(epoch)) for epoch, top1 in points]

@@ -1,1 +1,1 @@
-"""A run's folder: its file names, the schema of its log, how the log is written and read, and who listens."""
+"""A run's folder: its names, the schema of its log, the writer, the reader, and further logs (listeners)."""

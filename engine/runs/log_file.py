@@ -1,7 +1,7 @@
 """log.jsonl of a run's folder, written by one process at a time: each line is on the disk before the call returns.
 
-Who writes holds a lock by a file of its own, `.lock`: a POSIX lock ends with its process, even when a worker that was
-forked lives on, but also when the process closes the locked file anywhere else, and the log is read for its copies.
+The writer locks a separate file, `.lock`: a POSIX lock ends with its process, even when a worker that it forked lives
+on, but also when the process closes the locked file anywhere, and the log itself is opened to be copied.
 """
 
 import contextlib
@@ -11,13 +11,11 @@ import os
 from pathlib import Path
 from typing import Self
 
-from engine.config.stages import stage_folder
 from engine.errors import UserError, describe_os_error
-from engine.runs.log_reader import Line, parse_line, parse_log
-from engine.train.checkpoints import store
-
-LOG_NAME = "log.jsonl"
-_LOCK_NAME = ".lock"
+from engine.runs.folder import LOG, LOG_LOCK, checkpoints_of, stages_with
+from engine.runs.log_fields import Json
+from engine.runs.log_reader import parse_log, parse_object
+from engine.runs.log_schema import LogLine
 
 
 class RunLog:
@@ -25,13 +23,13 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         """Raises OSError, and UserError when another process has it."""
-        self._path = folder / LOG_NAME
-        self._lock_path = folder / _LOCK_NAME
+        self._path = folder / LOG
+        self._lock_path = folder / LOG_LOCK
         self._lock = _locked(self._lock_path)
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
-            self._give_back()
+            self._unlock()
             raise
 
     @classmethod
@@ -46,17 +44,17 @@ class RunLog:
             raise describe_os_error(error, folder, "make the run folder") from None
 
     @classmethod
-    def go_on(cls, folder: Path) -> tuple[Self, list[Line], int]:
-        """Open what is there; the log, its lines, and how many were not whole. Raises UserError where there is none."""
-        path = folder / LOG_NAME
+    def resume(cls, folder: Path) -> tuple[Self, list[LogLine], int]:
+        """Open the log that is there: the log, its lines, and how many were not whole. Raises UserError without one."""
+        path = folder / LOG
         if not path.is_file():
-            if store.newest(folder):
+            if checkpoints_of(folder):
                 raise UserError(
-                    f"training.resume: {path} is gone, the checkpoints are there: `touch {path}` and the run goes on, "
-                    f"without what was logged before"
+                    f"training.resume: {path} is gone, but its checkpoints are there: `touch {path}`, and the run "
+                    f"resumes without its earlier log"
                 )
             raise UserError(
-                f"training.resume: {folder} is not a run folder (it holds no {LOG_NAME}): check the path"
+                f"training.resume: {folder} is not a run folder (it holds no {LOG}): check the path"
             )
         try:
             log = cls(folder)
@@ -68,8 +66,8 @@ class RunLog:
             log.close()
             raise describe_os_error(error, path, "continue") from None
 
-    def write(self, line: Line) -> None:
-        """Append one line and wait until the disk has it. Raises UserError, and then nothing of it stays."""
+    def write(self, line: Json) -> None:
+        """Append one line and wait until the disk has it. Raises UserError, and then no part of the line stays."""
         content = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         size = os.fstat(self._file).st_size
         try:
@@ -83,22 +81,22 @@ class RunLog:
             raise describe_os_error(error, self._path, "write") from None
 
     def close(self) -> None:
-        """Close the log, and let others have it."""
+        """Close the log and release its lock."""
         os.close(self._file)
-        self._give_back()
+        self._unlock()
 
-    def _read_and_mend(self) -> tuple[list[Line], int]:
+    def _read_and_mend(self) -> tuple[list[LogLine], int]:
         """The lines; and make the log end with a whole one, so that the next one starts on its own."""
         content = os.pread(self._file, os.fstat(self._file).st_size, 0)
         before, _, tail = content.rpartition(b"\n")
-        if tail and parse_line(tail) is not None:
+        if tail and parse_object(tail) is not None:
             os.write(self._file, b"\n")
         elif tail:
             os.ftruncate(self._file, len(before) + 1 if b"\n" in content else 0)
         return parse_log(content)
 
-    def _give_back(self) -> None:
-        # Removed while it is held; who waits for it looks whether what it has locked is still there.
+    def _unlock(self) -> None:
+        # Removed while it is held: whoever locks it next checks that the file is still there.
         with contextlib.suppress(OSError):
             self._lock_path.unlink()
         os.close(self._lock)
@@ -121,23 +119,23 @@ def _locked(path: Path) -> int:
             if os.stat(path).st_ino == os.fstat(lock).st_ino:
                 return lock
         except FileNotFoundError:
-            pass  # its holder has just given it back
+            pass  # its holder has just released it
         os.close(lock)
 
 
 def refuse_taken(folder: Path) -> None:
-    """Raises UserError where a run, or a stage of one, has been logged in the folder, or has left checkpoints.
+    """Raises UserError where the folder holds the log of a run or of a stage, or checkpoints.
 
     An empty log is left by a run that failed before it began; its name is free.
     """
     try:
-        logs = [folder / LOG_NAME, *folder.glob(f"{stage_folder('*')}/{LOG_NAME}")]
-        taken = any(log.exists() and log.stat().st_size > 0 for log in logs) or bool(store.newest(folder))
+        logs = [folder / LOG, *(stage / LOG for stage in stages_with(folder, LOG))]
+        taken = any(log.exists() and log.stat().st_size > 0 for log in logs) or bool(checkpoints_of(folder))
     except OSError as error:
         raise describe_os_error(error, folder, "look into") from None
     if taken:
         raise UserError(
-            f"{folder} holds a run already: choose another --logging.name, or go on with it by "
+            f"{folder} holds a run already: choose another --logging.name, or resume it with "
             f"--training.resume={folder}"
         )
 
@@ -145,7 +143,7 @@ def refuse_taken(folder: Path) -> None:
 def discard_empty(folder: Path) -> None:
     """Take back a folder in which nothing could be written."""
     with contextlib.suppress(OSError):
-        if (folder / LOG_NAME).stat().st_size == 0:
-            (folder / LOG_NAME).unlink()
+        if (folder / LOG).stat().st_size == 0:
+            (folder / LOG).unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -1,7 +1,7 @@
-"""The run folder as the trainer writes it: config.yaml, log.jsonl and report.html.
+"""The run folder as the trainer writes it: config.yaml, log.jsonl, and report.html as the display draws it.
 
-Each log line is on the disk before the call that gives it returns, so that a run that is killed at any moment
-leaves all it knew. Only the first rank writes; on the others the same calls touch no file.
+Each log line is on the disk before the call that writes it returns, so a run killed at any moment leaves all it knew.
+Only the first rank writes; on the others the same calls touch no file.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 from tqdm import tqdm
@@ -20,41 +20,58 @@ from engine.config.load import to_dict
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.files import atomic_write
-from engine.report.run import run_page
-from engine.report.terminal.live import LiveView
-from engine.report.terminal.summary import closing_summary, epoch_line
 from engine.runs import machine
-from engine.runs.listeners import Loggers
+from engine.runs.display import Display, LiveBar
+from engine.runs.folder import CONFIG, LOG, REPORT
+from engine.runs.listeners import Listeners
 from engine.runs.listeners.listener import Beginning
-from engine.runs.log_file import LOG_NAME, RunLog, discard_empty
-from engine.runs.log_reader import Line, build_history
-from engine.train.outlook import Outlook
+from engine.runs.log_file import RunLog, discard_empty
+from engine.runs.log_reader import build_history, read_config
+from engine.runs.log_schema import (
+    SCHEMA,
+    EpochLine,
+    LogLine,
+    Machine,
+    ResultLine,
+    Revision,
+    StartLine,
+    StepsLine,
+)
+from engine.runs.time_left import Outlook
 
-CONFIG_NAME = "config.yaml"
-REPORT_NAME = "report.html"
-STAGES_NAME = "stages.yaml"
-"""In the folder of a run of several stages: the whole recipe."""
+Line = TypeVar("Line", bound=LogLine)
 
 
-class RunRecord:
+class RunWriter:
     """One run's folder, open for writing (or, with no log, a stand-in that writes nothing)."""
 
-    def __init__(self, folder: Path, config: TrainConfig, recipe: str, log: RunLog | None, lines: list[Line]):
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        recipe: str,
+        display: Display,
+        log: RunLog | None,
+        lines: list[LogLine],
+    ) -> None:
         self.folder = folder
         self._config = to_dict(config)
-        # Read back with -C, config.yaml should repeat the run: not resume it, nor want its name.
+        # Read back with -C, config.yaml should repeat the run: neither resume it nor take its name.
         self._config["training"]["resume"] = self._config["logging"]["name"] = ""
         self._options = config.logging
-        self._loggers: Loggers | None = None
-        self._view: LiveView | None = None
+        self._display = display
+        self._listeners: Listeners | None = None
+        self._view: LiveBar | None = None
         self._recipe = recipe
         self._log = log
         self._lines = lines
         self._watchable = config.logging.log_level >= 1
-        self._told_of_steps = False
+        self._steps_reported = False
 
     @classmethod
-    def open(cls, config: TrainConfig, recipe: str, *, writes: bool, begun: bool = False) -> "RunRecord":
+    def open(
+        cls, config: TrainConfig, recipe: str, *, writes: bool, display: Display, begun: bool = False
+    ) -> "RunWriter":
         """Make the run's folder, or continue the one that training.resume names; `begun`: the one that logging names.
 
         On ranks that don't write, `folder` is right only where the configuration names it: the folder of an
@@ -63,17 +80,17 @@ class RunRecord:
         """
         begun = begun or bool(config.training.resume)
         folder = Path(config.training.resume or new_folder(config, recipe, free=writes))
-        lines: list[Line] = []
+        lines: list[LogLine] = []
         log = None
         if writes and begun:
-            log, lines, unreadable = RunLog.go_on(folder)
+            log, lines, unreadable = RunLog.resume(folder)
             if unreadable:
-                notice(
-                    f"{folder / LOG_NAME}: left out {unreadable} line(s) that are not whole, as a crash leaves them"
+                note(
+                    f"{folder / LOG}: left out {unreadable} line(s) that are not whole, as a crash leaves them"
                 )
         elif writes:
             log = RunLog.begin(folder)
-        record = cls(folder, config, recipe, log, lines)
+        record = cls(folder, config, recipe, display, log, lines)
         try:
             if config.training.resume and writes:
                 record._keep_start()
@@ -90,77 +107,80 @@ class RunRecord:
         """Whether the log ends with a result."""
         return build_history(self._lines).result is not None
 
-    def start(self, facts: dict[str, Any]) -> None:
-        """Log what is run, on what, with what; `facts` are the trainer's."""
+    def start(self, line: StartLine) -> None:
+        """Log what is run, on what, with what: `line` is the trainer's, the writer adds machine, versions and names."""
         if self._log is None:
             return
-        mine = {
-            "versions": machine.versions(),
-            "machine": machine.machine(),
-            "revision": machine.revision(),
-            "command": list(sys.argv),
-            "name": self.folder.name,
-            "recipe": self._recipe,
-            "folder": str(self.folder),
-        }
+        revision = machine.revision()
+        line = line.replaced(
+            schema=SCHEMA,
+            versions=machine.versions(),
+            machine=Machine.from_json(machine.machine()),
+            revision=revision and Revision.from_json(revision),
+            command=list(sys.argv),
+            name=self.folder.name,
+            recipe=self._recipe,
+            folder=str(self.folder),
+        )
         beginning = Beginning(
             folder=self.folder, config=self._config, options=self._options, lines=[*self._lines]
         )
-        self._loggers = Loggers(self._options.also_list(), beginning)
-        self._append("start", {**facts, **mine})
+        self._listeners = Listeners(self._options.also_list(), beginning)
+        self._keep(_stamped(line))
 
-    def live(self, outlook: Outlook) -> LiveView:
-        """What shows on a terminal how far the run is (the caller closes it), and foresees when it ends.
+    def live(self, outlook: Outlook) -> LiveBar:
+        """The progress bar of the run, which also computes when it ends; the caller closes it.
 
-        To be called after `start`. Nothing is shown on other ranks, and none with log_level 0.
+        To be called after `start`. Nothing is shown on other ranks, or with log_level 0.
         """
         shown = self._log is not None and self._watchable
-        self._view = LiveView(outlook, build_history(self._lines).epochs, shown=shown)
+        self._view = self._display.live(outlook, build_history(self._lines).epochs, shown=shown)
         return self._view
 
-    def steps(self, entry: dict[str, Any]) -> None:
-        """Log what the latest steps of an epoch came to; where that can't be written, a notice says so once."""
+    def steps(self, line: StepsLine) -> None:
+        """Log the latest steps of an epoch; where that can't be written, a note says so once."""
         if self._log is None:
             return
         if self._view:
-            self._view.loss = entry["train_loss"]
+            self._view.loss = line.train_loss
         try:
-            self._append("steps", entry)
-        # Amid an epoch it is not worth the epoch: there may be room again by its end, when the log has to be written.
+            self._keep(_stamped(line))
+        # Within an epoch it is not worth the epoch: there may be room again at its end, whose line has to be written.
         except UserError as error:
-            if not self._told_of_steps:
-                notice(f"{error}; losses within epochs are missing from the log while this lasts")
-            self._told_of_steps = True
+            if not self._steps_reported:
+                note(f"{error}; losses within epochs are missing from the log while this lasts")
+            self._steps_reported = True
 
-    def epoch(self, entry: dict[str, Any]) -> None:
+    def epoch(self, line: EpochLine) -> None:
         """Log a finished epoch and, unless log_level is 0, show it on the terminal and in the report."""
         if self._log is None:
             return
-        self._append("epoch", entry)
+        written = _stamped(line)
+        self._keep(written)
         if self._watchable:
-            foreseen = self._view.logged(self._lines[-1]) if self._view else ""
+            left = self._view.logged(written) if self._view else ""
             # Above the progress bar, where there is one.
-            tqdm.write("  ".join(filter(None, (epoch_line(self._lines[-1]), foreseen))))
+            tqdm.write("  ".join(filter(None, (self._display.epoch_words(written), left))))
             try:
                 self._write_report()
             # The log is what counts: a picture of it that can't be drawn must not end hours of training.
             except Exception as error:  # noqa: BLE001
-                notice(f"the report could not be renewed after this epoch: {error}")
+                note(f"the report could not be renewed after this epoch: {error}")
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Say on the terminal what came out, log it, and write the report; said even if that can't be written."""
+    def finish(self, line: ResultLine) -> None:
+        """Print the summary, log the result, and write the report; printed even if the log can't be written."""
         if self._log is None:
             return
-        line = _line("result", result)
-        print(closing_summary(self._config, [*self._lines, line]), flush=True)
-        self._keep(line)
+        written = _stamped(line)
+        print(self._display.summary(self._config, [*self._lines, written]), flush=True)
+        self._keep(written)
         self._write_report()
-        print(f"report     {self.folder / REPORT_NAME}")
+        print(f"report     {self.folder / REPORT}")
 
     def close(self) -> None:
-        """Close the log, and what else was told of it; calling it again does nothing."""
-        if self._loggers:
-            self._loggers.close()
+        """Close the log and its listeners; calling it again does nothing."""
+        if self._listeners:
+            self._listeners.close()
         log, self._log = self._log, None
         if log is not None:
             log.close()
@@ -173,21 +193,18 @@ class RunRecord:
     ) -> None:
         self.close()
 
-    def _append(self, kind: str, facts: dict[str, Any]) -> None:
-        self._keep(_line(kind, facts))
-
-    def _keep(self, line: Line) -> None:
+    def _keep(self, line: LogLine) -> None:
         assert self._log is not None
-        self._log.write(line)
+        self._log.write(line.to_json())
         self._lines.append(line)
-        if self._loggers:
-            self._loggers.write(line)
+        if self._listeners:
+            self._listeners.write(line)
 
     def _keep_start(self) -> None:
-        """What the run started from stays in config.yaml, where going on does not name it again."""
-        path = self.folder / CONFIG_NAME
+        """Keep in config.yaml what the run started from, which a resumed run does not name again."""
+        path = self.folder / CONFIG
         if path.is_file():
-            before = run_page.read_config(path).get("model", {})
+            before = read_config(path).get("model", {})
             kept = ("weights", "use_ema", "reset_head")
             self._config["model"].update({key: before[key] for key in kept if key in before})
 
@@ -195,17 +212,20 @@ class RunRecord:
         if self._log is None:
             return
         text = yaml.safe_dump(self._config, sort_keys=False, allow_unicode=True)
-        with atomic_write(self.folder / CONFIG_NAME) as file:
+        with atomic_write(self.folder / CONFIG) as file:
             file.write(text.encode())
 
     def _write_report(self) -> None:
-        with atomic_write(self.folder / REPORT_NAME) as file:
-            file.write(run_page.render(self._config, self._lines).encode())
+        with atomic_write(self.folder / REPORT) as file:
+            file.write(self._display.page(self._config, self._lines).encode())
 
 
-def _line(kind: str, facts: dict[str, Any]) -> Line:
+def _stamped(line: Line) -> Line:
+    """The line as the log will have it, with the time. Raises TypeError for a value of a type its key never has."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    return {"kind": kind, "time": now, **plain(facts)}
+    content = plain(line.replaced(time=now).to_json())
+    del content["kind"]
+    return type(line).from_json(content)
 
 
 def plain(value: Any) -> Any:
@@ -224,15 +244,15 @@ def plain(value: Any) -> Any:
     return plain(value.item() if hasattr(value, "item") else str(value))
 
 
-def notice(text: str) -> None:
+def note(text: str) -> None:
     """A line for the user that is not an error."""
-    print(f"notice: {text}", file=sys.stderr, flush=True)
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def new_folder(config: TrainConfig, recipe: str, *, free: bool) -> Path:
-    """The folder of a new run; one without a name is called after the time, and after nothing that is there if `free`.
+    """The folder of a new run; one without a name gets recipe and start time, and if `free` a name not taken yet.
 
-    Raises UserError for what is no name.
+    Raises UserError for a name that is none of a folder.
     """
     name = config.logging.name or f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     if name in (".", "..") or "/" in name:

@@ -1,24 +1,63 @@
 """When a run will end: pure functions of what is left of it and of how fast it was so far.
 
 The arithmetic of a convolutional network grows with the square of the images' side, so a run whose resolution grows
-slows down, and its mean speed so far says too little. Where a resolution was measured, its own speed counts. For one
-that was not, seconds per image are taken as a + b side^2, fitted to the resolutions that were (a: what does not
-grow, such as reading); with a single one measured, as b side^2.
+slows down, and its mean speed says too little. A resolution that was measured counts with its own speed. For one that
+was not, seconds per image are taken as a + b side^2, fitted to the resolutions that were (a: what does not grow, such
+as reading); with a single one measured, as b side^2.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
-from engine.runs.log_reader import Line
-from engine.train.outlook import Ahead
+from engine.runs.log_schema import EpochLine
 
 RECENT = 3
 """Epochs of a resolution whose mean is its speed: enough to even out noise, few enough to follow a change."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """Training on `images` images of `side` pixels a side, and whether a validation follows."""
+
+    images: int
+    side: int
+    validated: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """All epochs of a run or, of several stages, of one and of the stages after it."""
+
+    epochs: Sequence[Ahead]
+    later: Sequence[Ahead] = ()
+    """The epochs of later stages."""
+    done: int = 0
+    """Images of `epochs` that were trained on before this process began."""
+    label: str = ""
+    """Which stage it is, as in "stage 2 of 3"."""
+
+    @property
+    def ends(self) -> list[int]:
+        """Images trained on at the end of each epoch."""
+        return list(accumulate(epoch.images for epoch in self.epochs))
+
+    def ahead(self, images: int, logged: int) -> list[Ahead]:
+        """What is left after `images` images and `logged` epochs in the log; of the current epoch, the rest of it.
+
+        An epoch whose images are done but that is not logged yet still has its validation ahead.
+        """
+        epoch = max(bisect_left(self.ends, images), logged)
+        ahead = [*self.epochs[epoch:]]
+        if ahead:
+            ahead[0] = replace(ahead[0], images=min(ahead[0].images, self.ends[epoch] - images))
+        return [*ahead, *self.later]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pace:
-    """That training on `images` images of `side` pixels a side took so many seconds."""
+    """A measurement: training on `images` images of `side` pixels a side took so many seconds."""
 
     side: int
     images: int
@@ -26,7 +65,7 @@ class Pace:
 
 
 def seconds_left(ahead: Sequence[Ahead], paces: Sequence[Pace], validations: Sequence[float]) -> float | None:
-    """The seconds that what lies `ahead` will take; None where nothing was measured yet.
+    """The seconds that `ahead` will take; None where nothing was measured yet.
 
     `paces` and `validations` (seconds each) are in the order of time. A validation counts from the first measured on.
     """
@@ -42,21 +81,18 @@ def seconds_left(ahead: Sequence[Ahead], paces: Sequence[Pace], validations: Seq
     )
 
 
-def paces_of(epochs: Sequence[Line]) -> list[Pace]:
-    """How fast the epochs of a log were; what was not measured is left out."""
-    keys = ("resolution", "images", "train_seconds")
+def paces_of(epochs: Sequence[EpochLine]) -> list[Pace]:
+    """How fast the epochs of a log were; those without a measurement are left out."""
     return [
-        Pace(side=epoch["resolution"], images=epoch["images"], seconds=epoch["train_seconds"])
+        Pace(side=epoch.resolution, images=epoch.images, seconds=epoch.train_seconds)
         for epoch in epochs
-        if all(epoch.get(key) for key in keys)
+        if epoch.resolution and epoch.images and epoch.train_seconds
     ]
 
 
-def validations_of(epochs: Sequence[Line]) -> list[float]:
+def validations_of(epochs: Sequence[EpochLine]) -> list[float]:
     """The seconds that the validations of a log took."""
-    return [
-        epoch["val_seconds"] for epoch in epochs if epoch.get("val_seconds") and epoch.get("top1") is not None
-    ]
+    return [epoch.val_seconds for epoch in epochs if epoch.val_seconds and epoch.top1 is not None]
 
 
 def _per_image(paces: Sequence[Pace]) -> dict[int, float]:

@@ -1,9 +1,12 @@
 """Global batch -> what one device takes at once and how often before a step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
+from engine.runs.time_left import Ahead
 from engine.train.schedules import batch_at, resolution_at
 
 
@@ -16,8 +19,8 @@ class BatchPlan:
     accumulation: int
     world: int
 
-    def entry(self) -> dict[str, int]:
-        """The plan's part of the log."""
+    def entry(self) -> dict[str, Any]:
+        """The plan's fields of the log's lines."""
         return {
             "global_batch": self.global_batch,
             "device_batch": self.device_batch,
@@ -69,3 +72,14 @@ def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict
         limit = training.device_batch_size
         plans[side] = plan_batches(batch, limit=limit, world=world, num_train=num_train, option=own)
     return plans
+
+
+def epochs_ahead(config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int) -> list[Ahead]:
+    """All epochs of a run on `num_train` images whose batches are laid out as in `plans`, which is by side."""
+    epochs, found = config.training.epochs, []
+    for epoch in range(epochs):
+        side = resolution_at(config.resolution, epoch, epochs)
+        batch = plans[side].global_batch
+        validated = epoch + 1 == epochs or config.logging.log_level > 0
+        found.append(Ahead(images=num_train // batch * batch, side=side, validated=validated))
+    return found

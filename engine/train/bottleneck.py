@@ -20,6 +20,7 @@ import torch
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.meters import DataFigures
+from engine.runs.log_schema import Limits
 from engine.train.ranks.group import Ranks
 
 # Of an epoch's time. Less is the first batch's, and noise.
@@ -217,7 +218,7 @@ class EpochMeter:
         self._started = time.perf_counter()
 
     def entry(self) -> dict[str, Any]:
-        """The log's part on it. Every rank has to call this; all get the same. Nothing where no batch was left."""
+        """Fields of EpochLine, none where no batch was left. Every rank has to call this; all get the same."""
         figures = self.figures()
         return limits_entry(figures) if figures.data.asked or figures.replay else {}
 
@@ -249,29 +250,29 @@ class EpochMeter:
 
 
 def limits_entry(figures: EpochFigures) -> dict[str, Any]:
-    """The log's part: the stage, and under `limits` the words with all that they stand on."""
+    """The fields of EpochLine: the stage, and `limits`, the words with the figures behind them."""
     found, data = verdict(figures), figures.data
     return {
         "limited_by": found.stage,
-        "limits": {
-            "words": found.words,
-            "advice": found.advice,
-            "idle_seconds": data.idle_seconds,
-            "step_seconds": figures.seconds - data.idle_seconds,
-            "decode_cpu_seconds": data.cpu_seconds,
-            "decode_cpu_ms_per_image": 1e3 * data.cpu_seconds / data.images if data.images else None,
-            "decode_queue_seconds": data.queue_seconds,
-            "read_seconds": data.read_seconds,
-            "window_seconds": data.window_seconds,
-            "fill_seconds": data.fill_seconds,
-            "copy_seconds": data.copy_seconds,
-            "disk_bytes": figures.disk_bytes,
-            "record_bytes": data.record_bytes,
-            "ready": data.ready / data.asked if data.asked else None,
-            "process_cpu_seconds": figures.process_cpu_seconds,
-            "workers": figures.workers,
-            "cores": figures.cores,
-        },
+        "limits": Limits(
+            words=found.words,
+            advice=found.advice,
+            idle_seconds=data.idle_seconds,
+            step_seconds=figures.seconds - data.idle_seconds,
+            decode_cpu_seconds=data.cpu_seconds,
+            decode_cpu_ms_per_image=1e3 * data.cpu_seconds / data.images if data.images else None,
+            decode_queue_seconds=data.queue_seconds,
+            read_seconds=data.read_seconds,
+            window_seconds=data.window_seconds,
+            fill_seconds=data.fill_seconds,
+            copy_seconds=data.copy_seconds,
+            disk_bytes=figures.disk_bytes,
+            record_bytes=data.record_bytes,
+            ready=data.ready / data.asked if data.asked else None,
+            process_cpu_seconds=figures.process_cpu_seconds,
+            workers=figures.workers,
+            cores=figures.cores,
+        ),
     }
 
 

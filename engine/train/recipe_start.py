@@ -1,8 +1,7 @@
-"""Where a recipe begins: anew, or with what a run of its name has left, here or at its copy (training.resume=auto).
+"""Where a recipe starts: anew, or from what a run of its name has left, here or at its copy (training.resume=auto).
 
-Which stage of a recipe of several a run is: what it says of itself for that, and the time it starts from.
-
-What a later stage will need, looked at before the first begins: a typing error should not wait for its end.
+Also which stage of a recipe a run is, and a check of what later stages need before the first one begins: a typing
+error should not wait for that one's end.
 """
 
 from collections.abc import Sequence
@@ -10,19 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.config.stages import stage_folder
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import open_beton
 from engine.data.sampling.order import held_out
-from engine.runs.log_file import LOG_NAME
-from engine.runs.log_reader import Line, build_history, read_log
-from engine.runs.run_writer import STAGES_NAME
-from engine.train.batching import plans_by_resolution
-from engine.train.checkpoints import store
+from engine.runs.folder import LOG, STAGES, checkpoints_of, stage_folder
+from engine.runs.log_reader import build_history, read_log
+from engine.runs.log_schema import ResultLine
+from engine.runs.time_left import Ahead
+from engine.train.batching import epochs_ahead, plans_by_resolution
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.checkpoints.resume import AUTO
-from engine.train.outlook import Ahead, epochs_ahead
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import choose_precision
 from engine.train.weights import bare_network
@@ -46,12 +43,12 @@ def find_start(stages: Sequence[TrainConfig]) -> Start:
         return Start(stages=stages)
     folder = Path(stages[0].logging.folder) / stages[0].logging.name
     _fetch(stages[0], folder)
-    several = (folder / STAGES_NAME).is_file()
+    several = (folder / STAGES).is_file()
     last = folder / stage_folder(len(stages)) if several else folder
     if (result := _result(last)) is not None:
-        print(f"{folder} is finished, nothing is left to do: {result.get('verdict')}", flush=True)
-        return Start(stages=stages, code=1 if result.get("met") is False else 0)
-    if several or store.newest(folder):
+        print(f"{folder} is finished, nothing is left to do: {result.verdict}", flush=True)
+        return Start(stages=stages, code=1 if result.met is False else 0)
+    if several or checkpoints_of(folder):
         # Later stages start from the weights of the one before, as ever; the first says for all where to go on.
         return Start(stages=[_resuming(stages[0], folder), *stages[1:]])
     return Start(stages=[_resuming(stages[0], None), *stages[1:]], begun=_has_log(folder))
@@ -69,19 +66,19 @@ def _resuming(config: TrainConfig, folder: Path | None) -> TrainConfig:
 def _fetch(config: TrainConfig, folder: Path) -> None:
     """Bring the copy here where there is one, and here is nothing."""
     url = config.checkpoint.copy_to
-    if url and not _has_log(folder) and not (folder / STAGES_NAME).is_file():
+    if url and not _has_log(folder) and not (folder / STAGES).is_file():
         copy = RemoteCopy(f"{url.rstrip('/')}/{folder.name}", config.checkpoint.storage(), folder)
         copy.fetch()
 
 
 def _has_log(folder: Path) -> bool:
     """Whether a run was begun there; an empty log is left by one that failed before it began."""
-    log = folder / LOG_NAME
+    log = folder / LOG
     return log.is_file() and log.stat().st_size > 0
 
 
-def _result(folder: Path) -> Line | None:
-    return build_history(read_log(folder / LOG_NAME)[0]).result if _has_log(folder) else None
+def _result(folder: Path) -> ResultLine | None:
+    return build_history(read_log(folder / LOG)[0]).result if _has_log(folder) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +99,16 @@ class Stage:
         return f"stage {self.number} of {self.of}" if self.of > 1 else ""
 
     def entry(self) -> dict[str, Any]:
-        """The stage's part of each log line; nothing where there is but one."""
+        """The stage's fields of each log line; none where there is only one."""
         if self.of == 1:
             return {}
         return {"stage": self.number, "stages": self.of, "earlier_seconds": self.earlier_seconds}
 
 
-def foresee(config: TrainConfig, ranks: Ranks) -> list[Ahead]:
-    """The stage's epochs. Raises UserError for data, image sides or batches with which the run can't begin.
+def check_stage(config: TrainConfig, ranks: Ranks) -> list[Ahead]:
+    """The stage's epochs. Raises UserError for data, image sides or batches with which it could not begin.
 
-    Its weights may be to come.
+    Its weights need not be there yet: the stage before makes them.
     """
     train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
     classes = agree_on_classes(train, val)

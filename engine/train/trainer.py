@@ -5,6 +5,7 @@ that decides what a step does (order, crops, learning rate, resolution) is a pur
 epoch, which is why going on after an interruption repeats the undisturbed run.
 """
 
+import resource
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -30,11 +31,11 @@ from engine.data.sampling.order import (
     without,
 )
 from engine.models.head import train_mode
+from engine.runs.log_schema import EpochLine, StepsLine
 from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.bottleneck import EpochMeter
 from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
-from engine.train.entries import memory_entry
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
 from engine.train.schedules import lr_at, resolution_at
@@ -43,8 +44,8 @@ from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
 from engine.train.step.step import Step
 
-Tell = Callable[[dict[str, Any]], None]
-"""What takes a line for the log."""
+Tell = Callable[[StepsLine], None]
+"""Takes a line for the log."""
 
 
 class Trainer:
@@ -85,10 +86,11 @@ class Trainer:
         begun: EpochState | None = None,
         pauses: Pauses | None = None,
         tell: Tell | None = None,
-    ) -> dict[str, Any]:
-        """One pass over the training data (`epoch` counts from 0), or what is left of it where `begun` says how far
-        it was; returns what the log says of it. `pauses` is asked around each step; `tell` is given what the log says
-        of some steps, whenever losses are looked at.
+    ) -> EpochLine:
+        """One pass over the training data (`epoch` counts from 0), or the rest of it after `begun`.
+
+        Returns its line for the log, without a validation. `pauses` is asked around each step; `tell` gets a line for
+        the log whenever losses are looked at.
 
         Raises UserError for a corrupt sample and for a loss that is not finite or too high.
         """
@@ -105,7 +107,7 @@ class Trainer:
             epoch=epoch,
             steps=steps,
             accumulation=plan.accumulation,
-            told=(lambda step, loss: tell(self._steps_entry(epoch, step, loss))) if tell else None,
+            told=(lambda step, loss: tell(self._steps_line(epoch, step, loss))) if tell else None,
         )
         if begun.losses:
             losses.load_state_dict(begun.losses)
@@ -122,7 +124,7 @@ class Trainer:
                 if pauses:
                     pauses.end_step(partial(state, step + 1))
         train_loss, self.done = losses.mean(), state(steps)
-        return self._entry(self.done, train_loss, losses.skipped, compile_seconds) | meter.entry()
+        return self._epoch_line(self.done, train_loss, losses.skipped, compile_seconds, meter)
 
     def _sitting(self, begun: EpochState, losses: EpochLosses) -> Callable[[int], EpochState]:
         """What tells, from now on, how far the epoch is when so many steps of it are done; on all ranks together."""
@@ -141,42 +143,51 @@ class Trainer:
 
         return state
 
-    def _steps_entry(self, epoch: int, step: int, loss: float) -> dict[str, Any]:
-        """The log's line on the steps up to `step` of an epoch that no line told of before; `loss` is their mean."""
+    def _steps_line(self, epoch: int, step: int, loss: float) -> StepsLine:
+        """The log's line on the steps up to `step` since the line before; `loss` is their mean."""
         steps = self.steps(epoch)
-        return {
-            "epoch": epoch + 1,
-            "step": step,
-            "steps": steps,
-            "global_step": sum(self.steps(before) for before in range(epoch)) + step,
-            "train_loss": loss,
-            "lr": self._lr(epoch, (step - 1) / steps),
-        }
+        return StepsLine(
+            epoch=epoch + 1,
+            step=step,
+            steps=steps,
+            global_step=sum(self.steps(before) for before in range(epoch)) + step,
+            train_loss=loss,
+            lr=self._lr(epoch, (step - 1) / steps),
+        )
 
-    def _entry(
-        self, done: EpochState, train_loss: float, skipped_steps: int, compile_seconds: float
-    ) -> dict[str, Any]:
-        """The log's line on a whole epoch."""
+    def _epoch_line(
+        self,
+        done: EpochState,
+        train_loss: float,
+        skipped_steps: int,
+        compile_seconds: float,
+        meter: EpochMeter,
+    ) -> EpochLine:
+        """The log's line on a whole epoch. Every rank has to call this."""
         plan, steps = self.plan(done.epoch), self.steps(done.epoch)
-        images = steps * plan.global_batch - done.skips
-        return {
-            "epoch": done.epoch + 1,
-            "epochs": self.config.training.epochs,
-            "train_loss": train_loss,
-            "lr": self._lr(done.epoch, 1.0),
-            "lr_peak": max(self._lr(done.epoch, step / steps) for step in range(steps)),
-            "resolution": self.side(done.epoch),
+        images, device = steps * plan.global_batch - done.skips, self.ranks.device
+        return EpochLine(
+            epoch=done.epoch + 1,
+            epochs=self.config.training.epochs,
+            train_loss=train_loss,
+            lr=self._lr(done.epoch, 1.0),
+            lr_peak=max(self._lr(done.epoch, step / steps) for step in range(steps)),
+            resolution=self.side(done.epoch),
             **plan.entry(),
-            "images": images,
-            "skipped": done.skips,
-            "skipped_steps": skipped_steps,
-            "images_per_second": images / done.seconds,
-            "data_wait_seconds": done.waited,
-            "compute_seconds": done.seconds - done.waited,
-            "train_seconds": done.seconds,
-            "compile_seconds": compile_seconds,
-            **memory_entry(self.ranks.device),
-        }
+            images=images,
+            skipped=done.skips,
+            skipped_steps=skipped_steps,
+            images_per_second=images / done.seconds,
+            data_wait_seconds=done.waited,
+            compute_seconds=done.seconds - done.waited,
+            train_seconds=done.seconds,
+            compile_seconds=compile_seconds,
+            host_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            device_memory_mb=torch.cuda.max_memory_allocated(device) / 2**20
+            if device.type == "cuda"
+            else None,
+            **meter.entry(),
+        )
 
     def plan(self, epoch: int) -> BatchPlan:
         """How an epoch's global batch is laid out."""

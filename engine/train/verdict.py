@@ -20,7 +20,7 @@ class Verdict:
 def judge(budget: BudgetConfig, top1: float, elapsed_seconds: float, of: str = "") -> Verdict:
     """Compare the measured top-1 (a share) and training time with what the recipe promised.
 
-    `of` says what was measured where that is not plain.
+    `of` qualifies the figure, as in "of the averaged weights".
     """
     measured = f"{top1:.2%} top-1{of and ' '}{of}"
     if elapsed_seconds:

@@ -2,13 +2,20 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.config.load import to_dict
 from engine.config.train.train_config import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
+from engine.report.run import run_page
+from engine.report.terminal import summary
+from engine.runs.log_fields import JsonTable
+from engine.runs.log_reader import parse_log
+from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine, StepsLine
 
 Line = dict[str, Any]
+Table = TypeVar("Table", bound=JsonTable)
 
 
 def run_config(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -244,3 +251,52 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
 
     rows = (folder / "log.jsonl").read_text().splitlines()
     return [json.loads(row, parse_constant=refuse) for row in rows]
+
+
+def parsed(lines: Sequence[Line]) -> list[LogLine]:
+    """The lines as they are read back from a log; what can't be read is left out."""
+    return parse_log(b"".join(json.dumps(line).encode() + b"\n" for line in lines))[0]
+
+
+def render(config: dict[str, Any], lines: Sequence[Line]) -> str:
+    """The page of a log of these lines."""
+    return run_page.render(config, parsed(lines))
+
+
+def closing_summary(config: dict[str, Any], lines: Sequence[Line]) -> str:
+    """The terminal's summary of a log of these lines."""
+    return summary.closing_summary(config, parsed(lines))
+
+
+def epoch_line(line: Line) -> str:
+    """The terminal's line on an epoch."""
+    return summary.epoch_line(epoch_of(line))
+
+
+def start_of(line: Line) -> StartLine:
+    """A start line as the trainer makes it; keys that are no fields are kept."""
+    return _made(StartLine, line)
+
+
+def epoch_of(line: Line) -> EpochLine:
+    """An epoch's line as the trainer makes it."""
+    return _made(EpochLine, line)
+
+
+def steps_of(line: Line) -> StepsLine:
+    """A line on some steps as the trainer makes it."""
+    return _made(StepsLine, line)
+
+
+def result_of(line: Line) -> ResultLine:
+    """A result line as the trainer makes it."""
+    return _made(ResultLine, line)
+
+
+def epochs_of(lines: Sequence[Line]) -> list[EpochLine]:
+    """The lines of epochs."""
+    return [epoch_of(line) for line in lines]
+
+
+def _made(table: type[Table], line: Line) -> Table:
+    return table.from_json({key: value for key, value in line.items() if key != "kind"})

@@ -46,7 +46,7 @@ def test_accuracy_has_two_decimals() -> None:
     "show", [text.percent, text.number, text.count, text.rate, text.duration, text.clock, text.significant]
 )
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "text", True])
-def test_what_is_not_a_number_is_a_dash(show: object, value: object) -> None:
+def test_unknown_number_is_a_dash(show: object, value: object) -> None:
     assert callable(show)
     assert show(value) == text.MISSING
 

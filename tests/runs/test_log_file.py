@@ -10,58 +10,56 @@ import pytest
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.runs.run_writer import RunRecord
-from tests.report.runs import config_of, epoch_lines, facts, log_lines, start_line
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
+from tests.report.runs import config_of, epoch_lines, epoch_of, facts, log_lines, start_line, start_of
 
 
 @pytest.mark.parametrize("tail", [b'{"kind": "epoch", "epo', b"\0" * 64, b'{"a": 1}garbage'])
-def test_a_line_cut_in_half_is_dropped_with_a_notice(
+def test_half_line_is_dropped_with_a_note(
     tmp_path: Path, tail: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = _started_run(tmp_path, tail)
-    with RunRecord.open(config, "demo", writes=True) as record:
-        record.epoch(epoch_lines(1)[0])
+    with RunWriter.open(config, "demo", writes=True, display=RunDisplay()) as record:
+        record.epoch(epoch_of(epoch_lines(1)[0]))
     assert [line["kind"] for line in log_lines(record.folder)] == ["start", "epoch"]
     assert "left out 1 line(s) that are not whole" in capsys.readouterr().err
 
 
-def test_a_last_line_that_lacks_only_its_newline_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_last_line_without_newline_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = _started_run(tmp_path, json.dumps(epoch_lines(2)[0]).encode())
-    with RunRecord.open(config, "demo", writes=True) as record:
-        record.epoch(epoch_lines(2)[1])
+    with RunWriter.open(config, "demo", writes=True, display=RunDisplay()) as record:
+        record.epoch(epoch_of(epoch_lines(2)[1]))
     assert [line.get("epoch") for line in log_lines(record.folder)] == [None, 1, 2]
-    assert "notice" not in capsys.readouterr().err
+    assert "note:" not in capsys.readouterr().err
 
 
-def test_a_log_that_is_one_half_line_is_emptied(tmp_path: Path) -> None:
+def test_log_of_one_half_line_is_emptied(tmp_path: Path) -> None:
     config = _started_run(tmp_path, b'{"ki')
     (tmp_path / "one" / "log.jsonl").write_bytes(b'{"ki')
-    RunRecord.open(config, "demo", writes=True).close()
+    RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     assert (tmp_path / "one" / "log.jsonl").read_bytes() == b""
 
 
 _WRITER = """
 import sys
 from engine.config.train.train_config import DataConfig, LoggingConfig, TrainConfig
-from engine.runs.run_writer import RunRecord
-from tests.report.runs import epoch_lines, start_line
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
+from tests.report.runs import epoch_lines, epoch_of, start_of
 config = TrainConfig(data=DataConfig(train_dataset="a", val_dataset="b"),
                      logging=LoggingConfig(folder=sys.argv[1], name="one", log_level=0))
-record = RunRecord.open(config, "demo", writes=True)
-record.start({})
+record = RunWriter.open(config, "demo", writes=True, display=RunDisplay())
+record.start(start_of({}))
 for line in epoch_lines(100000):
-    record.epoch(line)
+    record.epoch(epoch_of(line))
     # As for a copy elsewhere: a POSIX lock on the log itself would end here.
     (record.folder / "log.jsonl").read_bytes()
     print(line["epoch"], flush=True)
 """
 
 
-def test_what_was_logged_survives_kill_9_and_only_one_process_writes(
-    tmp_path: Path, repository: Path
-) -> None:
+def test_log_survives_kill_9_and_has_one_writer(tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, "-c", _WRITER, str(tmp_path)]
     with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
@@ -69,39 +67,39 @@ def test_what_was_logged_survives_kill_9_and_only_one_process_writes(
             told = int(writer.stdout.readline())
         resume = config_of(tmp_path, resume=str(tmp_path / "one"))
         with pytest.raises(UserError, match="in use by another process"):
-            RunRecord.open(resume, "demo", writes=True)
+            RunWriter.open(resume, "demo", writes=True, display=RunDisplay())
         writer.send_signal(signal.SIGKILL)
-    with RunRecord.open(resume, "demo", writes=True) as record:
-        record.start(facts() | {"resumed_at_epoch": 3})
+    with RunWriter.open(resume, "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts() | {"resumed_at_epoch": 3}))
     kinds = [line["kind"] for line in log_lines(record.folder)]
     assert kinds[0] == kinds[-1] == "start"
     assert kinds.count("epoch") >= told == 5
     assert not (record.folder / ".lock").exists()
 
 
-def test_a_folder_whose_log_is_gone_is_not_begun_anew_and_goes_on_where_it_is_wanted(tmp_path: Path) -> None:
+def test_folder_with_lost_log_is_refused_until_log_is_touched(tmp_path: Path) -> None:
     config, folder = config_of(tmp_path), tmp_path / "one"
-    RunRecord.open(config, "demo", writes=True).close()
+    RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     (folder / "log.jsonl").unlink()
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "epoch_003_step_000120.pt").touch()
     with pytest.raises(UserError, match="one holds a run already"):
-        RunRecord.open(config, "demo", writes=True)
+        RunWriter.open(config, "demo", writes=True, display=RunDisplay())
     resume = config_of(tmp_path, resume=str(folder))
     with pytest.raises(
-        UserError, match=r"log\.jsonl is gone, .* `touch .*one/log\.jsonl` and the run goes on"
+        UserError, match=r"log\.jsonl is gone, .* `touch .*one/log\.jsonl`, and the run resumes"
     ):
-        RunRecord.open(resume, "demo", writes=True)
+        RunWriter.open(resume, "demo", writes=True, display=RunDisplay())
     (folder / "log.jsonl").touch()
-    with RunRecord.open(resume, "demo", writes=True) as record:
-        record.start(facts() | {"resumed_at_epoch": 3})
+    with RunWriter.open(resume, "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts() | {"resumed_at_epoch": 3}))
     assert len(log_lines(folder)) == 1
 
 
 def _started_run(folder: Path, tail: bytes) -> TrainConfig:
     """The configuration that resumes a run whose log is a start line and then `tail`."""
     config = config_of(folder)
-    RunRecord.open(config, "demo", writes=True).close()
+    RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     path = folder / "one" / "log.jsonl"
     path.write_bytes(json.dumps(start_line()).encode() + b"\n" + tail)
     return config_of(folder, resume=str(path.parent))

@@ -6,67 +6,70 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UserError
-from engine.report.run.run_page import render
-from engine.report.terminal.summary import closing_summary
+from engine.report.run import run_page
+from engine.report.terminal import summary
 from engine.runs.log_reader import build_history, goal, mean_throughput, parse_log, read_log, waiting_share
-from tests.report.runs import epoch_lines, result_line, run_config, start_line, steps_lines, whole_log
+from engine.runs.log_schema import EpochLine, ResultLine
+from tests.report.runs import epoch_lines, parsed, result_line, run_config, start_line, steps_lines, whole_log
 
 
 def test_epochs_come_in_order_with_start_and_result() -> None:
-    history = build_history(whole_log(4))
-    assert [epoch["epoch"] for epoch in history.epochs] == [1, 2, 3, 4]
-    assert history.start["arch"] == "resnet50"
+    history = build_history(parsed(whole_log(4)))
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4]
+    assert history.start.arch == "resnet50"
     assert history.result is not None
 
 
-def test_a_resumed_run_tells_each_epoch_once_and_its_last_telling_counts() -> None:
+def test_resumed_run_has_each_epoch_once_the_later_one() -> None:
     first, again = epoch_lines(4)[:3], epoch_lines(4, train_loss=1.25)[2:]
-    history = build_history([start_line(), *first, start_line(resumed_at_epoch=2), *again])
-    assert [epoch["epoch"] for epoch in history.epochs] == [1, 2, 3, 4]
-    assert [epoch["train_loss"] == 1.25 for epoch in history.epochs] == [False, False, True, True]
+    history = build_history(parsed([start_line(), *first, start_line(resumed_at_epoch=2), *again]))
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2, 3, 4]
+    assert [epoch.train_loss == 1.25 for epoch in history.epochs] == [False, False, True, True]
     assert history.resumed_at == [2]
 
 
-def test_epochs_beyond_the_checkpoint_are_gone_until_they_are_trained_again() -> None:
-    history = build_history([start_line(), *epoch_lines(4)[:3], start_line(resumed_at_epoch=1)])
-    assert [epoch["epoch"] for epoch in history.epochs] == [1]
+def test_epochs_after_the_checkpoint_are_dropped_on_resume() -> None:
+    history = build_history(parsed([start_line(), *epoch_lines(4)[:3], start_line(resumed_at_epoch=1)]))
+    assert [epoch.epoch for epoch in history.epochs] == [1]
 
 
-def test_steps_within_epochs_come_in_order_each_once_and_their_last_telling_counts() -> None:
+def test_steps_come_in_order_once_the_later_one() -> None:
     first, second = steps_lines(1, [3.0, 2.5]), steps_lines(2, [2.0, 1.8, 1.6])
     lines = [start_line(), *first, epoch_lines(2)[0], *second]
-    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0, 1.8, 1.6]
+    assert [step.train_loss for step in build_history(parsed(lines)).steps] == [3.0, 2.5, 2.0, 1.8, 1.6]
     at_the_look = [*lines, start_line(resumed_at_epoch=1, resumed_at_step=100)]
-    assert [step["train_loss"] for step in build_history(at_the_look).steps] == [3.0, 2.5, 2.0, 1.8]
+    assert [step.train_loss for step in build_history(parsed(at_the_look)).steps] == [3.0, 2.5, 2.0, 1.8]
     lines += [start_line(resumed_at_epoch=1, resumed_at_step=70)]
-    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0]
+    assert [step.train_loss for step in build_history(parsed(lines)).steps] == [3.0, 2.5, 2.0]
     lines += steps_lines(2, [0.0, 1.7, 1.5])[1:]
-    assert [step["train_loss"] for step in build_history(lines).steps] == [3.0, 2.5, 2.0, 1.7, 1.5]
-    assert build_history([*lines, start_line()]).steps == []
+    assert [step.train_loss for step in build_history(parsed(lines)).steps] == [3.0, 2.5, 2.0, 1.7, 1.5]
+    assert build_history(parsed([*lines, start_line()])).steps == []
 
 
-def test_a_result_from_before_the_last_start_does_not_count() -> None:
+def test_result_before_last_start_does_not_count() -> None:
     lines = epoch_lines(2)
-    history = build_history([start_line(), *lines, result_line(lines[-1]), start_line(resumed_at_epoch=2)])
+    history = build_history(
+        parsed([start_line(), *lines, result_line(lines[-1]), start_line(resumed_at_epoch=2)])
+    )
     assert history.result is None
 
 
-def test_an_epoch_without_validation_is_not_among_the_validated() -> None:
+def test_epoch_without_validation_is_not_validated() -> None:
     lines = epoch_lines(3)
     lines[1]["top1"] = None
-    assert [epoch["epoch"] for epoch in build_history(lines).validated] == [1, 3]
+    assert [epoch.epoch for epoch in build_history(parsed(lines)).validated] == [1, 3]
 
 
 @pytest.mark.parametrize("tail", [b'{"kind": "epo', b"\0\0\0\0", b"[1, 2]", b"\xff\xfe", b"3"])
-def test_a_line_that_is_not_whole_is_counted_and_left_out(tail: bytes) -> None:
+def test_half_line_is_counted_and_dropped(tail: bytes) -> None:
     whole = json.dumps(start_line()).encode() + b"\n"
     lines, unreadable = parse_log(whole + tail)
-    assert [line["kind"] for line in lines] == ["start"]
+    assert [line.kind for line in lines] == ["start"]
     assert unreadable == 1
 
 
 @pytest.mark.parametrize("other", ["abc", [1], {"a": 1}])
-def test_a_line_whose_figures_are_of_another_type_is_counted_and_left_out(other: object) -> None:
+def test_line_with_wrong_type_is_counted_and_dropped(other: object) -> None:
     """Whatever is left can be drawn: no figure, table or list of a line may end a report with a traceback."""
     config, lines = run_config(), whole_log(2)
     lines[1:1] = steps_lines(1, [3.0, 2.5])
@@ -77,30 +80,30 @@ def test_a_line_whose_figures_are_of_another_type_is_counted_and_left_out(other:
             changed[number] = {**line, key: other}
             kept, unreadable = parse_log(b"".join(json.dumps(one).encode() + b"\n" for one in changed))
             assert len(kept) + unreadable == len(lines)
-            render(config, kept)
-            closing_summary(config, kept)
+            run_page.render(config, kept)
+            summary.closing_summary(config, kept)
             seen |= {key} if unreadable else set()
     assert {"top1", "train_loss", "elapsed_seconds", "resumed_at_epoch"} <= seen
 
 
-def test_a_log_that_is_not_there_is_one_line_with_its_path(tmp_path: Path) -> None:
+def test_missing_log_is_one_line_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the log .*log\.jsonl: it does not exist"):
         read_log(tmp_path / "log.jsonl")
 
 
 def test_mean_throughput_weighs_by_time_not_by_epoch() -> None:
-    epochs = [{"images": 100, "train_seconds": 1.0}, {"images": 100, "train_seconds": 3.0}]
+    epochs = [EpochLine(epoch=1, images=100, train_seconds=seconds) for seconds in (1.0, 3.0)]
     assert mean_throughput(epochs) == 50
-    assert mean_throughput([{"images": 100}]) is None
+    assert mean_throughput([EpochLine(epoch=1, images=100)]) is None
 
 
 def test_waiting_share_is_unknown_where_it_was_not_measured() -> None:
-    assert waiting_share([{"train_seconds": 4.0, "data_wait_seconds": 1.0}]) == 0.25
-    assert waiting_share([{"train_seconds": 4.0}]) is None
+    assert waiting_share([EpochLine(epoch=1, train_seconds=4.0, data_wait_seconds=1.0)]) == 0.25
+    assert waiting_share([EpochLine(epoch=1, train_seconds=4.0)]) is None
 
 
-def test_the_goal_is_the_recipes_until_the_result_says_what_was_judged() -> None:
+def test_goal_is_the_recipes_until_there_is_a_result() -> None:
     config = run_config(budget={"target_top1": 0.92, "minutes": 3.0})
     assert goal(config, None) == (0.92, 180)
-    assert goal(config, {"target_top1": 0.5, "budget_seconds": None}) == (0.5, None)
+    assert goal(config, ResultLine(target_top1=0.5)) == (0.5, None)
     assert goal(run_config(), None) == (None, None)

@@ -11,18 +11,30 @@ import yaml
 from engine.config.load import load_train_config, to_dict
 from engine.errors import UserError
 from engine.report.run import run_page
-from engine.runs.run_writer import RunRecord
-from engine.train.outlook import Ahead, Outlook
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
+from engine.runs.time_left import Ahead, Outlook
 from tests.full_disk import files_of_at_most
-from tests.report.runs import config_of, epoch_lines, facts, log_lines, result_line, steps_lines
+from tests.report.runs import (
+    config_of,
+    epoch_lines,
+    epoch_of,
+    facts,
+    log_lines,
+    result_line,
+    result_of,
+    start_of,
+    steps_lines,
+    steps_of,
+)
 
 
 def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     epoch = epoch_lines(1)[0]
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
-        record.epoch(epoch)
-        record.finish(result_line(epoch))
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
+        record.epoch(epoch_of(epoch))
+        record.finish(result_of(result_line(epoch)))
     assert record.folder == tmp_path / "one"
     assert sorted(path.name for path in record.folder.iterdir()) == [
         "config.yaml",
@@ -46,7 +58,7 @@ def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.Captu
 
 def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    RunRecord.open(config, "demo", writes=True).close()
+    RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     path = tmp_path / "one" / "config.yaml"
     again, _ = load_train_config(["-C", str(path), "--logging.name=one"])
     assert again == config
@@ -56,62 +68,62 @@ def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
     assert yaml.safe_load(path.read_text()) == resolved
 
 
-def test_an_unnamed_run_is_called_after_recipe_and_time_and_two_in_a_second_differ(tmp_path: Path) -> None:
+def test_unnamed_runs_get_recipe_time_and_differ(tmp_path: Path) -> None:
     folders = set()
     for _ in range(3):
-        with RunRecord.open(config_of(tmp_path, name=""), "rn50[a]", writes=True) as record:
-            record.start(facts())
+        with RunWriter.open(
+            config_of(tmp_path, name=""), "rn50[a]", writes=True, display=RunDisplay()
+        ) as record:
+            record.start(start_of(facts()))
             folders.add(record.folder)
     assert len(folders) == 3
     assert all(folder.name.startswith("rn50[a]-20") and folder.parent == tmp_path for folder in folders)
 
 
-def test_a_name_that_is_taken_is_refused_and_the_run_there_untouched(tmp_path: Path) -> None:
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
+def test_taken_name_is_refused_and_run_untouched(tmp_path: Path) -> None:
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
     before = (record.folder / "log.jsonl").read_bytes()
     with pytest.raises(
         UserError, match=r"holds a run already: choose another --logging.name.*--training.resume="
     ):
-        RunRecord.open(config_of(tmp_path), "demo", writes=True)
+        RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay())
     assert (record.folder / "log.jsonl").read_bytes() == before
 
 
-def test_the_name_of_a_run_that_failed_before_it_began_is_free(tmp_path: Path) -> None:
-    RunRecord.open(config_of(tmp_path), "demo", writes=True).close()
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
+def test_name_of_run_that_never_began_is_free(tmp_path: Path) -> None:
+    RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()).close()
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
     assert len(log_lines(record.folder)) == 1
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "/tmp/x"])
-def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_name_with_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"logging\.name"):
-        RunRecord.open(config_of(tmp_path / "runs", name=name), "demo", writes=True)
+        RunWriter.open(config_of(tmp_path / "runs", name=name), "demo", writes=True, display=RunDisplay())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_ranks_touch_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=False) as record:
-        record.start(facts())
-        record.epoch(epoch_lines(1)[0])
-        record.finish(result_line(epoch_lines(1)[0]))
+    with RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=False, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
+        record.epoch(epoch_of(epoch_lines(1)[0]))
+        record.finish(result_of(result_line(epoch_lines(1)[0])))
     assert record.folder == tmp_path / "runs" / "one"
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_resumed_run_goes_on_in_the_samelog_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resumed_run_appends_to_the_same_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = epoch_lines(2)
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
-        record.epoch(lines[0])
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
+        record.epoch(epoch_of(lines[0]))
     again = config_of(tmp_path / "elsewhere", resume=str(record.folder))
-    with RunRecord.open(again, "demo", writes=True) as record:
-        record.start(facts() | {"resumed_at_epoch": 1})
-        record.epoch(lines[1])
+    with RunWriter.open(again, "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts() | {"resumed_at_epoch": 1}))
+        record.epoch(epoch_of(lines[1]))
     assert record.folder == tmp_path / "one"
     assert not (tmp_path / "elsewhere").exists()
     assert [line["kind"] for line in log_lines(record.folder)] == ["start", "epoch", "start", "epoch"]
@@ -119,25 +131,27 @@ def test_a_resumed_run_goes_on_in_the_samelog_lines(
     assert "<td>1</td>" in report
     assert "<td>2</td>" in report
     assert "after epoch 1" in report
-    assert "notice" not in capsys.readouterr().err
+    assert "note:" not in capsys.readouterr().err
     # Repeating the run from its config.yaml must not mean resuming it, nor want the name that it has taken.
     told = yaml.safe_load((record.folder / "config.yaml").read_text())
     assert told["training"]["resume"] == told["logging"]["name"] == ""
 
 
-def test_resuming_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+def test_resuming_a_folder_without_log_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "missing"):
         with pytest.raises(UserError, match=r"is not a run folder \(it holds no log\.jsonl\)"):
-            RunRecord.open(config_of(tmp_path, resume=str(folder)), "demo", writes=True)
+            RunWriter.open(config_of(tmp_path, resume=str(folder)), "demo", writes=True, display=RunDisplay())
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
 def test_nan_and_tensors_become_json(tmp_path: Path) -> None:
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start({"device": "cpu", "seen": (1, np.float32(0.5)), "odd": Path("x\udcff")})
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of({"device": "cpu", "seen": (1, np.float32(0.5)), "odd": Path("x\udcff")}))
         record.epoch(
-            {"epoch": 1, "epochs": 1, "train_loss": math.nan, "lr": np.float64(math.inf), "top1": None}
+            epoch_of(
+                {"epoch": 1, "epochs": 1, "train_loss": math.nan, "lr": np.float64(math.inf), "top1": None}
+            )
         )
     start, epoch = log_lines(record.folder)
     assert start["seen"] == [1, 0.5]
@@ -145,88 +159,98 @@ def test_nan_and_tensors_become_json(tmp_path: Path) -> None:
     assert (epoch["train_loss"], epoch["lr"], epoch["top1"]) == (None, None, None)
 
 
-def test_the_report_follows_the_run_unless_it_is_told_to_be_quiet(
+def test_report_follows_the_run_unless_log_level_is_0(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = epoch_lines(3)
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
         for done, line in enumerate(lines[:2], 1):
-            record.epoch(line)
+            record.epoch(epoch_of(line))
             assert f"Epoch {done} of 3" in (record.folder / "report.html").read_text()
     capsys.readouterr()
-    with RunRecord.open(config_of(tmp_path, name="quiet", log_level=0), "demo", writes=True) as record:
-        record.epoch(lines[0])
+    with RunWriter.open(
+        config_of(tmp_path, name="quiet", log_level=0), "demo", writes=True, display=RunDisplay()
+    ) as record:
+        record.epoch(epoch_of(lines[0]))
         assert not (record.folder / "report.html").exists()
         assert capsys.readouterr().out == ""
-        record.finish(result_line(lines[0]))
+        record.finish(result_of(result_line(lines[0])))
     assert (record.folder / "report.html").exists()
 
 
-def test_a_report_that_cannot_be_drawn_does_not_end_the_run(
+def test_failing_report_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> str:
         raise ZeroDivisionError("a bug in a chart")
 
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         monkeypatch.setattr(run_page, "render", fail)
-        record.epoch(epoch_lines(1)[0])
+        record.epoch(epoch_of(epoch_lines(1)[0]))
         assert "a bug in a chart" in capsys.readouterr().err
         with pytest.raises(ZeroDivisionError):
-            record.finish(result_line(epoch_lines(1)[0]))
+            record.finish(result_of(result_line(epoch_lines(1)[0])))
     assert [line["kind"] for line in log_lines(record.folder)] == ["epoch", "result"]
 
 
 def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match=r"cannot make the run folder .*runs"):
-        RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=True)
+        RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=True, display=RunDisplay())
 
 
-def test_a_disk_without_room_for_the_settings_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk_at_the_start_leaves_nothing(tmp_path: Path) -> None:
     with files_of_at_most(100), pytest.raises(UserError, match=r"cannot write .*config\.yaml"):
-        RunRecord.open(config_of(tmp_path / "runs"), "demo", writes=True)
+        RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=True, display=RunDisplay())
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_leaves_whole_lines(tmp_path: Path) -> None:
-    with RunRecord.open(config_of(tmp_path, log_level=0), "demo", writes=True) as record:
-        record.start(facts())
+def test_full_disk_ends_the_run_with_whole_lines(tmp_path: Path) -> None:
+    with RunWriter.open(
+        config_of(tmp_path, log_level=0), "demo", writes=True, display=RunDisplay()
+    ) as record:
+        record.start(start_of(facts()))
         size = (record.folder / "log.jsonl").stat().st_size
         with files_of_at_most(size + 100), pytest.raises(UserError, match=r"cannot write .*log\.jsonl"):
-            record.epoch(epoch_lines(1)[0])
+            record.epoch(epoch_of(epoch_lines(1)[0]))
     assert (record.folder / "log.jsonl").stat().st_size == size
     assert [line["kind"] for line in log_lines(record.folder)] == ["start"]
 
 
 def test_losses_within_an_epoch_are_logged_and_shown(tmp_path: Path) -> None:
-    with RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
-        record.start(facts())
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
         with record.live(Outlook(epochs=[Ahead(images=6400, side=128)])) as view:
             assert view.loss is None
             for line in steps_lines(1, [3.0, 2.5]):
-                record.steps({key: value for key, value in line.items() if key not in ("kind", "time")})
+                record.steps(
+                    steps_of({key: value for key, value in line.items() if key not in ("kind", "time")})
+                )
                 assert view.loss == line["train_loss"]
     steps = [line for line in log_lines(record.folder) if line["kind"] == "steps"]
     assert [(line["global_step"], line["train_loss"]) for line in steps] == [(50, 3.0), (100, 2.5)]
-    with RunRecord.open(config_of(tmp_path, name="elsewhere"), "demo", writes=False) as other:
-        other.steps(steps[0])
+    with RunWriter.open(
+        config_of(tmp_path, name="elsewhere"), "demo", writes=False, display=RunDisplay()
+    ) as other:
+        other.steps(steps_of(steps[0]))
         assert not other.folder.exists()
 
 
-def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
+def test_steps_on_full_disk_are_noted_once_and_run_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, third, fourth = steps_lines(1, [3.0, 2.5, 2.2, 2.0])
-    with RunRecord.open(config_of(tmp_path, log_level=0), "demo", writes=True) as record:
-        record.start(facts())
-        record.steps(first)
+    with RunWriter.open(
+        config_of(tmp_path, log_level=0), "demo", writes=True, display=RunDisplay()
+    ) as record:
+        record.start(start_of(facts()))
+        record.steps(steps_of(first))
         with files_of_at_most((record.folder / "log.jsonl").stat().st_size + 50):
-            record.steps(second)
-            record.steps(third)
-        record.steps(fourth)
-        record.epoch(epoch_lines(1)[0])
+            record.steps(steps_of(second))
+            record.steps(steps_of(third))
+        record.steps(steps_of(fourth))
+        record.epoch(epoch_of(epoch_lines(1)[0]))
     (told,) = capsys.readouterr().err.splitlines()
     assert "log.jsonl" in told and told.endswith(
         "losses within epochs are missing from the log while this lasts"
@@ -235,7 +259,10 @@ def test_losses_within_an_epoch_that_find_no_room_are_told_once_and_end_nothing(
 
 
 def test_close_twice_and_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), RunRecord.open(config_of(tmp_path), "demo", writes=True) as record:
+    with (
+        pytest.raises(KeyError),
+        RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record,
+    ):
         raise KeyError
     record.close()
     record.close()

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import pytest
 
 from engine.config.load import load_train_config
-from engine.runs.run_writer import RunRecord
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
 from engine.train.ranks.group import process_group
 from engine.train.recipe_run import open_run
 from tests.shapes import write_betons
@@ -67,7 +68,7 @@ def train_here(argv: list[str]) -> tuple[int, Path]:
     with (
         process_group(config.training.device) as ranks,
         open_run(config, ranks) as run,
-        RunRecord.open(config, recipe, writes=ranks.main) as record,
+        RunWriter.open(config, recipe, writes=ranks.main, display=RunDisplay()) as record,
     ):
         return run.execute(record), record.folder
 

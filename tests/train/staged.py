@@ -10,6 +10,7 @@ import yaml
 
 from engine.config.load import load_train_stages
 from engine.errors import UserError
+from engine.report.run_display import RunDisplay
 from engine.train.ranks.group import process_group
 from engine.train.recipe_run import run_recipe
 from tests.train.conftest import TINY
@@ -46,7 +47,7 @@ def run_here(argv: list[str]) -> int:
     """train_imagenet.py's body in this process."""
     stages, recipe = load_train_stages(argv)
     with process_group(stages[0].training.device) as ranks:
-        return run_recipe(stages, recipe, ranks)
+        return run_recipe(stages, recipe, ranks, RunDisplay())
 
 
 def weights_of(folder: Path, name: str = "weights.pt") -> State:

@@ -13,7 +13,8 @@ import pytest
 from tqdm import tqdm
 
 from engine.config.load import load_train_config
-from engine.runs.run_writer import RunRecord
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.saver import Saver
@@ -48,7 +49,7 @@ def test_nothing_grows_over_many_epochs(options: Callable[..., list[str]]) -> No
     with (
         process_group("cpu") as ranks,
         Run(config, ranks) as run,
-        RunRecord.open(config, recipe, writes=True) as record,
+        RunWriter.open(config, recipe, writes=True, display=RunDisplay()) as record,
     ):
         saver = _Leaving(config, run.trainer, run.data, record.folder, Interruption(), lambda: 0.0, 0.0)
         with tqdm(disable=True) as bar:

@@ -92,7 +92,8 @@ def _train(argv: list[str]) -> Outcome:
         assert run.trainer is not None
         before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
         losses = [
-            run.trainer.train_epoch(epoch, bar)["train_loss"] for epoch in range(config.training.epochs)
+            run.trainer.train_epoch(epoch, bar).train_loss or math.nan
+            for epoch in range(config.training.epochs)
         ]
         trained = {name: weight for name, weight in run.model.named_parameters() if weight.requires_grad}
         rested = [name for name, weight in trained.items() if torch.equal(weight, before[name])]

@@ -32,9 +32,8 @@ def main() -> int:
         beton = open_beton(Path(config.data.train_dataset))
         with Loader(beton, device=ranks.device) as loader, tqdm(disable=True) as bar:
             trainer = Trainer(config, ranks, Precision("fp32", ranks.device), loader, model, 6)
-            print(
-                f"accumulation {trainer.plan(0).accumulation}, loss {trainer.train_epoch(0, bar)['train_loss']:.9f}"
-            )
+            line = trainer.train_epoch(0, bar)
+            print(f"accumulation {trainer.plan(0).accumulation}, loss {line.train_loss:.9f}")
         if ranks.main:
             torch.save(model.state_dict(), weights)
         ranks.barrier()

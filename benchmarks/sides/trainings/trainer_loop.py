@@ -24,13 +24,13 @@ from benchmarks.sides.steps.step_training import (
     WEIGHT_DECAY,
     made_batches,
 )
-from engine.data.beton.pair import ClassList
 from engine.data.loading.loader import Batch, Batches, Loader
 from engine.data.loading.meters import DataFigures
 from engine.data.sampling.crops import CropLaw
 from engine.data.sampling.order import Windows
-from engine.runs.run_writer import RunRecord
-from engine.train.entries import accuracy_entry, average_entry, facts_entry
+from engine.report.run_display import RunDisplay
+from engine.runs.log_schema import StartLine, validation_fields
+from engine.runs.run_writer import RunWriter
 from engine.train.optimizers.optimizer import decay_groups
 from engine.train.step.precision import choose_precision
 from engine.train.trainer import Trainer
@@ -119,10 +119,24 @@ class Loop:
             decay_groups(self.model, WEIGHT_DECAY), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True
         )
         self._scaler = self._precision.scaler()
-        self.record = self._owned.enter_context(RunRecord.open(self._config, "overhead", writes=True))
-        facts = facts_entry(self._config, ranks, self._precision, self.model, ClassList(CLASSES, None))
+        self.record = self._owned.enter_context(
+            RunWriter.open(self._config, "overhead", writes=True, display=RunDisplay())
+        )
         plan = self.trainer.plan(0).entry()
-        self.record.start({**facts, **plan, "resumed_at_epoch": None, "num_train": samples, "num_val": 1})
+        self.record.start(
+            StartLine(
+                device=device.type,
+                precision=self._precision.name,
+                world_size=ranks.world,
+                num_classes=CLASSES,
+                classes_known=False,
+                arch=self._config.model.arch,
+                parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+                num_train=samples,
+                num_val=1,
+                **plan,
+            )
+        )
         # Drawn as on a terminal, into nothing.
         self._nowhere = self._owned.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         total = _EPOCHS * samples
@@ -142,15 +156,20 @@ class Loop:
         self._wait()
         begin = time.perf_counter()
         with redirect_stdout(self._nowhere):
-            entry = self.trainer.train_epoch(self._epoch, self.bar, tell=self.record.steps)
+            line = self.trainer.train_epoch(self._epoch, self.bar, tell=self.record.steps)
             # A replay has none.
-            if "limits" in entry:
-                words = {key: entry["limits"][key] for key in ("words", "advice")}
-                self.limits = {"stage": entry["limited_by"], **words}
-            entry.update({**average_entry(None), "val_seconds": 0.0})
-            entry["val_resolution"] = self._config.validation.resolution
-            elapsed = time.perf_counter() - begin
-            self.record.epoch({**entry, **accuracy_entry(None), "elapsed_seconds": elapsed})
+            if line.limits is not None:
+                limits = {"stage": line.limited_by, "words": line.limits.words, "advice": line.limits.advice}
+                self.limits = {key: value or "" for key, value in limits.items()}
+            self.record.epoch(
+                line.replaced(
+                    **validation_fields(None),
+                    **validation_fields(None, "ema_"),
+                    val_seconds=0.0,
+                    val_resolution=self._config.validation.resolution,
+                    elapsed_seconds=time.perf_counter() - begin,
+                )
+            )
         self._wait()
         self._epoch += 1
         return time.perf_counter() - begin

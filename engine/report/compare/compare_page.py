@@ -20,6 +20,7 @@ from engine.report.drawing.axes import (
 from engine.report.drawing.charts import Point, Tick, clean
 from engine.report.drawing.page import document, figure_card
 from engine.report.run.sections import card
+from engine.runs.folder import CONFIG, LOG
 
 # Told apart also by readers who see few colours, on either ground; more runs than these repeat them dashed.
 _LIGHT = ("#2260d2", "#d2691e", "#14803c", "#a0338f", "#8a6d00", "#00818f", "#b3261e", "#5a6372")
@@ -55,9 +56,7 @@ def render(runs: Sequence[ComparedRun]) -> str:
         ),
         *drawn[1:],
     ]
-    return document(
-        title, body, "Drawn from the config.yaml and log.jsonl of each run’s folder.", _css(len(runs))
-    )
+    return document(title, body, f"Drawn from the {CONFIG} and {LOG} of each run’s folder.", _css(len(runs)))
 
 
 def _about(runs: Sequence[ComparedRun]) -> str:

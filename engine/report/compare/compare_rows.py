@@ -1,4 +1,4 @@
-"""What is said of compared runs, as rows of a table: what each measured, and the options in which they differ.
+"""Compared runs as rows of a table: the figures of each, and the options in which they differ.
 
 Compared runs on the terminal: a column for each run, as many side by side as fit.
 """
@@ -10,12 +10,13 @@ from engine.config.options import options_of
 from engine.config.train.train_config import TrainConfig
 from engine.report import text
 from engine.report.compare.compared_run import ComparedRun
-from engine.runs.log_reader import total
+from engine.runs.log_reader import total, waiting_share
+from engine.runs.log_schema import Machine
 
 Row = tuple[str, list[str]]
 """What it is, and its cell for each run."""
 
-# Said of the run and not of its recipe.
+# They belong to the run, not to its recipe.
 _NOT_COMPARED = {"training.resume", "training.first_stage"}
 _SECTION_NOT_COMPARED = "logging"
 
@@ -24,17 +25,17 @@ def measure_rows(runs: Sequence[ComparedRun]) -> list[Row]:
     """How far each run is, its accuracies, its time and pace; a row that no run has anything for is left out."""
     rows = [
         ("state", [run.state() for run in runs]),
-        ("top-1", [_final(run, "top1") for run in runs]),
+        ("top-1", [_final(run, average=False) for run in runs]),
         ("best top-1", [_best(run) for run in runs]),
-        ("EMA top-1", [_final(run, "ema_top1") for run in runs]),
-        ("plain top-1", [text.percent((run.result or {}).get("plain_top1")) for run in runs]),
+        ("EMA top-1", [_final(run, average=True) for run in runs]),
+        ("plain top-1", [text.percent(run.result and run.result.plain_top1) for run in runs]),
         ("target", [_target(run) for run in runs]),
         ("time", [text.duration(run.seconds if run.epochs else None) for run in runs]),
         ("epochs", [text.count(len(run.epochs) or None) for run in runs]),
-        ("images", [text.count(total(run.epochs, "images") or None) for run in runs]),
+        ("images", [text.count(total(epoch.images for epoch in run.epochs) or None) for run in runs]),
         ("images/s", [text.rate(run.throughput) for run in runs]),
         ("waited", [_waited(run) for run in runs]),
-        ("network", [str(run.stages[-1][1].start.get("arch") or text.MISSING) for run in runs]),
+        ("network", [run.stages[-1][1].start.arch or text.MISSING for run in runs]),
         ("trained on", [_machine(run) for run in runs]),
         ("revision", [_revision(run) for run in runs]),
     ]
@@ -81,11 +82,10 @@ def _settings(run: ComparedRun, stage: int) -> dict[str, Any]:
     return found
 
 
-def _final(run: ComparedRun, key: str) -> str:
-    """The result's figure, before it the last validation's."""
-    if run.result is not None:
-        return text.percent(run.result.get(key))
-    return text.percent(getattr(run.measured[-1], key) if run.measured else None)
+def _final(run: ComparedRun, *, average: bool) -> str:
+    """The result's top-1, before it the last validation's; of the averaged weights if `average`."""
+    last = run.result or (run.measured[-1] if run.measured else None)
+    return text.percent(last and (last.ema_top1 if average else last.top1))
 
 
 def _best(run: ComparedRun) -> str:
@@ -104,24 +104,22 @@ def _target(run: ComparedRun) -> str:
 
 
 def _waited(run: ComparedRun) -> str:
-    epochs = [epoch for epoch in run.epochs if epoch.get("data_wait_seconds") is not None]
-    seconds = total(epochs, "train_seconds")
-    return text.percent(total(epochs, "data_wait_seconds") / seconds if seconds else None, 1)
+    return text.percent(waiting_share(run.epochs), 1)
 
 
 def _machine(run: ComparedRun) -> str:
     start = run.stages[-1][1].start
-    machine, world = start.get("machine") or {}, start.get("world_size") or 1
-    gpus = machine.get("gpus") or []
-    if start.get("device") == "cuda" and gpus:
-        return f"{world} × {gpus[0]}"
-    return f"{machine.get('cores') or '?'} cores of {machine.get('cpu') or '?'}"
+    machine = start.machine or Machine()
+    if start.device == "cuda" and machine.gpus:
+        return f"{start.world_size or 1} × {machine.gpus[0]}"
+    return f"{machine.cores or '?'} cores of {machine.cpu or '?'}"
 
 
 def _revision(run: ComparedRun) -> str:
-    revision = run.stages[-1][1].start.get("revision") or {}
-    changed = " + changes" if revision.get("dirty") else ""
-    return f"{str(revision['commit'])[:10]}{changed}" if revision.get("commit") else text.MISSING
+    revision = run.stages[-1][1].start.revision
+    if not revision or not revision.commit:
+        return text.MISSING
+    return f"{revision.commit[:10]}{' + changes' if revision.dirty else ''}"
 
 
 _LONGEST = 40

@@ -1,6 +1,6 @@
 """A run folder as it is compared with others: its stages' settings and logs, its accuracy by time, epochs and images.
 
-A run of several stages is one curve: epochs and images are counted on through its stages, and its clock runs on.
+A run of several stages is one curve: epochs, images and seconds are counted through all its stages.
 """
 
 import sys
@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config.stages import stage_folder
 from engine.errors import UserError
-from engine.report.run.run_page import read_config
-from engine.runs.log_reader import History, Line, build_history, goal, mean_throughput, read_log
+from engine.runs.folder import CONFIG, LOG, stages_with
+from engine.runs.log_reader import History, build_history, goal, mean_throughput, read_config, read_log
+from engine.runs.log_schema import EpochLine, ResultLine
 
 Config = dict[str, dict[str, Any]]
-
-_LOG, _CONFIG = "log.jsonl", "config.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A validation: after how many epochs, images and seconds of the run, and the top-1 (shares) of what."""
+    """A validation: its top-1 (shares), and the epochs, images and seconds of the run before it."""
 
     epoch: int
     images: int
@@ -45,21 +43,21 @@ class ComparedRun:
     measured: Sequence[Measured]
 
     @property
-    def result(self) -> Line | None:
+    def result(self) -> ResultLine | None:
         """That of the last of all stages, once there is one."""
         last = self.stages[-1][1]
         return last.result if self._stage() == self._all_stages() else None
 
     @property
-    def epochs(self) -> list[Line]:
+    def epochs(self) -> list[EpochLine]:
         """Those of all stages in order; each counts its stage's own."""
         return [epoch for _, history in self.stages for epoch in history.epochs]
 
     @property
     def seconds(self) -> float | None:
         """Training and validation, all stages' together; None where nothing was trained yet."""
-        lines = [*self.epochs, *([self.result] if self.result else [])]
-        return lines[-1].get("elapsed_seconds") if lines else None
+        lines: list[EpochLine | ResultLine] = [*self.epochs, *([self.result] if self.result else [])]
+        return lines[-1].elapsed_seconds if lines else None
 
     @property
     def throughput(self) -> float | None:
@@ -95,13 +93,13 @@ class ComparedRun:
         if not history.epochs:
             return f"{stage}no epoch yet"
         last = history.epochs[-1]
-        return f"{stage}epoch {last['epoch']} of {last.get('epochs') or '?'}"
+        return f"{stage}epoch {last.epoch} of {last.epochs or '?'}"
 
     def _stage(self) -> int:
-        return int(self.stages[-1][1].start.get("stage") or 1)
+        return self.stages[-1][1].start.stage or 1
 
     def _all_stages(self) -> int:
-        return int(self.stages[-1][1].start.get("stages") or 1)
+        return self.stages[-1][1].start.stages or 1
 
 
 def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
@@ -127,17 +125,13 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _read_run(folder: Path, name: str) -> ComparedRun:
-    stages = sorted(
-        (path.parent for path in folder.glob(f"{stage_folder('*')}/{_LOG}")),
-        key=lambda path: (len(path.name), path.name),
-    )
-    parts = [folder] if (folder / _LOG).is_file() else stages
+    parts = [folder] if (folder / LOG).is_file() else stages_with(folder, LOG)
     if not parts:
-        raise UserError(f"{folder} is no run: it holds no {_LOG}; pass the folder of a run")
-    told = [(read_config(part / _CONFIG), _history(part / _LOG)) for part in parts]
-    begun = [(config, history) for config, history in told if history.start]
+        raise UserError(f"{folder} is no run: it holds no {LOG}; pass the folder of a run")
+    told = [(read_config(part / CONFIG), _history(part / LOG)) for part in parts]
+    begun = [(config, history) for config, history in told if history.begun]
     if not begun:
-        raise UserError(f"{folder} is no run yet: its {_LOG} does not say how it was started")
+        raise UserError(f"{folder} is no run yet: its {LOG} does not say how it was started")
     return ComparedRun(name=name, folder=folder, stages=begun, measured=_measured(begun))
 
 
@@ -145,7 +139,7 @@ def _history(log: Path) -> History:
     lines, unreadable = read_log(log)
     if unreadable:
         # Not among what is compared, which may go into a file.
-        print(f"notice: {unreadable} line(s) of {log} are not whole and were left out", file=sys.stderr)
+        print(f"note: {unreadable} line(s) of {log} are not whole and were left out", file=sys.stderr)
     return build_history(lines)
 
 
@@ -154,15 +148,15 @@ def _measured(stages: Sequence[tuple[Config, History]]) -> list[Measured]:
     for _, history in stages:
         before = epochs
         for epoch in history.epochs:
-            epochs, images = before + epoch["epoch"], images + (epoch.get("images") or 0)
-            if epoch.get("top1") is not None and epoch.get("elapsed_seconds") is not None:
+            epochs, images = before + epoch.epoch, images + (epoch.images or 0)
+            if epoch.top1 is not None and epoch.elapsed_seconds is not None:
                 found.append(
                     Measured(
                         epoch=epochs,
                         images=images,
-                        seconds=epoch["elapsed_seconds"],
-                        top1=epoch["top1"],
-                        ema_top1=epoch.get("ema_top1"),
+                        seconds=epoch.elapsed_seconds,
+                        top1=epoch.top1,
+                        ema_top1=epoch.ema_top1,
                     )
                 )
     return found

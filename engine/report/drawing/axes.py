@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from engine.report.drawing import charts
 from engine.report.drawing.charts import Frame, Point, Tick
-from engine.runs.log_reader import Line
+from engine.runs.log_schema import EpochLine
 
 T = TypeVar("T")
 
@@ -56,14 +56,14 @@ def frame_of(size: Size, x: tuple[float, float], y: tuple[float, float]) -> Fram
     return Frame(width=width, height=height, x_low=x[0], x_high=x[1], y_low=y[0], y_high=y[1])
 
 
-def epoch_frame(epochs: Sequence[Line], size: Size, y: tuple[float, float]) -> Frame:
+def epoch_frame(epochs: Sequence[EpochLine], size: Size, y: tuple[float, float]) -> Frame:
     """The drawing area of a figure by epoch; all of these have the same horizontal axis."""
-    return frame_of(size, (epochs[0]["epoch"] - 0.5, epochs[-1]["epoch"] + 0.5), y)
+    return frame_of(size, (epochs[0].epoch - 0.5, epochs[-1].epoch + 0.5), y)
 
 
-def epoch_ticks(epochs: Sequence[Line], size: Size) -> list[Tick]:
+def epoch_ticks(epochs: Sequence[EpochLine], size: Size) -> list[Tick]:
     """Which epochs are named below the axis."""
-    numbers = charts.whole_ticks(epochs[0]["epoch"], epochs[-1]["epoch"], size.ticks)
+    numbers = charts.whole_ticks(epochs[0].epoch, epochs[-1].epoch, size.ticks)
     return [(number, str(number)) for number in numbers]
 
 
@@ -81,9 +81,9 @@ def time_ticks(seconds: float, about: int) -> tuple[str, list[Tick]]:
     return unit, [(value * length, f"{value:g}") for value in values]
 
 
-def points_of(epochs: Iterable[Line], x: str, y: str) -> list[Point]:
-    """(x, y) of every epoch that knows both."""
-    return [(epoch[x], epoch[y]) for epoch in epochs if epoch.get(x) is not None and epoch.get(y) is not None]
+def points_of(pairs: Iterable[tuple[float | None, float | None]]) -> list[Point]:
+    """The (x, y) of which both are known."""
+    return [(x, y) for x, y in pairs if x is not None and y is not None]
 
 
 def thinned(items: Sequence[T], most: int) -> list[T]:
@@ -93,28 +93,30 @@ def thinned(items: Sequence[T], most: int) -> list[T]:
     return [items[round((index + 1) * len(items) / most) - 1] for index in range(most)]
 
 
-def grouped(epochs: Sequence[Line], most: int) -> list[list[Line]]:
+def grouped(epochs: Sequence[EpochLine], most: int) -> list[list[EpochLine]]:
     """Neighbouring epochs in at most `most` groups, each to be one bar."""
     size = -(-len(epochs) // most)
     return [list(epochs[first : first + size]) for first in range(0, len(epochs), size)]
 
 
-def span(group: Sequence[Line]) -> tuple[float, float]:
+def span(group: Sequence[EpochLine]) -> tuple[float, float]:
     """Left and right end of a group's bar on the epoch axis, with a gap to the next."""
-    first, last = group[0]["epoch"], group[-1]["epoch"]
+    first, last = group[0].epoch, group[-1].epoch
     gap = 0.14 * (last - first + 1)
     return first - 0.5 + gap, last + 0.5 - gap
 
 
-def named(group: Sequence[Line]) -> str:
+def named(group: Sequence[EpochLine]) -> str:
     """What a group of epochs is called."""
-    first, last = group[0]["epoch"], group[-1]["epoch"]
+    first, last = group[0].epoch, group[-1].epoch
     return f"epoch {first}" if first == last else f"epochs {first}–{last}, mean"
 
 
-def readings(frame: Frame, epochs: Sequence[Line], size: Size, word: Callable[[Line], str]) -> Iterable[str]:
+def readings(
+    frame: Frame, epochs: Sequence[EpochLine], size: Size, word: Callable[[EpochLine], str]
+) -> Iterable[str]:
     """What each epoch measured, to be read by pointing at it."""
-    columns: list[tuple[float, str]] = [(epoch["epoch"], word(epoch)) for epoch in epochs]
+    columns: list[tuple[float, str]] = [(epoch.epoch, word(epoch)) for epoch in epochs]
     return charts.readings(frame, thinned(columns, size.readings))
 
 
@@ -125,6 +127,6 @@ def curve(frame: Frame, points: Sequence[Point], css: str, radius: float = 3) ->
     return [charts.line(frame, points, css), *marks]
 
 
-def distinct(epochs: Iterable[Line], key: str) -> list[Any]:
-    """The different values of a key, in order."""
-    return sorted({epoch[key] for epoch in epochs if epoch.get(key) is not None})
+def distinct(values: Iterable[int | None]) -> list[int]:
+    """The different values that are known, in order."""
+    return sorted({value for value in values if value is not None})

@@ -23,7 +23,8 @@ from engine.report.drawing.axes import (
 from engine.report.drawing.charts import Frame, Point
 from engine.report.run import by_epoch
 from engine.report.terminal.summary import measured_as
-from engine.runs.log_reader import History, Line, goal, total
+from engine.runs.log_reader import History, goal, total
+from engine.runs.log_schema import EpochLine, ResultLine
 
 # One part of an epoch's time: its CSS class, what it is called, what it is called as a bottleneck.
 PARTS = (
@@ -47,7 +48,7 @@ def small_figures(history: History) -> list[Figure]:
 class _Accuracy:
     """What the accuracy figure shows: validations (with and without TTA), the plain result, the goal."""
 
-    measured: list[Line]
+    measured: list[EpochLine]
     main: list[Point]
     bare: list[Point]
     plain: float | None
@@ -57,23 +58,25 @@ class _Accuracy:
 
 def accuracy(history: History, config: dict[str, Any]) -> Figure | None:
     """Top-1 against the training clock, with the goal it was to reach."""
-    measured = [epoch for epoch in history.validated if epoch.get("elapsed_seconds") is not None]
+    measured = [epoch for epoch in history.validated if epoch.elapsed_seconds is not None]
     if not measured:
         return None
-    result = history.result or {}
-    tta = bool(result.get("tta", config.get("validation", {}).get("lr_tta")))
+    result = history.result or ResultLine()
+    tta = bool(config.get("validation", {}).get("lr_tta") if result.tta is None else result.tta)
     target, limit = goal(config, history.result)
     data = _Accuracy(
         measured=measured,
-        main=points_of(measured, "elapsed_seconds", "top1"),
-        bare=points_of(measured, "elapsed_seconds", "top1_no_tta") if tta else [],
-        plain=result.get("plain_top1"),
+        main=points_of((epoch.elapsed_seconds, epoch.top1) for epoch in measured),
+        bare=points_of((epoch.elapsed_seconds, epoch.top1_no_tta) for epoch in measured) if tta else [],
+        plain=result.plain_top1,
         target=target,
         limit=limit,
     )
     legend = [("first", "with flip TTA"), ("second dashed", "no TTA")] if tta else [("first", "top-1")]
     if data.plain is not None:
-        legend.append(("plain", f"plain result ({measured_as(result, 'plain', tta=False)})"))
+        legend.append(
+            ("plain", f"plain result ({measured_as(result.plain_resolution, result.plain_ratio, tta=False)})")
+        )
     if target:
         legend.append(("goal", "goal"))
     note = (
@@ -99,7 +102,7 @@ def _draw_accuracy(data: _Accuracy, size: Size) -> str:
     parts += charts.axes(frame, x_ticks, names, f"training clock, {unit}", "top-1 accuracy")
     parts += [*_goal_lines(frame, data)]
     parts += [*curve(frame, data.bare, "second dashed", 2), *curve(frame, data.main, "first", 3.5)]
-    columns = [(epoch["elapsed_seconds"], _accuracy_reading(epoch)) for epoch in data.measured]
+    columns = [(epoch.elapsed_seconds or 0.0, _accuracy_reading(epoch)) for epoch in data.measured]
     parts += charts.readings(frame, thinned(columns, size.readings))
     parts += [*_last_marks(frame, data)]
     last = f"{text.percent(data.main[-1][1])} after {text.duration(data.main[-1][0])}"
@@ -144,15 +147,13 @@ def _last_marks(frame: Frame, data: _Accuracy) -> list[str]:
     return [*parts, charts.label(*place[:2], text.percent(top1), place[2])]
 
 
-def _accuracy_reading(epoch: Line) -> str:
-    words = (
-        f"epoch {epoch['epoch']}, {text.duration(epoch['elapsed_seconds'])}: {text.percent(epoch['top1'])}"
-    )
-    bare = epoch.get("top1_no_tta")
-    return words + (f", no TTA {text.percent(bare)}" if bare is not None and bare != epoch["top1"] else "")
+def _accuracy_reading(epoch: EpochLine) -> str:
+    words = f"epoch {epoch.epoch}, {text.duration(epoch.elapsed_seconds)}: {text.percent(epoch.top1)}"
+    bare = epoch.top1_no_tta
+    return words + (f", no TTA {text.percent(bare)}" if bare is not None and bare != epoch.top1 else "")
 
 
-def time_spent(epochs: list[Line]) -> Figure | None:
+def time_spent(epochs: list[EpochLine]) -> Figure | None:
     """Where each epoch's time went, stacked."""
     seconds = _parts(epochs)
     whole = sum(seconds.values())
@@ -167,7 +168,7 @@ def time_spent(epochs: list[Line]) -> Figure | None:
     return Figure(title="Where the time went", svgs=svgs, legend=legend, note=note)
 
 
-def _draw_time(epochs: list[Line], shown: list[tuple[str, str]], about: str, size: Size) -> str:
+def _draw_time(epochs: list[EpochLine], shown: list[tuple[str, str]], about: str, size: Size) -> str:
     groups = grouped(epochs, size.bars)
     bars = [(group, {part: value / len(group) for part, value in _parts(group).items()}) for group in groups]
     unit, y_ticks = time_ticks(max(sum(parts.values()) for _, parts in bars), 4)
@@ -180,8 +181,14 @@ def _draw_time(epochs: list[Line], shown: list[tuple[str, str]], about: str, siz
     return charts.svg(frame, f"time-{size.name}", "Where the time went", about, pieces, size.name)
 
 
-def _parts(epochs: list[Line]) -> dict[str, float]:
+def _parts(epochs: list[EpochLine]) -> dict[str, float]:
     """Seconds by part over these epochs; what training time no one claims is "other"."""
-    compute, wait = total(epochs, "compute_seconds"), total(epochs, "data_wait_seconds")
-    other = max(0.0, total(epochs, "train_seconds") - compute - wait)
-    return {"compute": compute, "wait": wait, "val": total(epochs, "val_seconds"), "other": other}
+    compute = total(epoch.compute_seconds for epoch in epochs)
+    wait = total(epoch.data_wait_seconds for epoch in epochs)
+    other = max(0.0, total(epoch.train_seconds for epoch in epochs) - compute - wait)
+    return {
+        "compute": compute,
+        "wait": wait,
+        "val": total(epoch.val_seconds for epoch in epochs),
+        "other": other,
+    }

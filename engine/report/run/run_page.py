@@ -1,33 +1,25 @@
 """The report: one HTML page that needs no other file, drawn from a run's configuration and log."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
-from engine.errors import UserError, describe_os_error
 from engine.report import text
 from engine.report.drawing.charts import clean
 from engine.report.drawing.page import document, figure_card
 from engine.report.run import evaluation_figures, evaluation_tables, figures, sections
 from engine.report.terminal.summary import measured_as, stage_words
-from engine.runs.log_reader import (
-    History,
-    Line,
-    build_history,
-    goal,
-    mean_throughput,
-    waiting_share,
-)
+from engine.runs.folder import CONFIG, LOG
+from engine.runs.log_reader import History, build_history, goal, mean_throughput, waiting_share
+from engine.runs.log_schema import LogLine, ResultLine
 
 Tile = tuple[str, str, str]
 
 
-def render(config: dict[str, Any], lines: list[Line]) -> str:
+def render(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
     """The whole page. The same configuration and log give the same page."""
     history = build_history(lines)
     small = "".join(figure_card(figure) for figure in figures.small_figures(history))
-    title = f"{' '.join(_headline(history))} · {history.start.get('name') or 'run'}"
+    title = f"{' '.join(_headline(history))} · {history.start.name or 'run'}"
     body = [
         _header(history, config),
         figure_card(figures.accuracy(history, config)),
@@ -41,25 +33,12 @@ def render(config: dict[str, Any], lines: list[Line]) -> str:
         sections.settings(config),
         sections.provenance(history),
     ]
-    return document(title, body, "Drawn from config.yaml and log.jsonl in the run’s folder.")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A run's config.yaml, by section. Raises UserError when it is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise describe_os_error(error, path, "read the run's settings") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = None
-    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
-        raise UserError(f"{path} is not a run's config.yaml: pass the folder of a run")
-    return content
+    return document(title, body, f"Drawn from {CONFIG} and {LOG} in the run’s folder.")
 
 
 def _evaluation(history: History) -> list[str]:
-    """What was found beside the accuracy, of a run that only validated."""
-    found = (history.result or {}).get("evaluation")
+    """What was measured beside the accuracy, of a run that only validated."""
+    found = history.result and history.result.evaluation
     if not found:
         return []
     pair = "".join(figure_card(figure) for figure in evaluation_figures.calibration(found))
@@ -74,7 +53,7 @@ def _evaluation(history: History) -> list[str]:
 def _header(history: History, config: dict[str, Any]) -> str:
     result = history.result
     css, badge = _state(history)
-    verdict = str(result.get("verdict") or "") if result else _progress_words(history)
+    verdict = result.verdict or "" if result else _progress_words(history)
     verdict = verdict[:1].upper() + verdict[1:]
     tiles = "".join(
         f'<div class="tile"><dt>{clean(name)}</dt><dd>{clean(value)}<small>{clean(detail)}</small></dd></div>'
@@ -83,7 +62,7 @@ def _header(history: History, config: dict[str, Any]) -> str:
     headline = " ".join(f"<span>{clean(piece)}</span>" for piece in _headline(history))
     bar = ""
     if result is None and history.epochs:
-        done, whole = history.epochs[-1]["epoch"], history.epochs[-1].get("epochs") or 1
+        done, whole = history.epochs[-1].epoch, history.epochs[-1].epochs or 1
         bar = f'<progress max="{clean(whole)}" value="{clean(done)}" aria-label="finished epochs"></progress>'
     return (
         f'<header class="card head {css}"><div class="top"><span class="badge">{badge}</span>'
@@ -97,7 +76,7 @@ def _state(history: History) -> tuple[str, str]:
     """Colour and badge: how it stands with the target."""
     if history.result is None:
         return "", "Not finished"
-    met = history.result.get("met")
+    met = history.result.met
     if met is None:
         return "", "No target set"
     return ("good", "Target met") if met else ("bad", "Target missed")
@@ -107,42 +86,42 @@ def _headline(history: History) -> list[str]:
     """What came out, in pieces that a line should not break in two."""
     result = history.result
     if result is not None:
-        took = [f"in {text.duration(result.get('elapsed_seconds'))}"] if history.epochs else []
-        return [f"{text.percent(result.get('top1'))} top-1", *took]
+        took = [f"in {text.duration(result.elapsed_seconds)}"] if history.epochs else []
+        return [f"{text.percent(result.top1)} top-1", *took]
     if not history.epochs:
         return ["No epoch", "finished yet"]
     last = history.epochs[-1]
-    top1 = [f"{text.percent(last['top1'])} top-1"] if last.get("top1") is not None else []
-    return [f"Epoch {last['epoch']} of {last.get('epochs') or '?'}{':' if top1 else ''}", *top1]
+    top1 = [f"{text.percent(last.top1)} top-1"] if last.top1 is not None else []
+    return [f"Epoch {last.epoch} of {last.epochs or '?'}{':' if top1 else ''}", *top1]
 
 
 def _progress_words(history: History) -> str:
     last = history.epochs[-1] if history.epochs else history.start
-    return f"As of {text.moment(last.get('time'))}. Reload this page to follow the run."
+    return f"As of {text.moment(last.time)}. Reload this page to follow the run."
 
 
 def _subject(history: History, config: dict[str, Any]) -> str:
     start = history.start
     words = [
-        str(start.get("recipe") or "run"),
-        str(start.get("arch") or config.get("model", {}).get("arch") or "?"),
+        start.recipe or "run",
+        start.arch or str(config.get("model", {}).get("arch") or "?"),
     ]
     words += stage_words(start)
-    if start.get("num_train"):
-        words.append(f"{text.count(start['num_train'])} training images")
-    if start.get("num_classes"):
-        words.append(f"{text.count(start['num_classes'])} classes")
+    if start.num_train:
+        words.append(f"{text.count(start.num_train)} training images")
+    if start.num_classes:
+        words.append(f"{text.count(start.num_classes)} classes")
     return " · ".join(words)
 
 
 def _tiles(history: History, config: dict[str, Any]) -> list[Tile]:
-    result = history.result or {}
+    result = history.result
     tiles = [*_goal_tiles(history, config)]
-    if history.result:
-        how = measured_as(result, "plain", tta=False)
-        tiles.append(("Plain top-1", text.percent(result.get("plain_top1")), how))
-        if result.get("target_top1") is None:
-            tiles.append(("Top-5", text.percent(result.get("top5")), "as the recipe validates"))
+    if result:
+        how = measured_as(result.plain_resolution, result.plain_ratio, tta=False)
+        tiles.append(("Plain top-1", text.percent(result.plain_top1), how))
+        if result.target_top1 is None:
+            tiles.append(("Top-5", text.percent(result.top5), "as the recipe validates"))
     if history.epochs:
         rate = f"{text.rate(mean_throughput(history.epochs))} img/s"
         tiles.append(("Throughput", rate, "mean over training"))
@@ -153,16 +132,16 @@ def _tiles(history: History, config: dict[str, Any]) -> list[Tile]:
 
 def _goal_tiles(history: History, config: dict[str, Any]) -> list[Tile]:
     target, limit = goal(config, history.result)
-    tiles, result = [], history.result or {}
+    tiles, result = [], history.result or ResultLine()
     if target:
-        top1 = result.get("top1")
+        top1 = result.top1
         points = abs(100 * (top1 - target)) if top1 is not None else 0
         side = "above" if top1 is not None and top1 >= target else "short"
         detail = f"{points:.2f} points {side}" if top1 is not None else "top-1"
         tiles.append(("Target", text.percent(target), detail))
     # A run that only validated has no training time to judge.
     if limit and (history.epochs or history.result is None):
-        took = result.get("elapsed_seconds")
+        took = result.elapsed_seconds
         detail = "of training and validation"
         if took is not None:
             detail = f"{text.duration(abs(limit - took))} {'to spare' if took <= limit else 'late'}"

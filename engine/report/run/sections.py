@@ -1,6 +1,7 @@
 """The report's text parts below its figures: results, epochs, weights, settings, what it ran on."""
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from engine.config.options import options_of
@@ -10,30 +11,34 @@ from engine.report import published, text
 from engine.report.drawing.axes import thinned
 from engine.report.drawing.charts import clean
 from engine.report.terminal.summary import measurements
-from engine.runs.log_reader import History, Line, waiting_share
+from engine.runs.folder import CONFIG, LOG
+from engine.runs.log_reader import History, waiting_share
+from engine.runs.log_schema import EpochLine, Machine, Revision, StartLine
 
 # More rows than this make a page that nobody reads; the log has them all.
 MOST_ROWS = 120
 
+_Column = tuple[str, str, Callable[[EpochLine], str]]
+
 # Heading, unit or second line, and how an epoch's cell is made.
-_COLUMNS = (
-    ("epoch", "", lambda e: text.count(e.get("epoch"))),
-    ("size", "px", lambda e: text.count(e.get("resolution"))),
-    ("lr", "at end", lambda e: text.significant(e.get("lr"))),
-    ("loss", "train", lambda e: text.number(e.get("train_loss"))),
-    ("loss", "valid.", lambda e: text.number(e.get("val_loss"))),
-    ("top-1", "", lambda e: text.percent(e.get("top1"))),
-    ("top-1", "no TTA", lambda e: text.percent(e.get("top1_no_tta"))),
-    ("top-5", "", lambda e: text.percent(e.get("top5"))),
-    ("top-5", "no TTA", lambda e: text.percent(e.get("top5_no_tta"))),
-    ("images", "per s", lambda e: text.rate(e.get("images_per_second"))),
+_COLUMNS: tuple[_Column, ...] = (
+    ("epoch", "", lambda e: text.count(e.epoch)),
+    ("size", "px", lambda e: text.count(e.resolution)),
+    ("lr", "at end", lambda e: text.significant(e.lr)),
+    ("loss", "train", lambda e: text.number(e.train_loss)),
+    ("loss", "valid.", lambda e: text.number(e.val_loss)),
+    ("top-1", "", lambda e: text.percent(e.top1)),
+    ("top-1", "no TTA", lambda e: text.percent(e.top1_no_tta)),
+    ("top-5", "", lambda e: text.percent(e.top5)),
+    ("top-5", "no TTA", lambda e: text.percent(e.top5_no_tta)),
+    ("images", "per s", lambda e: text.rate(e.images_per_second)),
     ("waiting", "for data", lambda e: text.percent(waiting_share([e]), 1)),
-    ("limited", "by", lambda e: str(e.get("limited_by") or text.MISSING)),
-    ("training", "s", lambda e: text.number(e.get("train_seconds"), 1)),
-    ("valid.", "s", lambda e: text.number(e.get("val_seconds"), 1)),
-    ("clock", "at end", lambda e: text.clock(e.get("elapsed_seconds"))),
-    ("host", "GiB", lambda e: text.gigabytes(e.get("host_memory_mb"))),
-    ("device", "GiB", lambda e: text.gigabytes(e.get("device_memory_mb"))),
+    ("limited", "by", lambda e: str(e.limited_by or text.MISSING)),
+    ("training", "s", lambda e: text.number(e.train_seconds, 1)),
+    ("valid.", "s", lambda e: text.number(e.val_seconds, 1)),
+    ("clock", "at end", lambda e: text.clock(e.elapsed_seconds)),
+    ("host", "GiB", lambda e: text.gigabytes(e.host_memory_mb)),
+    ("device", "GiB", lambda e: text.gigabytes(e.device_memory_mb)),
 )
 
 
@@ -54,7 +59,7 @@ def results(history: History, config: dict[str, Any]) -> str:
         )
     table = ""
     if rows:
-        images = text.count((history.result or {}).get("num_val"))
+        images = text.count(history.result.num_val if history.result else None)
         table = (
             '<table class="words results"><thead><tr><th>result</th><th class="figure">top-1</th>'
             f'<th class="figure">top-5</th><th>measured on {images} images</th></tr></thead>'
@@ -94,25 +99,25 @@ def _their_curve(history: History, known: dict[str, Any]) -> str:
     )
 
 
-def limits(epochs: list[Line]) -> str:
+def limits(epochs: list[EpochLine]) -> str:
     """What limited the run, with the figures of the epoch that speaks for all."""
-    epoch = limiting.limiting(epochs)
-    if epoch is None:
+    found = limiting.limiting(epochs)
+    if found is None:
         return ""
     said = limiting.sentence(epochs)
     rows = "".join(
         f'<tr><th scope="row">{clean(name)}</th><td>{clean(value)}</td></tr>'
-        for name, value in limiting.rows(epoch)
+        for name, value in limiting.rows(*found)
     )
     return card(
         "What limited this run",
         f"<p>{clean(said[:1].upper() + said[1:])}.</p>"
-        f"<details><summary>Figures of epoch {clean(epoch.get('epoch'))}</summary>"
+        f"<details><summary>Figures of epoch {found[0].epoch}</summary>"
         f'<table class="words"><tbody>{rows}</tbody></table></details>',
     )
 
 
-def epoch_table(epochs: list[Line]) -> str:
+def epoch_table(epochs: list[EpochLine]) -> str:
     """Every epoch in figures; a column that nothing was measured for is left out."""
     if not epochs:
         return ""
@@ -124,7 +129,7 @@ def epoch_table(epochs: list[Line]) -> str:
         "<tr>" + "".join(f"<td>{clean(cells[index])}</td>" for _, _, cells in columns) + "</tr>\n"
         for index in range(len(shown))
     )
-    note = "" if shown == epochs else f"{len(shown)} of {len(epochs)} epochs; log.jsonl has them all."
+    note = "" if shown == epochs else f"{len(shown)} of {len(epochs)} epochs; {LOG} has them all."
     body = (
         '<div class="scroll" tabindex="0" role="region" aria-label="Table of epochs">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -134,22 +139,22 @@ def epoch_table(epochs: list[Line]) -> str:
 
 def weights(history: History, config: dict[str, Any]) -> str:
     """Where the weights are, how to load them, how to measure them again."""
-    result, start = history.result or {}, history.start
-    if not result.get("weights"):
+    result, start = history.result, history.start
+    if not result or not result.weights:
         return ""
-    folder = str(start.get("folder", "."))
-    path = f"{folder}/{result['weights']}"
+    folder = start.folder or "."
+    path = f"{folder}/{result.weights}"
     arch, blurpool = config.get("model", {}).get("arch"), config.get("training", {}).get("use_blurpool")
     load = (
         "import torch\nfrom engine.models.build import build_model\n\n"
-        f"model = build_model({arch!r}, {start.get('num_classes')!r}, use_blurpool={bool(blurpool)})\n"
+        f"model = build_model({arch!r}, {start.num_classes!r}, use_blurpool={bool(blurpool)})\n"
         f"model.load_state_dict(torch.load({path!r}, weights_only=True), strict=True)"
     )
-    measure = ["python", "train_imagenet.py", "-C", f"{folder}/config.yaml", "--training.eval_only=true"]
-    measure += [f"--model.weights={path}", f"--logging.name={start.get('name', 'run')}-eval"]
+    measure = ["python", "train_imagenet.py", "-C", f"{folder}/{CONFIG}", "--training.eval_only=true"]
+    measure += [f"--model.weights={path}", f"--logging.name={start.name or 'run'}-eval"]
     return card(
         "Weights",
-        f'<p class="soft"><b>{clean(path)}</b> {clean(result.get("weights_note") or "")}</p>'
+        f'<p class="soft"><b>{clean(path)}</b> {clean(result.weights_note or "")}</p>'
         f"{_code(load)}"
         f'<p class="soft more">To measure them again:</p>{_code(_shell(measure))}',
     )
@@ -209,17 +214,17 @@ def _code(content: str) -> str:
 def provenance(history: History) -> str:
     """Command, source revision, versions, machine: what it takes to judge or repeat the run."""
     start = history.start
-    if not start:
+    if not history.begun:
         return ""
-    machine, versions = start.get("machine") or {}, start.get("versions") or {}
-    gpus = machine.get("gpus") or []
+    machine, versions = start.machine or Machine(), start.versions or {}
+    gpus = machine.gpus or []
     named = ", ".join(f"{gpus.count(gpu)} × {gpu}" for gpu in dict.fromkeys(gpus)) or "none"
-    memory = f"{machine['memory_gb']} GB" if machine.get("memory_gb") else text.MISSING
+    memory = f"{machine.memory_gb} GB" if machine.memory_gb else text.MISSING
     rows = [
-        ("started", text.moment(start.get("time"))),
+        ("started", text.moment(start.time)),
         ("went on", ", ".join(f"after epoch {number}" for number in history.resumed_at)),
-        ("source revision", _revision(start.get("revision"))),
-        ("processor", f"{machine.get('cpu') or '?'}, {machine.get('cores') or '?'} cores, {memory}"),
+        ("source revision", _revision(start.revision)),
+        ("processor", f"{machine.cpu or '?'}, {machine.cores or '?'} cores, {memory}"),
         ("GPUs", named),
         ("trained on", _processes(start)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
@@ -227,23 +232,21 @@ def provenance(history: History) -> str:
     cells = "".join(
         f'<tr><th scope="row">{clean(name)}</th><td>{clean(value)}</td></tr>' for name, value in rows if value
     )
-    command = _shell(["python", *map(str, start.get("command") or [])])
+    command = _shell(["python", *(start.command or [])])
     body = f'<table class="words"><tbody>{cells}</tbody></table>{_code(command)}'
     return card("Where it comes from", body)
 
 
-def _revision(revision: dict[str, Any] | None) -> str:
+def _revision(revision: Revision | None) -> str:
     if not revision:
         return "unknown (not run from a git checkout)"
-    changes = ", with uncommitted changes" if revision.get("dirty") else ""
-    return f"{str(revision.get('commit'))[:12]}{changes}"
+    changes = ", with uncommitted changes" if revision.dirty else ""
+    return f"{str(revision.commit)[:12]}{changes}"
 
 
-def _processes(start: Line) -> str:
-    words = (
-        f"{start.get('world_size') or '?'} × {start.get('device') or '?'}, {start.get('precision') or '?'}"
-    )
-    if start.get("global_batch"):
-        words += f", global batch {start['global_batch']} (per device {start.get('device_batch') or '?'}"
-        words += f", {start.get('accumulation') or '?'} accumulated)"
+def _processes(start: StartLine) -> str:
+    words = f"{start.world_size or '?'} × {start.device or '?'}, {start.precision or '?'}"
+    if start.global_batch:
+        words += f", global batch {start.global_batch} (per device {start.device_batch or '?'}"
+        words += f", {start.accumulation or '?'} accumulated)"
     return words

@@ -1,33 +1,26 @@
-"""The view of a run on the terminal while it goes on: how far it is, how fast, when all of it ends, what limits it.
+"""A run on the terminal while it trains: how far it is, how fast, the time left, what limits it.
 
-A bar on a terminal; in a log file nothing but what is said after each epoch. When it ends is foreseen by eta.py.
+A bar on a terminal; in a log file only the line after each epoch. engine/runs/time_left.py computes the time left.
 """
 
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import accumulate
 from typing import Any
 
-from tqdm import tqdm
-
 from engine.report import text
-from engine.runs.log_reader import Line
-from engine.runs.time_left import Pace, paces_of, seconds_left, validations_of
-from engine.train.outlook import Ahead, Outlook
+from engine.runs.display import LiveBar
+from engine.runs.log_schema import EpochLine
+from engine.runs.time_left import Ahead, Outlook, Pace, paces_of, seconds_left, validations_of
 
 
-class LiveView(tqdm):
+class LiveView(LiveBar):
     """A bar over the images of all of a run's epochs. `epochs` are the log's so far; `shown`: not on other ranks."""
 
-    def __init__(self, outlook: Outlook, epochs: Sequence[Line], *, shown: bool) -> None:
-        self._outlook, self._epochs = outlook, list(epochs)
-        self._ends = list(accumulate(epoch.images for epoch in outlook.epochs))
+    def __init__(self, outlook: Outlook, epochs: Sequence[EpochLine], *, shown: bool) -> None:
+        self._outlook, self._epochs, self._ends = outlook, list(epochs), outlook.ends
         # The epoch that the bar is in, and images and clock at the end of the first step seen of it.
         self._epoch, self._first_images, self._first_time = -1, 0.0, 0.0
-        self.loss: float | None = None
-        """The mean training loss of the latest steps, once there is one."""
         super().__init__(
             total=self._ends[-1],
             initial=outlook.done,
@@ -50,10 +43,10 @@ class LiveView(tqdm):
             self._epoch, self._first_images, self._first_time = epoch, self.n, time.perf_counter()
         return result
 
-    def logged(self, epoch: Line) -> str:
-        """Take in an epoch's line of the log; returns what is to be foreseen now, in words, or nothing at the end."""
+    def logged(self, epoch: EpochLine) -> str:
+        """Take in an epoch's line of the log; returns the time left in words, or nothing at the end."""
         self._epochs.append(epoch)
-        ahead = [*self._outlook.epochs[epoch["epoch"] :], *self._outlook.later]
+        ahead = [*self._outlook.epochs[epoch.epoch :], *self._outlook.later]
         left = self._left(ahead, [])
         return f"{text.clock(left)} left" if ahead and left is not None else ""
 
@@ -64,25 +57,17 @@ class LiveView(tqdm):
 
     def _words(self) -> str:
         running = self._running()
-        left = self._left(self._ahead(), running)
+        logged = self._epochs[-1].epoch if self._epochs else 0
+        left = self._left(self._outlook.ahead(int(self.n), logged), running)
         rate = running[0].images / running[0].seconds if running else None
         words = [f"{text.rate(rate)} img/s", f"{text.clock(left)} left"]
-        limit = self._epochs[-1].get("limited_by") if self._epochs else None
+        limit = self._epochs[-1].limited_by if self._epochs else None
         if self.loss is not None:
             words.insert(0, f"loss {text.number(self.loss)}")
         return ", ".join([*words, f"limit: {limit}"] if limit else words)
 
-    def _ahead(self) -> list[Ahead]:
-        """What is left, with what the epoch that goes on has left of its images, and its validation."""
-        logged = self._epochs[-1]["epoch"] if self._epochs else 0
-        epoch = max(bisect_left(self._ends, self.n), logged)
-        ahead = [*self._outlook.epochs[epoch:]]
-        if ahead:
-            ahead[0] = replace(ahead[0], images=min(ahead[0].images, self._ends[epoch] - int(self.n)))
-        return [*ahead, *self._outlook.later]
-
     def _running(self) -> list[Pace]:
-        """How fast the epoch is that goes on; empty before its second step."""
+        """How fast the current epoch is; empty before its second step."""
         images, seconds = int(self.n - self._first_images), time.perf_counter() - self._first_time
         if self._epoch < 0 or images <= 0 or seconds <= 0:
             return []

@@ -1,42 +1,44 @@
-"""What the terminal says of a run: one line per epoch, and the closing summary."""
+"""A run in words on the terminal: one line per epoch, and the closing summary."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from engine.report import bottleneck_summary, published, text
 from engine.report.evaluation_words import terminal_rows
-from engine.runs.log_reader import History, Line, build_history, mean_throughput, waiting_share
+from engine.runs.log_reader import History, build_history, mean_throughput, waiting_share
+from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine
 
 
-def epoch_line(entry: Line) -> str:
+def epoch_line(entry: EpochLine) -> str:
     """One epoch in one line; what was not measured is left out."""
-    width = len(str(entry.get("epochs", "")))
+    width = len(str(entry.epochs or ""))
     parts = [
         *stage_words(entry),
-        f"epoch {entry.get('epoch') or '?':>{width}}/{entry.get('epochs') or '?'}",
-        f"{entry.get('resolution') or '?'} px",
-        f"lr {text.significant(entry.get('lr'))}",
-        f"loss {text.number(entry.get('train_loss'))}",
+        f"epoch {entry.epoch:>{width}}/{entry.epochs or '?'}",
+        f"{entry.resolution or '?'} px",
+        f"lr {text.significant(entry.lr)}",
+        f"loss {text.number(entry.train_loss)}",
     ]
-    top1, bare = entry.get("top1"), entry.get("top1_no_tta")
+    top1, bare = entry.top1, entry.top1_no_tta
     if top1 is not None:
         without = f" (no TTA {text.percent(bare)})" if bare not in (None, top1) else ""
-        parts += [f"val {text.number(entry.get('val_loss'))}", f"top-1 {text.percent(top1)}{without}"]
-    if entry.get("ema_top1") is not None:
-        parts.append(f"EMA {text.percent(entry['ema_top1'])}")
-    parts.append(f"{text.rate(entry.get('images_per_second'))} img/s")
+        parts += [f"val {text.number(entry.val_loss)}", f"top-1 {text.percent(top1)}{without}"]
+    if entry.ema_top1 is not None:
+        parts.append(f"EMA {text.percent(entry.ema_top1)}")
+    parts.append(f"{text.rate(entry.images_per_second)} img/s")
     parts.append(f"waiting {text.percent(waiting_share([entry]), 0)}")
-    if entry.get("limited_by"):
-        parts.append(f"limited by {entry['limited_by']}")
-    parts.append(text.duration(entry.get("elapsed_seconds")))
+    if entry.limited_by:
+        parts.append(f"limited by {entry.limited_by}")
+    parts.append(text.duration(entry.elapsed_seconds))
     return "  ".join(parts)
 
 
-def stage_words(line: Line) -> list[str]:
-    """Which stage of how many a log line is of; nothing where there is but one."""
-    return [f"stage {line['stage']} of {line['stages']}"] if line.get("stages") else []
+def stage_words(line: StartLine | EpochLine | ResultLine) -> list[str]:
+    """Which stage of how many a log line belongs to; nothing where there is only one."""
+    return [f"stage {line.stage} of {line.stages}"] if line.stages else []
 
 
-def closing_summary(config: dict[str, Any], lines: list[Line]) -> str:
+def closing_summary(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
     """What came out of the run, in a few aligned lines; the verdict first."""
     history = build_history(lines)
     rows = _result_rows(history.result) if history.result else [("verdict", "no result yet")]
@@ -46,50 +48,47 @@ def closing_summary(config: dict[str, Any], lines: list[Line]) -> str:
         accuracy, *more = published.figures(reference)
         said = f"{accuracy.removesuffix(' top-1')}, published by {reference['source']}, not ours"
         rows.append(("reference", f"{said} ({', '.join(more)})" if more else said))
-    if history.result and history.result.get("weights_note"):
-        rows.append(("weights", str(history.result["weights_note"])))
+    if history.result and history.result.weights_note:
+        rows.append(("weights", history.result.weights_note))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)
 
 
-def measurements(result: Line) -> list[tuple[str, Any, Any, str]]:
+def measurements(result: ResultLine) -> list[tuple[str, float | None, float | None, str]]:
     """Each accuracy of a result: its name, top-1, top-5, and how it was measured."""
-    tta = bool(result.get("tta"))
-    own = [("recipe's own", result.get("top1"), result.get("top5"), measured_as(result, "val", tta=tta))]
+    tta = bool(result.tta)
+    how = measured_as(result.val_resolution, result.val_ratio, tta=tta)
+    own = [("recipe's own", result.top1, result.top5, how)]
     if tta:
-        how = measured_as(result, "val", tta=False)
-        own.append(("no TTA", result.get("top1_no_tta"), result.get("top5_no_tta"), how))
-    how = measured_as(result, "plain", tta=False)
-    plain = ("plain", result.get("plain_top1"), result.get("plain_top5"), how)
-    return [*own, *_further(result), plain]
+        how = measured_as(result.val_resolution, result.val_ratio, tta=False)
+        own.append(("no TTA", result.top1_no_tta, result.top5_no_tta, how))
+    how = measured_as(result.plain_resolution, result.plain_ratio, tta=False)
+    return [*own, *_further(result), ("plain", result.plain_top1, result.plain_top5, how)]
 
 
-def _further(result: Line) -> list[tuple[str, Any, Any, str]]:
-    """An evaluation's at other resolutions than its own."""
-    found = [
-        {f"val_{key}": value for key, value in entry.items()}
-        for entry in (result.get("evaluation") or {}).get("resolutions", ())
-        if entry["resolution"] != result.get("val_resolution")
-    ]
+def _further(result: ResultLine) -> list[tuple[str, float | None, float | None, str]]:
+    """An evaluation's accuracies at other resolutions than the recipe's."""
+    measured = result.evaluation.resolutions if result.evaluation else []
     return [
         (
-            f"{entry['val_resolution']} px",
-            entry["val_top1"],
-            entry["val_top5"],
-            measured_as(entry, "val", tta=bool(entry["val_tta"])),
+            f"{one.resolution} px",
+            one.top1,
+            one.top5,
+            measured_as(one.resolution, one.ratio, tta=bool(one.tta)),
         )
-        for entry in found
+        for one in measured
+        if one.resolution != result.val_resolution
     ]
 
 
-def measured_as(result: Line, which: str, *, tta: bool) -> str:
+def measured_as(resolution: int | None, ratio: float | None, *, tta: bool) -> str:
     """How an accuracy was measured, which belongs to every accuracy: resolution, crop ratio, TTA."""
-    resolution, ratio = result.get(f"{which}_resolution") or "?", result.get(f"{which}_ratio")
-    return f"{resolution} px, crop ratio {text.significant(ratio)}, {'with flip TTA' if tta else 'no TTA'}"
+    how = "with flip TTA" if tta else "no TTA"
+    return f"{resolution or '?'} px, crop ratio {text.significant(ratio)}, {how}"
 
 
-def _result_rows(result: Line) -> list[tuple[str, str]]:
+def _result_rows(result: ResultLine) -> list[tuple[str, str]]:
     rows = [("stage", words.removeprefix("stage ")) for words in stage_words(result)]
-    rows += [("verdict", str(result.get("verdict") or "none given"))]
+    rows += [("verdict", result.verdict or "none given")]
     for name, top1, top5, how in measurements(result):
         title = "accuracy" if name == "recipe's own" else name
         rows.append((title, f"top-1 {text.percent(top1)}, top-5 {text.percent(top5)} ({how})"))
@@ -100,10 +99,10 @@ def _pace_rows(history: History) -> list[tuple[str, str]]:
     if not history.epochs:
         return []
     clock = history.result or history.epochs[-1]
-    earlier = ", earlier stages included" if clock.get("earlier_seconds") else ""
+    earlier = ", earlier stages included" if clock.earlier_seconds else ""
     waiting = f"{text.percent(waiting_share(history.epochs), 1)} of the training time spent waiting for data"
     return [
-        ("time", f"{text.duration(clock.get('elapsed_seconds'))} of training and validation{earlier}"),
+        ("time", f"{text.duration(clock.elapsed_seconds)} of training and validation{earlier}"),
         ("throughput", f"{text.rate(mean_throughput(history.epochs))} img/s, {waiting}"),
         *([("limited by", limit)] if (limit := bottleneck_summary.sentence(history.epochs)) else []),
     ]

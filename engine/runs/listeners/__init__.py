@@ -1,63 +1,56 @@
-"""Further places that a run's log is told to (logging.also): one file each, and none can end the run.
+"""Further places that a run's log goes to (logging.also): one file each, and none can end the run.
 
-A new one is one file with a class as base.Logger says, a line in `LOGGERS`, and its name in
-engine.config.train.logging. What it raises, whenever it does, is told in one line, and it is left out from then on.
+A new one is one file with a class that registers itself, an import here, and its name in engine.config.train.logging.
+Whatever it raises, whenever, is printed in one line, and it is dropped from then on.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from engine.runs.listeners.csv_table import CsvTable
-from engine.runs.listeners.listener import Beginning, Logger, plain_line
-from engine.runs.listeners.tensorboard_events import TensorBoardEvents
-from engine.runs.listeners.wandb_run import WandbRun
-from engine.runs.log_reader import Line
-
-LOGGERS: dict[str, Callable[[Beginning], Logger]] = {
-    "csv": CsvTable,
-    "tensorboard": TensorBoardEvents,
-    "wandb": WandbRun,
-}
+# Imported for their registration.
+from engine.runs.listeners import csv_table, tensorboard_events, wandb_run  # noqa: F401
+from engine.runs.listeners.listener import LISTENERS, Beginning, Listener, plain_line
+from engine.runs.log_schema import LogLine
 
 
-class Loggers:
-    """Those of one run, by name. Calls go to each that still works; nothing that goes wrong in one comes out."""
+class Listeners:
+    """Those of one run, by name. Calls go to each that still works; no error of one gets out."""
 
     def __init__(self, names: Sequence[str], beginning: Beginning) -> None:
-        self._open: dict[str, Logger] = {}
+        self._open: dict[str, Listener] = {}
         for name in names:
             try:
-                self._open[name] = LOGGERS[name](beginning)
+                self._open[name] = LISTENERS[name](beginning)
             # Whatever it is: what was asked for beside the log must not end hours of training.
             except Exception as error:  # noqa: BLE001
-                _tell(name, error)
+                _report(name, error)
 
-    def write(self, line: Line) -> None:
-        """Tell each of a line of the log."""
-        for name, logger in [*self._open.items()]:
+    def write(self, line: LogLine) -> None:
+        """Pass a line of the log to each."""
+        for name, listener in [*self._open.items()]:
             try:
-                logger.write(line)
+                listener.write(line)
             except Exception as error:  # noqa: BLE001 - as above
-                _tell(name, error)
+                _report(name, error)
                 del self._open[name]
-                # It may not even be able to end; what is wrong with it has been told.
+                # It may not even be able to end; its fault has been reported.
                 with contextlib.suppress(Exception):
-                    logger.close()
+                    listener.close()
 
     def close(self) -> None:
         """Let each finish what it has begun; calling it again does nothing."""
         while self._open:
-            name, logger = self._open.popitem()
+            name, listener = self._open.popitem()
             try:
-                logger.close()
+                listener.close()
             except Exception as error:  # noqa: BLE001 - as above
-                _tell(name, error)
+                _report(name, error)
 
 
-def _tell(name: str, error: Exception) -> None:
+def _report(name: str, error: Exception) -> None:
     if isinstance(error, ImportError):
         reason = f"it can't be imported ({plain_line(error)}): pip install {name}"
     elif isinstance(error, OSError) and error.filename:

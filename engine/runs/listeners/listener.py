@@ -1,46 +1,55 @@
-"""What a further log is given, and what it has to do."""
+"""What a listener to a run's log is given, and what it has to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from engine.config.train.logging import LoggingConfig
-from engine.runs.log_reader import Line
+from engine.registry import Registry
+from engine.runs.log_schema import LogLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """A run that begins, or goes on: its folder, its resolved configuration by section, its log so far."""
+    """A run that begins or is resumed: its folder, its resolved configuration by section, its log so far."""
 
     folder: Path
     config: dict[str, dict[str, Any]]
     options: LoggingConfig
-    lines: Sequence[Line]
-    """Those of the processes before; empty for a new run."""
+    lines: Sequence[LogLine]
+    """Those of earlier processes; empty for a new run."""
 
 
-class Logger(Protocol):
-    """A further log, open from construction to `close`. Any of these may raise anything: it is left out then."""
+class Listener(Protocol):
+    """Open from construction to `close`. Any of these may raise anything: the listener is dropped then."""
 
-    def write(self, line: Line) -> None:
-        """A line of log.jsonl, which is on the disk already: `kind` start, steps, epoch or result; more may come."""
+    def write(self, line: LogLine) -> None:
+        """A line of log.jsonl, which is on the disk already."""
 
     def close(self) -> None:
-        """The run is over, or this process of it. Called once."""
+        """The run, or this process of it, is over. Called once."""
 
+
+LISTENERS: Registry[Callable[[Beginning], Listener]] = Registry("logging.also")
+"""Filled by this folder's files. engine.config.train.logging, below this layer, names them as well."""
 
 WITHIN_EPOCH = ("train_loss", "lr")
-"""Which figures of a line of steps are drawn."""
+"""Which figures of a StepsLine are drawn."""
 
 
-def figures(line: Line) -> dict[str, float]:
-    """The numbers of a line by key; truths and what is not known are none of them."""
+def figures(line: LogLine) -> dict[str, float]:
+    """The numbers of a line by key, without booleans and nulls."""
     return {
         key: float(value)
-        for key, value in line.items()
+        for key, value in line.to_json().items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
+
+
+def within_epoch(line: LogLine) -> dict[str, Any]:
+    """The figures of WITHIN_EPOCH by tag."""
+    return {f"steps/{key}": getattr(line, key) for key in WITHIN_EPOCH}
 
 
 def plain_line(error: BaseException) -> str:

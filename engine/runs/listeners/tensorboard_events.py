@@ -1,7 +1,7 @@
 """Event files for TensorBoard (`tensorboard --logdir runs`), in the run's folder `tensorboard`.
 
 Written by the tensorboard package's record writer, one event at a time in the caller's thread: its asynchronous
-writer meets a full disk in a thread of its own, which prints a traceback there.
+writer would print a traceback from another thread on a full disk.
 """
 
 import os
@@ -13,41 +13,39 @@ from typing import Any
 
 import yaml
 
-from engine.runs.listeners.listener import WITHIN_EPOCH, Beginning, figures
-from engine.runs.log_reader import Line
-
-FOLDER = "tensorboard"
-STEPS_FOLDER = "steps"
-"""Within it; TensorBoard shows it as a run of its own."""
+from engine.runs.folder import TENSORBOARD, TENSORBOARD_STEPS
+from engine.runs.listeners.listener import LISTENERS, Beginning, figures, within_epoch
+from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine, StepsLine
 
 
+@LISTENERS.register("tensorboard")
 class TensorBoardEvents:
     """A scalar for each number of an epoch (step: the epoch) and of the result; the settings as text.
 
-    What was logged within epochs (step: the optimizer step) is a run of its own there: of a run that goes on,
-    TensorBoard drops what comes again by its step alone, whatever it is about.
+    What was logged within epochs (step: the optimizer step) is a separate run there: of a resumed run TensorBoard
+    drops what comes again by its step alone, whatever its tag.
     """
 
     def __init__(self, beginning: Beginning) -> None:
         self._config, self._epoch = beginning.config, 0
-        # What was told before comes again from where the run goes on, or all of it where nothing was saved.
-        self._folder, self._goes_on = beginning.folder / FOLDER, bool(beginning.lines)
+        # What was written before comes again from where the run resumes, or all of it where nothing was saved.
+        self._folder, self._goes_on = beginning.folder / TENSORBOARD, bool(beginning.lines)
         self._epochs = _EventFile(self._folder)
         self._steps: _EventFile | None = None
 
-    def write(self, line: Line) -> None:
+    def write(self, line: LogLine) -> None:
         """Raises OSError when the file can't be written."""
-        if line.get("kind") == "start":
+        if isinstance(line, StartLine):
             self._begin(line)
-        elif line.get("kind") == "steps":
+        elif isinstance(line, StepsLine):
             self._write_steps(line)
-        elif line.get("kind") == "epoch":
-            self._epoch = int(line["epoch"])
+        elif isinstance(line, EpochLine):
+            self._epoch = line.epoch
             self._write_figures("epoch", line)
-        elif line.get("kind") == "result":
+        elif isinstance(line, ResultLine):
             self._write_figures("result", line)
-            if line.get("verdict"):
-                self._epochs.text(self._epoch, "verdict", str(line["verdict"]))
+            if line.verdict:
+                self._epochs.text(self._epoch, "verdict", line.verdict)
         self._epochs.flush()
 
     def close(self) -> None:
@@ -58,27 +56,29 @@ class TensorBoardEvents:
             if self._steps:
                 self._steps.close()
 
-    def _begin(self, line: Line) -> None:
-        """The settings; and of a run that goes on, the epochs that come again are dropped."""
-        resumed_at = line.get("resumed_at_epoch")
+    def _begin(self, line: StartLine) -> None:
+        """The settings; and of a resumed run, the epochs that come again are dropped."""
+        resumed_at = line.resumed_at_epoch
         self._epoch, self._goes_on = int(resumed_at or 0), self._goes_on or resumed_at is not None
         if self._goes_on:
             self._epochs.begin_anew(self._epoch + 1)
         self._epochs.text(self._epoch, "config", _as_code(self._config))
-        start = {key: value for key, value in line.items() if key != "kind"}
+        start = {key: value for key, value in line.to_json().items() if key != "kind"}
         self._epochs.text(self._epoch, "start", _as_code(start))
 
-    def _write_steps(self, line: Line) -> None:
-        step = int(line["global_step"])
-        self._steps = self._steps or _EventFile(self._folder / STEPS_FOLDER)
+    def _write_steps(self, line: StepsLine) -> None:
+        if line.global_step is None:
+            return
+        step = line.global_step
+        self._steps = self._steps or _EventFile(self._folder / TENSORBOARD_STEPS)
         if self._goes_on:
-            # Where it goes on is known only now; the lines of steps come at the same ones again.
+            # Where it resumes is known only now; the lines of steps come at the same steps again.
             self._steps.begin_anew(step)
             self._goes_on = False
-        self._steps.scalars(step, {f"steps/{key}": line[key] for key in WITHIN_EPOCH})
+        self._steps.scalars(step, within_epoch(line))
         self._steps.flush()
 
-    def _write_figures(self, group: str, line: Line) -> None:
+    def _write_figures(self, group: str, line: LogLine) -> None:
         values = {
             f"{group}/{key}": value for key, value in figures(line).items() if key not in ("epoch", "epochs")
         }

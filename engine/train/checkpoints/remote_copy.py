@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 
 from engine.errors import UserError
-from engine.train.checkpoints import store
+from engine.runs.folder import CHECKPOINTS, LOG, STAGES, checkpoint_place, is_checkpoint
 
 
 class RemoteCopy:
@@ -46,10 +46,10 @@ class RemoteCopy:
             for path in paths:
                 self._put(path)
             names = self._names()
-            numbered = sorted(filter(store.is_numbered, names), key=store.place_of, reverse=True)
+            numbered = sorted(filter(is_checkpoint, names), key=checkpoint_place, reverse=True)
             # A process that was killed while it copied has left a part.
             for old in [*numbered[keep:], *(name for name in names if name.endswith(".partial"))]:
-                self._system.rm(f"{self._root}/{store.FOLDER}/{old}")
+                self._system.rm(f"{self._root}/{CHECKPOINTS}/{old}")
         # Every file system has errors of its own, and none of them may cost the run.
         except Exception as error:  # noqa: BLE001
             print(f"WARNING: not copied to {self.url}: {_line(error)}", flush=True)
@@ -63,7 +63,7 @@ class RemoteCopy:
 
     def _names(self) -> list[str]:
         """Of all that lies there among the checkpoints."""
-        folder = f"{self._root}/{store.FOLDER}"
+        folder = f"{self._root}/{CHECKPOINTS}"
         self._system.invalidate_cache()
         if not self._system.exists(folder):
             return []
@@ -91,7 +91,7 @@ class RemoteCopy:
 
 def _says_begun(name: str) -> int:
     """0 for a file that may lie there alone; the larger, the later it has to come."""
-    return 2 if name.endswith("/stages.yaml") else int(name.endswith("/log.jsonl"))
+    return 2 if name.endswith(f"/{STAGES}") else int(name.endswith(f"/{LOG}"))
 
 
 def _line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.config.train.train_config import TrainConfig
+from engine.runs.folder import CONFIG, LOG, REPORT, WEIGHTS, WEIGHTS_EMA
 from engine.train.checkpoints import resume, store
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -13,8 +14,8 @@ from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.ranks.group import Agreement, Wish
 from engine.train.trainer import Trainer
 
-BESIDE = ("config.yaml", "log.jsonl")
-"""What a run needs beside a checkpoint to go on somewhere else."""
+BESIDE = (CONFIG, LOG)
+"""What a run needs beside a checkpoint to be resumed somewhere else."""
 
 
 class Saver:
@@ -86,7 +87,7 @@ class Saver:
     def finish(self) -> None:
         """Copy what the run leaves, and wait for that."""
         if self.trainer.ranks.main:
-            self._send([*BESIDE, *(path.name for path in self.folder.glob("weights*.pt")), "report.html"])
+            self._send([*BESIDE, WEIGHTS, WEIGHTS_EMA, REPORT])
         self._wait()
 
     def _wait(self) -> None:

@@ -5,7 +5,6 @@ counts for going on are the numbered names: those two are for people.
 """
 
 import os
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,18 +12,24 @@ from typing import Any
 
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder
+from engine.runs.folder import (
+    BEST,
+    CHECKPOINTS,
+    DAMAGED_SUFFIX,
+    LAST,
+    checkpoint_name,
+    checkpoint_place,
+    checkpoints_of,
+)
 from engine.train.checkpoints import checkpoint_file
 from engine.train.checkpoints.checkpoint_file import EpochState
 
-FOLDER = "checkpoints"
-LAST, BEST = "last.pt", "best.pt"
-
-_NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.pt")
+newest, place_of = checkpoints_of, checkpoint_place
 
 
 def save(folder: Path, state: EpochState, content: dict[str, Any], *, keep: int) -> Path:
     """Write a checkpoint of the run in `folder`, keep the `keep` newest. Raises UserError (full disk, ...)."""
-    path = folder / FOLDER / f"epoch_{state.epoch + 1:03d}_step_{state.step:06d}.pt"
+    path = folder / CHECKPOINTS / checkpoint_name(state.epoch + 1, state.step)
     checkpoint_file.save(path, content)
     _name(path, LAST)
     for old in newest(folder)[keep:]:
@@ -38,33 +43,12 @@ def keep_best(folder: Path) -> None:
     _name(newest(folder)[0], BEST)
 
 
-def newest(folder: Path) -> list[Path]:
-    """The numbered checkpoints of the run in `folder`, the one that is furthest first."""
-    try:
-        found = [path for path in (folder / FOLDER).iterdir() if is_numbered(path.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise describe_os_error(error, folder / FOLDER, "look into") from None
-    return sorted(found, key=lambda path: place_of(path.name), reverse=True)
-
-
-def is_numbered(name: str) -> bool:
-    """Whether a file of this name is a checkpoint to go on from."""
-    return _NAME.fullmatch(name) is not None
-
-
-def place_of(name: str) -> tuple[int, ...]:
-    """Epoch and step in the name of a numbered checkpoint."""
-    return tuple(map(int, re.findall(r"\d+", name)))
-
-
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The newest checkpoint that is whole; each that is not is told of. Raises UserError when there is none."""
     paths = newest(folder)
     if not paths:
         raise UserError(
-            f"training.resume: {folder / FOLDER} holds no checkpoint: nothing was saved yet; start anew"
+            f"training.resume: {folder / CHECKPOINTS} holds no checkpoint: nothing was saved yet; start anew"
         )
     damaged: list[Path] = []
     for path in paths:
@@ -76,16 +60,16 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
             continue
         for other in damaged:
             # Under its name it would stay the newest, in the way of those that are saved from here on.
-            other.rename(other.with_suffix(".damaged"))
+            other.rename(other.with_suffix(DAMAGED_SUFFIX))
         return path, content
     raise UserError(
-        f"training.resume: none of the {len(paths)} checkpoints in {folder / FOLDER} is whole: start anew"
+        f"training.resume: none of the {len(paths)} checkpoints in {folder / CHECKPOINTS} is whole: start anew"
     )
 
 
 def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed while saving has left. Only for who holds the run's log."""
-    for partial in (folder / FOLDER).glob("*.partial-*"):
+    for partial in (folder / CHECKPOINTS).glob("*.partial-*"):
         with suppress(OSError):
             partial.unlink()
 

@@ -1,13 +1,11 @@
-"""A run that trains nothing (training.eval_only): weights are examined, without the training file or its loader.
+"""A run that trains nothing (training.eval_only): it validates weights, without the training file or its loader.
 
 It leaves `evaluation.json` in the run's folder, which has all that its report shows.
 """
 
 import json
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
@@ -16,33 +14,26 @@ from engine.data.sampling.order import held_out
 from engine.data.sources.originals import Originals, open_source
 from engine.errors import UserError
 from engine.files import atomic_write
-from engine.models.build import weights_note
-from engine.train.entries import facts_entry, result_entry
+from engine.runs.evaluation_schema import Evaluation, EvaluationFile, SearchedResolution
+from engine.runs.folder import EVALUATION
+from engine.runs.run_writer import RunWriter
 from engine.train.evaluation.full_evaluation import Examination
 from engine.train.evaluation.validator import Validator, search_resolution, search_table
 from engine.train.open_loader import open_loader, tell_new_skips
-from engine.train.ranks.backends import set_backends
 from engine.train.ranks.group import Ranks
-from engine.train.recording import Record
-from engine.train.step.precision import choose_precision
+from engine.train.run_base import RunBase
 from engine.train.verdict import judge
 from engine.train.weights import build_network
 
-EVALUATION_NAME = "evaluation.json"
 
-
-class EvaluationRun:
+class EvaluationRun(RunBase):
     """One rank's side of it. Construction checks the data and builds the model; `execute` does the work.
 
     Raises UserError on construction for data, weights or original images that can't be used.
     """
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
-        self.config, self.ranks = config, ranks
-        self.precision = choose_precision(config.training.precision, ranks.device)
-        self._owned = ExitStack()
-        training = config.training
-        set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
+        super().__init__(config, ranks)
         val = open_beton(Path(config.data.val_dataset))
         self.classes = agree_on_classes(val)
         self.model = build_network(config, self.classes.count, ranks.device)
@@ -53,21 +44,19 @@ class EvaluationRun:
         )
         self.search = self._build_search() if config.validation.search else None
 
-    def execute(self, record: Record) -> int:
-        """Examine, write it all down, and return the exit code that the verdict asks for."""
-        facts = facts_entry(self.config, self.ranks, self.precision, self.model, self.classes)
-        record.start({**facts, "num_val": self.validator.loader.beton.num_samples})
-        searched = self._choose_resolution(self.search) if self.search else {}
+    def execute(self, record: RunWriter) -> int:
+        """Measure, log, and return the exit code that the verdict asks for."""
+        record.start(self.start_line(num_val=self.validator.loader.beton.num_samples))
+        searched = {"search": self._choose_resolution(self.search)} if self.search else {}
         examination = Examination(self.validator, self.model, self.classes, self.originals)
         accuracy, plain, found = examination.run()
         tell_new_skips(part.loader for part in (self.validator, self.search) if part is not None)
         # Without training there is no time to judge.
         verdict = judge(replace(self.config.budget, minutes=0.0), accuracy.top1, 0.0, accuracy.doubt)
-        note = weights_note(self.config.model.arch, use_blurpool=self.config.training.use_blurpool)
-        result = result_entry(self.config, accuracy, plain, verdict, 0.0, None, note)
-        # It tells the verdict before anything is written: what took an hour should not be lost with a full disk.
-        record.finish({**result, **searched, "evaluation": found})
-        self._write(record.folder / EVALUATION_NAME, found)
+        result = self.result_line(accuracy, plain, verdict, 0.0, None, **searched, evaluation=found)
+        # It prints the verdict before anything is written: what took an hour should not be lost with a full disk.
+        record.finish(result)
+        self._write(record.folder / EVALUATION, found)
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
@@ -97,32 +86,28 @@ class EvaluationRun:
         self._owned.enter_context(loader)
         return Validator(config.validation, self.ranks, self.precision, loader, held)
 
-    def _choose_resolution(self, search: Validator) -> dict[str, Any]:
-        """Search, and validate at the best from here on; returns the result line's part on it."""
+    def _choose_resolution(self, search: Validator) -> list[SearchedResolution]:
+        """Search, and validate at the best from here on; returns the accuracy at each side."""
         found = search_resolution(search, self.model, self.config.validation.search_list())
         if self.ranks.main:
             print(search_table(found), flush=True)
         validation = replace(self.config.validation, resolution=found[0]["resolution"])
         self.config = replace(self.config, validation=validation)
         self.validator.validation = validation
-        return {"search": found}
+        return [SearchedResolution.from_json(entry) for entry in found]
 
-    def _write(self, path: Path, found: dict[str, Any]) -> None:
-        """The first rank's copy of what all of them have found."""
+    def _write(self, path: Path, found: Evaluation) -> None:
+        """evaluation.json, which the first rank writes; all ranks have found the same."""
         if self.ranks.main:
-            weights = {"weights": self.config.model.weights, "use_ema": self.config.model.use_ema}
-            about = {"arch": self.config.model.arch, **weights, "file": self.config.data.val_dataset}
-            text = json.dumps({**about, **found}, indent=1, ensure_ascii=False, allow_nan=False)
+            model = self.config.model
+            content = EvaluationFile(
+                arch=model.arch,
+                weights=model.weights,
+                use_ema=model.use_ema,
+                file=self.config.data.val_dataset,
+                **found.fields(),
+            )
+            text = json.dumps(content.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             with atomic_write(path) as file:
                 # A name that is not UTF-8 comes as lone surrogates, for which JSON has escapes.
                 file.write(text.encode("utf-8", "backslashreplace"))
-
-    def close(self) -> None:
-        """End the loaders' threads."""
-        self._owned.close()
-
-    def __enter__(self) -> "EvaluationRun":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

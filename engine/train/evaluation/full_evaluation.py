@@ -1,4 +1,4 @@
-"""All that is found out about a network on a file in one reading of it, as evaluation.json has it.
+"""All that is measured of a network on a file in one reading of it, as evaluation.json has it.
 
 Accuracy under several conditions; under the first of them, the recipe's own, by class, by pair of classes taken for
 each other, by confidence and, where the original images are at hand, through Pillow and torchvision.
@@ -14,7 +14,8 @@ from engine.data.beton.pair import ClassList
 from engine.data.loading.loader import Batch
 from engine.data.sources.originals import Originals
 from engine.progress import Progress
-from engine.train.entries import accuracy_entry
+from engine.runs.evaluation_schema import Evaluation
+from engine.runs.log_schema import validation_fields
 from engine.train.evaluation.accuracy import Accuracy, BySample, are_finite, hits, logarithms
 from engine.train.evaluation.class_statistics import (
     NO_CLASS,
@@ -45,7 +46,7 @@ class Examination:
             originals, model, self.own, validator.precision, validator.ranks
         )
 
-    def run(self) -> tuple[Accuracy, Accuracy, dict[str, Any]]:
+    def run(self) -> tuple[Accuracy, Accuracy, Evaluation]:
         """The accuracy under the recipe's conditions, that under the plain ones, and all that was found."""
         conditions = [self.own, *self.further, self.plain]
         ranks = self.validator.ranks
@@ -68,7 +69,7 @@ class Examination:
         if self._comparison:
             self._comparison.see(batch, plain)
 
-    def _found(self, conditions: list[Conditions], accuracies: list[Accuracy]) -> dict[str, Any]:
+    def _found(self, conditions: list[Conditions], accuracies: list[Accuracy]) -> Evaluation:
         loader = self.validator.loader
         samples, (predicted, in_top5, confidence, losses) = self._outcomes.gather()
         outcomes = Outcomes(
@@ -92,12 +93,14 @@ class Examination:
             "classes": by_class(outcomes, self.names),
             "confusions": confusions(outcomes, self.names),
         }
-        return {**found, "reference": self._comparison.result()} if self._comparison else found
+        if self._comparison:
+            found["reference"] = self._comparison.result()
+        return Evaluation.from_json(found)
 
 
 def _entry(conditions: Conditions, accuracy: Accuracy) -> dict[str, Any]:
     """An accuracy and how it was measured."""
-    measured = accuracy_entry(accuracy)
+    measured = validation_fields(accuracy)
     # Its last digits are those of the order in which the ranks' sums were added up.
     measured["val_loss"] = figure(accuracy.loss)
     return {

@@ -52,13 +52,13 @@ def _rows(runs: list[Path]) -> dict[str, list[str]]:
     return dict(measure_rows(read_runs(runs)))
 
 
-def test_the_time_of_a_run_that_goes_on_is_that_of_its_last_epoch(tmp_path: Path) -> None:
+def test_time_of_running_run_is_that_of_its_last_epoch(tmp_path: Path) -> None:
     lines = whole_log(4)
     (run,) = read_runs([_write(tmp_path / "a", lines[:-1])])
     assert run.seconds == lines[-2]["elapsed_seconds"] > lines[1]["elapsed_seconds"]
 
 
-def test_a_line_of_another_type_is_left_out_with_a_notice(
+def test_line_with_wrong_type_is_left_out_with_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = whole_log(4)
@@ -66,11 +66,11 @@ def test_a_line_of_another_type_is_left_out_with_a_notice(
     folder = _write(tmp_path / "a", lines)
     assert main([str(folder), str(folder)]) == 0
     said = capsys.readouterr()
-    assert f"notice: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
+    assert f"note: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
     assert "74.00%" in said.out
 
 
-def test_what_each_run_came_to_stands_side_by_side(tmp_path: Path) -> None:
+def test_results_of_runs_stand_side_by_side(tmp_path: Path) -> None:
     whole, demo = _write(tmp_path / "a", whole_log(16)), _write(tmp_path / "b", demo_log())
     rows = _rows([whole, demo])
     assert rows["state"] == ["finished", "finished"]
@@ -83,7 +83,7 @@ def test_what_each_run_came_to_stands_side_by_side(tmp_path: Path) -> None:
     assert "EMA top-1" not in rows, "no run kept an average"
 
 
-def test_a_target_tells_when_it_was_first_reached(tmp_path: Path) -> None:
+def test_target_row_shows_when_first_reached(tmp_path: Path) -> None:
     reached = _write(tmp_path / "a", whole_log(16, target_top1=0.7))
     missed = _write(tmp_path / "b", whole_log(16, target_top1=0.9))
     lines = epoch_lines(16)
@@ -104,7 +104,7 @@ def test_the_best_is_of_the_average_where_there_is_one(tmp_path: Path) -> None:
     assert rows["EMA top-1"] == ["74.00%"]
 
 
-def test_runs_that_have_not_ended_are_compared_as_far_as_they_are(tmp_path: Path) -> None:
+def test_unfinished_runs_are_compared(tmp_path: Path) -> None:
     running = _write(tmp_path / "a", [start_line(), *epoch_lines(16)[:5]])
     begun = _write(tmp_path / "b", [start_line()])
     rows = _rows([running, begun])
@@ -134,14 +134,14 @@ def test_the_first_stage_alone_is_not_the_whole_run(tmp_path: Path) -> None:
     assert run.state() == "stage 1 of 2, done"
 
 
-def test_only_options_that_differ_are_told(tmp_path: Path) -> None:
+def test_only_differing_options_are_shown(tmp_path: Path) -> None:
     one = _write(tmp_path / "a", whole_log(4), lr={"lr": 0.5}, logging={"name": "a"})
     two = _write(tmp_path / "b", whole_log(4), lr={"lr": 1.7}, logging={"name": "b"})
     assert option_rows(read_runs([one, two])) == [("lr.lr", ["0.5", "1.7"])]
     assert option_rows(read_runs([one, one])) == []
 
 
-def test_an_option_that_is_younger_than_a_run_has_its_default(tmp_path: Path) -> None:
+def test_option_newer_than_the_run_has_its_default(tmp_path: Path) -> None:
     old, new = _write(tmp_path / "a", whole_log(4)), _write(tmp_path / "b", whole_log(4))
     config = yaml.safe_load((old / "config.yaml").read_text())
     del config["training"]["nesterov"]
@@ -150,7 +150,7 @@ def test_an_option_that_is_younger_than_a_run_has_its_default(tmp_path: Path) ->
     assert option_rows(read_runs([old, new])) == []
 
 
-def test_of_a_stage_that_not_all_have_what_it_changes_is_told(tmp_path: Path) -> None:
+def test_stage_missing_in_some_runs_shows_its_changes(tmp_path: Path) -> None:
     several, single = _stages(tmp_path / "two"), _write(tmp_path / "one", whole_log(4))
     assert option_rows(read_runs([several, single])) == [("stage 2: training.epochs", ["2", "–"])]
 
@@ -164,7 +164,7 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, content: str | None
     assert "\n" not in str(caught.value)
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_runs_of_one_name_are_named_by_their_folders(tmp_path: Path) -> None:
     folders = [_write(tmp_path / parent / "same", whole_log(2)) for parent in ("x", "y")]
     folders += [_write(tmp_path / "other", whole_log(2))]
     names = [run.name for run in read_runs([*folders, folders[2]])]
@@ -204,7 +204,7 @@ def test_the_verb_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture
         main([str(runs[0]), "--html", str(tmp_path)])
 
 
-def test_what_a_run_is_called_can_do_no_harm(tmp_path: Path) -> None:
+def test_hostile_run_names_stay_text(tmp_path: Path) -> None:
     run = _write(tmp_path / "<script>x", whole_log(2))
     assert "<script>" not in render(read_runs([run]))
 

@@ -1,29 +1,40 @@
 """What limited a run, as its report and its closing summary say it."""
 
 from engine.report import bottleneck_summary
-from engine.report.run.run_page import render
-from engine.report.terminal.summary import closing_summary, epoch_line
-from tests.report.runs import demo_log, epoch_lines, limits_entry, run_config, start_line
+from tests.report.runs import (
+    closing_summary,
+    demo_log,
+    epoch_line,
+    epoch_lines,
+    epoch_of,
+    epochs_of,
+    limits_entry,
+    render,
+    run_config,
+    start_line,
+)
 
 
-def test_the_stage_that_limited_most_of_the_time_speaks_for_the_run() -> None:
+def test_stage_limiting_most_time_stands_for_the_run() -> None:
     epochs = epoch_lines(4)
     for epoch in epochs[1:3]:
         epoch |= limits_entry(60, 30, "decode") | {"train_seconds": 60}
     epochs[0]["train_seconds"] = epochs[3]["train_seconds"] = 50
-    found = bottleneck_summary.limiting(epochs)
-    assert found is not None and found["epoch"] == 3
-    said = bottleneck_summary.sentence(epochs)
+    found = bottleneck_summary.limiting(epochs_of(epochs))
+    assert found is not None and found[0].epoch == 3
+    said = bottleneck_summary.sentence(epochs_of(epochs))
     assert said.startswith("decode: it waited for data 50% of the time")
     assert "(in 2 of 4 epochs); to change it: training.compile" in said
     epochs[3]["train_seconds"] = 100
-    assert bottleneck_summary.sentence(epochs).startswith("step: ")
+    assert bottleneck_summary.sentence(epochs_of(epochs)).startswith("step: ")
 
 
-def test_figures_that_are_nothing_are_left_out() -> None:
+def test_figures_that_are_zero_are_left_out() -> None:
     (epoch,) = epoch_lines(1)
     epoch |= limits_entry(60, 30) | {"train_seconds": 60}
-    rows = dict(bottleneck_summary.rows(epoch))
+    line = epoch_of(epoch)
+    assert line.limits is not None
+    rows = dict(bottleneck_summary.rows(line, line.limits))
     assert rows["waiting for data"] == "30.0 s (50%)"
     assert rows["decoding an image, CPU time"] == "1.53 ms"
     assert rows["records used"] == "21,000.0 MB"
@@ -31,7 +42,7 @@ def test_figures_that_are_nothing_are_left_out() -> None:
     assert "read from disks" not in rows and "waiting for a window of the file" not in rows
 
 
-def test_report_terminal_and_summary_say_it() -> None:
+def test_limits_are_in_report_terminal_and_summary() -> None:
     log = demo_log()
     page = render(run_config(), log)
     assert "What limited this run" in page
@@ -40,16 +51,16 @@ def test_report_terminal_and_summary_say_it() -> None:
     assert "\nlimited by step: it waited for data" in closing_summary(run_config(), log)
 
 
-def test_a_log_from_before_says_nothing_of_it() -> None:
-    log = [start_line(), *epoch_lines(3, limited_by=None, bottleneck_summary=None)]
+def test_log_without_limits_shows_none() -> None:
+    log = [start_line(), *epoch_lines(3, limited_by=None, limits=None)]
     assert "What limited" not in render(run_config(), log)
     assert "limited by" not in closing_summary(run_config(), log) + epoch_line(log[1])
     assert "limited<br>" not in render(run_config(), log)
 
 
-def test_a_log_that_lacks_some_figures_is_drawn() -> None:
+def test_limits_without_figures_are_drawn() -> None:
     log = [
         start_line(),
-        *epoch_lines(1, limited_by="disk", bottleneck_summary={"words": "disk: slow", "advice": None}),
+        *epoch_lines(1, limited_by="disk", limits={"words": "disk: slow", "advice": None}),
     ]
     assert "Disk: slow" in render(run_config(), log)

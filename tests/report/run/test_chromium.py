@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engine.report.run.run_page import render
 from tests.report.run.test_evaluation import LOGS as EVALUATIONS
-from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+from tests.report.runs import demo_log, epoch_lines, render, run_config, start_line, whole_log
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +121,7 @@ def test_nothing_overflows_overlaps_or_becomes_too_small(tmp_path: Path, log: st
     assert measured["text"] > 300
 
 
-def test_a_page_that_overflows_and_overlaps_would_be_noticed(tmp_path: Path) -> None:
+def test_measuring_finds_overflow_and_overlap(tmp_path: Path) -> None:
     page = render(CONFIG, demo_log()).replace("<body>", '<body><p style="width:900px">wide</p>')
     page = re.sub(r'class="tick middle" x="[\d.]+"', 'class="tick middle" x="90"', page)
     measured = _measure(tmp_path, page, PHONE)

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.report.run.run_page import render
-from engine.report.terminal.summary import closing_summary
-from tests.report.runs import run_config, start_line
+from tests.report.runs import closing_summary, render, run_config, start_line
 
 CONFIG = run_config(training={"eval_only": True}, model={"weights": "weights.pt"})
 
@@ -80,7 +78,7 @@ def _log(classes: int, *, finite: bool = True) -> list[dict[str, Any]]:
 LOGS = {"few": _log(10), "thousand": _log(1000)}
 
 
-def test_the_terminal_says_it_in_a_line_each() -> None:
+def test_terminal_shows_each_finding_in_a_line() -> None:
     said = closing_summary(CONFIG, LOGS["few"])
     assert "288 px     top-1 53.21%, top-5 90.00% (288 px, crop ratio 0.875, with flip TTA)" in said
     assert "calibrated ECE 61.00% in 15 bins, NLL 0.6100; 61.0% confident on average, too sure" in said
@@ -115,7 +113,7 @@ def test_many_classes_are_drawn_in_bars_that_can_be_told_apart() -> None:
     assert "classes 1–10: class0000 100.0% to class0009 99.1%" in wide[0]
 
 
-def test_outputs_that_are_not_finite_are_said_and_not_drawn() -> None:
+def test_nonfinite_outputs_are_named_and_not_drawn() -> None:
     log = _log(10, finite=False)
     assert "calibrated the network's outputs are not finite" in closing_summary(CONFIG, log)
     assert "Reliability" not in render(CONFIG, log)
@@ -128,19 +126,19 @@ def test_figures_that_are_not_finite_are_dashes() -> None:
     assert "an image’s probability lies elsewhere, – a class." in render(CONFIG, [start, result])
 
 
-def test_of_two_classes_the_best_is_not_told_as_one_of_the_lowest_too() -> None:
+def test_two_classes_are_one_best_and_one_lowest() -> None:
     assert "by class   from class0000 100.0% down to class0001 50.0%\n" in closing_summary(CONFIG, _log(2))
     assert "by class" not in closing_summary(CONFIG, _log(1))
 
 
-def test_a_network_that_is_as_often_right_as_it_is_sure_is_called_neither() -> None:
+def test_well_calibrated_network_is_called_neither_side() -> None:
     start, result = _log(10)
     result["evaluation"]["top1"] = result["evaluation"]["calibration"]["confidence"] = 1.0
     assert "100.0% confident on average, as often right\n" in closing_summary(CONFIG, [start, result])
 
 
 @pytest.mark.parametrize("key", ["reference", "confusions"])
-def test_what_was_not_found_leaves_no_trace(key: str) -> None:
+def test_missing_findings_leave_no_trace(key: str) -> None:
     start, result = _log(10)
     found = result["evaluation"]
     found[key] = [] if key == "confusions" else None

@@ -13,10 +13,10 @@ import yaml
 from engine.cli.report import main
 from engine.errors import UserError
 from engine.report.drawing.charts import clean
-from engine.report.run.run_page import render
 from tests.report.runs import (
     demo_log,
     epoch_lines,
+    render,
     result_line,
     run_config,
     start_line,
@@ -146,7 +146,7 @@ def test_the_page_loads_nothing_and_runs_nothing(log: str) -> None:
     assert "@import" not in page
 
 
-def test_the_headline_says_what_was_reached_and_the_tiles_what_was_promised() -> None:
+def test_headline_shows_result_and_tiles_show_target() -> None:
     text = Page(render(run_config(), demo_log())).text
     for part in (
         "Target met",
@@ -162,7 +162,7 @@ def test_the_headline_says_what_was_reached_and_the_tiles_what_was_promised() ->
         assert part in text
 
 
-def test_a_missed_target_says_by_how_much_and_how_late() -> None:
+def test_missed_target_shows_gap_and_delay() -> None:
     log = demo_log(met=False, top1=0.9142, elapsed_seconds=200.0, verdict="target missed")
     page = render(run_config(), log)
     text = Page(page).text
@@ -180,7 +180,7 @@ def test_without_a_target_nothing_is_promised() -> None:
         assert word not in text
 
 
-def test_a_run_that_only_validated_has_no_time_and_no_figures() -> None:
+def test_validated_only_run_has_no_time_and_no_figures() -> None:
     page = render(run_config(budget={"target_top1": 0.735, "minutes": 20.0}), LOGS["only validated"])
     text = Page(page).text
     assert "Target 73.50%" in text
@@ -253,7 +253,7 @@ def test_nothing_is_drawn_outside_its_chart(log: str) -> None:
         assert all(float(text.attrib["x"]) > 7 * len(text.text or "") - 15 for text in ends), title
 
 
-def test_where_training_waits_for_data_the_report_says_so() -> None:
+def test_report_names_waiting_for_data() -> None:
     slow = epoch_lines(3)
     for line in slow:
         line |= {
@@ -265,7 +265,7 @@ def test_where_training_waits_for_data_the_report_says_so() -> None:
     assert "The model's arithmetic set the pace" in Page(render(run_config(), demo_log())).text
 
 
-def test_every_epoch_is_in_the_table_and_what_nobody_measured_is_not() -> None:
+def test_table_has_every_epoch_and_no_empty_column() -> None:
     page = render(run_config(), demo_log())
     table = page.split('aria-label="Table of epochs"')[1].split("</table>")[0]
     assert [row.split("</td>")[0] for row in table.split("<tr><td>")[1:]] == ["1", "2", "3", "4", "5"]
@@ -276,7 +276,7 @@ def test_every_epoch_is_in_the_table_and_what_nobody_measured_is_not() -> None:
     assert "NaN" not in table
 
 
-def test_a_long_table_is_thinned_keeps_the_last_epoch_and_says_so() -> None:
+def test_long_table_is_thinned_and_keeps_last_epoch() -> None:
     page = render(run_config(), LOGS["very long"])
     assert "120 of 600 epochs; log.jsonl has them all." in page
     assert "<tr><td>600</td>" in page
@@ -290,7 +290,7 @@ def test_results_stand_beside_how_they_were_measured() -> None:
     assert "measured on 50,000 images" in text
 
 
-def test_what_others_published_is_labelled_and_never_drawn() -> None:
+def test_published_figures_are_labelled_and_never_drawn() -> None:
     page = render(run_config(reference=REFERENCE), whole_log(16))
     said = "Published by ffcv-imagenet, not ours: 73.80% top-1 , with TTA, 14 min 54 s, on 8 × A100."
     assert said in Page(page).text
@@ -301,7 +301,7 @@ def test_what_others_published_is_labelled_and_never_drawn() -> None:
     assert "Published by" not in render(run_config(), whole_log(16))
 
 
-def test_their_accuracy_by_epoch_stands_beside_ours_after_as_many_epochs() -> None:
+def test_published_curve_stands_beside_ours() -> None:
     curve = {**REFERENCE, "curve": "1:0.19, 16:0.738, 20:0.75", "note": "a note", "citation": "a paper"}
     lines = whole_log(16)
     ours = next(line["top1"] for line in lines if line.get("epoch") == 1)
@@ -343,7 +343,7 @@ def test_where_it_comes_from() -> None:
         assert part in text
 
 
-def test_weights_come_with_code_that_is_valid_and_a_command_to_measure_them() -> None:
+def test_weights_come_with_valid_code_and_command() -> None:
     config = run_config(model={"arch": "resnet50"}, training={"use_blurpool": True})
     log = whole_log(2)
     log[0]["folder"] = "my runs/it's"
@@ -356,7 +356,7 @@ def test_weights_come_with_code_that_is_valid_and_a_command_to_measure_them() ->
     assert """-C 'my runs/it'"'"'s/config.yaml'""" in measure
 
 
-def test_a_run_that_left_no_weights_offers_none() -> None:
+def test_run_without_weights_offers_none() -> None:
     assert "weights.pt" not in render(run_config(), whole_log(2, weights=None))
 
 

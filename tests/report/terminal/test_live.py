@@ -5,11 +5,11 @@ import io
 import pytest
 
 from engine.report.terminal.live import LiveView
-from engine.train.outlook import Ahead, Outlook
-from tests.report.runs import epoch_lines
+from engine.runs.time_left import Ahead, Outlook
+from tests.report.runs import epoch_lines, epochs_of
 
-EPOCHS = epoch_lines(4, seconds=60, sizes=(160, 160))
-AHEAD = [Ahead(images=line["images"], side=line["resolution"]) for line in EPOCHS]
+EPOCHS = epochs_of(epoch_lines(4, seconds=60, sizes=(160, 160)))
+AHEAD = [Ahead(images=line.images or 0, side=line.resolution or 0) for line in EPOCHS]
 WHOLE = sum(part.images for part in AHEAD)
 
 
@@ -25,7 +25,7 @@ def _on_terminal(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
     return terminal
 
 
-def test_the_bar_tells_how_far_the_whole_run_is_and_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_progress_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
     with LiveView(Outlook(epochs=AHEAD, done=2 * AHEAD[0].images), EPOCHS[:2], shown=True) as view:
         view.set_description("epoch 3/4, 160 px", refresh=False)
@@ -36,9 +36,9 @@ def test_the_bar_tells_how_far_the_whole_run_is_and_when_it_ends(monkeypatch: py
     assert "2:13 left" in shown
 
 
-def test_what_limits_the_last_epoch_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_limit_of_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
-    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0] | {"limited_by": "decode"}], shown=True):
+    with LiveView(Outlook(epochs=AHEAD), [EPOCHS[0].replaced(limited_by="decode")], shown=True):
         pass
     assert "limit: decode" in terminal.getvalue()
 
@@ -53,7 +53,7 @@ def test_the_loss_of_the_latest_steps_is_shown(monkeypatch: pytest.MonkeyPatch) 
     assert "| loss 2.346, " in terminal.getvalue().split("\r")[-1]
 
 
-def test_the_stages_to_come_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_includes_later_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
     later = [Ahead(images=AHEAD[0].images, side=320, validated=False)]
     outlook = Outlook(epochs=AHEAD[:2], later=later, label="stage 1 of 2")
@@ -65,7 +65,7 @@ def test_the_stages_to_come_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "stage 1 of 2, epoch 1/2, 160 px" in terminal.getvalue()
 
 
-def test_the_speed_is_that_of_the_epoch_without_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_excludes_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     _on_terminal(monkeypatch)
     clock = [100.0]
     monkeypatch.setattr("engine.report.terminal.live.time.perf_counter", lambda: clock[0])
@@ -79,7 +79,7 @@ def test_the_speed_is_that_of_the_epoch_without_its_first_step(monkeypatch: pyte
         assert f"{round((WHOLE - 21000) / 2000) // 60}:" in str(view).rpartition("img/s")[2]
 
 
-def test_a_log_file_gets_no_bar_but_still_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_file_gets_no_bar_but_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     with LiveView(Outlook(epochs=AHEAD), [], shown=True) as view:
         view.update(1000)
         assert view.logged(EPOCHS[0]).endswith(" left")

@@ -1,10 +1,17 @@
 """What the terminal says of a run."""
 
-from engine.report.terminal.summary import closing_summary, epoch_line
-from tests.report.runs import demo_log, epoch_lines, run_config, start_line, whole_log
+from tests.report.runs import (
+    closing_summary,
+    demo_log,
+    epoch_line,
+    epoch_lines,
+    run_config,
+    start_line,
+    whole_log,
+)
 
 
-def test_epoch_line_says_all_that_matters_in_one_line() -> None:
+def test_epoch_line_is_one_line_with_every_figure() -> None:
     line = epoch_line(demo_log()[5])
     for part in (
         "epoch 5/5",
@@ -18,7 +25,7 @@ def test_epoch_line_says_all_that_matters_in_one_line() -> None:
     assert "\n" not in line
 
 
-def test_epoch_line_without_validation_says_nothing_of_accuracy() -> None:
+def test_epoch_line_without_validation_has_no_accuracy() -> None:
     line = epoch_line(epoch_lines(9, top1=0.5)[2] | {"top1": None, "val_loss": None})
     assert "top-1" not in line
     assert "val" not in line

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.config.train.train_config import DataConfig, LoggingConfig, TrainConfig, TrainingConfig
-from engine.runs.run_writer import RunRecord
+from engine.report.run_display import RunDisplay
+from engine.runs.run_writer import RunWriter
 
 FACTS = {"device": "cpu", "precision": "fp32", "world_size": 1, "resumed_at_epoch": None}
 
@@ -18,14 +19,14 @@ _HEADER, _BLOCK = 7, 2**15
 
 def open_record(
     folder: Path, also: str, *, name: str = "one", resume: str = "", begun: bool = False
-) -> RunRecord:
+) -> RunWriter:
     """The record of a run in `folder`/`name` that is told to the logs in `also`; `begun`: it has a log already."""
     config = TrainConfig(
         data=DataConfig(train_dataset="train.beton", val_dataset="val.beton"),
         logging=LoggingConfig(folder=str(folder), name=name, log_level=0, also=also),
         training=TrainingConfig(resume=resume, weight_decay=5e-5),
     )
-    return RunRecord.open(config, "demo", writes=True, begun=begun)
+    return RunWriter.open(config, "demo", writes=True, display=RunDisplay(), begun=begun)
 
 
 def wandb_records(folder: Path) -> list[Any]:

@@ -12,8 +12,8 @@ import pytest
 
 from engine.config.train.logging import FURTHER_LOGS, LoggingConfig
 from engine.errors import UserError
-from engine.runs.listeners import LOGGERS
-from tests.report.runs import epoch_lines, result_line, steps_lines
+from engine.runs.listeners.listener import LISTENERS
+from tests.report.runs import epoch_lines, epoch_of, result_line, result_of, start_of, steps_lines, steps_of
 from tests.runs.listeners.listened import FACTS, open_record
 
 PLACES = {"csv": "log.csv", "tensorboard": "tensorboard", "wandb": "wandb"}
@@ -23,14 +23,14 @@ def _run(folder: Path, also: str, between: Callable[[Path], object] = lambda _: 
     """A run of eight epochs, with something done after the first; returns the kinds of its log's lines."""
     first, *others = lines = epoch_lines(8)
     with open_record(folder, also) as record:
-        record.start(FACTS)
-        record.epoch(first)
+        record.start(start_of(FACTS))
+        record.epoch(epoch_of(first))
         between(record.folder)
         for line in others:
             for steps in steps_lines(line["epoch"], [2.0, 1.5]):
-                record.steps(steps)
-            record.epoch(line)
-        record.finish(result_line(lines[-1]))
+                record.steps(steps_of(steps))
+            record.epoch(epoch_of(line))
+        record.finish(result_of(result_line(lines[-1])))
     return [json.loads(row)["kind"] for row in (record.folder / "log.jsonl").read_text().splitlines()]
 
 
@@ -46,18 +46,18 @@ def _notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return notes
 
 
-def test_every_log_that_can_be_named_is_there() -> None:
-    assert sorted(LOGGERS) == sorted(FURTHER_LOGS) == sorted(PLACES)
+def test_every_listener_is_registered_and_an_option() -> None:
+    assert LISTENERS.names() == sorted(FURTHER_LOGS) == sorted(PLACES)
 
 
-def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
+def test_unknown_listener_is_refused_with_nearest_name() -> None:
     with pytest.raises(UserError, match=r"logging\.also: 'tensorbord' .*did you mean 'tensorboard'"):
         LoggingConfig(also="csv,tensorbord").also_list()
     assert LoggingConfig(also=" wandb , csv,,wandb").also_list() == ["wandb", "csv"]
 
 
-@pytest.mark.parametrize("name", sorted(LOGGERS))
-def test_one_whose_place_is_taken_is_left_out(
+@pytest.mark.parametrize("name", LISTENERS.names())
+def test_listener_whose_place_is_taken_is_dropped(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "one" / PLACES[name]
@@ -74,7 +74,7 @@ def test_one_whose_place_is_taken_is_left_out(
 def _run_in_a_process(folder: Path, also: str, before: str = "", between: str = "kill_nothing") -> str:
     """The note of such a run. What is imported once stays, and what is told at a process's end counts too."""
     code = (
-        f"import sys; from pathlib import Path; from tests.report.loggers import test_never_fatal as these; {before}\n"
+        f"import sys; from pathlib import Path; from tests.runs.listeners import test_never_fatal as these; {before}\n"
         f"print(these._run(Path({str(folder)!r}), {also!r}, these.{between}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -101,13 +101,13 @@ def kill_wandb(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "wandb"])
-def test_one_that_is_not_installed_is_left_out(package: str, tmp_path: Path) -> None:
+def test_listener_not_installed_is_dropped(package: str, tmp_path: Path) -> None:
     note = _run_in_a_process(tmp_path, package, before=f"sys.modules[{package!r}] = None")
     assert note.startswith(f"note: {package}: it can't be imported (")
     assert f"): pip install {package}; " in note
 
 
-def test_wandb_whose_process_is_killed_is_left_out(tmp_path: Path) -> None:
+def test_wandb_whose_process_is_killed_is_dropped(tmp_path: Path) -> None:
     assert _run_in_a_process(tmp_path, "wandb", between="kill_wandb").startswith("note: wandb: ")
 
 
@@ -138,7 +138,7 @@ def _fill(folder: Path) -> None:
                 return
 
 
-def test_tensorboard_on_a_disk_that_fills_up_is_left_out(
+def test_tensorboard_on_full_disk_is_dropped(
     tmp_path: Path, small_disk: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_disk("tensorboard")
@@ -147,7 +147,7 @@ def test_tensorboard_on_a_disk_that_fills_up_is_left_out(
     assert note == "note: tensorboard: [Errno 28] No space left on device; the run goes on without it"
 
 
-def test_wandb_on_a_disk_that_fills_up_is_left_out(
+def test_wandb_on_full_disk_is_dropped(
     tmp_path: Path, small_disk: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     small_disk("wandb")
@@ -156,9 +156,7 @@ def test_wandb_on_a_disk_that_fills_up_is_left_out(
     assert note == f"note: wandb: {tmp_path}/one/wandb: No space left on device; the run goes on without it"
 
 
-def test_csv_that_can_no_longer_be_written_is_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_that_fails_later_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def put_a_folder_there(folder: Path) -> None:
         (folder / "log.csv").unlink()
         (folder / "log.csv" / "inner").mkdir(parents=True)
@@ -168,7 +166,7 @@ def test_csv_that_can_no_longer_be_written_is_left_out(
     assert "log.csv" in note
 
 
-def test_one_that_fails_leaves_the_others_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_listener_leaves_others_running(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one" / "log.csv" / "inner").mkdir(parents=True)
     assert _run(tmp_path, "csv,tensorboard") == ALL
     assert len(_notes(capsys)) == 1

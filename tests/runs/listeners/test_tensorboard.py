@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.runs import epoch_lines, result_line, steps_lines
+from tests.report.runs import epoch_lines, epoch_of, result_line, result_of, start_of, steps_lines, steps_of
 from tests.runs.listeners.listened import FACTS, open_record
 
 pytest.importorskip("tensorboard")
@@ -22,10 +22,10 @@ def _read(folder: Path, within: str = "") -> Any:
 def test_epochs_result_and_settings_are_read_back(tmp_path: Path) -> None:
     lines = epoch_lines(3)
     with open_record(tmp_path, "tensorboard") as record:
-        record.start(FACTS)
+        record.start(start_of(FACTS))
         for line in lines:
-            record.epoch(line)
-        record.finish(result_line(lines[-1]))
+            record.epoch(epoch_of(line))
+        record.finish(result_of(result_line(lines[-1])))
     found = _read(record.folder)
     top1 = found.Scalars("epoch/top1")
     assert [event.step for event in top1] == [1, 2, 3]
@@ -40,16 +40,16 @@ def test_epochs_result_and_settings_are_read_back(tmp_path: Path) -> None:
     assert "target met" in texts["verdict/text_summary"]
 
 
-def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
+def test_resumed_run_shows_each_epoch_once(tmp_path: Path) -> None:
     first, second, third = epoch_lines(3)
     with open_record(tmp_path, "tensorboard") as record:
-        record.start(FACTS)
-        record.epoch(first)
-        record.epoch(second | {"top1": 0.01})
+        record.start(start_of(FACTS))
+        record.epoch(epoch_of(first))
+        record.epoch(epoch_of(second | {"top1": 0.01}))
     with open_record(tmp_path, "tensorboard", resume=str(record.folder)) as record:
-        record.start({**FACTS, "resumed_at_epoch": 1})
-        record.epoch(second)
-        record.epoch(third)
+        record.start(start_of({**FACTS, "resumed_at_epoch": 1}))
+        record.epoch(epoch_of(second))
+        record.epoch(epoch_of(third))
     events = _read(record.folder).Scalars("epoch/top1")
     assert [event.step for event in events] == [1, 2, 3]
     assert [event.value for event in events] == pytest.approx(
@@ -57,22 +57,22 @@ def test_a_run_that_went_on_shows_each_epoch_once(tmp_path: Path) -> None:
     )
 
 
-def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: Path) -> None:
+def test_steps_are_a_separate_tensorboard_run_that_resumes(tmp_path: Path) -> None:
     first, second = epoch_lines(2)
     with open_record(tmp_path, "tensorboard") as record:
-        record.start(FACTS)
+        record.start(start_of(FACTS))
         for line in steps_lines(1, [3.0, 2.5]):
-            record.steps(line)
-        record.epoch(first)
+            record.steps(steps_of(line))
+        record.epoch(epoch_of(first))
         for line in steps_lines(2, [2.0, 0.1]):
-            record.steps(line)
+            record.steps(steps_of(line))
         assert len(_read(record.folder, "steps").Scalars("steps/train_loss")) == 4, (
             "it is on the disk at once"
         )
     with open_record(tmp_path, "tensorboard", resume=str(record.folder)) as record:
-        record.start({**FACTS, "resumed_at_epoch": 1, "resumed_at_step": 70})
-        record.steps(steps_lines(2, [0.0, 1.5])[1])
-        record.epoch(second)
+        record.start(start_of({**FACTS, "resumed_at_epoch": 1, "resumed_at_step": 70}))
+        record.steps(steps_of(steps_lines(2, [0.0, 1.5])[1]))
+        record.epoch(epoch_of(second))
     found = _read(record.folder, "steps")
     losses = found.Scalars("steps/train_loss")
     assert [(event.step, event.value) for event in losses] == [(50, 3.0), (100, 2.5), (150, 2.0), (200, 1.5)]
@@ -80,21 +80,21 @@ def test_steps_within_epochs_are_a_run_of_their_own_that_goes_on_too(tmp_path: P
     assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1, 2]
 
 
-def test_a_run_that_was_killed_before_it_had_saved_tells_all_of_it_once(tmp_path: Path) -> None:
+def test_run_killed_before_saving_shows_each_step_once(tmp_path: Path) -> None:
     lines, epoch = steps_lines(1, [3.0, 2.5]), epoch_lines(1)[0]
     for begun, told in ((False, lines[:1]), (True, lines)):
         config = open_record(tmp_path, "tensorboard", begun=begun)
         with config as record:
-            record.start(FACTS)
+            record.start(start_of(FACTS))
             for line in told:
-                record.steps(line)
-            record.epoch(epoch)
+                record.steps(steps_of(line))
+            record.epoch(epoch_of(epoch))
     assert [event.step for event in _read(record.folder, "steps").Scalars("steps/train_loss")] == [50, 100]
     assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1]
 
 
-def test_what_was_told_is_on_the_disk_before_the_run_ends(tmp_path: Path) -> None:
+def test_events_are_on_disk_before_the_run_ends(tmp_path: Path) -> None:
     with open_record(tmp_path, "tensorboard") as record:
-        record.start(FACTS)
-        record.epoch(epoch_lines(1)[0])
+        record.start(start_of(FACTS))
+        record.epoch(epoch_of(epoch_lines(1)[0]))
         assert [event.step for event in _read(record.folder).Scalars("epoch/top1")] == [1]

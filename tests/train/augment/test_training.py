@@ -43,8 +43,9 @@ def _train(options: Options, *, workers: int = 1, **changes: Any) -> Run:
             Loader(beton, device=ranks.device, dtype=dtype, workers=workers) as loader,
             tqdm(disable=True) as bar,
         ):
-            loss = Trainer(config, ranks, precision, loader, model, 6).train_epoch(0, bar)["train_loss"]
+            loss = Trainer(config, ranks, precision, loader, model, 6).train_epoch(0, bar).train_loss
     (last,) = [layer for layer in model if isinstance(layer, nn.Linear)]
+    assert loss is not None
     return loss, last.weight.detach()
 
 

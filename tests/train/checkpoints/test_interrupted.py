@@ -126,10 +126,10 @@ def same_as_whole(runs: Runs, name: str) -> None:
     ]
     assert entries[0] == entries[1]
     first, second = (
-        [{**line, "time": ""} for line in build_history(read_log(runs.folder / run / "log.jsonl")[0]).steps]
+        [line.replaced(time="") for line in build_history(read_log(runs.folder / run / "log.jsonl")[0]).steps]
         for run in ("whole", name)
     )
-    assert first == second and [line["step"] for line in first] == [4, STEPS] * EPOCHS
+    assert first == second and [line.step for line in first] == [4, STEPS] * EPOCHS
     for file in ("weights.pt", "weights_ema.pt"):
         first, second = (torch.load(runs.folder / run / file, weights_only=True) for run in ("whole", name))
         assert all(torch.equal(first[key], second[key]) for key in first), file
@@ -152,7 +152,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_bit(runs: Runs, moment: str) -> 
 def test_without_saving_amid_an_epoch_it_repeats_the_epoch(runs: Runs) -> None:
     assert runs.start("seldom", "KILL@step:1:3") == -9
     assert runs.start("seldom") == 0
-    assert "going on after epoch 1, step 6" in runs.outputs["seldom"]
+    assert "resuming after epoch 1, step 6" in runs.outputs["seldom"]
     same_as_whole(runs, "seldom")
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly_to_the_one_before(runs: R
         newest.write_bytes(content)
     assert runs.start(damage) == 0, runs.outputs[damage]
     assert f"WARNING: {newest} is not a whole checkpoint" in runs.outputs[damage]
-    assert "going on after epoch 1, step 6" in runs.outputs[damage]
+    assert "resuming after epoch 1, step 6" in runs.outputs[damage]
     assert before.name == "epoch_001_step_000006.pt"
     same_as_whole(runs, damage)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.runs.run_writer import RunRecord
+from engine.runs.run_writer import RunWriter
 from engine.train.run import Run
 from engine.train.trainer import Trainer
 from tests.train.conftest import ROOT, Launch, command, log_of, train_here
@@ -49,7 +49,7 @@ def whole(betons: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 # Where a run may end: a method, when, and how many finished epochs each stage's log has then.
 ENDS: dict[str, tuple[type, str, Callable[..., bool], list[int]]] = {
-    "before the first stage's result": (RunRecord, "finish", lambda *_: True, [2]),
+    "before the first stage's result": (RunWriter, "finish", lambda *_: True, [2]),
     "between the stages": (Run, "__init__", lambda *arguments: arguments[3].number == 2, [2]),
     "in the second stage's first epoch": (
         Trainer, "train_epoch", lambda trainer, *_: trainer.config.training.epochs == 3, [2, 0],

@@ -1,0 +1,85 @@
+"""docs/reference/log_schema.md, made from the schema: `python -m engine.runs.schema_page` prints it."""
+
+import types
+from collections.abc import Iterator
+from typing import Any, Union, get_args, get_origin
+
+from engine.runs import folder
+from engine.runs.evaluation_schema import EvaluationFile
+from engine.runs.log_fields import JsonTable, key_of, log_fields, type_hints
+from engine.runs.log_schema import LINES, SCHEMA
+
+COMMAND = "python -m engine.runs.schema_page > docs/reference/log_schema.md"
+
+_WORDS = {int: "integer", float: "number", str: "text", bool: "true/false"}
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    parts = [
+        f"<!-- Made by `{COMMAND}` from engine/runs/log_schema.py: change it there. -->",
+        "# The log's schema",
+        f"`{folder.LOG}` in a run's folder holds a JSON object a line, in the order in which they were written. `kind` "
+        "names what a line is. A resumed run appends to the same file: what comes after a `start` line replaces the "
+        "epochs and steps after its checkpoint. Any value may be null where it is not known or not finite, and a key "
+        "may be absent where it does not apply. Readers should ignore keys they do not know.",
+        f"This is version {SCHEMA}, the `schema` of the start line. A key is never renamed or given another unit "
+        "without a new version; older logs lack the number and some of the keys.",
+        *(_section(f"`kind`: `{kind}`", line) for kind, line in LINES.items()),
+    ]
+    nested = dict.fromkeys(inner for line in LINES.values() for inner in _nested(line))
+    parts += [_section(table.__name__, table) for table in nested]
+    parts.append(
+        f"## {folder.EVALUATION}\n\nA run that only validates leaves it: the object [Evaluation](#evaluation), which "
+        f"the result line holds too, after these keys.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, table: type[JsonTable]) -> str:
+    return f"## {title}\n\n{_first_line(table)}\n\n{_table(table)}"
+
+
+def _first_line(table: type[JsonTable]) -> str:
+    return " ".join((table.__doc__ or "").split())
+
+
+def _table(table: type[JsonTable], besides: type | None = None) -> str:
+    """The keys of a table; without those that `besides` has too."""
+    known = {spec.name for spec in log_fields(besides)} if besides else set()
+    hints = type_hints(table)
+    rows = [
+        f"| `{key_of(spec)}` | {_type(hints[spec.name])} | {spec.metadata['unit']} | {spec.metadata['description']} |"
+        for spec in log_fields(table)
+        if spec.name not in known
+    ]
+    return "\n".join(["| Key | Type | Unit | What it is |", "|---|---|---|---|", *rows])
+
+
+def _type(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _type(inner[0])
+    if origin is list:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return f"object: {_type(inner[1])} by name"
+    return _WORDS.get(kind) or f"[{kind.__name__}](#{kind.__name__.lower()})"
+
+
+def _nested(table: type[JsonTable]) -> Iterator[type[JsonTable]]:
+    """The tables that a table's fields hold, each before those that it holds itself."""
+    for hint in type_hints(table).values():
+        yield from _tables_in(hint)
+
+
+def _tables_in(hint: Any) -> Iterator[type[JsonTable]]:
+    if isinstance(hint, type) and issubclass(hint, JsonTable):
+        yield hint
+        yield from _nested(hint)
+    for inner in get_args(hint):
+        yield from _tables_in(inner)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

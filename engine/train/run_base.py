@@ -1,0 +1,85 @@
+"""What all kinds of runs share: their parts, the lines that start and end their log, and their end."""
+
+from contextlib import ExitStack
+from typing import Any, Self
+
+from torch import nn
+
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.pair import ClassList
+from engine.models.build import weights_note
+from engine.runs.log_schema import ResultLine, StartLine, validation_fields
+from engine.train.evaluation.accuracy import Accuracy
+from engine.train.ranks.backends import set_backends
+from engine.train.ranks.group import Ranks
+from engine.train.step.precision import choose_precision
+from engine.train.verdict import Verdict
+
+
+class RunBase:
+    """One rank's side of a run. A subclass sets `classes` and `model`, and has `execute` do the work."""
+
+    classes: ClassList
+    model: nn.Module
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
+        self.precision = choose_precision(config.training.precision, ranks.device)
+        self._owned = ExitStack()
+        training = config.training
+        set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
+
+    def start_line(self, **fields: Any) -> StartLine:
+        """What is known before the first step, and `fields` of this kind of run."""
+        return StartLine(
+            device=self.ranks.device.type,
+            precision=self.precision.name,
+            world_size=self.ranks.world,
+            num_classes=self.classes.count,
+            classes_known=self.classes.names is not None,
+            arch=self.config.model.arch,
+            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            **fields,
+        )
+
+    def result_line(
+        self,
+        accuracy: Accuracy,
+        plain: Accuracy,
+        verdict: Verdict,
+        elapsed: float,
+        weights: str | None,
+        **fields: Any,
+    ) -> ResultLine:
+        """How accuracy was measured, what it was, and whether the target was met; `elapsed` in seconds."""
+        config = self.config
+        validation, budget = config.validation, config.budget
+        return ResultLine(
+            **validation_fields(accuracy),
+            plain_top1=plain.top1_no_tta,
+            plain_top5=plain.top5_no_tta,
+            plain_resolution=validation.plain_resolution,
+            plain_ratio=validation.plain_ratio,
+            val_resolution=validation.resolution,
+            val_ratio=validation.ratio,
+            tta=validation.lr_tta,
+            num_val=accuracy.count,
+            elapsed_seconds=elapsed,
+            target_top1=budget.target_top1 or None,
+            budget_seconds=budget.minutes * 60 or None,
+            met=verdict.met,
+            verdict=verdict.sentence,
+            weights=weights,
+            weights_note=weights_note(config.model.arch, use_blurpool=config.training.use_blurpool),
+            **fields,
+        )
+
+    def close(self) -> None:
+        """End the loaders' threads."""
+        self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
