@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def _as_stderr(monkeypatch: pytest.MonkeyPatch, is_terminal: bool = True) -> io.StringIO:
-    """What is written to a terminal, or a pipe, in the place of stderr. Not a fixture: pytest sets stderr after them."""
+    """A terminal, or a pipe, in the place of stderr. Not a fixture: pytest sets stderr after them."""
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: is_terminal)
     monkeypatch.setattr(sys, "stderr", screen)
@@ -114,11 +114,11 @@ def test_quick_scan_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_updates_of_many_threads_are_all_counted() -> None:
     with Progress("train", 4000) as progress:
 
-        def update() -> None:
+        def work() -> None:
             for _ in range(1000):
                 progress.update(1)
 
-        threads = [threading.Thread(target=update) for _ in range(4)]
+        threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
