@@ -4,7 +4,7 @@ import signal
 import sys
 
 from benchmarks import commands, stages
-from benchmarks.commands import COMMANDS
+from benchmarks.commands import COMMANDS, RENAMED
 from benchmarks.stages import STAGES
 from engine.errors import UserError, run_cli
 from engine.registry import nearest
@@ -31,6 +31,9 @@ def main(arguments: list[str]) -> int:
     if name in ("-h", "--help", "help"):
         print(usage())
         return 0
+    if name in RENAMED:
+        print(f"note: `{name}` is now called `{RENAMED[name]}`", file=sys.stderr)
+        name = RENAMED[name]
     if name in STAGES:
         return int(stages.entry(name)(rest))
     if name in COMMANDS:

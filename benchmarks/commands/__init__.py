@@ -7,8 +7,11 @@ COMMANDS = {
     "all": "run each stage in short against every peer, and write a report",
     "gate": "run stages in short and judge them by the committed records",
     "report": "draw records as one page: bars, curves, tables",
-    "readme": "write the README's figures from the committed records",
+    "figures": "write the table of docs/benchmarks.md from the committed records",
 }
+
+# Old name -> new name, for one release.
+RENAMED = {"readme": "figures"}
 
 
 def entry(command: str) -> Callable[[Sequence[str]], int]:

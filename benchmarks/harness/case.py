@@ -53,7 +53,7 @@ class Case:
         return Worker(self.peer, side, self._task(images[side.storage]), environment)
 
     def record(self, stage: str, metric: str, images: Mapping[str, Images], measured: Record) -> Record:
-        """One line of the file, with the keys of ENGINEERING.md, section 6, and more."""
+        """One line of the file, with the keys that every record has, and more."""
         of_ours, of_peer = (images[storage].identity for storage in self.storages)
         different: Record = {} if of_ours == of_peer else {"peer_data": of_peer}
         facts: dict[str, Any] = {

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-# ENGINEERING.md, section 6: key -> type.
+# The keys that every record has: key -> type.
 SCHEMA: dict[str, type | tuple[type, ...]] = {
     "stage": str,
     "ours": str,

@@ -3,7 +3,7 @@
 A thread is measured a batch at a time, not an image at a time, by what the system counts anyway: its CPU time, how
 long it waited for a core (Linux's schedstat), and its major faults, the pages of the file that had to come from the
 disk. Where it met such faults, what is left of its time is what it stood still for the disk. What a GPU adds to it is
-in loader_meter.py.
+below.
 
 What a loader's clocks say together: of its threads, of its slots and, on a GPU, of the device.
 

@@ -53,7 +53,7 @@ class Comparison:
         )
 
     def result(self) -> dict[str, Any]:
-        """What came out, over all ranks, as evaluation.json has it; see docs/evaluation.md."""
+        """What came out, over all ranks, as evaluation.json has it; see docs/guide/evaluate.md."""
         _, rows = self._found.gather()
         top1, top5, their_top1, their_top5, changed, difference, moved = rows
         images, matched = len(top1), self.originals.matched

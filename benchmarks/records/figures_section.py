@@ -1,4 +1,4 @@
-"""The README's table of figures, made from the committed records alone."""
+"""The table of figures in docs/benchmarks.md, made from the committed records alone."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from benchmarks.records.outcomes import NO_RIVALS, outcome, tally
 from benchmarks.records.record_files import read
 from engine.errors import UserError
 
-BEGIN = "<!-- from benchmarks/results, by `python -m benchmarks readme` -->"
-END = "<!-- end of what `python -m benchmarks readme` writes -->"
+BEGIN = "<!-- from benchmarks/results, by `python -m benchmarks figures` -->"
+END = "<!-- end of what `python -m benchmarks figures` writes -->"
 
 _STAGES = {
     "loader": "images/s of the loader",
@@ -26,7 +26,7 @@ def with_section(text: str, body: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"the README lacks the lines around its figures: {BEGIN} and {END}")
+        raise UserError(f"the page lacks the lines around its figures: {BEGIN} and {END}")
     return f"{before}{BEGIN}\n\n{body}\n{END}{after}"
 
 
@@ -55,7 +55,7 @@ def _row(record: Record, path: Path) -> str:
         what += "; short rounds"
     return (
         f"| {_STAGES[record['stage']]} | `{record['ours']}` | {record['peer']} | {what} | {one.figures} "
-        f"| [record](benchmarks/results/{path.with_suffix('.md').name}) |"
+        f"| [record](../benchmarks/results/{path.with_suffix('.md').name}) |"
     )
 
 
@@ -66,7 +66,7 @@ def _all_of_it(known: Sequence[tuple[Record, Path]]) -> str:
         return ""
     newest, path = max(runs, key=lambda pair: str(pair[0]["short_run"]))
     outcomes = [outcome(record) for record, _ in runs if record["short_run"] == newest["short_run"]]
-    report = f"benchmarks/results/{path.stem}_report.md"
+    report = f"../benchmarks/results/{path.stem}_report.md"
     return f"Of the comparisons of all stages: {tally(outcomes)} ([which]({report})). "
 
 

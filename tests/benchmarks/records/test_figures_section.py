@@ -1,4 +1,4 @@
-"""The README's section: which records have a row, and what it says."""
+"""The table of figures: which records have a row, and what it says."""
 
 import json
 import re
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.commands.readme import ROOT
-from benchmarks.records.readme_section import section, with_section
+from benchmarks.commands.figures import ROOT
+from benchmarks.records.figures_section import section, with_section
 from benchmarks.records.record_files import read
 from engine.errors import UserError
 
@@ -60,7 +60,7 @@ def test_peer_with_only_short_rounds_has_a_marked_row(tmp_path: Path) -> None:
     assert re.search(r"\| dali-cpu \| .*; short rounds \| 0\.5 \[0\.5, 0\.5\] \|", text)
     # The newest run of all stages is told with what it lost.
     assert "Of the comparisons of all stages: 0 won, 1 lost, 0 level" in text
-    assert "([which](benchmarks/results/loader_x_report.md))" in text
+    assert "([which](../benchmarks/results/loader_x_report.md))" in text
 
 
 def test_text_without_markers_is_refused() -> None:

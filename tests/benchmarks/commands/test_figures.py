@@ -1,4 +1,4 @@
-"""`readme`: the README's figures are those of the committed records."""
+"""`figures`: the figures of docs/benchmarks.md are those of the committed records."""
 
 import json
 import shutil
@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.commands.readme import ROOT
-from benchmarks.records.readme_section import BEGIN, END
+from benchmarks.commands.figures import ROOT
+from benchmarks.records.figures_section import BEGIN, END
 from engine.errors import UserError
 
 
-def test_readme_is_up_to_date() -> None:
-    assert main(["readme", "--check"]) == 0, "run `python -m benchmarks readme` and commit README.md"
+def test_committed_page_is_up_to_date() -> None:
+    assert main(["figures", "--check"]) == 0, "run `python -m benchmarks figures` and commit docs/benchmarks.md"
 
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -22,16 +22,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 def test_changed_record_is_reported_until_it_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results, readme = tmp_path / "results", tmp_path / "README.md"
+    results, page = tmp_path / "results", tmp_path / "benchmarks.md"
     results.mkdir()
     for path in RESULTS.glob("loader_*.json"):
         shutil.copy(path, results)
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    argv = ["readme", f"--readme={readme}", f"--results={results}"]
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    argv = ["figures", f"--page={page}", f"--results={results}"]
     assert main([*argv, "--check"]) == 1
-    assert "run `python -m benchmarks readme`" in capsys.readouterr().out
+    assert "run `python -m benchmarks figures`" in capsys.readouterr().out
     assert main(argv) == 0 and main([*argv, "--check"]) == 0
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
     newest = max(results.glob("loader_*.json"))
     records = [json.loads(line) for line in newest.read_text().splitlines()]
@@ -40,11 +40,16 @@ def test_changed_record_is_reported_until_it_is_written(
     newest.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert main([*argv, "--check"]) == 1
     main(argv)
-    assert "0.625 [0.5, 0.75]" in readme.read_text()
+    assert "0.625 [0.5, 0.75]" in page.read_text()
 
 
 def test_missing_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*missing\.md"):
-        main(["readme", f"--readme={tmp_path}/missing.md"])
+        main(["figures", f"--page={tmp_path}/missing.md"])
     with pytest.raises(UserError, match=r"--results .*nowhere is no folder"):
-        main(["readme", "--check", f"--results={tmp_path}/nowhere"])
+        main(["figures", "--check", f"--results={tmp_path}/nowhere"])
+
+
+def test_old_name_runs_figures_with_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["readme", "--check"]) == 0
+    assert "note: `readme` is now called `figures`" in capsys.readouterr().err
