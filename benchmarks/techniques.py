@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.config.train.choices import LR_SCHEDULES, OPTIMIZERS
 from engine.config.train.train_config import TrainConfig
 
 Uses = Callable[[TrainConfig], bool]
@@ -62,7 +63,7 @@ _OPTIMIZER, _POLICY = "training.optimizer", "augmentation.policy"
 
 def _rises(config: TrainConfig) -> bool:
     return (
-        config.lr.lr_schedule_type not in ("step", "constant")
+        "lr_peak_epoch" in LR_SCHEDULES[config.lr.lr_schedule_type].takes
         and config.lr.peak_epoch(config.training.epochs) > 0
     )
 
@@ -74,7 +75,7 @@ def _ramps(config: TrainConfig) -> bool:
 TECHNIQUES: tuple[Technique, ...] = (
     *(
         _choice(_LR, _SCHEDULES, name, ON_THE_HOST)
-        for name in ("cyclic", "step", "constant", "cosine", "polynomial", "flat-cosine", "one-cycle")
+        for name in LR_SCHEDULES
     ),
     Technique(name="warm-up", section=_LR, options={"lr.lr_peak_epoch": 5}, uses=_rises, cost=ON_THE_HOST),
     Technique(
@@ -133,7 +134,7 @@ TECHNIQUES: tuple[Technique, ...] = (
         options={"training.nesterov": True},
         uses=_is("training.nesterov", True),
     ),
-    *(_choice("optimizers", _OPTIMIZER, name) for name in ("sgdw", "adamw", "lamb", "muon")),
+    *(_choice("optimizers", _OPTIMIZER, name) for name in OPTIMIZERS if name != "sgd"),
     Technique(
         name="decay groups",
         section="optimizers",

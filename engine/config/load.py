@@ -22,6 +22,9 @@ from engine.config.write import WriteConfig
 from engine.errors import UserError
 from engine.registry import nearest
 
+# Options that older runs' config.yaml hold, whether they were used or not: read over.
+_OLD = {"training.muon_lr"}
+
 C = TypeVar("C", TrainConfig, WriteConfig)
 
 _EPILOG = "Later files win over earlier ones, and the command line over all files."
@@ -38,6 +41,7 @@ _GONE = {
     "dist.port": "processes are started by torchrun; see its --rdzv-endpoint",
     "training.bn_wd": "norms and biases are never decayed; nothing to set",
     "model.pretrained": "weights are read from a file: model.weights",
+    "training.muon_lr": "the optimizer muon was removed, see docs/step_log.md; drop the option",
     "data.gpu": "the GPU is chosen by CUDA_VISIBLE_DEVICES and torchrun",
 }
 
@@ -220,6 +224,8 @@ class _GuardedConfig(Config):
         """The parsed values, by dotted name, of what a file or a stage of it sets."""
         options: dict[str, Any] = {}
         for key, value in self._flatten(content, where):
+            if key in _OLD:
+                continue
             if tuple(key.split(".")) not in self.specs:
                 self._refuse_unknown(key, where)
             if value is None:

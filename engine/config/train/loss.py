@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine.config.options import option
+from engine.config.train.choices import LOSSES, described, names
 from engine.errors import UserError
 
 
@@ -12,8 +13,8 @@ class LossConfig:
 
     name: str = option(
         "cross-entropy",
-        "cross-entropy; bce: each class a yes or no of its own, as in ResNet Strikes Back (Wightman et al. 2021)",
-        choices=("cross-entropy", "bce"),
+        described(LOSSES),
+        choices=names(LOSSES),
     )
     bce_sum: bool = option(
         False,
@@ -44,5 +45,5 @@ def check_loss(loss: LossConfig) -> None:
         raise UserError(
             f"a teacher needs loss.teacher (its weights) and loss.teacher_arch: {missing} is not set"
         )
-    if loss.name != "bce" and (loss.bce_sum or loss.bce_threshold >= 0):
+    if "bce_sum" not in LOSSES[loss.name].takes and (loss.bce_sum or loss.bce_threshold >= 0):
         raise UserError(f"loss.bce_sum and loss.bce_threshold mean nothing to {loss.name}: set loss.name=bce")

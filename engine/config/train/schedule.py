@@ -3,13 +3,8 @@
 from dataclasses import dataclass
 
 from engine.config.options import option
+from engine.config.train.choices import LR_SCHEDULES, RESOLUTION_SCHEDULES, described, names, takers
 from engine.errors import UserError
-
-_HAVE = {
-    "lr_start": ("cosine", "polynomial", "flat-cosine"),
-    "lr_final": ("cyclic", "cosine", "polynomial", "flat-cosine"),
-}
-"""Options of the schedules that only some of them have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +13,8 @@ class ResolutionConfig:
 
     schedule: str = option(
         "ramp",
-        "ramp: min_res until start_ramp, then linear up to max_res at end_ramp (ffcv-imagenet); progressive: "
-        "initial_scale x max_res, then linear up to max_res (Composer); stages: those of resolution.stages",
-        choices=("ramp", "progressive", "stages"),
+        described(RESOLUTION_SCHEDULES),
+        choices=names(RESOLUTION_SCHEDULES),
     )
     min_res: int = option(160, "ramp: training resolution at the start, in pixels", low=8, high=1024)
     max_res: int = option(
@@ -67,11 +61,11 @@ class LrConfig:
     lr: float = option(0.5, "peak learning rate, for the global batch size of the recipe", above=0)
     lr_schedule_type: str = option(
         "cyclic",
-        "shape of the schedule",
-        choices=("cyclic", "step", "constant", "cosine", "polynomial", "flat-cosine", "one-cycle"),
+        f"shape of the schedule; {described(LR_SCHEDULES)}",
+        choices=names(LR_SCHEDULES),
     )
     lr_peak_epoch: float = option(
-        2.0, "epochs until the peak, also called warm-up (all but step and constant)", low=0
+        2.0, f"{takers(LR_SCHEDULES, 'lr_peak_epoch')}: epochs until the peak, also called warm-up", low=0
     )
     batch_scaling: str = option(
         "none",
@@ -86,10 +80,10 @@ class LrConfig:
         high=1,
     )
     lr_start: float = option(
-        0.0, "cosine, polynomial, flat-cosine: learning rate that the warm-up starts from", low=0
+        0.0, f"{takers(LR_SCHEDULES, 'lr_start')}: learning rate that the warm-up starts from", low=0
     )
     lr_final: float = option(
-        0.0, "cyclic, cosine, polynomial, flat-cosine: learning rate at the end of the run", low=0
+        0.0, f"{takers(LR_SCHEDULES, 'lr_final')}: learning rate at the end of the run", low=0
     )
     power: float = option(2.0, "polynomial: the share of the run that is left is taken to this", above=0)
     flat_until: float = option(
@@ -145,7 +139,7 @@ def check_resolution(resolution: ResolutionConfig, epochs: int) -> None:
 def check_lr(lr: LrConfig, epochs: int) -> None:
     """Raises UserError for options that don't fit each other in a run of `epochs`."""
     kind, peak = lr.lr_schedule_type, lr.peak_epoch(epochs)
-    if kind not in ("step", "constant") and peak >= epochs:
+    if "lr_peak_epoch" in LR_SCHEDULES[kind].takes and peak >= epochs:
         name, value, better = ("lr_peak_epoch", lr.lr_peak_epoch, epochs / 8)
         if lr.lr_peak_share:
             name, value, better = ("lr_peak_share", lr.lr_peak_share, 1 / 8)
@@ -164,10 +158,10 @@ def check_lr(lr: LrConfig, epochs: int) -> None:
         value = getattr(lr, name)
         if value > lr.lr:
             raise UserError(f"lr.{name} {value:g} is above lr.lr, the peak of {lr.lr:g}: lower it")
-        if value and kind not in _HAVE[name]:
+        if value and name not in LR_SCHEDULES[kind].takes:
             raise UserError(
                 f"lr.{name} means nothing to the schedule {kind}: drop it, or take one of "
-                + ", ".join(_HAVE[name])
+                + takers(LR_SCHEDULES, name)
             )
 
 

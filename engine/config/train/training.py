@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine.config.options import option
+from engine.config.train.choices import OPTIMIZERS, described, names, takers
 from engine.errors import UserError
 
 
@@ -22,21 +23,26 @@ class TrainingConfig:
     )
     optimizer: str = option(
         "sgd",
-        "optimizer; sgdw: SGD with decoupled weight decay, as Composer's; lamb: You et al. 2019; muon: Jordan et al. "
-        "2024, orthogonal steps for convolutions before a norm (those without a bias), SGD for the rest",
-        choices=("sgd", "sgdw", "adamw", "lamb", "muon"),
+        f"optimizer; {described(OPTIMIZERS)}",
+        choices=names(OPTIMIZERS),
     )
-    muon_lr: float = option(
-        0.02,
-        "muon: the share of their length that the convolutions go in a step at the peak of the learning rate, whose "
-        "curve it follows; lr.lr is for the other weights, and these convolutions are not decayed",
-        above=0,
+    momentum: float = option(0.9, f"{takers(OPTIMIZERS, 'momentum')}: momentum", low=0, high=0.9999)
+    nesterov: bool = option(False, f"{takers(OPTIMIZERS, 'nesterov')}: Nesterov momentum")
+    beta1: float = option(
+        0.9,
+        f"{takers(OPTIMIZERS, 'beta1')}: decay rate of the running mean of the gradients",
+        low=0,
+        high=0.9999,
     )
-    momentum: float = option(0.9, "sgd, sgdw, muon: momentum", low=0, high=0.9999)
-    nesterov: bool = option(False, "sgd, sgdw, muon: Nesterov momentum")
-    beta1: float = option(0.9, "adamw, lamb: how much of the gradients' mean is kept", low=0, high=0.9999)
-    beta2: float = option(0.999, "adamw, lamb: how much of the squares' mean is kept", low=0, high=0.99999)
-    eps: float = option(1e-8, "adamw, lamb: added to the denominator (LAMB's authors: 1e-6)", above=0)
+    beta2: float = option(
+        0.999,
+        f"{takers(OPTIMIZERS, 'beta2')}: decay rate of the running mean of the squared gradients",
+        low=0,
+        high=0.99999,
+    )
+    eps: float = option(
+        1e-8, f"{takers(OPTIMIZERS, 'eps')}: added to the denominator (LAMB's authors: 1e-6)", above=0
+    )
     weight_decay: float = option(
         4e-5,
         "weight decay of weights; norms and biases are never decayed. A step takes the share lr x weight_decay of "
@@ -60,7 +66,8 @@ class TrainingConfig:
     nonfinite: str = option(
         "stop",
         "a loss that is not finite ends the run (stop), or a step whose gradients are not finite is left out and "
-        "counted (skip: some small copies in each step; with lamb and muon a wait for the device as well)",
+        "counted (skip: some small copies in each step; with an optimizer that is not fused, such as lamb, a wait for "
+        "the device as well)",
         choices=("stop", "skip"),
     )
     loss_limit: float = option(1e6, "a training loss above this ends the run as well", above=0)
@@ -107,7 +114,7 @@ def check_training(training: TrainingConfig) -> None:
     """Raises UserError for options that don't fit each other."""
     if training.nesterov and training.momentum == 0:
         raise UserError("training.nesterov needs training.momentum above 0")
-    if training.nesterov and training.optimizer not in ("sgd", "sgdw", "muon"):
+    if training.nesterov and "nesterov" not in OPTIMIZERS[training.optimizer].takes:
         raise UserError(f"training.nesterov means nothing to {training.optimizer}: drop it")
     for needs, key in (("sam_rho", "sam_interval"), ("ema_half_life", "ema_every")):
         if getattr(training, key) > 1 and not getattr(training, needs):

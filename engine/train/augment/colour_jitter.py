@@ -5,8 +5,7 @@ from functools import partial
 import numpy as np
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws
 from engine.train.augment.operations import NAMES, Layer, Operations
 
 _KINDS = ("brightness", "contrast", "saturation", "hue")
@@ -27,7 +26,6 @@ def colour_jitter_layers(law: AugmentationConfig, draws: Draws, height: int, wid
     ]
 
 
-@AUGMENTATIONS.register("colour-jitter")
 def colour_jitter(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """On where any of the four is."""
     if not any(getattr(law, kind) for kind in _KINDS):

@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws, upload
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws, upload
 
 
 def kept(draws: Draws, axis: str, size: int, share: float) -> NDArray[np.int64]:
@@ -37,7 +36,6 @@ class ColOut:
         return left.permute(0, 3, 1, 2), targets
 
 
-@AUGMENTATIONS.register("colout")
 def colout(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """On where rows or columns are to be dropped."""
     if not law.colout_rows and not law.colout_columns:

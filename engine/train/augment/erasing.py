@@ -7,8 +7,7 @@ from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
 from engine.data.sampling.rng import sample_keys, uniforms
-from engine.train.augment.draws import Draws, upload
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws, upload
 
 _MIN_SHARE, _MAX_SHARE = 0.02, 1 / 3
 _MAX_ASPECT = 1 / 0.3
@@ -95,7 +94,6 @@ def _noise_field() -> torch.Tensor:
     return torch.from_numpy(normal.astype(np.float32).reshape(3, _FIELD, _FIELD))
 
 
-@AUGMENTATIONS.register("erasing")
 def erasing(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """On where its probability is above 0."""
     if not law.erasing_probability:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from engine.train.augment.draws import upload
+from engine.train.augment.augmentation import upload
 
 GEOMETRIC = ("shear-x", "shear-y", "translate-x", "translate-y", "rotate")
 

@@ -13,9 +13,8 @@ from scipy.special import betaincinv
 from torch.nn import functional
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws, upload
+from engine.train.augment.augmentation import Augmentation, Draws, upload
 from engine.train.augment.erasing import inside
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 
 def partners(count: int) -> NDArray[np.int64]:
@@ -91,7 +90,6 @@ class Mixing:
         return blend, boxes, np.where(cuts, 1 - boxes[:, 2] * boxes[:, 3] / (height * width), shares)
 
 
-@AUGMENTATIONS.register("mixing")
 def mixing(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """On where either alpha is."""
     return Mixing(law, num_classes) if law.mixup_alpha or law.cutmix_alpha else None

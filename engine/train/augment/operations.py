@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.train.augment.augmentation import Draws, upload
 from engine.train.augment.colours import COLOURS
-from engine.train.augment.draws import Draws, upload
 from engine.train.augment.geometry import GEOMETRIC, inverse_matrices, warp
 
 IDENTITY = 0

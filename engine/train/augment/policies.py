@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws
 from engine.train.augment.operations import Layer, Operations, Space, in_space, without
 
 _BINS = 31
@@ -130,13 +129,11 @@ def rand_augment_layers(law: AugmentationConfig, draws: Draws, height: int, widt
     return layers
 
 
-@AUGMENTATIONS.register("auto-augment")
 def auto_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """AutoAugment with ImageNet's policy (Cubuk et al. 2018)."""
     return Operations(auto_augment_layers) if law.policy == "auto-augment" else None
 
 
-@AUGMENTATIONS.register("rand-augment")
 def rand_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """RandAugment (Cubuk et al. 2019)."""
     if law.policy != "rand-augment":
@@ -145,7 +142,6 @@ def rand_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | No
     return Operations(partial(rand_augment_layers, law), fill)
 
 
-@AUGMENTATIONS.register("trivial-augment")
 def trivial_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """TrivialAugment, wide (Müller and Hutter 2021)."""
     return Operations(trivial_augment_layers) if law.policy == "trivial-augment" else None

@@ -13,14 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
-from engine.train.optimizers.ema import Ema
 from engine.train.optimizers.optimizer import build_optimizer
-from engine.train.optimizers.sam import Sam
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import CompiledForward, Forward
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
+from engine.train.step.sam import Sam
+from engine.train.step.weight_average import Ema
 
 # The newer torch warns of the older name.
 _LEAVE_BUFFERS: dict[str, Any] = {

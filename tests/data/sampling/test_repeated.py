@@ -9,7 +9,7 @@ from timm.data.distributed_sampler import RepeatAugSampler
 
 from engine.data.sampling.crops import RandomResizedCrop
 from engine.data.sampling.order import batches_of, epoch_permutation, repeated, samples_of
-from engine.train.augment.draws import Draws
+from engine.train.augment.augmentation import Draws
 from engine.train.augment.mixing import partners
 
 COUNTED, BATCH = 1000, 24

@@ -13,9 +13,9 @@ from torchvision.transforms.v2 import functional as reference
 from torchvision.transforms.v2._auto_augment import _AutoAugmentBase
 
 from engine.config.train.train_config import AugmentationConfig
+from engine.train.augment.augmentation import Draws
 from engine.train.augment.colour_jitter import colour_jitter_layers
 from engine.train.augment.colours import COLOURS
-from engine.train.augment.draws import Draws
 from engine.train.augment.geometry import GEOMETRIC
 from engine.train.augment.operations import IDENTITY, NAMES, Layer, apply_layer, in_space
 from engine.train.augment.policies import (

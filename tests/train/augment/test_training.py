@@ -13,13 +13,11 @@ from engine.config.load import load_train_config
 from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
 from engine.models.build import build_model
-from engine.train.augment.chain import loader_dtype
-from engine.train.augment.kinds import AUGMENTATIONS
+from engine.train.augment.chain import AUGMENTATIONS, loader_dtype
 from engine.train.ranks.group import process_group
 from engine.train.step.losses import LOSSES
 from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
-from tests.train.augment.recipes import RECIPES
 
 Options = Callable[..., list[str]]
 Run = tuple[float, torch.Tensor]
@@ -57,9 +55,9 @@ def _same(first: Run, second: Run) -> bool:
     return first[0] == second[0] and torch.equal(first[1], second[1])
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_an_augmentation_trains_and_repeats_to_the_bit(options: Options, plain: Run, name: str) -> None:
-    law = {f"augmentation__{key}": value for key, value in RECIPES[name].items()}
+    law = {f"augmentation__{key}": value for key, value in AUGMENTATIONS[name].example.items()}
     run = _train(options, **law)
     assert _same(run, _train(options, workers=3, **law))
     assert not torch.equal(run[1], plain[1])

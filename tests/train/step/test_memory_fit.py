@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine.config.train.choices import OPTIMIZERS, names
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
 from engine.train.step.memory_fit import fit_plans, rehearse
@@ -34,7 +35,7 @@ def test_a_device_without_room_for_one_image_is_told() -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"sam_rho": 0.05, "sam_interval": 4}, {"ema_half_life": 3}, {"nonfinite": "skip", "clip_norm": 1}]
-    + [{"optimizer": name} for name in ("sgdw", "adamw", "lamb", "muon")],
+    + [{"optimizer": name} for name in names(OPTIMIZERS)],
     ids=str,
 )
 def test_a_rehearsal_changes_nothing(options: dict[str, object]) -> None:

@@ -158,58 +158,6 @@ def test_the_average_is_the_recurrence_over_weights_and_statistics_and_leaves_tr
         torch.testing.assert_close(value, average[name], msg=name)
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-@pytest.mark.parametrize("sam", [0.0, 0.5])
-def test_a_step_with_gradients_that_are_not_finite_is_left_out_as_if_it_had_not_been(
-    name: str, sam: float
-) -> None:
-    parts = batches(3)
-    parts[1].images[0, 0, 0, 0] = float("nan")
-    spared, without = network(), network()
-    config = recipe(nonfinite="skip", optimizer=name, sam_rho=sam)
-    taken = take(step_of(config, spared), parts, lr=0.01)
-    assert [left_out for _, left_out in taken] == [False, True, False]
-    assert math.isnan(taken[1][0])
-    take(step_of(config, without), [parts[0], parts[2]], lr=0.01)
-    for key, value in without.state_dict().items():
-        if value.is_floating_point():
-            assert torch.equal(spared.state_dict()[key], value), key
-
-
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-def test_with_finite_gradients_skipping_changes_nothing(name: str) -> None:
-    parts, plain, skipping = batches(4), network(), network()
-    first = take(step_of(recipe(optimizer=name), plain), parts, lr=0.01)
-    assert take(step_of(recipe(optimizer=name, nonfinite="skip"), skipping), parts, lr=0.01) == first
-    for key, value in plain.state_dict().items():
-        assert torch.equal(skipping.state_dict()[key], value), key
-
-
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-def test_state_taken_and_loaded_goes_on_to_the_bit(name: str) -> None:
-    config = recipe(
-        optimizer=name, sam_rho=0.1, sam_interval=2, ema_half_life=4, ema_every=3, clip_norm=1, momentum=0.9
-    )
-    parts = batches(8)
-    whole, cut = network(), network()
-    step = step_of(config, whole)
-    take(step, parts, lr=0.01)
-    first = step_of(config, cut)
-    take(first, parts[:4], lr=0.01)
-    again = network()
-    again.load_state_dict(weights(cut))
-    second = step_of(config, again)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for number, part in enumerate(parts[4:], start=4):
-        second.take(iter([part]), 1, lr=0.01, number=number)
-    assert all(torch.equal(again.state_dict()[key], value) for key, value in whole.state_dict().items())
-    assert step.ema is not None and second.ema is not None
-    assert all(
-        torch.equal(second.ema.model.state_dict()[key], value)
-        for key, value in step.ema.model.state_dict().items()
-    )
-
-
 def test_norms_over_all_gpus_are_refused_where_there_is_none() -> None:
     with pytest.raises(UserError, match=r"training\.sync_bn needs GPUs, and this run is on the cpu: drop it"):
         step_of(recipe(sync_bn=True), network())
