@@ -1,25 +1,29 @@
 """Train an image classifier: `python train_imagenet.py -C rn50_configs/rn50_16_epochs.yaml --data.train_dataset=...`.
 
-Alone or under torchrun, on GPUs or on the CPU; --help lists every option.
+Runs by itself or under torchrun, on GPUs or on the CPU; --help lists every option.
 """
 
-import sys
+from engine.ctrl_c import importing
 
-from engine.config.load import load_train_stages
-from engine.errors import run_cli
-from engine.train.checkpoints.interruption import Interruption
-from engine.train.ranks.process import limit_spinning
+with importing():
+    import sys
+
+    from engine.config.load import load_train_stages
+    from engine.errors import run_cli
+    from engine.train.checkpoints.interruption import Interruption
+    from engine.train.ranks.process import limit_spinning
 
 
 def main() -> int:
-    """Parse, build, run, close; returns the exit code (0 done, 1 target missed, 2 bad input, 75 start me again)."""
+    """Parse, build, run, close; returns the exit code (docs/reference/exit_codes.md)."""
     stages, recipe = load_train_stages(sys.argv[1:])
+    # It acts on the import of torch, which --help and a wrong option should not wait for.
     limit_spinning()
     interruption = Interruption()
     with interruption.watching():
-        # Only now: it is the import of torch that this acts on; and --help should not wait for it.
-        from engine.train.ranks.group import process_group
-        from engine.train.recipe_run import run_recipe
+        with importing():
+            from engine.train.ranks.group import process_group
+            from engine.train.recipe_run import run_recipe
 
         training, pin_cores = stages[0].training, stages[0].data.pin_cores
         with process_group(training.device, pin_cores=pin_cores) as ranks:

@@ -1,16 +1,22 @@
-"""Convert a data set of images into train.beton and val.beton: python write_dataset.py --help."""
+"""Convert a data set of images into train.beton and val.beton: `python write_dataset.py --help` lists every option."""
 
-import sys
+from engine.ctrl_c import importing
 
-from engine.config.load import load_write_config
-from engine.data.convert.conversion import convert
-from engine.errors import run_cli
+with importing():
+    import sys
+
+    from engine.config.load import load_write_config
+    from engine.errors import EXIT_DONE, run_cli
 
 
 def main() -> int:
-    """Parse the command line and convert; 0 when both files are written."""
-    convert(load_write_config(sys.argv[1:]))
-    return 0
+    """Parse the command line and convert; 0 when both files are written. Raises UserError."""
+    config = load_write_config(sys.argv[1:])
+    with importing():
+        from engine.data.convert.conversion import convert
+
+    convert(config)
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

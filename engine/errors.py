@@ -1,11 +1,6 @@
-"""The one exception for a user's mistake, and the one place that turns it into a line and an exit code.
+"""The exceptions that end a program, and the one place that turns them into a line and an exit code.
 
-Exit codes: 0 done (and the target, where one was set, met); 1 ran, but missed its target or a check;
-2 the user's input or machine is at fault and the line on stderr says what to do; 75 (sysexits' EX_TEMPFAIL)
-interrupted by SIGTERM or SIGUSR1 after saving, start me again; 130 interrupted by Ctrl-C;
-141 (a shell's word for SIGPIPE) nobody reads what is printed any more, as in `... | head`;
-70 (sysexits' EX_SOFTWARE) a bug, with a traceback. Python's own code for a bug is 1, which would pass for a
-missed target.
+The exit codes are explained in docs/reference/exit_codes.md; a test holds that page and the constants here together.
 """
 
 import errno
@@ -17,34 +12,45 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+EXIT_DONE = 0
+"""Finished; a target or a check, if there was one, was met."""
+EXIT_MISSED = 1
+"""Finished, but missed its target or found a problem."""
+EXIT_USER = 2
+"""The user's input or machine is at fault; the line on stderr says what to do."""
 EXIT_BUG = 70
+"""A bug (EX_SOFTWARE of sysexits), with a traceback. Python's own code for it, 1, would read as a missed target."""
 EXIT_AGAIN = 75
+"""SIGTERM or SIGUSR1, after saving (EX_TEMPFAIL): start the same command again."""
+EXIT_CTRL_C = 130
+"""Ctrl-C."""
 EXIT_NOT_READ = 141
+"""Nobody reads the output any more, as in `... | head` (a shell's code for SIGPIPE)."""
 
 
 class UserError(Exception):
-    """Something the user can put right. The message is one line: what, where, what to do."""
+    """A mistake that the user can correct. The message is one line: what, where, what to do."""
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGUSR1 ends the process. The message says which, and what was saved.
+    """SIGTERM or SIGUSR1 ends the process. The message names the signal and says what was saved.
 
-    As KeyboardInterrupt, no Exception: what catches those to go on must let it pass.
+    Like KeyboardInterrupt it is not an Exception, so that `except Exception` lets it pass.
     """
 
 
 def describe_os_error(error: OSError, path: Path | str, action: str) -> UserError:
-    """The one line for a system error met while doing `action` (such as "write") on `path`."""
+    """The one-line UserError for a system error during `action` (such as "write") on `path`."""
     advice = {
-        errno.ENOSPC: "the disk is full: free some space or choose another folder",
-        errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
+        errno.ENOSPC: "the disk is full: free some space, or choose another folder",
+        errno.EDQUOT: "the disk quota is used up: free some space, or choose another folder",
         errno.EACCES: "permission denied: check the owner and mode, or choose another folder",
         errno.EPERM: "not permitted: check the owner and mode, or choose another folder",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "it does not exist: check the path",
-        errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
+        errno.ENOTDIR: "part of the path is a file, not a folder: check the path",
         errno.EISDIR: "it is a folder, not a file: check the path",
-        errno.ENAMETOOLONG: "a part of the path is too long a name: shorten it",
+        errno.ENAMETOOLONG: "a name in the path is too long: shorten it",
         errno.EIO: "the disk reports a read/write error: check the disk",
     }
     reason = advice.get(error.errno or 0, error.strerror or str(error))
@@ -52,7 +58,11 @@ def describe_os_error(error: OSError, path: Path | str, action: str) -> UserErro
 
 
 def run_cli(main: Callable[[], int]) -> NoReturn:
-    """Run `main` and leave the process with its exit code; a UserError becomes one line and exit code 2."""
+    """Run `main` and end the process with the exit code it returns.
+
+    A UserError becomes one line and EXIT_USER, an interruption one line and EXIT_AGAIN or EXIT_CTRL_C, anything else
+    a traceback and EXIT_BUG.
+    """
     code = EXIT_BUG
     try:
         code = main()
@@ -64,23 +74,23 @@ def run_cli(main: Callable[[], int]) -> NoReturn:
             code = EXIT_NOT_READ
     except UserError as error:
         print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
-        code = 2
+        code = EXIT_USER
     except Interrupted as interrupted:
         print("interrupted:", interrupted, file=sys.stderr, flush=True)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
-        code = 130
-    except Exception:  # noqa: BLE001 - a bug: shown whole, and told apart from a missed target by its code
+        code = EXIT_CTRL_C
+    except Exception:  # noqa: BLE001 - a bug: shown in full, with a code of its own
         traceback.print_exc()
     sys.exit(code)
 
 
 def _is_read() -> bool:
-    """Whether somebody still reads what this process prints; if not (`... | head`), it prints nothing more."""
+    """Whether somebody still reads stdout; if not (`... | head`), stdout is redirected to /dev/null."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
-    # The other end of a pipe is closed.
+    # POLLERR: the reading end of the pipe is closed.
     if any(event & select.POLLERR for _, event in output.poll(0)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False

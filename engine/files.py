@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, synced, then renamed."""
+"""Files that are either complete or absent: written under a temporary name, synced, then renamed."""
 
 import errno
 import fcntl
@@ -10,20 +10,20 @@ from typing import BinaryIO
 
 from engine.errors import UserError, describe_os_error
 
-# What the system says of a write to an open file; such an error carries no file name.
+# Errors of a write to an open file; they carry no file name.
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS}
 
-# Of file systems that know no locks: there the user has to see to it.
+# Errors of file systems without locks; there the user has to keep two processes apart.
 _NO_LOCKS = {errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that becomes `path` only when the block ends without an error.
+    """A file, open for writing, that becomes `path` only when the block ends without an error.
 
-    Until then it lies beside it as `<name>.partial-<pid>`; an error removes that file and a killed process
-    leaves it, never `path`, behind. Raises UserError for a full disk, an unwritable folder and the like; an
-    error that the block meets elsewhere passes as it is.
+    Until then it is `<name>.partial-<pid>` in the same folder. An error removes that file; a killed process leaves
+    it behind, but never a part of `path`. Raises UserError for a full disk, an unwritable folder and the like; other
+    errors of the block pass unchanged.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     with told_of_writing(path, partial):
@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.replace(partial, path)
             sync_folder(path.parent)
         except BaseException:
-            # Where the file could not even be made (a part of the path is a file, a name too long), neither can this.
+            # If the file could not be created (a name too long, say), it can't be removed either.
             with suppress(OSError):
                 partial.unlink()
             raise
@@ -43,16 +43,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def sole_write(path: Path) -> Iterator[BinaryIO]:
-    """As `atomic_write`, for large files: whatever kills the process, at most one file is left of all attempts.
+    """Like `atomic_write`, for large files: however often the process is killed, at most one partial file is left.
 
-    Until it is whole it lies beside `path` as `<name>.partial-copy`, locked; one that a killed process left is emptied
-    before the block begins, and that is said. Raises UserError also when another process is at it.
+    Until it is complete the file is `<name>.partial-copy` in the same folder, locked. One that a killed process left
+    is emptied before the block begins, with a line on stdout. Raises UserError also when another process is writing.
     """
     partial = path.with_name(f"{path.name}.partial-copy")
     with told_of_writing(path, partial), _open_alone(path, partial) as file:
         try:
             if file.seek(0, os.SEEK_END):
-                print(f"{partial} was left by a process that was killed: it is written anew", flush=True)
+                print(f"note: {partial} was left by a killed process: writing it again", flush=True)
                 file.truncate(0)
             file.seek(0)
             yield file
@@ -71,14 +71,14 @@ def _open_alone(path: Path, partial: Path) -> BinaryIO:
         return open_locked(partial)
     except BlockingIOError:
         raise UserError(
-            f"another process is writing {path}: wait for its end, or choose another name"
+            f"another process is writing {path}: wait until it has finished, or choose another name"
         ) from None
 
 
 def open_locked(path: Path) -> BinaryIO:
-    """The file for reading and writing, made if missing, as it is, and locked (flock) until it is closed.
+    """The file opened for reading and writing, created if missing, and locked (flock) until it is closed.
 
-    Raises BlockingIOError when another process has it.
+    Its content stays. Raises BlockingIOError when another process holds the lock.
     """
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
@@ -91,7 +91,7 @@ def open_locked(path: Path) -> BinaryIO:
             if error.errno not in _NO_LOCKS:
                 file.close()
                 raise
-        # Whoever had the lock may have removed or renamed the file before giving it back.
+        # The process that had the lock may have removed or renamed the file before releasing it.
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             return file
         file.close()
@@ -99,9 +99,9 @@ def open_locked(path: Path) -> BinaryIO:
 
 @contextmanager
 def told_of_writing(path: Path, *others: Path) -> Iterator[None]:
-    """Make one line, a UserError that names `path`, of a system error of writing it or one of `others`.
+    """Turn a system error of writing `path` or one of `others` into a UserError that names `path`.
 
-    An error that has to do with another file, or not with writing, passes as it is.
+    Errors of other files, and errors that have nothing to do with writing, pass unchanged.
     """
     try:
         yield
@@ -113,14 +113,14 @@ def told_of_writing(path: Path, *others: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new names in it survive a power cut, where the system and the folder's mode allow it."""
+    """Make new names in `folder` survive a power cut, as far as the system and the folder's mode allow it."""
     if not os.access(folder, os.R_OK):
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems know no sync of a folder; the file itself is safe.
+        # Some network file systems can't sync a folder; the file itself is safe.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

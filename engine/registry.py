@@ -1,4 +1,4 @@
-"""A typed name -> object table: a duplicate name is a bug and raises, an unknown one lists the choices."""
+"""A typed table of named objects: a duplicate name is a bug and raises, an unknown one lists the choices."""
 
 import difflib
 from collections.abc import Callable, Iterable
@@ -17,14 +17,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """What can be chosen by name, for example the learning-rate schedules; `kind` is used in messages."""
+    """Objects that are chosen by name, for example the learning-rate schedules; `kind` appears in messages."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files an object under `name`. Raises ValueError when the name is taken."""
+        """Decorator that registers an object as `name`. Raises ValueError when the name is taken."""
 
         def add(entry: T) -> T:
             if name in self._entries:
@@ -35,7 +35,7 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """The object filed under `name`. Raises UserError naming the choices when there is none."""
+        """The object registered as `name`. Raises UserError naming the choices when there is none."""
         if name not in self._entries:
             choices = ", ".join(sorted(self._entries))
             raise UserError(f"unknown {self.kind} {name!r}{nearest(name, self._entries)}; choices: {choices}")

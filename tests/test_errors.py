@@ -25,28 +25,28 @@ def _raise(error: BaseException) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize("code", [0, 1, 75])
-def test_the_code_of_main_is_the_exit_code(code: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_return_value_of_main_is_the_exit_code(code: int, capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(lambda: code) == code
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_user_error_is_one_line_on_stderr_and_code_2(capfd: pytest.CaptureFixture[str]) -> None:
+def test_user_error_is_one_line_and_code_2(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(UserError("the file\nis  odd: repair it"))) == 2
     assert capfd.readouterr() == ("", "error: the file is  odd: repair it\n")
 
 
-def test_an_interruption_is_told_apart(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_one_line_and_code_130(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(KeyboardInterrupt())) == 130
     assert capfd.readouterr().err == "interrupted\n"
 
 
-def test_a_bug_shows_its_traceback_and_is_no_missed_target(capfd: pytest.CaptureFixture[str]) -> None:
+def test_bug_shows_its_traceback_and_code_70(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(ZeroDivisionError("oops"))) == EXIT_BUG
     assert EXIT_BUG not in (0, 1, 2, 75, 130)
     assert "Traceback" in (shown := capfd.readouterr().err) and "ZeroDivisionError: oops" in shown
 
 
-def test_help_keeps_its_own_exit_code() -> None:
+def test_system_exit_keeps_its_code() -> None:
     assert _leave(_raise(SystemExit(0))) == 0
 
 
@@ -62,13 +62,13 @@ def test_help_keeps_its_own_exit_code() -> None:
         (errno.EISDIR, "is a folder, not a file"),
     ],
 )
-def test_a_system_error_says_what_where_and_what_to_do(code: int, advice: str) -> None:
+def test_system_error_says_what_where_and_what_to_do(code: int, advice: str) -> None:
     message = str(describe_os_error(OSError(code, "whatever"), "/some/file", "write"))
     assert message.startswith("cannot write /some/file: ") and advice in message
     assert "\n" not in message
 
 
-def test_an_unforeseen_system_error_gives_the_systems_own_words() -> None:
+def test_unlisted_system_error_keeps_the_systems_message() -> None:
     assert str(describe_os_error(OSError(errno.ELOOP, "Too many links"), "a", "open")).endswith(
         "Too many links"
     )
@@ -76,7 +76,7 @@ def test_an_unforeseen_system_error_gives_the_systems_own_words() -> None:
 
 
 @pytest.mark.parametrize("body", ["while True: print('line')", "print('line')"], ids=["long", "short"])
-def test_output_that_nobody_reads_any_more_ends_without_a_traceback(body: str, repository: Path) -> None:
+def test_closed_output_ends_without_a_traceback(body: str, repository: Path) -> None:
     script = f"from engine.errors import run_cli\ndef main():\n    input()\n    {body}\nrun_cli(main)"
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -91,6 +91,6 @@ def test_output_that_nobody_reads_any_more_ends_without_a_traceback(body: str, r
     process.stderr.close()
 
 
-def test_a_broken_pipe_of_another_kind_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
+def test_broken_pipe_elsewhere_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(BrokenPipeError("a worker is gone"))) == 70
     assert "a worker is gone" in capfd.readouterr().err

@@ -18,7 +18,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_name_appears_only_when_the_block_has_ended(tmp_path: Path) -> None:
+def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "data"
     with atomic_write(path) as file:
         file.write(b"one")
@@ -28,7 +28,7 @@ def test_the_name_appears_only_when_the_block_has_ended(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one" and _names(tmp_path) == ["data"]
 
 
-def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_error_in_the_block_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"old")
     with pytest.raises(KeyError), atomic_write(path) as file:
@@ -37,13 +37,13 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Pa
     assert path.read_bytes() == b"old" and _names(tmp_path) == ["data"]
 
 
-def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "data"):
         raise KeyboardInterrupt
     assert _names(tmp_path) == []
 
 
-def test_kill_9_never_leaves_a_file_under_the_final_name(tmp_path: Path, repository: Path) -> None:
+def test_kill_9_leaves_no_file_under_the_final_name(tmp_path: Path, repository: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from engine.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as file:\n"
@@ -63,10 +63,10 @@ def test_kill_9_never_leaves_a_file_under_the_final_name(tmp_path: Path, reposit
         ("missing/data", "does not exist"),
         ("file/data", "is a file, not a folder"),
         ("folder", "is a folder, not a file"),
-        ("n" * 300, "too long a name: shorten it"),
+        ("n" * 300, "too long: shorten it"),
     ],
 )
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+def test_unwritable_path_is_a_user_error(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=reason) as caught, atomic_write(tmp_path / name) as file:
@@ -76,7 +76,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, name: str, r
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_full_disk_is_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "data"
     # The partial file's name is foreseeable; here it leads to a device that is always full.
     (tmp_path / f"data.partial-{os.getpid()}").symlink_to("/dev/full")
@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert _names(tmp_path) == []
 
 
-def test_an_error_of_another_file_passes_as_it_is(tmp_path: Path) -> None:
+def test_error_of_another_file_passes_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "data"):
         (tmp_path / "other").read_bytes()
     assert _names(tmp_path) == []
@@ -95,16 +95,14 @@ def test_an_error_of_another_file_passes_as_it_is(tmp_path: Path) -> None:
     "error",
     [OSError("cannot identify image file"), BrokenPipeError(errno.EPIPE, "Broken pipe"), TimeoutError()],
 )
-def test_an_error_that_has_nothing_to_do_with_writing_is_not_blamed_on_it(
-    tmp_path: Path, error: OSError
-) -> None:
+def test_error_unrelated_to_writing_passes_unchanged(tmp_path: Path, error: OSError) -> None:
     with pytest.raises(type(error)), atomic_write(tmp_path / "data"):
         raise error
     assert _names(tmp_path) == []
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_cannot_sync_a_folder_is_good_enough(
+def test_folder_that_cannot_sync_is_tolerated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     synced: list[int] = []
@@ -120,7 +118,7 @@ def test_a_file_system_that_cannot_sync_a_folder_is_good_enough(
     assert len(synced) == 2 and _names(tmp_path) == ["data"]
 
 
-def test_no_descriptor_or_thread_stays_behind(tmp_path: Path) -> None:
+def test_no_descriptor_or_thread_is_leaked(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     for number in range(20):
         with atomic_write(tmp_path / "data") as file:

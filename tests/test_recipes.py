@@ -120,7 +120,7 @@ def changed(before: State, after: State) -> set[str]:
     [pytest.param(path, marks=pytest.mark.slow) if path in LONG else path for path in FULL],
     ids=[path.stem for path in FULL],
 )
-def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tmp_path: Path) -> None:
+def test_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tmp_path: Path) -> None:
     stages = stages_of(recipe, betons)
     left: dict[str, State] = {}
     for number, stage in enumerate(stages, start=1):
@@ -145,7 +145,7 @@ def test_a_recipe_trains_through_all_its_stages(recipe: Path, betons: Betons, tm
 
 
 @pytest.mark.parametrize("recipe", FULL, ids=lambda path: path.stem)
-def test_a_recipe_names_its_source(recipe: Path, betons: Betons) -> None:
+def test_recipe_names_its_source(recipe: Path, betons: Betons) -> None:
     for stage in stages_of(recipe, betons):
         assert bool(stage.reference.source) == bool(stage.reference.citation)
         # Batch-norm statistics are of what one device takes at once.
@@ -154,7 +154,7 @@ def test_a_recipe_names_its_source(recipe: Path, betons: Betons) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
-def test_a_recipe_begins_with_a_comment_or_its_base_and_names_no_host(recipe: Path) -> None:
+def test_recipe_starts_with_a_comment_and_names_no_host(recipe: Path) -> None:
     content = (ROOT / recipe).read_text(encoding="utf-8")
     assert content.startswith(("#", "base: "))
     assert "http" not in content and "www." not in content

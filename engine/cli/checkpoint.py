@@ -1,17 +1,21 @@
-"""`python -m engine checkpoint FILE`: what a file of weights or a checkpoint holds, and a changed copy of it."""
+"""`python -m engine checkpoint FILE`: the content of a weights file or checkpoint, or a changed copy of it."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from engine.config.command_line import CommandParser
+from engine.ctrl_c import importing
+from engine.errors import EXIT_DONE, UserError
 
-from engine.errors import UserError
-from engine.train.checkpoints import checkpoint_file
-from engine.train.checkpoints.checkpoint_file import EpochState
-from engine.train.weights import AVERAGED, COUNTER, RAW, is_state, state_key, without_prefix
+if TYPE_CHECKING:
+    import torch
+
+_DESCRIPTION = """Show the content of a weights file or checkpoint; with --output, write a copy with the changes below.
+
+The file may be a run's weights.pt or checkpoint, or weights of torchvision or timm. The original is never changed."""
 
 _CHANGES = (
     "use_ema",
@@ -23,54 +27,66 @@ _CHANGES = (
     "add_prefix",
 )
 
-
 _OF_PLACE = ("epoch", "step", "best")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print what the file holds, or write the changed copy; 0 when done. Raises UserError."""
+    """Print the content of the file, or write the changed copy; returns 0. Raises UserError."""
     asked = _parser().parse_args(argv)
+    with importing():
+        from engine.train.checkpoints import checkpoint_file
+
     content = checkpoint_file.load(asked.file)
     if asked.output is None:
-        _refuse(asked, _CHANGES, "would be changed: say where to with --output FILE")
+        _refuse(asked, _CHANGES, "would be changed: name the copy with --output FILE")
         for name, value in summary(content, whole=asked.shapes):
             print(f"{name:<12} {value}")
-        return 0
+        return EXIT_DONE
     if asked.output.exists():
-        raise UserError(f"--output {asked.output} exists: choose another name or remove it")
+        raise UserError(f"--output {asked.output} exists: choose another name, or remove it")
     checkpoint_file.save(asked.output, rewritten(content, asked))
     print(f"wrote {asked.output}")
-    return 0
+    return EXIT_DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engine checkpoint", description=__doc__)
+def _parser() -> CommandParser:
+    parser = CommandParser("python -m engine checkpoint", _DESCRIPTION, "FILE [options]")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a weights file or checkpoint")
     parser.add_argument(
-        "file", type=Path, help="a run's weights.pt or checkpoint; torchvision's or timm's too"
+        "--shapes", action="store_true", help="also list name, shape and type of every weight"
     )
-    parser.add_argument("--shapes", action="store_true", help="every weight's name, shape and type too")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the copy that the options below describe"
+        "--output", type=Path, metavar="FILE", help="write a copy, changed by the options below"
     )
-    parser.add_argument("--use-ema", action="store_true", help="put the moving average in the weights' place")
-    parser.add_argument("--strip-ema", action="store_true", help="leave the moving average out")
-    parser.add_argument("--strip-optimizer", action="store_true", help="leave the optimizer's state out")
-    parser.add_argument("--weights-only", action="store_true", help="a plain state_dict, and nothing else")
+    parser.add_argument(
+        "--use-ema", action="store_true", help="replace the weights by their moving average (EMA)"
+    )
+    parser.add_argument("--strip-ema", action="store_true", help="leave out the moving average")
+    parser.add_argument("--strip-optimizer", action="store_true", help="leave out the optimizer's state")
+    parser.add_argument(
+        "--weights-only", action="store_true", help="write a plain state_dict and nothing else"
+    )
     parser.add_argument(
         "--reset-schedule",
         action="store_true",
-        help="count no epoch as done: its schedule begins anew "
-        "where the copy is checkpoints/epoch_001_step_000000.pt of a run's folder, alone",
+        help="set the epoch to 0: a run resumed from the copy (saved as the only checkpoint of a run's folder, "
+        "checkpoints/epoch_001_step_000000.pt) starts its schedule from the beginning",
     )
     parser.add_argument(
-        "--strip-prefix", metavar="TEXT", default="", help="take TEXT (such as `module.`) off all names"
+        "--strip-prefix",
+        metavar="TEXT",
+        default="",
+        help="remove TEXT (such as module.) from the start of every name",
     )
-    parser.add_argument("--add-prefix", metavar="TEXT", default="", help="put TEXT before all names")
+    parser.add_argument("--add-prefix", metavar="TEXT", default="", help="put TEXT in front of every name")
     return parser
 
 
 def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[str, str]]:
-    """Name and text of each line; with `whole` a line for every weight."""
+    """Name and text of each line of the summary; with `whole` also a line for every weight."""
+    with importing():
+        from engine.train.weights import AVERAGED, RAW, is_state
+
     if is_state(content):
         rows, states = [("kind", "weights alone")], {"weights": content}
     else:
@@ -92,11 +108,13 @@ def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[st
 
 
 def _place(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How far a run was, in the words that it tells it in itself."""
+    """How far the run had come, in the words of its own log."""
     if not _is_of_run(content):
         return []
+    from engine.train.checkpoints.checkpoint_file import EpochState
+
     place = str(EpochState(epoch=content["epoch"], step=content["step"]))
-    # It was saved before the validation of what it holds.
+    # The checkpoint was saved before its weights were validated.
     best = [("best before", f"{100 * content['best']:.2f}% top-1")] if content.get("best") else []
     return [("saved after", place), *best]
 
@@ -105,8 +123,10 @@ def _is_of_run(content: Mapping[str, Any]) -> bool:
     return "config" in content and all(isinstance(content.get(key), int) for key in ("epoch", "step"))
 
 
-def _describe(state: Mapping[str, torch.Tensor]) -> str:
-    """Counts; what batch-norm gathers (statistics and their counters) is told apart by its names."""
+def _describe(state: "Mapping[str, torch.Tensor]") -> str:
+    """Number of tensors and parameters; batch norm's statistics, known by their names, are not parameters."""
+    from engine.train.weights import COUNTER, without_prefix
+
     gathered = ("running_mean", "running_var", "num_batches_tracked", COUNTER)
     learnt = [value for name, value in state.items() if not name.endswith(gathered)]
     parameters = sum(value.numel() for value in learnt)
@@ -116,19 +136,23 @@ def _describe(state: Mapping[str, torch.Tensor]) -> str:
     ends = f"{names[0]} {_shape(state[names[0]])} to {names[-1]} {_shape(state[names[-1]])}"
     text = f"{len(state)} tensors, {parameters:,} parameters, {types}; {ends}"
     but = f" but {COUNTER}" if COUNTER in state else ""
-    return f"{text}; every name{but} begins with {prefix}" if prefix else text
+    return f"{text}; every name{but} starts with {prefix}" if prefix else text
 
 
-def _shape(value: torch.Tensor) -> str:
+def _shape(value: "torch.Tensor") -> str:
     return "x".join(map(str, value.shape)) or "one number"
 
 
-def _type(value: torch.Tensor) -> str:
+def _type(value: "torch.Tensor") -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
 def rewritten(content: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
-    """The changed copy. Raises UserError for a change that the file has no place for."""
+    """The changed copy. Raises UserError for a change that does not apply to this file."""
+    with importing():
+        from engine.train.checkpoints.checkpoint_file import EpochState
+        from engine.train.weights import AVERAGED, RAW, is_state, state_key, without_prefix
+
     if is_state(content):
         _refuse(asked, ("use_ema", "strip_ema", "strip_optimizer", "reset_schedule"), "holds weights alone")
         return _renamed(content, asked)
@@ -137,7 +161,7 @@ def rewritten(content: Mapping[str, Any], asked: argparse.Namespace) -> dict[str
     if averaged is None:
         _refuse(asked, ("use_ema", "strip_ema"), "holds no moving average")
     if raw is None and not asked.use_ema:
-        _refuse(asked, ("weights_only",), "holds no weights but perhaps an average: see --use-ema")
+        _refuse(asked, ("weights_only",), "holds no weights, at most an average: see --use-ema")
     if "epoch" not in content:
         _refuse(asked, ("reset_schedule",), "counts no epochs")
     if asked.use_ema and averaged:
@@ -162,11 +186,11 @@ def _refuse(asked: argparse.Namespace, options: tuple[str, ...], reason: str) ->
             raise UserError(f"--{name.replace('_', '-')}: {asked.file} {reason}")
 
 
-def _renamed(state: Mapping[str, torch.Tensor], asked: argparse.Namespace) -> dict[str, torch.Tensor]:
-    """`state` with other prefixes."""
+def _renamed(state: "Mapping[str, torch.Tensor]", asked: argparse.Namespace) -> "dict[str, torch.Tensor]":
+    """`state` with the prefixes removed and added that were asked for. Raises UserError."""
     bare = next((name for name in state if not name.startswith(asked.strip_prefix)), None)
     if bare is not None:
-        raise UserError(f"--strip-prefix: {bare} in {asked.file} does not begin with {asked.strip_prefix}")
+        raise UserError(f"--strip-prefix: {bare} in {asked.file} does not start with {asked.strip_prefix}")
     return {
         f"{asked.add_prefix}{name.removeprefix(asked.strip_prefix)}": value for name, value in state.items()
     }

@@ -1,32 +1,38 @@
-"""`python -m engine compare RUN...`: runs side by side: accuracies, time and pace, and where their recipes differ.
+"""`python -m engine compare RUN...`: runs side by side: accuracy, time and pace, and the options that differ."""
 
-With --html a page as well, with accuracy against time, epochs and images. Runs that have not ended yet, or that have
-several stages, can be compared too.
-"""
-
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import UserError, describe_os_error
+from engine.config.command_line import CommandParser
+from engine.ctrl_c import importing
+from engine.errors import EXIT_DONE, UserError, describe_os_error
 from engine.files import atomic_write
-from engine.report.compare.compare_page import render
-from engine.report.compare.compare_rows import measure_rows, option_rows, tables
-from engine.report.compare.compared_run import read_runs
+
+_DESCRIPTION = """Compare runs side by side: accuracy, time, images per second, and the options that differ.
+
+Unfinished runs and runs of several stages can be compared too. --html also writes a page with curves of accuracy
+against time, epochs and images."""
 
 _UNLIMITED = 10**6
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the comparison and, if asked to, write the page. Raises UserError for a folder that is no run."""
-    parser = argparse.ArgumentParser(prog="python -m engine compare", description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, as in runs/NAME")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with the curves as well")
+    """Print the comparison and write the page if asked to; returns 0. Raises UserError for a folder without a run."""
+    parser = CommandParser("python -m engine compare", _DESCRIPTION, "RUN... [--html FILE]")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, such as runs/NAME"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with the curves to FILE")
     asked = parser.parse_args(argv)
+    with importing():
+        from engine.report.compare.compare_page import render
+        from engine.report.compare.compare_rows import measure_rows, option_rows, tables
+        from engine.report.compare.compared_run import read_runs
+
     runs = read_runs(asked.runs)
-    # Whoever reads it from a pipe or a file has no width.
+    # A pipe or a file has no width.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
     different = option_rows(runs)
     title = "options that differ" if different else "no option differs"
@@ -35,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if asked.html:
         _write(asked.html, render(runs))
         print(f"\n{asked.html}")
-    return 0
+    return EXIT_DONE
 
 
 def _write(path: Path, page: str) -> None:

@@ -1,10 +1,9 @@
-"""`python -m engine doctor`: checks this machine and installation and says what to do about each finding.
+"""`python -m engine doctor`: checks this machine and installation, with advice for each problem.
 
 Every check is a small function of facts with defaults taken from this machine, so that a test can force each
-outcome. A check must not need what another one checks: a missing package is a finding.
+outcome. No check may depend on the subject of another one: a missing package is a finding, not an import error.
 """
 
-import argparse
 import importlib.metadata
 import os
 import platform
@@ -13,15 +12,24 @@ import shutil
 import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
+from engine.config.command_line import CommandParser
+from engine.ctrl_c import importing
+from engine.errors import EXIT_DONE, EXIT_MISSED
+
+_DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, decoders, cores, memory and disk.
+
+Each line is ok, warn (will cause trouble later) or fail (the engine can't work), with advice. Exit code: 1 if a check
+fails, else 0."""
+
 _ROOT = Path(__file__).resolve().parents[2]
 _DRIVER = Path("/proc/driver/nvidia/version")
-# Distributions whose version decides whether training works; the rest of pyproject.toml only has to be there.
+# Distributions whose versions are printed; the rest of pyproject.toml only has to be installed.
 _REPORTED = ("torch", "torchvision", "numba", "numpy", "ffcv", "fastargs", "antialiased-cnns")
 _REINSTALL = "run `make setup`"
 _GIB = 2**30
@@ -29,7 +37,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `fail` is what keeps the engine from working, `warn` what will hurt later."""
+    """One line of the report. fail: keeps the engine from working; warn: will cause trouble later."""
 
     level: Literal["ok", "warn", "fail"]
     what: str
@@ -41,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A CUDA device as torch sees it; `error` is what a first small computation on it said, or ""."""
+    """A CUDA device as torch sees it; `error` is the message of a first small computation on it, or ""."""
 
     name: str
     capability: tuple[int, int]
@@ -51,7 +59,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Cuda:
-    """What torch was built for and what it finds."""
+    """The CUDA version and GPUs that torch was built for, and the GPUs it finds."""
 
     version: str | None
     architectures: tuple[str, ...] = ()
@@ -66,7 +74,7 @@ def _first_line(problem: BaseException) -> str:
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterable[Finding]:
-    """Python is one of those the locked sets were resolved for."""
+    """Python is one of the versions that the locked requirements were resolved for."""
     text = f"Python {version[0]}.{version[1]}"
     if (3, 11) <= version <= (3, 13):
         yield Finding("ok", text)
@@ -104,9 +112,10 @@ def check_packages(
 
 def _ffcv_decode_error() -> float:
     """Mean difference, in levels, between ffcv's decode of a small JPEG and Pillow's."""
-    import ffcv.libffcv
-    import numpy as np
-    from PIL import Image
+    with importing():
+        import ffcv.libffcv
+        import numpy as np
+        from PIL import Image
 
     rows, columns = np.mgrid[0:48, 0:64]
     pixels = np.stack([rows * 5, columns * 4, 255 - columns * 3], axis=-1).astype(np.uint8)
@@ -124,13 +133,13 @@ def _ffcv_decode_error() -> float:
 
 
 def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterable[Finding]:
-    """ffcv's C library loads and decodes a JPEG to the pixels that Pillow sees."""
-    advice = "`rm -rf .venv && make setup` builds it anew for this system's OpenCV and libjpeg-turbo"
+    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow."""
+    advice = "`rm -rf .venv && make setup` builds it again for this system's OpenCV and libjpeg-turbo"
     try:
         error = decode_error()
     except ModuleNotFoundError:
         raise
-    except Exception as problem:  # noqa: BLE001 - whatever a broken library raises is the finding
+    except Exception as problem:  # noqa: BLE001 - any error of a broken library is the finding
         yield Finding("fail", f"ffcv's C library does not work ({_first_line(problem)})", advice)
         return
     if error > 3:
@@ -140,9 +149,10 @@ def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterab
 
 
 def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
-    """The C decoders are built and load; without them decoding is done in numba, several times slower."""
-    from engine.data.native.compile import library_path
-    from engine.data.native.library import describe
+    """The C decoders are built and load; without them numba decodes, several times slower."""
+    with importing():
+        from engine.data.native.compile import library_path
+        from engine.data.native.library import describe
 
     what = (find or describe)()
     advice = "run `python -m engine build` (needs gcc and libjpeg-turbo's headers, Debian's libjpeg-dev)"
@@ -151,11 +161,11 @@ def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
         yield Finding("ok" if complete else "warn", f"C decoders: {what}", "" if complete else advice)
     else:
         state = "do not load" if library_path().exists() else "are not built"
-        yield Finding("warn", f"the C decoders {state}: decoding is done in numba, slower", advice)
+        yield Finding("warn", f"the C decoders {state}: numba decodes instead, slower", advice)
 
 
 def _first_computation(index: int) -> str:
-    """What goes wrong in a first small computation on a device, or ""."""
+    """The error of a first small computation on a device, or ""."""
     import torch
 
     try:
@@ -166,8 +176,9 @@ def _first_computation(index: int) -> str:
 
 
 def find_cuda() -> Cuda:
-    """Ask torch, keeping its warnings as text: they are where an old driver is named."""
-    import torch
+    """Ask torch, keeping its warnings as text: they name an old driver."""
+    with importing():
+        import torch
 
     driver = None
     if _DRIVER.exists():
@@ -191,15 +202,17 @@ def find_cuda() -> Cuda:
 
 
 def check_cuda(find: Callable[[], Cuda] = find_cuda) -> Iterable[Finding]:
-    """The GPUs there are can be used by this torch."""
+    """This torch can use the GPUs of this machine."""
     cuda = find()
     if cuda.gpus:
         for index, gpu in enumerate(cuda.gpus):
             yield _judge_gpu(f"cuda:{index} {gpu.name}", gpu, cuda)
     elif cuda.driver is None:
-        yield Finding("warn", "no NVIDIA GPU here", "speedrun and tests run on the CPU, ImageNet wants a GPU")
+        yield Finding(
+            "warn", "no NVIDIA GPU found", "the CPU is enough for speedrun and tests; ImageNet needs a GPU"
+        )
     elif cuda.version is None:
-        yield Finding("fail", "this torch is built without CUDA, yet there is an NVIDIA driver", _REINSTALL)
+        yield Finding("fail", "this torch is built without CUDA, but there is an NVIDIA driver", _REINSTALL)
     elif cuda.visible_devices in ("", "-1"):
         yield Finding("warn", f"CUDA_VISIBLE_DEVICES={cuda.visible_devices!r} hides every GPU", "unset it")
     else:
@@ -218,33 +231,36 @@ def _judge_gpu(name: str, gpu: Gpu, cuda: Cuda) -> Finding:
         advice = "`make setup SET=lower` (torch 2.7, CUDA 12.6)" if older else "`make setup SET=default`"
         return Finding("fail", f"{what}: this torch is not built for it", advice)
     if gpu.error:
-        return Finding("fail", f"{what}: {gpu.error}", "`nvidia-smi` shows errors and other users of it")
+        return Finding("fail", f"{what}: {gpu.error}", "`nvidia-smi` shows its errors and other users")
     if major < 8:
-        return Finding("ok", what, "no bf16 here: precision auto means fp16 with loss scaling")
+        return Finding("ok", what, "no bf16 on it: precision auto uses fp16 with loss scaling")
     return Finding("ok", what)
 
 
 def check_cores(
     usable: int | None = None, affinity: int | None = None, total: int | None = None
 ) -> Iterable[Finding]:
-    """Cores seen through this process's affinity and its container's CPU limit."""
-    from engine.runs.machine import usable_cores
+    """Cores that this process may use, by its affinity and its container's CPU limit."""
+    with importing():
+        from engine.runs.machine import usable_cores
 
     affinity = affinity or len(os.sched_getaffinity(0))
     usable = usable or usable_cores(Path("/sys/fs/cgroup/cpu.max"))
     total = total or os.cpu_count() or affinity
     what = f"{usable} of {total} CPU threads usable"
     if usable < affinity:
-        advice = f"the container is limited below its {affinity} threads: keep --data.num_workers at {usable}"
+        advice = f"the container's limit is below its {affinity} threads: keep --data.num_workers at {usable}"
         yield Finding("warn", what, advice)
     elif usable < 2:
-        yield Finding("warn", what, "decoding and training take turns: allow more (taskset, docker --cpus)")
+        yield Finding(
+            "warn", what, "decoding and training have to share it: allow more (taskset, docker --cpus)"
+        )
     else:
         yield Finding("ok", what)
 
 
 def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:
-    """Room in /dev/shm, which NCCL and other loaders' worker processes share memory through."""
+    """Size of /dev/shm, the shared memory of NCCL and of other loaders' worker processes."""
     if size is None:
         size = shutil.disk_usage(path).total if path.is_dir() else 0
     what = f"/dev/shm holds {size / _GIB:.1f} GiB"
@@ -255,20 +271,22 @@ def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) 
 
 
 def check_disk(free: int | None = None, path: Path | None = None) -> Iterable[Finding]:
-    """Free space where runs/ and .beton files land by default."""
+    """Free space in the folder where runs/ and .beton files are written by default."""
     path = path or Path.cwd()
     free = shutil.disk_usage(path).free if free is None else free
     what = f"{free / _GIB:.1f} GiB free in {path}"
     if free < _GIB // 2:
-        yield Finding("fail", what, "a run can't save its checkpoints: free some space or work elsewhere")
+        yield Finding(
+            "fail", what, "too little for a run's checkpoints: free some space, or work in another folder"
+        )
     elif free < 5 * _GIB:
-        yield Finding("warn", what, "enough for the speedrun only: write data sets to another disk")
+        yield Finding("warn", what, "enough only for the speedrun: write data sets to another disk")
     else:
         yield Finding("ok", what)
 
 
 def check_open_files(soft: int | None = None) -> Iterable[Finding]:
-    """The limit on open files, which many ranks and worker processes on one host run into."""
+    """The limit on open files; many ranks and worker processes on one host can reach it."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if soft is None else soft
     if soft == resource.RLIM_INFINITY:
         yield Finding("ok", "open files unlimited")
@@ -284,7 +302,7 @@ CHECKS += [check_cores, check_shared_memory, check_disk, check_open_files]
 
 
 def _survive(check: Check) -> Iterable[Finding]:
-    """A check's findings; one that lacks a package or library says so, and the others go on."""
+    """A check's findings; a check that lacks a package or library fails with that reason, and the next one runs."""
     try:
         yield from check()
     except (ImportError, OSError) as problem:
@@ -301,11 +319,11 @@ def diagnose(checks: Iterable[Check] = CHECKS) -> int:
             print(finding, flush=True)
             levels.append(finding.level)
     warned, failed = levels.count("warn"), levels.count("fail")
-    print(f"{failed} failed, {warned} to look at" if failed or warned else "all is well")
-    return 1 if failed else 0
+    print(f"{failed} failed, {warned} to look at" if failed or warned else "everything is fine")
+    return EXIT_MISSED if failed else EXIT_DONE
 
 
-def main(arguments: list[str]) -> int:
-    """The verb: no options, exit code 0 when nothing fails, else 1."""
-    argparse.ArgumentParser(prog="python -m engine doctor", description=__doc__).parse_args(arguments)
+def main(arguments: Sequence[str]) -> int:
+    """Run all checks; returns 0 when none fails, else 1. Raises UserError for an argument."""
+    CommandParser("python -m engine doctor", _DESCRIPTION, "[-h]").parse_args(arguments)
     return diagnose()

@@ -1,13 +1,4 @@
-"""`python -m engine find-lr -C RECIPE --data...`: the learning rate that suits a recipe, by a test on its batches.
-
-All options are those of train_imagenet.py; data, augmentation, network, optimizer, batch and precision are the
-recipe's, at its first resolution. The rate grows from --from to --to by the same factor with each step, until the loss
-explodes (Smith 2015). What is suggested as the peak of a schedule is the rate at which the smoothed loss stops falling
-(Smith), and where the schedule has no peak (constant, step) a tenth of that (fastai's rule). Where the loss still falls
-at --to, or nowhere by more than it scatters, nothing is. Where it falls fastest is told beside it, and what linear
-scaling gives for the recipe's global batch (Goyal et al. 2017). The same seed gives the same curve. No weights are
-kept.
-"""
+"""`python -m engine find-lr -C RECIPE --data...`: a learning rate for a recipe, by a range test on its batches."""
 
 import argparse
 import json
@@ -17,69 +8,89 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.config.command_line import CommandParser
 from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
-from engine.errors import UserError, describe_os_error
+from engine.ctrl_c import importing
+from engine.errors import EXIT_DONE, UserError, describe_os_error
 from engine.files import atomic_write
 
 if TYPE_CHECKING:
     from engine.train.lr_range import RangePoint, Reading
     from engine.train.ranks.group import Ranks
 
+_DESCRIPTION = """Find a learning rate for a recipe by a range test (Smith 2015): train on its batches while the rate \
+grows by the same factor each step, until the loss explodes.
+
+All other options are those of train_imagenet.py (-C RECIPE, --data..., ...); data, augmentation, network, optimizer, \
+batch and precision are the recipe's, at its first resolution. No weights are kept. The same seed gives the same curve.
+
+The suggestion is the rate at which the smoothed loss stops falling (Smith); for schedules without a peak (constant, \
+step) a tenth of it (fastai's rule). There is none if the loss still falls at --to, or never falls by more than its \
+noise. The rate of the steepest fall and the one by linear scaling for the global batch (Goyal et al. 2017) are \
+printed beside it."""
+
 POINTS_NAME, PICTURE_NAME = "lr_range.json", "lr_range.svg"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the test, save its points and their picture, print what they say; 0. Raises UserError."""
-    parser = argparse.ArgumentParser(
-        prog="python -m engine find-lr",
-        description=__doc__,
-        allow_abbrev=False,
-        epilog="Everything else is passed on to the recipe, as train_imagenet.py has it.",
-    )
-    parser.add_argument(
-        "--from", dest="start", type=float, default=1e-4, metavar="LR", help="[default: 1e-4]"
-    )
-    parser.add_argument("--to", dest="end", type=float, default=10.0, metavar="LR", help="[default: 10]")
-    parser.add_argument("--steps", type=int, default=200, help="optimizer steps [default: 200]")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="for the picture and the points [default: one in logging.folder]",
-    )
-    asked, rest = parser.parse_known_args(argv)
+    """Run the test, save its points and a picture, print the result; returns 0. Raises UserError."""
+    asked, rest = _parser().parse_known_args(argv)
     _check(asked)
     stages, recipe = load_train_stages(rest)
     config = stages[stages[0].training.first_stage - 1]
     if config.training.eval_only or config.training.resume:
-        raise UserError("find-lr trains anew: drop training.eval_only and training.resume")
+        raise UserError("find-lr starts a training of its own: drop training.eval_only and training.resume")
     name = f"find-lr-{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     return _find(config, recipe, asked, asked.folder or Path(config.logging.folder) / name)
 
 
+def _parser() -> CommandParser:
+    usage = "[-C RECIPE] [options] [options of train_imagenet.py]"
+    parser = CommandParser("python -m engine find-lr", _DESCRIPTION, usage, allow_abbrev=False)
+    parser.add_argument(
+        "--from", dest="start", type=float, default=1e-4, metavar="LR", help="first rate [default: 1e-4]"
+    )
+    parser.add_argument(
+        "--to", dest="end", type=float, default=10.0, metavar="LR", help="last rate [default: 10]"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=200, metavar="N", help="optimizer steps, at least 20 [default: 200]"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="folder for the picture and the points [default: a new one in logging.folder]",
+    )
+    return parser
+
+
 def _check(asked: argparse.Namespace) -> None:
     if not 0 < asked.start < asked.end < float("inf"):
-        raise UserError(f"--from {asked.start:g} and --to {asked.end:g}: both above 0, and --from below --to")
+        raise UserError(
+            f"--from {asked.start:g}, --to {asked.end:g}: both must be above 0, and --from below --to"
+        )
     if asked.steps < 20:
-        raise UserError(f"--steps {asked.steps}: a curve needs at least 20")
+        raise UserError(f"--steps {asked.steps}: a curve needs at least 20 steps")
 
 
 def _find(config: TrainConfig, recipe: str, asked: argparse.Namespace, folder: Path) -> int:
     from engine.train.ranks.process import limit_spinning
 
+    # It acts on the import of torch.
     limit_spinning()
-    # Only now: it is the import of torch that this acts on.
-    from engine.report.drawing import lr_curve
-    from engine.train.lr_range import rates, read_curve
-    from engine.train.ranks.group import process_group
+    with importing():
+        from engine.report.drawing import lr_curve
+        from engine.train.lr_range import rates, read_curve
+        from engine.train.ranks.group import process_group
 
     with process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks:
         if ranks.main:
             _make(folder)
         batch, points = _test(config, ranks, rates(asked.start, asked.end, asked.steps))
         if not ranks.main:
-            return 0
+            return EXIT_DONE
         if not points:
             raise UserError(f"the loss was not finite in the first step, at {asked.start:g}: lower --from")
         said, own = read_curve(points, exploded=len(points) < asked.steps), config.lr.lr
@@ -91,20 +102,21 @@ def _find(config: TrainConfig, recipe: str, asked: argparse.Namespace, folder: P
         _write(folder / POINTS_NAME, _as_json(config, recipe, batch, points, reading))
         print("\n".join(_words(config, batch, asked, points, said)))
         print(f"picture         {folder / PICTURE_NAME}\npoints          {folder / POINTS_NAME}")
-    return 0
+    return EXIT_DONE
 
 
 def _test(config: TrainConfig, ranks: "Ranks", learning_rates: list[float]) -> tuple[int, "list[RangePoint]"]:
     """The recipe's global batch and the curve's points."""
-    from engine.data.beton.pair import agree_on_classes
-    from engine.data.beton.reader import open_beton
-    from engine.train.lr_range import as_tested, range_test
-    from engine.train.open_loader import open_loader
-    from engine.train.ranks.backends import set_backends
-    from engine.train.schedules import resolution_at
-    from engine.train.step.precision import choose_precision
-    from engine.train.trainer import Trainer
-    from engine.train.weights import build_network
+    with importing():
+        from engine.data.beton.pair import agree_on_classes
+        from engine.data.beton.reader import open_beton
+        from engine.train.lr_range import as_tested, range_test
+        from engine.train.open_loader import open_loader
+        from engine.train.ranks.backends import set_backends
+        from engine.train.schedules import resolution_at
+        from engine.train.step.precision import choose_precision
+        from engine.train.trainer import Trainer
+        from engine.train.weights import build_network
 
     config = as_tested(config, resolution_at(config.resolution, 0, config.training.epochs))
     precision = choose_precision(config.training.precision, ranks.device)
@@ -129,16 +141,16 @@ def _words(
 ) -> list[str]:
     from engine.train.lr_range import EXPLODED, linear_scaling
 
-    ended = f"went on to the end, lr {points[-1].lr:.3g}"
+    ended = f"ran to the end, lr {points[-1].lr:.3g}"
     if len(points) < asked.steps:
         ended = f"the loss exploded ({EXPLODED:g} times its lowest, or not finite) at lr {points[-1].lr:.3g}"
     lines = [f"test            {len(points)} of {asked.steps} steps from lr {points[0].lr:.3g}: {ended}"]
     if isinstance(said, str):
         lines.append(f"suggestion      none: {said}")
     else:
-        why = "as the schedule's peak: where the loss stops falling, Smith 2015"
+        why = "peak of the schedule: where the loss stops falling, Smith 2015"
         if not _peaked(config):
-            why = "a tenth of where the loss is lowest, fastai's rule, as the schedule begins at its highest"
+            why = "a tenth of the rate with the lowest loss, fastai's rule, as the schedule starts at its highest rate"
         lines += [
             f"suggestion      lr.lr={said.suggestion(peaked=_peaked(config)):.3g} ({why})",
             f"steepest        {said.steepest:.3g} (where the loss falls fastest: a careful choice)",
@@ -150,7 +162,7 @@ def _words(
 
 
 def _peaked(config: TrainConfig) -> bool:
-    """Whether the recipe's rate rises to lr.lr and falls again."""
+    """Whether the recipe's learning rate rises to lr.lr and falls again."""
     return config.lr.lr_schedule_type not in ("constant", "step")
 
 
@@ -176,10 +188,10 @@ def _as_json(
 
 
 def _make(folder: Path) -> None:
-    """Before the test: a folder that can't be made, or holds another test, should not be noticed after it."""
+    """Make the folder before the test, so that a wrong one is noticed before minutes of work. Raises UserError."""
     for path in (folder / PICTURE_NAME, folder / POINTS_NAME):
         if path.exists():
-            raise UserError(f"{path} is there already: choose another --folder, or remove it")
+            raise UserError(f"{path} already exists: choose another --folder, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

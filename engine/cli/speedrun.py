@@ -1,17 +1,17 @@
-"""`python -m engine speedrun`: the whole job on real images, through the two scripts that a user would type.
+"""`python -m engine speedrun`: the whole job on real images, through the two scripts that a user would run.
 
-Fashion-MNIST comes from Debian's package where it is installed, else from torchvision's download. Files that
-an earlier speedrun wrote are used again.
+Fashion-MNIST comes from Debian's package if it is installed, else from torchvision's download. Files of an earlier
+speedrun are used again.
 """
 
-import argparse
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.data.beton.reader import open_beton
+from engine.config.command_line import CommandParser
+from engine.ctrl_c import importing
 from engine.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,12 +19,25 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 RECIPE = Path("rn50_configs") / "demo.yaml"
 FOLDER = ROOT / "data" / "fashion-mnist"
 
+_DESCRIPTION = """Convert Fashion-MNIST, train the demo recipe on it and write the report.
+
+The images come from Debian's package dataset-fashion-mnist if it is installed, else from torchvision's download.
+Files of an earlier speedrun are used again. The exit code is the training run's."""
+
 
 def main(argv: Sequence[str]) -> int:
-    """Convert, train, report; the exit code is the training run's. Raises UserError without the data."""
-    parser = argparse.ArgumentParser(prog="python -m engine speedrun", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the data is kept")
-    parser.add_argument("override", nargs="*", help="options for train_imagenet.py, after a --")
+    """Convert, train, report; returns the training run's exit code. Raises UserError without the data."""
+    parser = CommandParser("python -m engine speedrun", _DESCRIPTION, "[--folder DIR] [-- OPTION...]")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=FOLDER,
+        metavar="DIR",
+        help="folder for the data [default: data/fashion-mnist]",
+    )
+    parser.add_argument(
+        "override", nargs="*", metavar="OPTION", help="after a --: options for train_imagenet.py"
+    )
     arguments = parser.parse_args(argv)
     train, val = (arguments.folder / f"{split}.beton" for split in ("train", "val"))
     if not (_is_whole(train) and _is_whole(val)):
@@ -38,20 +51,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an earlier speedrun left this file; a damaged one is written again."""
+    """Whether an earlier speedrun wrote this file completely; a damaged one is written again."""
     if not path.exists():
         return False
+    with importing():
+        from engine.data.beton.reader import open_beton
+
     try:
         open_beton(path)
     except UserError as error:
-        print(f"writing {path.name} again: {error}", flush=True)
+        print(f"note: writing {path.name} again: {error}", flush=True)
         return False
     return True
 
 
 def _download(folder: Path) -> Path:
     # torchvision takes seconds to import and is needed only here.
-    from torchvision.datasets import FashionMNIST
+    with importing():
+        from torchvision.datasets import FashionMNIST
 
     try:
         for train in (True, False):
@@ -59,7 +76,7 @@ def _download(folder: Path) -> Path:
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"Fashion-MNIST can't be had: {reason}; on Debian or Ubuntu install the package "
+            f"can't download Fashion-MNIST: {reason}; on Debian or Ubuntu install the package "
             f"dataset-fashion-mnist, or connect to the network"
         ) from None
     return folder / "FashionMNIST" / "raw"

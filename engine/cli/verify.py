@@ -1,40 +1,48 @@
-"""`python -m engine verify FILE...`: whether .beton files are whole and their images are what was written."""
+"""`python -m engine verify FILE...`: check that .beton files are complete and their images unchanged."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.data.beton.reader import Beton, open_beton
-from engine.data.edit.verify import Verified, verify
-from engine.errors import UserError, describe_os_error
+from engine.config.command_line import CommandParser
+from engine.ctrl_c import importing
+from engine.errors import EXIT_DONE, EXIT_MISSED, UserError, describe_os_error
 from engine.progress import human_bytes
+
+if TYPE_CHECKING:
+    from engine.data.beton.reader import Beton
+    from engine.data.edit.verify import Verified
+
+_DESCRIPTION = """Check that .beton files are complete and that every image's checksum is right.
+
+In files without checksums (stock ffcv's) every JPEG is decoded instead. Exit code: 0 all sound, 1 damage found, 2 a
+file can't be opened."""
 
 _SHOWN = 100
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print a line for each file and each bad record; 0 when all is sound, 1 when not.
+    """Print a line for each file and each bad record; returns 0 when all is sound, else 1.
 
-    Raises UserError for a file that isn't there or can't be opened, before any is read.
+    Raises UserError for a file that is missing or can't be opened, before any is read.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m engine verify",
-        description=f"{__doc__} Exit code: 0 all sound, 1 damage was found, 2 a file can't be opened.",
-    )
+    parser = CommandParser("python -m engine verify", _DESCRIPTION, "FILE... [options]")
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="a .beton file, ours or stock ffcv's"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="only headers, tables and manifest; no image is read"
+        "--quick",
+        action="store_true",
+        help="check only header, tables and manifest, without reading any image",
     )
     parser.add_argument(
-        "--all", action="store_true", help=f"name all bad records, not the first {_SHOWN} of a file"
+        "--all", action="store_true", help=f"list all bad records, not only the first {_SHOWN} per file"
     )
     options = parser.parse_args(argv)
     for path in options.files:
         _check_readable(path)
     sound = [_verify(path, options.quick, None if options.all else _SHOWN) for path in options.files]
-    return 0 if all(sound) else 1
+    return EXIT_DONE if all(sound) else EXIT_MISSED
 
 
 def _check_readable(path: Path) -> None:
@@ -47,7 +55,11 @@ def _check_readable(path: Path) -> None:
 
 
 def _verify(path: Path, quick: bool, shown: int | None) -> bool:
-    """Whether the file is sound; says so, or what is wrong."""
+    """Whether the file is sound; prints that, or what is wrong."""
+    with importing():
+        from engine.data.beton.reader import open_beton
+        from engine.data.edit.verify import verify
+
     try:
         beton = open_beton(path)
         if quick:
@@ -64,12 +76,12 @@ def _verify(path: Path, quick: bool, shown: int | None) -> bool:
     return not found.bad
 
 
-def _report(beton: Beton, found: Verified, shown: int | None) -> list[str]:
+def _report(beton: "Beton", found: "Verified", shown: int | None) -> list[str]:
     rate = human_bytes(found.bytes / max(found.seconds, 1e-9))
     read = f"{human_bytes(found.bytes)} read in {found.seconds:.1f} s, {rate}/s"
     verdict = f"{len(found.bad):,} of {beton.num_samples:,} images are bad" if found.bad else "sound"
     if beton.checksums is None:
-        how = "no checksums in this file: its JPEGs were decoded instead, which shows only what decoders stumble at"
+        how = "no checksums in this file: its JPEGs were decoded instead, which misses some kinds of damage"
         if found.unchecked:
             how += f", and {found.unchecked:,} raw images could not be checked at all"
     else:
@@ -83,6 +95,6 @@ def _report(beton: Beton, found: Verified, shown: int | None) -> list[str]:
         lines.append(f"  and {len(found.bad) - len(lines) + 1:,} more (--all names them)")
     if found.gaps:
         lines.append(
-            f"  {human_bytes(found.gaps)} between the records: padding, which nothing reads or checks"
+            f"  {human_bytes(found.gaps)} between the records: padding, which is never read or checked"
         )
     return lines

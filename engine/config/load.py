@@ -1,9 +1,10 @@
 """YAML files and the command line -> a checked configuration. The only file that imports fastargs.
 
-fastargs merges the sources. What it lets pass is caught here: unknown keys, values of the wrong type,
+fastargs merges the sources. Mistakes that it lets pass are caught here: unknown keys, values of the wrong type,
 empty values, its reading of environment variables (which it would put above the command line), and its
 exit code 0 on a bad configuration. A recipe may name the file it builds on with a top-level `base:`,
-relative to itself; later files and then the command line win. Further stages stand in its `then:` (stages.py).
+relative to itself; later files override earlier ones, the command line overrides all. Further stages are
+listed in a recipe's `then:` (stages.py).
 """
 
 import argparse
@@ -14,8 +15,9 @@ from typing import Any, NoReturn, TypeVar
 from fastargs import Config, Param, Section
 from fastargs.validation import Checker
 
-from engine.config.options import OptionSpec, options_of
+from engine.config.options import OptionSpec, options_of, sections_of
 from engine.config.recipe_file import with_bases
+from engine.config.script_help import ScriptParser
 from engine.config.stages import Values, check_stages, refuse_in_stage, stage_values
 from engine.config.train.train_config import TrainConfig
 from engine.config.write import WriteConfig
@@ -27,44 +29,38 @@ _OLD = {"training.muon_lr"}
 
 C = TypeVar("C", TrainConfig, WriteConfig)
 
-_EPILOG = "Later files win over earlier ones, and the command line over all files."
-_EPILOG_OF_STAGES = (
-    " A recipe may go on with further stages: each item of its list `then:` says, by section, what differs from the "
-    "stage before, whose weights it starts from. The command line wins in every stage."
-)
-
-# What ffcv-imagenet's users will try, and what to do instead.
+# Options of ffcv-imagenet that do not exist here, and what to do instead.
 _GONE = {
-    "training.distributed": "processes are started by torchrun --nproc-per-node=N; nothing to set",
-    "dist.world_size": "processes are started by torchrun --nproc-per-node=N; nothing to set",
-    "dist.address": "processes are started by torchrun; see its --rdzv-endpoint",
-    "dist.port": "processes are started by torchrun; see its --rdzv-endpoint",
-    "training.bn_wd": "norms and biases are never decayed; nothing to set",
-    "model.pretrained": "weights are read from a file: model.weights",
-    "training.muon_lr": "the optimizer muon was removed, see docs/step_log.md; drop the option",
-    "data.gpu": "the GPU is chosen by CUDA_VISIBLE_DEVICES and torchrun",
+    "training.distributed": "start the processes with torchrun --nproc-per-node=N and drop the option",
+    "dist.world_size": "start the processes with torchrun --nproc-per-node=N and drop the option",
+    "dist.address": "start the processes with torchrun; see its --rdzv-endpoint",
+    "dist.port": "start the processes with torchrun; see its --rdzv-endpoint",
+    "training.bn_wd": "norms and biases are never decayed; drop the option",
+    "model.pretrained": "give a weights file as model.weights",
+    "training.muon_lr": "the optimizer muon was removed; drop the option",
+    "data.gpu": "choose the GPU with CUDA_VISIBLE_DEVICES or torchrun",
 }
 
 
 def load_train_config(argv: Sequence[str]) -> tuple[TrainConfig, str]:
-    """The run that `argv` asks for, and its recipe's name ("run" without one). Raises UserError.
+    """The configuration for `argv`, and its recipe's name ("run" without one). Raises UserError.
 
-    Of a recipe of several stages it is the first.
+    For a recipe of several stages it is that of the first stage.
     """
     stages, recipe = load_train_stages(argv)
     return stages[0], recipe
 
 
 def load_train_stages(argv: Sequence[str]) -> tuple[list[TrainConfig], str]:
-    """All stages of the recipe that `argv` asks for, in order, and its name; all are checked. Raises UserError.
+    """The checked configurations of all stages for `argv`, in order, and the recipe's name. Raises UserError.
 
-    A stage starts from model.weights, which from the second on is a path in the run's folder: that of what the stage
-    before leaves, as in stage1/weights.pt. Those before training.first_stage are there, but are not to be run. With
-    training.eval_only there is one: the last, with the weights to validate.
+    A stage starts from model.weights. From the second stage on that is a path inside the run's folder: the file that
+    the stage before writes, such as stage1/weights.pt. Stages before training.first_stage are in the list, but must
+    not be run. With training.eval_only the list holds one configuration: the last stage's, with the weights to
+    validate.
     """
-    config = _collect(
-        TrainConfig, argv, "Train an image classifier on .beton files; a recipe is given with -C."
-    )
+    description = "Train an image classifier on .beton files, by the recipe given with -C."
+    config = _collect(TrainConfig, argv, ScriptParser(TrainConfig, "train_imagenet.py", description))
     several = stage_values(config.in_files, config.then, config.on_line)
     stages = []
     for number, values in enumerate(several, start=1):
@@ -77,53 +73,32 @@ def load_train_stages(argv: Sequence[str]) -> tuple[list[TrainConfig], str]:
 
 
 def load_write_config(argv: Sequence[str]) -> WriteConfig:
-    """The conversion that `argv` asks for. Raises UserError."""
-    config = _collect(WriteConfig, argv, "Convert a data set of images into train.beton and val.beton.")
+    """The configuration of the conversion for `argv`. Raises UserError."""
+    description = "Convert a data set of images into train.beton and val.beton."
+    config = _collect(WriteConfig, argv, ScriptParser(WriteConfig, "write_dataset.py", description))
     return _build(WriteConfig, {**config.in_files, **config.on_line})
 
 
 def to_dict(config: TrainConfig | WriteConfig) -> dict[str, dict[str, Any]]:
-    """section -> option -> value, as it can be written to YAML and read back."""
-    sections = type(config).__dataclass_fields__
+    """section -> option -> value; written as YAML, it can be read back with -C."""
     return {
-        name: {key: getattr(getattr(config, name), key) for key in options_of(type(getattr(config, name)))}
-        for name in sections
+        name: {key: getattr(getattr(config, name), key) for key in options_of(section)}
+        for name, section in sections_of(type(config)).items()
     }
 
 
-def _collect(schema: type, argv: Sequence[str], description: str) -> "_GuardedConfig":
+def _collect(schema: type, argv: Sequence[str], parser: ScriptParser) -> "_GuardedConfig":
     config = _GuardedConfig(schema, argv)
-    config.collect_argparse_args(_build_parser(schema, description))
+    config.collect_argparse_args(parser)
     return config
 
 
 def _build(schema: type[C], values: Values) -> C:
     sections = {
         name: section(**{path[1]: value for path, value in values.items() if path[0] == name})
-        for name, section in _sections(schema).items()
+        for name, section in sections_of(schema).items()
     }
     return schema(**sections)
-
-
-def _build_parser(schema: type, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(
-        description=description,
-        epilog=_EPILOG + (_EPILOG_OF_STAGES if schema is TrainConfig else ""),
-        allow_abbrev=False,
-    )
-    file_help = "recipe in YAML; may be given several times, and may name the file it builds on as `base:`"
-    parser.add_argument("-C", "--config-file", action="append", default=[], metavar="FILE", help=file_help)
-    for name, section in _sections(schema).items():
-        group = parser.add_argument_group(name, section.__doc__)
-        for key, spec in options_of(section).items():
-            default = "" if spec.default == "" else f" [default: {spec.default}]"
-            text = f"{spec.help} ({spec.constraint()}){default}".replace("%", "%%")
-            group.add_argument(f"--{name}.{key}", metavar=spec.type.__name__.upper(), help=text)
-    return parser
-
-
-def _sections(schema: type) -> dict[str, Any]:
-    return {name: field.default_factory for name, field in schema.__dataclass_fields__.items()}  # type: ignore[attr-defined]
 
 
 def _parse(specs: Mapping[tuple[str, ...], OptionSpec], key: str, value: Any, where: str = "") -> Any:
@@ -131,13 +106,6 @@ def _parse(specs: Mapping[tuple[str, ...], OptionSpec], key: str, value: Any, wh
         return specs[tuple(key.split("."))].parse(value)
     except ValueError as error:
         raise UserError(f"{key}: {error}{where}") from None
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with a mistake on the command line as one line instead of the whole usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
 
 
 class _Check(Checker):
@@ -165,7 +133,7 @@ class _GuardedConfig(Config):
         self.then: list[Values] = []
         self._has_stages = schema is TrainConfig
         self.specs: dict[tuple[str, ...], OptionSpec] = {}
-        for name, section in _sections(schema).items():
+        for name, section in sections_of(schema).items():
             specs = options_of(section)
             params = {
                 key: Param(_Check(spec), spec.help, default=spec.default) for key, spec in specs.items()
@@ -183,7 +151,7 @@ class _GuardedConfig(Config):
         for word in extra:
             if not word.startswith("-"):
                 raise UserError(
-                    f"unexpected {word!r}: a recipe is given as -C FILE, an option as --a.b=VALUE"
+                    f"unexpected argument {word!r}: give a recipe as -C FILE and an option as --section.name=VALUE"
                 )
             self._refuse_unknown(word.removeprefix("--").split("=")[0], "on the command line")
         for name in known.config_file:
@@ -204,16 +172,16 @@ class _GuardedConfig(Config):
         return self
 
     def _stages(self, items: Any, path: Path) -> Iterator[Values]:
-        """What each item of a file's `then:` sets."""
+        """The options that each item of a file's `then:` sets."""
         if not isinstance(items, list):
             raise UserError(
-                f"`then:` in {path} is not a list: begin each further stage with a -, or write [] for none"
+                f"`then:` in {path} is not a list: begin each further stage with a -, or write [] for no further stage"
             )
         for number, item in enumerate(items, start=2):
             where = f"in stage {number} of {path}"
             if not isinstance(item, dict):
                 raise UserError(
-                    f"what stands {where} is not a stage: it should hold sections such as `training:`"
+                    f"the item {where} is not a stage: it has to hold sections such as `training:`"
                 )
             options = self._options(item, where)
             for key in options:
@@ -221,7 +189,7 @@ class _GuardedConfig(Config):
             yield {tuple(key.split(".")): value for key, value in options.items()}
 
     def _options(self, content: dict[Any, Any], where: str) -> dict[str, Any]:
-        """The parsed values, by dotted name, of what a file or a stage of it sets."""
+        """The parsed values, by dotted name, that a file or one of its stages sets."""
         options: dict[str, Any] = {}
         for key, value in self._flatten(content, where):
             if key in _OLD:
@@ -229,14 +197,14 @@ class _GuardedConfig(Config):
             if tuple(key.split(".")) not in self.specs:
                 self._refuse_unknown(key, where)
             if value is None:
-                raise UserError(f"{key} has no value {where}: give it one or delete the line")
+                raise UserError(f"{key} has no value {where}: give it one, or delete the line")
             if key in options:
                 raise UserError(f"{key} is given twice {where}: delete one of the lines")
             options[key] = _parse(self.specs, key, value, f" ({where})")
         return options
 
     def _flatten(self, content: dict[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
-        """(dotted name, value) of all that is said there; what is deeper than section and option is a value."""
+        """(dotted name, value) of every setting; anything nested deeper than section and option is a value."""
         sections = {section for section, _ in self.specs}
         for key, value in content.items():
             if isinstance(value, dict):
@@ -244,12 +212,14 @@ class _GuardedConfig(Config):
             elif key not in sections:
                 yield str(key), value
             elif value is not None:
-                raise UserError(f"{key!r} {where} is a section: put its options, indented, on lines below it")
+                raise UserError(
+                    f"{key!r} {where} is a section, not an option: put its options, indented, on the lines below it"
+                )
 
     def _refuse_unknown(self, key: str, where: str) -> NoReturn:
         if key in _GONE:
             raise UserError(f"option {key!r} {where} does not exist here: {_GONE[key]}")
         names = [".".join(path) for path in self.specs]
         of_other_section = [name for name in names if name.split(".")[1] == key.split(".")[-1]]
-        hint = nearest(key, of_other_section) or nearest(key, names) or "; --help lists all"
+        hint = nearest(key, of_other_section) or nearest(key, names) or ": --help lists all options"
         raise UserError(f"unknown option {key!r} {where}{hint}")

@@ -1,8 +1,8 @@
-"""How one option is declared and checked: type, default, help, bounds. The schema is built from these.
+"""How one option is declared and checked: type, default, help, unit, limits. The schema is built from these.
 
 Values come from YAML or from the command line, so each may be text. Parsing is strict where fastargs
 is lax: `int` refuses 1.7 and true, `bool` refuses anything but true/false/yes/no/on/off/1/0, and `float`
-takes a share such as 11/16 so that a recipe can say it exactly.
+takes a fraction such as 11/16 so that a recipe can state it exactly.
 """
 
 import dataclasses
@@ -20,25 +20,29 @@ _FALSE = {"false", "no", "off", "0"}
 _WORDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
-    float: "a number or a share such as 11/16",
+    float: "a number or a fraction such as 11/16",
     str: "text",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
-    """What is known of one option beside its name: value type, default, help text, limits."""
+    """Everything about one option except its name: value type, default, help text, unit and limits.
+
+    `low` and `high` are inclusive, `above` is exclusive. `unit` is a word such as "px", or "" for none.
+    """
 
     type: type
     default: Any
     help: str
+    unit: str = ""
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
     above: float | None = None
 
     def constraint(self) -> str:
-        """The limits in words, for --help and for error messages."""
+        """Type and limits in words, for error messages."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         text = _WORDS[self.type]
@@ -49,6 +53,25 @@ class OptionSpec:
         if self.high is not None:
             text += f", at most {self.high}"
         return text
+
+    def limits(self) -> str:
+        """Choices or range in a few words, for --help and the options page: "8 to 1024", "above 0", or ""."""
+        if self.choices:
+            return ", ".join(self.choices)
+        high = "" if self.high is None else _short(self.high)
+        if self.above is not None:
+            return f"above {_short(self.above)}" + (f", up to {high}" if high else "")
+        if self.low is None:
+            return f"up to {high}" if high else ""
+        return f"{_short(self.low)} to {high}" if high else f"{_short(self.low)} or more"
+
+    def default_text(self) -> str:
+        """The default as a user would type it; an empty text as "empty"."""
+        if self.default == "":
+            return "empty"
+        if self.type is bool:
+            return str(self.default).lower()
+        return _short(self.default) if self.type is float else str(self.default)
 
     def parse(self, value: Any) -> Any:
         """`value` as this option's type. Raises ValueError with the constraint when it does not fit."""
@@ -64,6 +87,11 @@ class OptionSpec:
         if too_low or too_high or unknown:
             raise ValueError(f"{value!r} is not {self.constraint()}{nearest(str(value), self.choices)}")
         return parsed
+
+
+def _short(number: float) -> str:
+    """A number without the digits that nobody would type; the value stays exact where it is whole."""
+    return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else f"{number:.4g}"
 
 
 def _parse_bool(value: Any) -> bool:
@@ -113,14 +141,22 @@ def option(
     default: T,
     help: str,
     *,
+    unit: str = "",
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
 ) -> T:
-    """Declare one option as a dataclass field; its value type is that of `default`."""
+    """Declare one option as a dataclass field; its value type is the type of `default`."""
     spec = OptionSpec(
-        type=type(default), default=default, help=help, choices=choices, low=low, high=high, above=above
+        type=type(default),
+        default=default,
+        help=help,
+        unit=unit,
+        choices=choices,
+        low=low,
+        high=high,
+        above=above,
     )
     field: Any = dataclasses.field(default=default, metadata={"option": spec})
     return cast(T, field)
@@ -129,6 +165,16 @@ def option(
 def options_of(section: type) -> dict[str, OptionSpec]:
     """Name -> spec of every option that the section class declares, in order."""
     return {field.name: field.metadata["option"] for field in dataclasses.fields(section)}
+
+
+def sections_of(schema: type) -> dict[str, type]:
+    """Name -> section class of every section of a schema (TrainConfig or WriteConfig), in order."""
+    return {field.name: cast(type, field.default_factory) for field in dataclasses.fields(schema)}
+
+
+def summary_of(section: type) -> str:
+    """A section's heading in --help and on the options page: the first line of its class's docstring."""
+    return (section.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
 def check_section(section: Any, name: str) -> None:
@@ -145,6 +191,6 @@ def check_section(section: Any, name: str) -> None:
 
 
 def check_config(config: Any) -> None:
-    """Check every option of every section of a whole configuration."""
+    """Check every option of every section of a whole configuration. Raises UserError."""
     for section in dataclasses.fields(config):
         check_section(getattr(config, section.name), section.name)

@@ -1,7 +1,7 @@
-"""A recipe's YAML as it stands: plain words stay text, and a file comes behind the one that it names as `base:`.
+"""Reads a recipe's YAML: plain words stay text, and a file is preceded by the file it names as `base:`.
 
-What PyYAML would make of a plain word (`1e-4` text, `010` eight, `no` false, `1:30` ninety, the second of two equal
-keys the only one) is kept from happening: words mean what they mean on the command line.
+PyYAML's own conversions (`1e-4` to text, `010` to eight, `no` to false, `1:30` to ninety) and its silence about a key
+given twice are switched off: a word means the same as on the command line.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from engine.errors import UserError, describe_os_error
 
 
 def with_bases(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The file's content behind that of the file it names as `base:`, if any; the outermost base first."""
+    """(path, content) of the file and of its bases, the outermost base first. Raises UserError."""
     if path.resolve() in seen:
-        raise UserError(f"{path} is its own base: remove a `base:` line")
+        raise UserError(f"{path} builds on itself: remove a `base:` line")
     content = _read_yaml(path)
     base = content.pop("base", None)
     if base is not None:
         if not isinstance(base, str):
-            raise UserError(f"`base:` in {path} is not the name of one file")
+            raise UserError(f"`base:` in {path} is not a file name: write base: FILE.yaml")
         yield from with_bases(path.parent / base, (*seen, path.resolve()))
     yield path, content
 
@@ -37,12 +37,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a recipe: it should hold sections such as `training:`")
+        raise UserError(f"{path} is not a recipe: it has to hold sections such as `training:`")
     return content
 
 
 class _TextLoader(yaml.SafeLoader):
-    """YAML in which plain words stay text, an empty value is None, and a key may stand only once."""
+    """YAML in which plain words stay text, an empty value is None, and a key may be given only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

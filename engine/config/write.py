@@ -8,151 +8,171 @@ from engine.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """Where the images are."""
+    """The data set to convert."""
 
     path: str = option(
         "",
-        "the data set: a folder of class folders, the official ILSVRC2012 tars or the folder they lie in, Kaggle's "
-        "ILSVRC tree, WebDataset shards, parquet files, MNIST-style idx files; a path, any URL that fsspec knows, or "
+        "the data set: a folder of class folders, the official ILSVRC2012 tars or their folder, Kaggle's ILSVRC tree, "
+        "WebDataset shards, parquet files or MNIST-style idx files, as a path or as a URL that fsspec supports; or "
         "python:MODULE:ATTRIBUTE for a map-style data set in Python",
     )
-    train_folder: str = option("train", "image folder: name of the training split's folder")
-    val_folder: str = option("val", "image folder: name of the validation split's folder")
+    train_folder: str = option("train", "image folder: name of the training split's subfolder")
+    val_folder: str = option("val", "image folder: name of the validation split's subfolder")
     val_labels: str = option(
         "",
         "labels of a validation folder or tar without class folders: the ILSVRC2012 devkit (folder or .tar.gz), "
-        "LOC_val_solution.csv, or a text file of lines `file-name class`; empty: look for one beside it",
+        "LOC_val_solution.csv, or a text file with one `file-name class` per line; empty = look for one beside the "
+        "images",
     )
     storage_options: str = option(
         "",
-        'JSON given to fsspec with a URL, such as {"endpoint_url": "http://host:9000"} for an S3 of your own',
+        'with a URL: options for fsspec as a JSON object, such as {"endpoint_url": "http://host:9000"} for a private '
+        "S3 server",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RulesConfig:
-    """What becomes of images that are not plain RGB JPEGs. Each is counted; a skipped one is listed with its reason.
+    """What to do with images that are not plain RGB JPEGs (fail, skip, repair or keep).
 
-    fail: end the conversion naming the image. skip: leave it out. repair: store it, made into plain RGB by the rule
-    named. keep: store it as any other.
+    Each such image is counted; a skipped one is listed with its reason. fail: end the conversion, naming the image.
+    skip: leave the image out. repair: turn it into plain RGB as the option says. keep: store it like any other.
     """
 
     empty: str = option("fail", "files of zero bytes", choices=("fail", "skip"))
-    unreadable: str = option("fail", "files in no image format known here", choices=("fail", "skip"))
+    unreadable: str = option("fail", "files in an unknown image format", choices=("fail", "skip"))
     damaged: str = option(
         "fail",
-        "images that are cut short or whose data is damaged; repair: what can be decoded, the rest as the decoder "
-        "leaves it",
+        "truncated or damaged images; repair = store what can be decoded, the rest as the decoder leaves it",
         choices=("fail", "skip", "repair"),
     )
     oversized: str = option(
         "fail",
-        "images of more than max_megapixels (decompression bombs); repair: decoded all the same",
+        "images above max_megapixels (decompression bombs); repair = decode them anyway",
         choices=("fail", "skip", "repair"),
     )
-    max_megapixels: int = option(200, "what counts as oversized, in millions of pixels", low=1, high=4000)
+    max_megapixels: int = option(
+        200, "size above which an image counts as oversized", unit="megapixels", low=1, high=4000
+    )
     cmyk: str = option(
         "repair",
-        "CMYK and YCCK images; repair: Pillow's conversion to RGB",
+        "CMYK and YCCK images; repair = convert to RGB as Pillow does",
         choices=("fail", "skip", "repair"),
     )
     grayscale: str = option(
-        "repair", "grayscale images; repair: three equal channels", choices=("fail", "skip", "repair")
+        "repair",
+        "grayscale images; repair = three equal channels",
+        choices=("fail", "skip", "repair"),
     )
     palette: str = option(
-        "repair", "images with a palette; repair: its colours", choices=("fail", "skip", "repair")
+        "repair",
+        "images with a palette; repair = look up their colours",
+        choices=("fail", "skip", "repair"),
     )
     transparent: str = option(
         "repair",
-        "images with an alpha channel; repair: it is dropped, as by Pillow",
+        "images with an alpha channel; repair = drop it, as Pillow does",
         choices=("fail", "skip", "repair"),
     )
     deep: str = option(
         "repair",
-        "images of more than 8 bits a channel; repair: their upper 8 bits",
+        "images with more than 8 bits per channel; repair = keep the upper 8 bits",
         choices=("fail", "skip", "repair"),
     )
     misnamed: str = option(
         "repair",
-        "images in another format than their name says, such as a PNG named .JPEG; repair: read as what they are",
+        "images whose format differs from their file name, such as a PNG named .JPEG; repair = read them by content",
         choices=("fail", "skip", "repair"),
     )
     duplicate: str = option(
         "keep",
-        "images of the same content as one before, in file order, of the same split; skip: the first one stays",
+        "images with the same content as an earlier one of the same split; skip = keep only the first, in file order",
         choices=("fail", "skip", "keep"),
     )
     leak: str = option(
         "keep",
-        "training images of the same content as one of the validation split; skip: left out of training",
+        "training images with the same content as a validation image; skip = leave them out of training",
         choices=("fail", "skip", "keep"),
     )
     exif: str = option(
         "ignore",
-        "rotation in EXIF data; ignore: pixels as stored, which is what Pillow's and torchvision's users get; apply: "
-        "turn the image",
+        "EXIF rotation. ignore: store the pixels as they are in the file, as Pillow and torchvision read them. apply: "
+        "rotate the image",
         choices=("ignore", "apply"),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """What is written: `train.beton` and `val.beton` in one folder."""
+    """The files to write: train.beton and val.beton."""
 
-    folder: str = option("", "folder for train.beton and val.beton; made if missing")
+    folder: str = option("", "folder for train.beton and val.beton; created if missing")
     format: str = option(
         "jpeg",
-        "how images are stored; yuv420: full-range YUV 4:2:0, half of raw's bytes and the fastest to load; "
-        "proportion: JPEG with probability compress_probability, else raw RGB",
+        "storage format. yuv420: full-range YUV 4:2:0, half the bytes of raw and the fastest to load. proportion: "
+        "JPEG with probability compress_probability, else raw RGB",
         choices=("jpeg", "raw", "proportion", "yuv420"),
     )
     max_resolution: int = option(
         500,
-        "shrink images whose longer side exceeds this, in pixels; 0: never (yuv420: see short_side)",
+        "shrink images whose longer side exceeds this; 0 = never shrink (for yuv420 see short_side)",
+        unit="px",
         low=0,
         high=65535,
     )
     short_side: int = option(
         256,
-        "yuv420: shrink images whose shorter side exceeds this, in pixels; 0: go by max_resolution instead",
+        "yuv420: shrink images whose shorter side exceeds this; 0 = use max_resolution instead",
+        unit="px",
         low=0,
         high=512,
     )
-    jpeg_quality: int = option(90, "JPEG quality of images that are encoded anew", low=1, high=100)
+    jpeg_quality: int = option(90, "JPEG quality of images that are encoded again", low=1, high=100)
     jpeg_subsampling: str = option(
-        "420", "chroma subsampling of images that are encoded anew", choices=("420", "422", "444")
+        "420", "chroma subsampling of images that are encoded again", choices=("420", "422", "444")
     )
     jpeg_unchanged: bool = option(
         True,
-        "store a JPEG that is within max_resolution as it is, without its metadata; false: encode every image anew",
+        "store a JPEG within max_resolution as it is, without its metadata; false = encode every image again",
     )
     jpeg_check: bool = option(
         True,
-        "go through all data of a JPEG that is stored as it is; false: through its header and end alone, which takes "
-        "half of the time, and damage between them is met in training",
+        "check all data of a JPEG that is stored as it is; false = check only its header and end, which takes half the "
+        "time but leaves other damage to be found in training",
     )
-    compress_probability: float = option(0.5, "proportion: share of images stored as JPEG", low=0, high=1)
-    subset: int = option(0, "write only so many images of each split, drawn by seed; 0: all", low=0)
-    num_workers: int = option(0, "encoding processes; 0: one per core", low=0, high=1024)
+    compress_probability: float = option(
+        0.5, "proportion: fraction of the images stored as JPEG", low=0, high=1
+    )
+    subset: int = option(
+        0,
+        "write only this many images of each split, drawn at random with the seed; 0 = all",
+        unit="images",
+        low=0,
+    )
+    num_workers: int = option(0, "encoding processes; 0 = one per CPU core", low=0, high=1024)
     page_size: int = option(
-        8, "page size of the file in MiB, a power of two; a stored image must fit into one", low=2, high=2048
+        8,
+        "page size of the file, a power of two; every stored image has to fit into one page",
+        unit="MiB",
+        low=2,
+        high=2048,
     )
     seed: int = option(
-        0, "seed of the order, of the subset and of the JPEG/raw choice", low=0, high=2**31 - 1
+        0, "seed of the image order, of the subset and of the JPEG/raw choice", low=0, high=2**31 - 1
     )
     order: str = option(
         "shuffled",
-        "order of the images in the file; shuffled by the seed, so that reading on is reading a mixture; source: as "
-        "they lie in the source, which suits disks and servers that are slow at reading here and there",
+        "order of the images in the file. shuffled: by the seed, so that sequential reads mix classes. source: as in "
+        "the source, which is faster on disks and servers with slow random access",
         choices=("shuffled", "source"),
     )
     shard: str = option(
         "",
-        "i/n: write only the i-th of n equal parts (1/8 to 8/8), as train.i-of-n.beton and val.i-of-n.beton; "
-        "`python -m engine merge` makes one file of them",
+        "write only part i of n, given as i/n (1/8 to 8/8), as train.i-of-n.beton and val.i-of-n.beton; `python -m "
+        "engine merge` joins them; empty = everything",
     )
-    license: str = option("", "a note on the data's licence, kept in the file")
-    overwrite: bool = option(False, "replace files that are there already")
+    license: str = option("", "note on the data's licence, stored in the file")
+    overwrite: bool = option(False, "replace existing files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,13 +198,13 @@ class WriteConfig:
             )
         if self.output.page_size & (self.output.page_size - 1):
             raise UserError(
-                f"output.page_size: {self.output.page_size} is not a power of two (2, 4, 8, 16, ...)"
+                f"output.page_size: {self.output.page_size} is not a power of two: use 2, 4, 8, 16, ..."
             )
         _check_sides(self.output)
 
 
 def _check_sides(output: OutputConfig) -> None:
-    """Refuse a limit that the format would not heed."""
+    """Raises UserError for a size limit that the format would ignore."""
     if output.format != "yuv420" and output.short_side != OutputConfig.short_side:
         raise UserError(
             f"output.short_side is for format yuv420: with {output.format}, set output.max_resolution"
@@ -195,5 +215,5 @@ def _check_sides(output: OutputConfig) -> None:
         and output.max_resolution != OutputConfig.max_resolution
     ):
         raise UserError(
-            "output.max_resolution counts for format yuv420 only with --output.short_side=0: set one of the two"
+            "output.max_resolution works with output.format=yuv420 only if output.short_side is 0: set one of the two"
         )

@@ -75,7 +75,7 @@ def found(findings: dict[str, dict[str, Any]]) -> set[str]:
     return {check for check, finding in findings.items() if finding["level"] == "FOUND"}
 
 
-def test_right_labels_are_no_finding(
+def test_correct_labels_give_no_finding(
     files: dict[str, Path], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, findings = audit(files["train"], files["val"], "--checkpoint", run, "--skip-near")
@@ -85,7 +85,7 @@ def test_right_labels_are_no_finding(
     assert first == "fine   class lists: the same 6 names in the same order"
 
 
-def test_permuted_labels_are_named(
+def test_permuted_labels_are_found(
     images: Path, files: dict[str, Path], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What is amber lies under "coral", what is coral under "blue", what is blue under "amber".
@@ -101,9 +101,7 @@ def test_permuted_labels_are_named(
     assert first.startswith("FOUND  permuted labels: the labels of val look permuted: accuracy as labelled ")
 
 
-def test_a_network_of_another_class_order_is_told_from_wrong_labels(
-    images: Path, run: Path, tmp_path: Path
-) -> None:
+def test_network_with_another_class_order_is_recognised(images: Path, run: Path, tmp_path: Path) -> None:
     renamed = {name: f"{5 - place}-{name}" for place, name in enumerate(CLASSES)}
     for split in ("train", "val"):
         for name, other in renamed.items():
@@ -114,7 +112,7 @@ def test_a_network_of_another_class_order_is_told_from_wrong_labels(
     assert "in another order than train's" in findings["network"]["verdict"]
 
 
-def test_without_a_network_lists_balance_and_copies_are_compared(images: Path, tmp_path: Path) -> None:
+def test_audit_without_network_checks_lists_balance_and_copies(images: Path, tmp_path: Path) -> None:
     shutil.copytree(images, tmp_path / "images")
     (tmp_path / "images" / "val" / "fawn").rename(tmp_path / "images" / "val" / "gold")
     leaked = next((tmp_path / "images" / "train" / "amber").iterdir())
@@ -142,14 +140,14 @@ def test_without_a_network_lists_balance_and_copies_are_compared(images: Path, t
     [
         (["--checkpoint", "nowhere.pt"], "cannot read the checkpoint nowhere.pt"),
         (["--checkpoint", "{folder}"], "holds no weights.pt"),
-        (["--json", "{folder}/absent/a.json"], "is no folder"),
+        (["--json", "{folder}/absent/a.json"], "is not a folder"),
         (["--json", "{folder}"], "it is a folder; name a file in it"),
         (["--sheet", "{folder}"], "it is a folder; name a file in it"),
         (["--", "--model.arch=resnet18"], "give one with --checkpoint"),
         (["--checkpoint", "{run}", "--", "--model.arch=resnet18"], "does not fit this network"),
     ],
 )
-def test_bad_input_is_one_line(
+def test_audit_bad_input_is_refused(
     files: dict[str, Path], run: Path, tmp_path: Path, options: list[str], words: str
 ) -> None:
     filled = [option.format(folder=tmp_path, run=run) for option in options]
@@ -157,7 +155,7 @@ def test_bad_input_is_one_line(
         engine(["audit", "--train", str(files["train"]), "--val", str(files["val"]), "--skip-near", *filled])
 
 
-def test_a_network_that_knows_nothing_is_refused(files: dict[str, Path], run: Path, tmp_path: Path) -> None:
+def test_untrained_network_is_refused(files: dict[str, Path], run: Path, tmp_path: Path) -> None:
     import torch
 
     weights = torch.load(run / "weights.pt", weights_only=True)

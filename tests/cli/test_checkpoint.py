@@ -41,9 +41,7 @@ def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_it_shows_kind_keys_epoch_network_and_parameters(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_summary_shows_kind_keys_epoch_and_parameters(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["checkpoint", str(file)]) == 0
     lines = {line[:12].strip(): line[13:] for line in capsys.readouterr().out.splitlines()}
     assert lines["kind"] == "checkpoint of a run"
@@ -59,7 +57,7 @@ def test_it_shows_kind_keys_epoch_network_and_parameters(
     assert lines["ema"] == lines["model"]
 
 
-def test_a_file_that_is_none_is_told_without_advice_to_run_it(tmp_path: Path) -> None:
+def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"kind": "start"}\n')
     with pytest.raises(
         UserError, match=r"log\.jsonl is not a whole checkpoint: torch\.save did not write it"
@@ -68,17 +66,17 @@ def test_a_file_that_is_none_is_told_without_advice_to_run_it(tmp_path: Path) ->
     assert "weights_only" not in str(caught.value)
 
 
-def test_it_shows_a_prefix_and_every_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_shows_prefix_and_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({f"module.{name}": value for name, value in RAW.items()}, tmp_path / "w.pt")
     assert main(["checkpoint", str(tmp_path / "w.pt"), "--shapes"]) == 0
     out = capsys.readouterr().out
     assert "weights alone" in out
-    assert "every name begins with module." in out
+    assert "every name starts with module." in out
     assert "module.bn.running_mean 4 float32" in out
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_averages_counter_is_not_taken_for_a_prefix(
+def test_counter_of_an_average_is_not_a_prefix(
     first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As torchvision's reference scripts save their moving average."""
@@ -88,11 +86,11 @@ def test_an_averages_counter_is_not_taken_for_a_prefix(
     assert main(["checkpoint", str(tmp_path / "w.pt")]) == 0
     out = capsys.readouterr().out
     assert "68 parameters, float32; module.conv.weight 4x3x2x2 to module.fc.weight 5x4" in out
-    assert "every name but n_averaged begins with module.\n" in out
+    assert "every name but n_averaged starts with module.\n" in out
 
 
 @pytest.mark.parametrize("content", [{0: torch.ones(2), 1: torch.ones(3)}, {"n_averaged": torch.tensor(3)}])
-def test_tensors_that_are_no_networks_weights_are_shown_as_a_file_without_any(
+def test_tensors_without_names_are_not_listed_as_weights(
     content: dict[Any, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(content, tmp_path / "w.pt")
@@ -100,7 +98,7 @@ def test_tensors_that_are_no_networks_weights_are_shown_as_a_file_without_any(
     assert f"keys         {', '.join(map(str, content))}\n" in capsys.readouterr().out
 
 
-def test_the_average_takes_the_weights_place_and_the_rest_goes(file: Path) -> None:
+def test_use_ema_replaces_weights_and_strips_the_rest(file: Path) -> None:
     content = _rewrite(file, "--use-ema", "--strip-ema", "--strip-optimizer", "--reset-schedule")
     place = {"epoch", "step", "seconds", "waited", "skips", "losses", "elapsed", "best"}
     assert content.keys() == {"model", *place, "config"}
@@ -108,7 +106,7 @@ def test_the_average_takes_the_weights_place_and_the_rest_goes(file: Path) -> No
     assert (content["epoch"], content["step"], content["elapsed"]) == (0, 0, 0.0)
 
 
-def test_plain_weights_are_taken_out_with_another_prefix(file: Path) -> None:
+def test_weights_only_copy_changes_the_prefix(file: Path) -> None:
     prefixed = _rewrite(file, "--weights-only", "--add-prefix", "module.")
     assert _same(prefixed, {f"module.{name}": value for name, value in RAW.items()})
     torch.save(prefixed, file)
@@ -116,7 +114,7 @@ def test_plain_weights_are_taken_out_with_another_prefix(file: Path) -> None:
     assert _same(_rewrite(file, "--strip-prefix", "module."), RAW)
 
 
-def test_without_options_the_copy_holds_the_same(file: Path) -> None:
+def test_copy_without_changes_holds_the_same(file: Path) -> None:
     content = _rewrite(file)
     assert content.keys() == OURS.keys()
     assert _same(content["model"], RAW)
@@ -126,15 +124,15 @@ def test_without_options_the_copy_holds_the_same(file: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--strip-ema"], "--strip-ema: .* would be changed: say where to with --output"),
+        (["--strip-ema"], "--strip-ema: .* would be changed: name the copy with --output"),
         (
             ["--output", "out.pt", "--strip-prefix", "module."],
-            r"conv\.weight in .* does not begin with module\.",
+            r"conv\.weight in .* does not start with module\.",
         ),
         (["--output", "last.pt"], r"last\.pt exists: choose another name"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_writes_nothing(
+def test_impossible_change_is_refused_and_writes_nothing(
     file: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(file.parent)
@@ -152,7 +150,7 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(
         ({"ema": RAW}, "--weights-only", "see --use-ema"),
     ],
 )
-def test_a_change_that_the_file_has_no_place_for_is_refused(
+def test_change_that_does_not_apply_is_refused(
     content: dict[str, Any], option: str, message: str, tmp_path: Path
 ) -> None:
     torch.save(content, tmp_path / "w.pt")

@@ -34,7 +34,7 @@ def cuda(*gpus: Gpu, version: str | None = "13.2", driver: str | None = "580.1",
     return Cuda(version=version, architectures=ARCHITECTURES, gpus=gpus, driver=driver, **more)
 
 
-def test_this_installation_passes(repository: Path) -> None:
+def test_doctor_passes_on_this_installation(repository: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "engine", "doctor"],
         cwd=repository,
@@ -58,7 +58,7 @@ def test_this_installation_passes(repository: Path) -> None:
     assert "fail" not in re.sub(r"^\d+ failed", "", done.stdout, flags=re.M)
 
 
-def test_ffcv_decodes_like_pillow_here() -> None:
+def test_ffcv_decodes_like_pillow() -> None:
     assert doctor._ffcv_decode_error() < 2
     assert one(doctor.check_ffcv()).level == "ok"
 
@@ -66,11 +66,11 @@ def test_ffcv_decodes_like_pillow_here() -> None:
 @pytest.mark.parametrize(
     ("version", "level"), [((3, 10), "fail"), ((3, 11), "ok"), ((3, 13), "ok"), ((3, 14), "fail")]
 )
-def test_python_versions(version: tuple[int, int], level: str) -> None:
+def test_unsupported_python_fails(version: tuple[int, int], level: str) -> None:
     assert one(doctor.check_python(version)).level == level
 
 
-def test_a_missing_package_is_named(tmp_path: Path) -> None:
+def test_missing_package_is_named(tmp_path: Path) -> None:
     def installed(name: str) -> str:
         if name == "numba":
             raise importlib.metadata.PackageNotFoundError(name)
@@ -84,17 +84,17 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert (fine.level, fine.what) == ("ok", "numpy 1.5")
 
 
-def test_a_local_or_early_build_of_an_allowed_version_is_fine(tmp_path: Path) -> None:
+def test_prerelease_of_an_allowed_version_is_ok(tmp_path: Path) -> None:
     file = tmp_path / "pyproject.toml"
     file.write_text('[project]\ndependencies = ["torch>=2.7,<3"]\n')
     assert one(doctor.check_packages(file, lambda _: "2.11.0a0+abc.nv26")).level == "ok"
 
 
-def test_a_folder_without_pyproject_is_said(tmp_path: Path) -> None:
+def test_missing_pyproject_warns(tmp_path: Path) -> None:
     assert one(doctor.check_packages(tmp_path / "pyproject.toml")).level == "warn"
 
 
-def test_ffcv_that_does_not_load() -> None:
+def test_ffcv_that_does_not_load_fails() -> None:
     def broken() -> float:
         raise OSError("libopencv_core.so.406: cannot open shared object file\nmore")
 
@@ -103,7 +103,7 @@ def test_ffcv_that_does_not_load() -> None:
     assert "libopencv_core.so.406" in finding.what and "make setup" in finding.advice
 
 
-def test_ffcv_that_decodes_wrongly() -> None:
+def test_ffcv_that_decodes_wrongly_fails() -> None:
     assert one(doctor.check_ffcv(lambda: 40.0)).level == "fail"
 
 
@@ -115,14 +115,14 @@ def test_ffcv_that_decodes_wrongly() -> None:
         ("AVX2, without JPEG", "warn", "C decoders: AVX2, without JPEG"),
     ],
 )
-def test_decoders_that_are_built(found: str, level: str, words: str) -> None:
+def test_built_decoders_are_described(found: str, level: str, words: str) -> None:
     finding = one(doctor.check_decoders(lambda: found))
     assert (finding.level, finding.what) == (level, words)
     assert ("libjpeg-dev" in finding.advice) is (level == "warn")
 
 
 @pytest.mark.parametrize(("exists", "words"), [(False, "are not built"), (True, "do not load")])
-def test_decoders_that_are_missing(
+def test_missing_decoders_warn(
     exists: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compile, "FOLDER", tmp_path)
@@ -133,62 +133,62 @@ def test_decoders_that_are_missing(
     assert "python -m engine build" in finding.advice
 
 
-def test_the_decoders_of_this_installation_are_described() -> None:
+def test_decoders_of_this_installation_are_described() -> None:
     finding = one(doctor.check_decoders())
     built = library()
     assert (finding.level == "ok") is (built is not None and built.has_jpeg)
 
 
-def test_no_gpu_is_worth_a_word_but_no_failure() -> None:
+def test_no_gpu_warns() -> None:
     assert one(doctor.check_cuda(lambda: cuda(driver=None))).level == "warn"
 
 
-def test_gpus_this_torch_is_built_for() -> None:
+def test_supported_gpus_are_ok() -> None:
     findings = list(doctor.check_cuda(lambda: cuda(H100, L40, T4)))
     assert [finding.level for finding in findings] == ["ok", "ok", "ok"]
     assert "fp16" in findings[2].advice and not findings[0].advice
 
 
-def test_a_v100_is_sent_to_the_lower_bound() -> None:
+def test_v100_needs_the_lower_bound_set() -> None:
     finding = one(doctor.check_cuda(lambda: cuda(V100)))
     assert finding.level == "fail" and "SET=lower" in finding.advice
 
 
-def test_a_v100_with_a_torch_built_for_it_uses_fp16() -> None:
+def test_v100_with_an_older_torch_uses_fp16() -> None:
     facts = Cuda(version="12.6", architectures=("sm_50", "sm_70", "sm_90"), gpus=(V100,), driver="560.1")
     finding = one(doctor.check_cuda(lambda: facts))
     assert finding.level == "ok" and "fp16" in finding.advice
 
 
-def test_a_gpu_newer_than_torch_is_sent_to_the_newest() -> None:
+def test_gpu_newer_than_torch_needs_the_default_set() -> None:
     facts = Cuda(version="12.6", architectures=("sm_70", "sm_90"), gpus=(Gpu("B200", (10, 0), 180.0),))
     finding = one(doctor.check_cuda(lambda: facts))
     assert finding.level == "fail" and "SET=default" in finding.advice
 
 
-def test_a_gpu_that_can_not_compute() -> None:
+def test_gpu_that_fails_a_computation_fails() -> None:
     finding = one(doctor.check_cuda(lambda: cuda(Gpu("H100", (9, 0), 80.0, "CUDA error: out of memory"))))
     assert finding.level == "fail" and "out of memory" in finding.what
 
 
-def test_an_old_driver_is_named_with_what_torch_said() -> None:
+def test_old_driver_fails_with_torchs_message() -> None:
     finding = one(doctor.check_cuda(lambda: cuda(driver="535.104", problem="The NVIDIA driver is too old")))
     assert finding.level == "fail"
     assert "535.104" in finding.what and "too old" in finding.what and "SET=lower" in finding.advice
 
 
-def test_a_torch_without_cuda_beside_a_driver() -> None:
+def test_torch_without_cuda_beside_a_driver_fails() -> None:
     assert one(doctor.check_cuda(lambda: cuda(version=None))).level == "fail"
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_hidden_gpus(hidden: str) -> None:
+def test_hidden_gpus_warn(hidden: str) -> None:
     finding = one(doctor.check_cuda(lambda: cuda(visible_devices=hidden)))
     assert finding.level == "warn" and "CUDA_VISIBLE_DEVICES" in finding.what
 
 
 @pytest.mark.gpu
-def test_the_gpus_of_this_machine_are_fine() -> None:
+def test_gpus_of_this_machine_are_ok() -> None:
     facts = doctor.find_cuda()
     assert facts.gpus and facts.driver
     assert [finding.level for finding in doctor.check_cuda(lambda: facts)] == ["ok"] * len(facts.gpus)
@@ -198,31 +198,31 @@ def test_the_gpus_of_this_machine_are_fine() -> None:
     ("usable", "affinity", "total", "level"),
     [(8, 8, 8, "ok"), (4, 8, 16, "warn"), (1, 1, 8, "warn"), (2, 2, 64, "ok")],
 )
-def test_cores(usable: int, affinity: int, total: int, level: str) -> None:
+def test_few_or_limited_cores_warn(usable: int, affinity: int, total: int, level: str) -> None:
     assert one(doctor.check_cores(usable, affinity, total)).level == level
 
 
-def test_a_containers_small_shared_memory() -> None:
+def test_small_shared_memory_warns() -> None:
     assert "--shm-size" in one(doctor.check_shared_memory(64 * 2**20)).advice
     assert one(doctor.check_shared_memory(8 * GIB)).level == "ok"
 
 
-def test_no_shared_memory_at_all(tmp_path: Path) -> None:
+def test_missing_shared_memory_warns(tmp_path: Path) -> None:
     assert one(doctor.check_shared_memory(path=tmp_path / "none")).level == "warn"
 
 
 @pytest.mark.parametrize(("free", "level"), [(100 * 2**20, "fail"), (2 * GIB, "warn"), (100 * GIB, "ok")])
-def test_disk(free: int, level: str, tmp_path: Path) -> None:
+def test_little_free_disk_warns_or_fails(free: int, level: str, tmp_path: Path) -> None:
     finding = one(doctor.check_disk(free, tmp_path))
     assert finding.level == level and str(tmp_path) in finding.what
 
 
 @pytest.mark.parametrize(("limit", "level"), [(256, "warn"), (1024, "ok"), (-1, "ok")])
-def test_open_files(limit: int, level: str) -> None:
+def test_low_open_files_limit_warns(limit: int, level: str) -> None:
     assert one(doctor.check_open_files(limit)).level == level
 
 
-def test_a_failure_makes_the_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_check_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     def bad() -> Iterable[Finding]:
         yield Finding("fail", "nothing works", "do something")
 
@@ -236,7 +236,7 @@ def test_a_failure_makes_the_exit_code_1(capsys: pytest.CaptureFixture[str]) -> 
     assert output.endswith("1 failed, 2 to look at\n")
 
 
-def test_a_check_that_lacks_a_package_leaves_the_others_their_turn(
+def test_check_that_lacks_a_package_fails_and_the_next_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def check_open_files() -> Iterable[Finding]:
@@ -251,7 +251,7 @@ def test_a_check_that_lacks_a_package_leaves_the_others_their_turn(
     assert "ok    the next one\n" in output
 
 
-def test_without_any_package_the_doctor_still_speaks(repository: Path) -> None:
+def test_doctor_runs_without_any_package(repository: Path) -> None:
     # -S leaves site-packages out: what a newcomer's system Python has.
     done = subprocess.run(
         [sys.executable, "-S", "-m", "engine", "doctor"],

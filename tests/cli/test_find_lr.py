@@ -36,13 +36,13 @@ def _curve(steps: int = 200, noise: float = 0.0) -> list[RangePoint]:
     return points
 
 
-def test_rates_grow_by_the_same_factor() -> None:
+def test_rates_grow_by_a_constant_factor() -> None:
     found = rates(1e-3, 1, 4)
     assert found == pytest.approx([1e-3, 1e-2, 1e-1, 1])
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_the_curve_is_read_where_it_falls_fastest_and_where_it_is_lowest(noise: float) -> None:
+def test_reading_finds_steepest_and_lowest_rate(noise: float) -> None:
     reading = read_curve(_curve(noise=noise), exploded=True)
     assert isinstance(reading, Reading)
     assert reading.steepest == pytest.approx(0.01, rel=0.3)
@@ -52,7 +52,7 @@ def test_the_curve_is_read_where_it_falls_fastest_and_where_it_is_lowest(noise: 
     assert reading.suggestion(peaked=False) == reading.lowest / 10
 
 
-def test_smoothing_does_not_move_the_curve() -> None:
+def test_smoothing_does_not_shift_the_curve() -> None:
     step = [0.0] * 100 + [1.0] * 100
     mean = smoothed(step)
     assert mean[99] + mean[100] == pytest.approx(1.0)
@@ -66,44 +66,44 @@ def _points(losses: Sequence[float]) -> list[RangePoint]:
     ]
 
 
-def test_a_curve_that_explodes_before_it_falls_asks_for_lower_rates() -> None:
+def test_early_explosion_asks_for_lower_rates() -> None:
     for losses in ([2.0], [2, 1.9, 9], [2 + number for number in range(40)]):
         assert read_curve(_points(losses), exploded=True) == "the loss explodes before it falls; lower --from"
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("steps", [20, 200])
-def test_noise_alone_suggests_nothing(seed: int, steps: int) -> None:
+def test_noise_gives_no_suggestion(seed: int, steps: int) -> None:
     losses = np.random.default_rng(seed).normal(2, 0.3, steps).tolist()
     said = read_curve(_points(losses), exploded=False)
     assert isinstance(said, str) and said.startswith("the loss falls nowhere by more than it scatters")
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_a_loss_that_still_falls_at_the_end_suggests_nothing(noise: float) -> None:
+def test_loss_still_falling_gives_no_suggestion(noise: float) -> None:
     falling = [point for point in _curve(noise=noise) if point.lr < 0.05]
     assert read_curve(falling, exploded=False) == "the loss still falls at --to; raise it"
 
 
-def test_a_fall_after_the_lowest_is_not_the_steepest() -> None:
+def test_fall_after_the_lowest_is_not_the_steepest() -> None:
     down, up, down_again = np.linspace(3, 1, 100), np.linspace(1, 8, 50), np.linspace(8, 2, 20)
     reading = read_curve(_points([*down, *up, *down_again]), exploded=False)
     assert isinstance(reading, Reading) and reading.steepest < reading.lowest
 
 
-def test_one_bad_batch_does_not_end_the_test() -> None:
+def test_single_bad_batch_is_not_an_explosion() -> None:
     explosion = Explosion()
     assert not any(explosion.seen(loss) for loss in [*[1.0] * 20, 9.0, *[1.0] * 20])
     assert any(explosion.seen(9.0) for _ in range(10))
     assert Explosion().seen(math.nan)
 
 
-def test_linear_scaling_is_goyals() -> None:
+def test_linear_scaling_is_a_tenth_per_256_images() -> None:
     assert linear_scaling(256) == 0.1
     assert linear_scaling(8192) == pytest.approx(3.2)
 
 
-def test_the_test_is_of_the_first_resolution() -> None:
+def test_range_test_uses_the_first_resolution() -> None:
     words = (
         "--data.train_dataset=a --data.val_dataset=b --resolution.schedule=stages --training.ema_half_life=5"
     )
@@ -118,7 +118,7 @@ def test_the_test_is_of_the_first_resolution() -> None:
     assert tested.training.ema_half_life == 0
 
 
-def test_the_picture_is_whole_and_names_every_rate() -> None:
+def test_picture_names_every_rate() -> None:
     points = _curve()
     root = ElementTree.fromstring(
         draw("A <title> & more", points, Reading(steepest=0.01, lowest=0.3), 0.3, 0.05)
@@ -152,7 +152,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-def test_the_verb_leaves_curve_and_points_and_no_weights(
+def test_find_lr_writes_picture_and_points_only(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = ["--from=1e-3", "--to=1", "--steps=24"]
@@ -174,16 +174,16 @@ def test_the_verb_leaves_curve_and_points_and_no_weights(
     assert "recipe          0.5 (lr.lr, its peak)" in printed
 
 
-def test_an_earlier_test_in_the_folder_is_not_overwritten(options: list[str], tmp_path: Path) -> None:
+def test_earlier_test_is_not_overwritten(options: list[str], tmp_path: Path) -> None:
     (tmp_path / "lr_range.json").write_text("{}")
     with pytest.raises(
-        UserError, match=r"lr_range\.json is there already: choose another --folder, or remove it"
+        UserError, match=r"lr_range\.json already exists: choose another --folder, or remove it"
     ):
         main(["--folder", str(tmp_path), *options])
     assert [path.name for path in tmp_path.iterdir()] == ["lr_range.json"]
 
 
-def test_it_ends_where_the_loss_explodes(
+def test_find_lr_stops_when_the_loss_explodes(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--from=1e-2", "--to=1e9", "--steps=40", "--folder", str(tmp_path / "a"), *options]) == 0
@@ -195,13 +195,13 @@ def test_it_ends_where_the_loss_explodes(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--from=1", "--to=0.1"], "--from 1 and --to 0.1"),
+        (["--from=1", "--to=0.1"], "--from 1, --to 0.1"),
         (["--steps=3"], "at least 20"),
-        (["--training.eval_only=true", "--model.weights=x.pt"], "find-lr trains anew"),
+        (["--training.eval_only=true", "--model.weights=x.pt"], "find-lr starts a training of its own"),
         (["--lr.rl=1"], "unknown option 'lr.rl'"),
     ],
 )
-def test_a_mistake_is_one_line(options: list[str], tmp_path: Path, words: list[str], said: str) -> None:
+def test_find_lr_mistake_is_refused(options: list[str], tmp_path: Path, words: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         main([*words, "--folder", str(tmp_path / "x"), *options])
     assert not (tmp_path / "x").exists()

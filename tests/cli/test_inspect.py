@@ -24,7 +24,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_betons(tmp_path_factory.mktemp("inspect"), train=24, val=6)[0]
 
 
-def test_a_file_is_summed_up(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_summarises_a_file(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(train), "--no-sheet"]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert said["images"].startswith("24 (")
@@ -33,10 +33,10 @@ def test_a_file_is_summed_up(train: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "format=proportion" in said["settings"]
     assert said["source"] == "image folder, images in the order 'shuffled'"
     assert "cmyk=repair" in said["rules"] and "pillow=" in said["written"]
-    assert said["rejects"] == "0 left out" and said["licence"] == "not noted"
+    assert said["rejects"] == "0 left out" and said["licence"] == "not recorded"
 
 
-def test_a_file_that_was_cut_short_is_refused(train: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_refused(train: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.beton"
     cut.write_bytes(train.read_bytes())
     os.truncate(cut, cut.stat().st_size - 100)
@@ -44,7 +44,7 @@ def test_a_file_that_was_cut_short_is_refused(train: Path, tmp_path: Path) -> No
         main([str(cut), "--no-sheet"])
 
 
-def test_storage_and_checksums_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_storage_and_checksums_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_pixels(tmp_path, [np.zeros((20, 30, 3), np.uint8)] * 4, "yuv420")
     for checksums in ("one for each image", "none"):
         capsys.readouterr()
@@ -56,9 +56,7 @@ def test_storage_and_checksums_are_named(tmp_path: Path, capsys: pytest.CaptureF
         drop_checksums(path)
 
 
-def test_odd_images_and_the_size_of_classes_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_odd_images_and_class_sizes_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images: dict[str, NDArray[np.uint8] | bytes] = {
         name: photo(20, 20, seed) for seed, name in enumerate(("1.jpg", "2.jpg", "3.jpg"))
     }
@@ -84,7 +82,7 @@ def test_odd_images_and_the_size_of_classes_are_told(
     assert capsys.readouterr().out.count("/bad") == 12
 
 
-def test_the_sheet_shows_the_images_under_their_classes(
+def test_sheet_shows_images_by_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     red, blue = (np.full((40, 20, 3), colour, np.uint8) for colour in ((250, 0, 0), (0, 0, 250)))
@@ -102,14 +100,14 @@ def test_the_sheet_shows_the_images_under_their_classes(
     assert again.read_bytes() == (tmp_path / "train.beton.sheet.png").read_bytes()
 
 
-def test_the_seed_decides_which_images_the_sheet_shows(train: Path) -> None:
+def test_seed_selects_the_images_of_the_sheet(train: Path) -> None:
     beton = open_beton(train)
     pictures = [np.asarray(draw_sheet(beton, 4, seed)) for seed in (0, 0, 1)]
     assert (pictures[0] == pictures[1]).all() and (pictures[0] != pictures[2]).any()
     assert draw_sheet(beton, 1000, 0).size == draw_sheet(beton, 24, 0).size
 
 
-def test_a_damaged_image_is_told_in_its_place_and_no_names_are_no_hindrance(tmp_path: Path) -> None:
+def test_sheet_marks_a_damaged_image_and_needs_no_class_names(tmp_path: Path) -> None:
     path = write_pixels(tmp_path, [photo(20, 20, seed) for seed in range(4)], "jpeg")
     good = np.asarray(draw_sheet(open_beton(path), 4, 0))
     overwrite(open_beton(path), 2, b"no JPEG")
@@ -120,7 +118,7 @@ def test_a_damaged_image_is_told_in_its_place_and_no_names_are_no_hindrance(tmp_
     assert draw_sheet(open_beton(path), 4, 0).size == (good.shape[1], good.shape[0])
 
 
-def test_options_that_make_no_sheet_are_refused_before_anything_is_read(train: Path, tmp_path: Path) -> None:
+def test_invalid_sheet_options_are_refused_first(train: Path, tmp_path: Path) -> None:
     for arguments, words in (
         (["--sheet", str(train)], "give it a name that ends in .png"),
         (["--samples", "0"], "not a whole number from 1 to 1000"),

@@ -22,7 +22,7 @@ def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_leads_to_a_function_and_says_what_it_does(verb: str) -> None:
+def test_verb_has_a_main_function_and_a_description(verb: str) -> None:
     target, text = VERBS[verb]
     module, _, function = target.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
@@ -31,7 +31,7 @@ def test_every_verb_leads_to_a_function_and_says_what_it_does(verb: str) -> None
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verb_help_fits_100_columns(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
     assert stop.value.code == 0
@@ -43,20 +43,20 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == usage()
 
 
-def test_no_verb_is_a_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_verb_prints_usage_and_returns_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "doctor" in capsys.readouterr().err
 
 
-def test_an_unknown_verb_gets_the_nearest_name(repository: Path) -> None:
+def test_unknown_verb_is_refused_with_the_nearest_name(repository: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'doctor'"):
         main(["docter"])
     done = run(repository, "docter")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no verb 'docter'") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: unknown verb 'docter'") and done.stderr.count("\n") == 1
 
 
-def test_asking_for_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = "import sys, engine.__main__ as m; m.main(['--help']); print({'torch', 'numpy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

@@ -42,7 +42,7 @@ SMALL = ["--training.epochs=2", "--training.batch_size=50", "--training.device=c
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "code"), [(0.1, 0), (1.0, 1)])
-def test_the_speedrun_converts_trains_and_exits_by_its_verdict(
+def test_speedrun_returns_the_exit_code_of_its_run(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], target: float, code: int
 ) -> None:
     folder, runs = tmp_path / "data", tmp_path / "runs"
@@ -56,7 +56,7 @@ def test_the_speedrun_converts_trains_and_exits_by_its_verdict(
 
 
 @pytest.mark.slow
-def test_files_of_an_earlier_speedrun_are_used_again_and_damaged_ones_are_not(
+def test_speedrun_reuses_files_unless_damaged(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "data"
@@ -72,9 +72,7 @@ def test_files_of_an_earlier_speedrun_are_used_again_and_damaged_ones_are_not(
     assert (folder / "train.beton").read_bytes() == whole
 
 
-def test_without_package_and_network_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_speedrun_without_data_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speedrun, "DEBIAN_FOLDER", tmp_path / "absent")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])

@@ -40,7 +40,7 @@ def _spec(kind: type, **limits: Any) -> OptionSpec:
         (str, 18, "18"),
     ],
 )
-def test_a_value_that_means_the_type_is_taken(kind: type, given: object, expected: object) -> None:
+def test_value_of_the_type_is_parsed(kind: type, given: object, expected: object) -> None:
     parsed = _spec(kind).parse(given)
     assert parsed == expected and type(parsed) is kind
 
@@ -64,11 +64,11 @@ def test_a_value_that_means_the_type_is_taken(kind: type, given: object, expecte
         (bool, 2, "true or false"),
         (bool, 0.5, "true or false"),
         (bool, None, "true or false"),
-        (float, "1/0", "a share"),
-        (float, "1/2/3", "a share"),
-        (float, "/", "a share"),
-        (float, "inf/inf", "a share"),
-        (float, "1e308/1e-308", "a share"),
+        (float, "1/0", "a fraction"),
+        (float, "1/2/3", "a fraction"),
+        (float, "/", "a fraction"),
+        (float, "inf/inf", "a fraction"),
+        (float, "1e308/1e-308", "a fraction"),
         (float, "nan", "a number"),
         (float, "inf", "a number"),
         (float, float("-inf"), "a number"),
@@ -82,13 +82,15 @@ def test_a_value_that_means_the_type_is_taken(kind: type, given: object, expecte
         (str, False, "text"),
     ],
 )
-def test_anything_else_is_refused_with_what_is_wanted(kind: type, given: object, constraint: str) -> None:
+def test_value_of_another_type_is_refused_with_the_constraint(
+    kind: type, given: object, constraint: str
+) -> None:
     with pytest.raises(ValueError, match=constraint) as caught:
         _spec(kind).parse(given)
     assert str(caught.value).startswith(f"{given!r} is not ")
 
 
-def test_limits_belong_to_the_range_but_above_does_not() -> None:
+def test_low_and_high_are_inclusive_above_is_exclusive() -> None:
     spec = _spec(float, above=0, high=1)
     assert spec.parse(1) == 1.0 and spec.parse(1e-300) == 1e-300
     for given in (0, "-0.1", 1.0000001):
@@ -99,11 +101,11 @@ def test_limits_belong_to_the_range_but_above_does_not() -> None:
         _spec(int, low=0).parse(-1)
 
 
-def test_large_limits_are_told_in_full() -> None:
+def test_large_limit_is_printed_in_full() -> None:
     assert _spec(int, high=2**31 - 1).constraint() == "a whole number, at most 2147483647"
 
 
-def test_a_choice_is_taken_literally_and_the_nearest_is_named() -> None:
+def test_unknown_choice_is_refused_with_the_nearest_name() -> None:
     spec = _spec(str, choices=("cyclic", "cosine"))
     assert spec.parse("cosine") == "cosine"
     with pytest.raises(ValueError, match=r"one of cyclic, cosine \(did you mean 'cyclic'\?\)"):
@@ -120,14 +122,14 @@ class _Section:
     kind: str = option("a", "which", choices=("a", "b"))
 
 
-def test_options_are_declared_in_order_with_the_type_of_their_default() -> None:
+def test_options_keep_their_order_and_the_type_of_their_default() -> None:
     specs = options_of(_Section)
     assert list(specs) == ["epochs", "share", "fast", "kind"]
     assert [spec.type for spec in specs.values()] == [int, float, bool, str]
     assert specs["epochs"].default == 30 and specs["epochs"].help == "passes"
 
 
-def test_a_section_built_in_code_is_checked_and_its_values_get_their_types() -> None:
+def test_section_built_in_code_is_checked_and_converted() -> None:
     section = _Section(epochs="3", share="3/4", fast="no")  # type: ignore[arg-type]
     check_section(section, "demo")
     assert section == _Section(epochs=3, share=0.75, fast=False)

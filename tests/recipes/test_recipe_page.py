@@ -14,7 +14,7 @@ from tests.recipes.shelf import SHELF, config, named
 
 
 @pytest.mark.parametrize("recipe", SHELF, ids=lambda recipe: recipe.name)
-def test_the_command_on_a_recipes_page_starts_just_that_recipe(
+def test_command_on_a_page_starts_that_recipe(
     recipe: Recipe, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = page(recipe)
@@ -29,7 +29,7 @@ def test_the_command_on_a_recipes_page_starts_just_that_recipe(
     assert [replace(stage, data=recipe.stages[0].data) for stage in stages] == list(recipe.stages)
 
 
-def test_a_page_has_what_differs_stage_by_stage() -> None:
+def test_page_lists_differences_stage_by_stage() -> None:
     shown = page(named("two_stages_90_50"))
     first, second = (
         " ".join(part.split()) for part in shown.split("stage 2 of 2: what differs from stage 1")
@@ -43,7 +43,7 @@ def test_a_page_has_what_differs_stage_by_stage() -> None:
     assert "epoch 1: 0.58%, 6: 11.54%" in first
 
 
-def test_every_option_that_is_not_at_its_default_is_on_the_page() -> None:
+def test_page_lists_every_option_not_at_its_default() -> None:
     recipe, defaults = named("dawnbench_21_epochs"), to_dict(config())
     shown = page(recipe).split("stage 2 of 2")[0]
     for section, options in to_dict(recipe.stages[0]).items():
@@ -53,7 +53,7 @@ def test_every_option_that_is_not_at_its_default_is_on_the_page() -> None:
             assert told == (value != defaults[section][key] and not apart), f"{section}.{key}"
 
 
-def test_a_page_says_how_large_images_have_to_be() -> None:
+def test_page_gives_the_short_side_to_store() -> None:
     large, usual = named("rn50_16_epochs"), named("rsb_a2")
     assert short_side(large) == 294
     assert "--output.short_side=294" in page(large)
@@ -61,7 +61,7 @@ def test_a_page_says_how_large_images_have_to_be() -> None:
     assert "--output.short_side" not in page(usual)
 
 
-def test_a_page_says_what_is_seen_of_an_image() -> None:
+def test_page_describes_crops_and_validation() -> None:
     seen = " ".join(page(named("medium_90_epochs")).split())
     assert "stage 1: trained on 8% to 100% of each image, at most 1.33 times as wide as high" in seen
     assert (
@@ -71,11 +71,11 @@ def test_a_page_says_what_is_seen_of_an_image() -> None:
     assert "stage 1: trained" not in page(named("two_stages_90_50"))
 
 
-def test_a_files_comment_is_what_stands_before_its_settings() -> None:
+def test_file_comment_ends_at_the_first_setting() -> None:
     assert file_comment("# One\n#  two\nmodel:\n  # three\n  arch: resnet18\n") == "One\ntwo"
     assert file_comment("model:\n  arch: resnet18\n") == ""
 
 
-def test_one_recipe_is_printed_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_name_prints_its_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rsb_a2"]) == 0
     assert capsys.readouterr().out == page(named("rsb_a2")) + "\n"

@@ -22,7 +22,7 @@ def _config(*options: str) -> TrainConfig:
     return load_train_config(["--data.train_dataset=t", "--data.val_dataset=v", *options])[0]
 
 
-def test_the_shelf_is_every_recipe_but_what_others_build_on() -> None:
+def test_shelf_is_every_recipe_except_bases() -> None:
     files = {path.stem for path in ROOT.glob("*_configs/*.yaml") if not path.stem.startswith("base")}
     assert {recipe.name for recipe in SHELF} == files
     assert len(SHELF) == len(files)
@@ -30,7 +30,7 @@ def test_the_shelf_is_every_recipe_but_what_others_build_on() -> None:
     assert names[0] == "rn18_16_epochs" and names[-1] == "rn18_88_epochs"
 
 
-def test_the_command_draws_every_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schedules_draws_every_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output", str(tmp_path)]) == 0
     drawn = set()
     for family in FAMILIES:
@@ -45,14 +45,14 @@ def test_the_command_draws_every_recipe(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_committed_pictures_are_those_of_the_recipes_and_the_page_shows_them(family: str) -> None:
+def test_committed_pictures_are_current_and_shown(family: str) -> None:
     drawn = draw(family, [recipe for recipe in SHELF if recipe.family == family])
     path = ROOT / "docs" / "assets" / f"schedules_{family}.svg"
     assert path.read_text(encoding="utf-8") == drawn, "draw them anew: python -m engine schedules"
     assert f"(assets/{path.name})" in (ROOT / "docs" / "techniques.md").read_text(encoding="utf-8")
 
 
-def test_the_curves_go_through_what_the_trainer_asks_for() -> None:
+def test_curves_match_the_schedules_of_the_trainer() -> None:
     config = _config(
         *(
             "--training.epochs=4",
@@ -75,7 +75,7 @@ def test_the_curves_go_through_what_the_trainer_asks_for() -> None:
     assert learning_rate(config, 3 - 1e-6) == pytest.approx(2 * lr_at(config.lr, 3, 4), rel=1e-4)
 
 
-def test_stages_follow_one_another_with_a_line_between() -> None:
+def test_stages_are_drawn_in_sequence() -> None:
     first, second = _config("--training.epochs=4"), _config("--training.epochs=3", "--lr.lr=0.01")
     found = curves([first, second])
     assert found.ends == [4, 7]
@@ -85,13 +85,13 @@ def test_stages_follow_one_another_with_a_line_between() -> None:
     assert draw("f", [Recipe(family="f", name="one", stages=(first,))]).count('class="rule"') == 0
 
 
-def test_nothing_leaves_the_figure() -> None:
+def test_labels_stay_inside_the_figure() -> None:
     for family in FAMILIES:
         root = ElementTree.fromstring(draw(family, [recipe for recipe in SHELF if recipe.family == family]))
         for text in root.iter(f"{SVG}text"):
             assert -1 <= float(text.attrib["x"]) <= 320 and 0 <= float(text.attrib["y"]) <= 248
 
 
-def test_a_folder_that_is_not_there_is_refused_in_a_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder"):
+def test_missing_output_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a folder"):
         main(["--output", str(tmp_path / "none")])

@@ -14,18 +14,18 @@ TWINS = [
 ]
 
 
-def test_every_recipe_of_the_shelf_lies_where_its_path_says(repository: Path) -> None:
+def test_every_recipe_has_its_path(repository: Path) -> None:
     files = {path.relative_to(repository) for path in repository.glob("*_configs/*.yaml")}
     paths = {path_of(recipe) for recipe in SHELF}
     assert paths == {path for path in files if path.name != "base.yaml"}
 
 
-def test_a_recipe_is_found_by_name_and_by_path() -> None:
+def test_recipe_is_found_by_name_and_by_path() -> None:
     assert find_recipe("x_100", TWINS) is TWINS[2]
     assert find_recipe("b_configs/x_16", TWINS) is find_recipe("b_configs/x_16.yaml", TWINS) is TWINS[1]
 
 
-def test_a_name_that_is_none_or_several_is_refused() -> None:
+def test_unknown_or_ambiguous_name_is_refused() -> None:
     with pytest.raises(UserError, match=r"write one of a_configs/x_16\.yaml, b_configs/x_16\.yaml"):
         find_recipe("x_16", TWINS)
     with pytest.raises(UserError, match=r"no recipe 'x_10'.*did you mean 'x_100'"):

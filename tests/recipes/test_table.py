@@ -19,7 +19,7 @@ from engine.recipes.table import (
 from tests.recipes.shelf import SHELF, config, named, untied
 
 
-def test_the_table_has_every_recipe_and_fits_a_terminal(
+def test_table_has_every_recipe_and_fits_a_terminal(
     capsys: pytest.CaptureFixture[str], repository: Path
 ) -> None:
     assert main([]) == 0
@@ -32,27 +32,25 @@ def test_the_table_has_every_recipe_and_fits_a_terminal(
     assert {recipe.name for recipe in SHELF} == names
 
 
-def test_no_word_of_a_cell_is_lost_or_broken() -> None:
+def test_no_word_of_a_cell_is_lost() -> None:
     rows = [row_of(recipe) for recipe in SHELF]
     printed = terminal(rows).split()
     assert {word for row in rows for cell in row.cells for word in cell.split()} <= set(printed)
 
 
-def test_the_documents_table_is_what_the_recipes_say(
-    capsys: pytest.CaptureFixture[str], repository: Path
-) -> None:
+def test_table_in_the_docs_is_current(capsys: pytest.CaptureFixture[str], repository: Path) -> None:
     assert main(["--markdown"]) == 0
     table, content = capsys.readouterr().out, (repository / "docs/recipes.md").read_text(encoding="utf-8")
     assert table in content, "put what `python -m engine recipes --markdown` prints into docs/recipes.md"
 
 
-def test_markdown_has_a_row_for_each_recipe() -> None:
+def test_markdown_has_a_row_per_recipe() -> None:
     lines = markdown([row_of(recipe) for recipe in SHELF]).splitlines()[2 : len(SHELF) + 2]
     assert [line.split(" | ")[0] for line in lines] == [f"| {recipe.name}" for recipe in SHELF]
     assert {line.count(" | ") for line in lines} == {len(HEADS) - 1}
 
 
-def test_a_row_tells_of_all_stages() -> None:
+def test_row_covers_all_stages() -> None:
     cells = [untied(cell) for cell in row_of(named("medium_90_epochs")).cells]
     assert cells[:5] == [
         "medium_90_epochs",
@@ -101,11 +99,11 @@ def test_a_row_tells_of_all_stages() -> None:
         ({"training__compile": True}, ["compile"]),
     ],
 )
-def test_each_technique_is_named_where_it_is_on(options: dict[str, Any], words: list[str]) -> None:
+def test_technique_is_named_when_it_is_on(options: dict[str, Any], words: list[str]) -> None:
     assert list(techniques(config(training__label_smoothing=0, **options)).values()) == ["cyclic", *words]
 
 
-def test_a_later_stage_says_what_it_does_otherwise() -> None:
+def test_later_stage_lists_its_changes() -> None:
     first = config(augmentation__mixup_alpha=0.2, augmentation__erasing_probability=0.25)
     second = config(augmentation__mixup_alpha=0.4, training__label_smoothing=0, training__nesterov=True)
     assert untied(techniques_of([first, second, second])) == (
@@ -128,6 +126,6 @@ def test_a_later_stage_says_what_it_does_otherwise() -> None:
         ([{"hardware": "1x H100", "top1": 0.5}], "50.00%, 1x H100, no TTA"),
     ],
 )
-def test_published_figures_are_those_of_the_whole_recipe(stages: list[dict[str, Any]], said: str) -> None:
+def test_published_figures_cover_the_whole_recipe(stages: list[dict[str, Any]], said: str) -> None:
     each = [{f"reference__{key}": value for key, value in stage.items()} for stage in stages]
     assert untied(published([config(reference__source="someone", **stage) for stage in each])) == said

@@ -74,7 +74,7 @@ def test_ranks_replay_together(options: Options, launch: Launch, tmp_path: Path)
 )
 def test_what_would_let_it_pass_for_a_run_is_refused(options: Options, option: str, value: object) -> None:
     more = {"model__weights": "w.pt"} if option == "training__eval_only" else {}
-    with pytest.raises(UserError, match=f"data.replay .* {option.replace('__', '.')} means nothing"):
+    with pytest.raises(UserError, match=f"data.replay .* {option.replace('__', '.')} has no effect"):
         load_train_config(options(data__replay=2, **{option: value}, **more))
 
 

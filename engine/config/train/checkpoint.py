@@ -1,4 +1,4 @@
-"""The options of section `checkpoint`: when a run's state is saved, how much of it is kept, and where it is copied."""
+"""The options of section `checkpoint`: when a run's state is saved, how much of it is kept, where it is copied."""
 
 import json
 from dataclasses import dataclass
@@ -10,39 +10,49 @@ from engine.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """What a run that is killed can go on from (training.resume). It is saved at the end of each epoch as well."""
+    """When to save the state that training.resume continues from.
+
+    A checkpoint is also saved at the end of each epoch.
+    """
 
     every_minutes: float = option(
         10.0,
-        "save amid an epoch too, when this many minutes have gone by since the last time; 0: never",
+        "also save within an epoch, when this much time has passed since the last checkpoint; 0 = only at the end of "
+        "an epoch",
+        unit="minutes",
         low=0,
     )
     keep: int = option(
-        2, "how many of the newest are kept: where the last is damaged, one before it serves", low=1
+        2,
+        "how many of the newest checkpoints to keep; if the last one is damaged, resume uses the one before",
+        low=1,
     )
-    keep_best: bool = option(True, "keep the one with the best validation as checkpoints/best.pt as well")
+    keep_best: bool = option(
+        True, "also keep the checkpoint with the best validation accuracy, as checkpoints/best.pt"
+    )
     copy_to: str = option(
         "",
-        "any URL that fsspec knows, such as s3://BUCKET/runs: each checkpoint is copied there with the log, under the "
-        "run's name, and --training.resume=auto fetches it where this machine has none",
+        "URL (any that fsspec supports, such as s3://BUCKET/runs) to copy each checkpoint and the log to, below the "
+        "run's name; --training.resume=auto fetches them from there if this machine has none; empty = no copies",
     )
     storage_options: str = option(
-        "", 'JSON for fsspec\'s file system behind copy_to, such as {"endpoint_url": "http://..."}'
+        "",
+        'with copy_to: options for fsspec as a JSON object, such as {"endpoint_url": "http://..."}',
     )
 
     def storage(self) -> dict[str, Any]:
-        """What storage_options says. Raises UserError for anything but a JSON object."""
+        """storage_options as a dictionary. Raises UserError for anything but a JSON object."""
         try:
             options = json.loads(self.storage_options or "{}")
         except ValueError as error:
             raise UserError(f"checkpoint.storage_options is not JSON: {error}") from None
         if not isinstance(options, dict):
-            raise UserError("checkpoint.storage_options is not a JSON object")
+            raise UserError('checkpoint.storage_options is not a JSON object: write it as {"key": "value"}')
         return options
 
 
 def check_checkpoint(checkpoint: CheckpointConfig) -> None:
-    """Raises UserError for options that don't fit each other."""
+    """Raises UserError for options of section `checkpoint` that don't go together."""
     checkpoint.storage()
     if checkpoint.storage_options and not checkpoint.copy_to:
-        raise UserError("checkpoint.storage_options means nothing without checkpoint.copy_to: set that too")
+        raise UserError("checkpoint.storage_options has no effect without checkpoint.copy_to: set both")

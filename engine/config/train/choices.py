@@ -82,8 +82,8 @@ def names(choices: Choices) -> tuple[str, ...]:
 
 
 def described(choices: Choices) -> str:
-    """All choices in one text for --help: "sgd: ...; lamb: ..."."""
-    return "; ".join(f"{name}: {choice.text}" for name, choice in choices.items())
+    """All choices in one text for --help: "sgd: ... . lamb: ..."."""
+    return ". ".join(f"{name}: {choice.text}" for name, choice in choices.items())
 
 
 def takers(choices: Choices, option: str) -> str:

@@ -1,4 +1,4 @@
-"""The options of section `validation`: how accuracy is measured, and what else is measured of trained weights."""
+"""The options of section `validation`: how accuracy is measured, and what else is measured on trained weights."""
 
 from dataclasses import dataclass
 
@@ -10,62 +10,74 @@ _LOW, _HIGH = 8, 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """How accuracy is measured. Plain accuracy (no TTA, by default 224 px of 256) is always reported too."""
+    """How accuracy is measured; a plain result (224 px of 256, no TTA) is always reported too."""
 
-    batch_size: int = option(512, "images per validation step on each device", low=1)
+    batch_size: int = option(512, "images per validation step on each device", unit="images", low=1)
     resolution: int = option(
-        256, "validation resolution, in pixels (FixRes: above that of training)", low=_LOW, high=_HIGH
+        256,
+        "side of the validation crop; above the training resolution it often scores higher (FixRes)",
+        unit="px",
+        low=_LOW,
+        high=_HIGH,
     )
-    ratio: float = option(224 / 256, "side of the centre crop / short side of the image", above=0, high=1)
-    lr_tta: bool = option(True, "average the probabilities of the image and its left-right flip")
-    plain_resolution: int = option(
-        224, "resolution of the plain result reported beside it", low=_LOW, high=_HIGH
+    ratio: float = option(
+        224 / 256, "side of the centre crop divided by the shorter side of the image", above=0, high=1
     )
+    lr_tta: bool = option(
+        True, "test-time augmentation: average the probabilities of the image and its left-right flip"
+    )
+    plain_resolution: int = option(224, "resolution of the plain result", unit="px", low=_LOW, high=_HIGH)
     plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)
     resolutions: str = option(
         "",
-        "eval_only: further resolutions such as 224,288, each reported beside `resolution`. The file is read once: "
-        "some 4,096 images at a time are decoded at each of them in turn, while they lie in memory",
+        "with training.eval_only: further resolutions to report, as a list such as 224,288; the file is read once, "
+        "about 4,096 images at a time, and each of them is decoded at every resolution; empty = only `resolution`",
     )
     search: str = option(
         "",
-        "eval_only: resolutions such as 224,256,288, of which the best on data.holdout's images takes the place of "
-        "`resolution` (FixRes)",
+        "with training.eval_only: resolutions to try on the images of data.holdout, as a list such as 224,256,288; the "
+        "best one replaces `resolution` (FixRes); empty = no search",
     )
     reference: str = option(
         "",
-        "eval_only: the data set that val_dataset was made of, given as to write_dataset.py's source.path. Its files "
-        "are scored through Pillow and torchvision's Resize, CenterCrop and Normalize as well, and the gap between the "
-        "two ways is told",
+        "with training.eval_only: the original data set that val_dataset was made from, given as source.path of "
+        "write_dataset.py. Its files are also scored with Pillow and torchvision's Resize, CenterCrop and Normalize, "
+        "and the difference in accuracy is printed; empty = off",
     )
     reference_folder: str = option(
-        "", "reference, an image folder: name of the split's folder; empty: train or val, as val_dataset says"
+        "",
+        "reference that is an image folder: name of the split's folder; empty = train or val, whichever val_dataset "
+        "holds",
     )
     reference_labels: str = option(
-        "", "reference: labels of images without class folders, as write_dataset.py's source.val_labels"
+        "", "reference without class folders: its labels, as source.val_labels of write_dataset.py"
     )
 
     def search_list(self) -> list[int]:
-        """The resolutions to search, in pixels. Raises UserError for anything else in `search`."""
+        """The resolutions to search, in pixels. Raises UserError for text that can't be read."""
         return _sides("search", self.search)
 
     def resolution_list(self) -> list[int]:
-        """The resolutions to report on beside `resolution`, in pixels. Raises UserError for anything else in it."""
+        """The further resolutions to report, in pixels. Raises UserError for text that can't be read."""
         return _sides("resolutions", self.resolutions)
 
 
 def check_validation(validation: ValidationConfig, *, eval_only: bool, holdout: float) -> None:
-    """Raises UserError for options that don't fit each other, or what is run."""
+    """Raises UserError for options that don't go together, or don't fit the kind of run."""
     sides = {"search": validation.search_list(), "resolutions": validation.resolution_list()}
     for key in ("search", "resolutions", "reference"):
         if sides.get(key, getattr(validation, key)) and not eval_only:
-            raise UserError(f"validation.{key} needs trained weights: training.eval_only and model.weights")
+            raise UserError(
+                f"validation.{key} needs trained weights: set training.eval_only=true and model.weights"
+            )
     if sides["search"] and not holdout:
-        raise UserError("validation.search needs data.holdout, the share of train that the weights never saw")
+        raise UserError(
+            "validation.search needs data.holdout, the fraction of train that was kept out of training: set it"
+        )
     for key in ("reference_folder", "reference_labels"):
         if getattr(validation, key) and not validation.reference:
             raise UserError(
-                f"validation.{key} means nothing without validation.reference, the original images"
+                f"validation.{key} has no effect without validation.reference, the original images: set both"
             )
 
 
@@ -76,6 +88,6 @@ def _sides(key: str, text: str) -> list[int]:
         sides = [0]
     if not all(_LOW <= side <= _HIGH for side in sides):
         raise UserError(
-            f"validation.{key}: {text!r} is no list of resolutions from {_LOW} to {_HIGH}: as in 224,256"
+            f"validation.{key}: {text!r} is not a list of resolutions from {_LOW} to {_HIGH}: write it as in 224,256"
         )
     return sides

@@ -125,7 +125,7 @@ def test_an_output_that_cannot_be_written(write_dataset: Run, pets: Path, tmp_pa
     _refused(write_dataset(f"source.path={pets}", "output.folder=file"), "file is a file, not a folder")
     _refused(
         write_dataset(f"source.path={pets}", "output.folder=file/out"),
-        "cannot write into file/out: a part of the path is a file",
+        "cannot write into file/out: part of the path is a file",
     )
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -133,7 +133,7 @@ def test_an_output_that_cannot_be_written(write_dataset: Run, pets: Path, tmp_pa
 def test_a_name_that_is_too_long(write_dataset: Run, pets: Path) -> None:
     for folder in ("x" * 300, f"{'x' * 300}/out"):
         result = write_dataset(f"source.path={pets}", f"output.folder={folder}")
-        _refused(result, f"cannot write into {folder}: a part of the path is too long a name: shorten it")
+        _refused(result, f"cannot write into {folder}: a name in the path is too long: shorten it")
 
 
 @pytest.fixture

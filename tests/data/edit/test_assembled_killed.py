@@ -45,7 +45,7 @@ def test_kill_9_leaves_one_file_that_the_next_attempt_replaces(
         assert sorted(path.name for path in tmp_path.iterdir()) == ["1.beton", "x.beton.partial-copy"]
     assert (tmp_path / "x.beton.partial-copy").stat().st_size > 3 * 200 * 200 * 3
     assert (merge if verb == "merge" else subset)(options) == 0
-    assert f"{output}.partial-copy was left by a process that was killed" in capsys.readouterr().out
+    assert f"{output}.partial-copy was left by a killed process" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.beton", "x.beton"]
     assert contents(open_beton(output)) == contents(beton)
 
@@ -55,7 +55,9 @@ def test_a_second_one_to_the_same_file_is_refused_and_harms_nothing(tmp_path: Pa
     with open_locked(tmp_path / "x.beton.partial-copy") as other:
         other.write(b"of another process")
         other.flush()
-        with pytest.raises(UserError, match=r"another process is writing .*x\.beton: wait for its end"):
+        with pytest.raises(
+            UserError, match=r"another process is writing .*x\.beton: wait until it has finished"
+        ):
             merge([str(tmp_path / "x.beton"), str(beton.path)])
         assert (tmp_path / "x.beton.partial-copy").read_bytes() == b"of another process"
 

@@ -85,8 +85,8 @@ def test_refusals(tmp_path: Path) -> None:
     for arguments, words in (
         (["3"], "has images 0 to 2: there is no 3"),
         (["-1"], "there is no -1"),
-        (["0", "--output", str(there)], "is there already"),
-        (["0", "--output", str(tmp_path / "x.jpg")], r"comes as \.png"),
+        (["0", "--output", str(there)], "already exists"),
+        (["0", "--output", str(tmp_path / "x.jpg")], r"is written as \.png"),
         (["0", "--output", str(tmp_path / "none/x.png")], "does not exist"),
     ):
         with pytest.raises(UserError, match=words) as caught:
@@ -100,5 +100,5 @@ def test_a_damaged_record_is_written_and_told(tmp_path: Path, capsys: pytest.Cap
     overwrite(beton, 0, b"damage")
     output = tmp_path / "x.jpg"
     assert main([str(beton.path), "0", "--output", str(output)]) == 1
-    assert f"BAD {beton.path}: image 0 is not what was written" in capsys.readouterr().out
+    assert f"BAD {beton.path}: image 0 has changed since it was written" in capsys.readouterr().out
     assert output.read_bytes() == record(beton, 0)

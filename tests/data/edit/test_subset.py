@@ -150,7 +150,7 @@ def test_a_count_beyond_what_is_there_takes_all_and_says_so(
     assert main([str(tmp_path / "all.beton"), str(whole.path), "--count", "3"]) == 0
     assert "to choose from" not in capsys.readouterr().out
     assert main([str(tmp_path / "more.beton"), str(whole.path), "--count", "1000"]) == 0
-    assert "--count 1,000: there are but 3 to choose from, and all were taken\n" in capsys.readouterr().out
+    assert "note: --count 1,000: only 3 images match, all of them were taken\n" in capsys.readouterr().out
 
 
 def test_refusals(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_refusals(tmp_path: Path) -> None:
     latin.write_bytes(b"\xe9\n")
     empty.write_text("\n")
     for source, arguments, words in (
-        (whole, [], "nothing is chosen: pass --classes, --fraction, --count or --per-class"),
+        (whole, [], "nothing is selected: pass --classes, --fraction, --count or --per-class"),
         (whole, ["--fraction", "1.5"], "--fraction 1.5 is not above 0 and below 1"),
         (whole, ["--fraction", "nan"], "--fraction nan is not above 0"),
         (whole, ["--count", "0"], "--count 0 is not at least 1"),

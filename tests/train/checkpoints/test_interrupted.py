@@ -276,7 +276,7 @@ def test_a_copy_elsewhere_serves_where_the_disk_is_gone(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"storage_options": "{}"}, "checkpoint.storage_options means nothing without checkpoint.copy_to"),
+        ({"storage_options": "{}"}, "checkpoint.storage_options has no effect without checkpoint.copy_to"),
         ({"copy_to": "file:///x", "storage_options": "{"}, "checkpoint.storage_options is not JSON"),
         ({"copy_to": "no-such-system://x"}, "checkpoint.copy_to: no-such-system://x/refused can't be used"),
     ],

@@ -307,10 +307,13 @@ def test_the_training_file_is_not_opened(options: Options, trained: Path, tmp_pa
         ({"validation__reference": "images"}, r"validation\.reference needs trained weights"),
         (
             {"validation__reference_folder": "test"},
-            r"reference_folder means nothing without validation\.reference",
+            r"reference_folder has no effect without validation\.reference",
         ),
-        ({"validation__reference_labels": "l.txt"}, r"reference_labels means nothing without"),
-        ({"validation__resolutions": "24;32"}, r"validation\.resolutions: '24;32' is no list of resolutions"),
+        ({"validation__reference_labels": "l.txt"}, r"reference_labels has no effect without"),
+        (
+            {"validation__resolutions": "24;32"},
+            r"validation\.resolutions: '24;32' is not a list of resolutions",
+        ),
     ],
 )
 def test_what_needs_an_evaluation_is_refused_in_training(

@@ -52,8 +52,8 @@ def test_held_out_images_are_not_trained_on_but_searched(
     [
         ({"data__holdout": 0.1}, r"validation\.search needs trained weights"),
         ({"training__eval_only": True, "model__weights": "w.pt"}, r"validation\.search needs data\.holdout"),
-        ({"validation__search": "224,big"}, r"'224,big' is no list of resolutions"),
-        ({"validation__search": "4"}, r"is no list of resolutions from 8"),
+        ({"validation__search": "224,big"}, r"'224,big' is not a list of resolutions"),
+        ({"validation__search": "4"}, r"is not a list of resolutions from 8"),
     ],
 )
 def test_a_search_that_cannot_be_is_one_line(

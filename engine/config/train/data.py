@@ -1,0 +1,69 @@
+"""The options of section `data`: the two data files and how they are read."""
+
+from dataclasses import dataclass
+
+from engine.config.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The two data files and how they are read."""
+
+    train_dataset: str = option("", ".beton file to train on")
+    val_dataset: str = option("", ".beton file to validate on")
+    num_workers: int = option(
+        0, "decoding threads per process; 0 = this process's share of the CPU cores", low=0, high=1024
+    )
+    in_memory: bool = option(
+        True, "before training, read each file into the page cache if it fits into memory"
+    )
+    order: str = option(
+        "random",
+        "order of the training images. random: shuffle the whole file. pages: for files larger than memory; shuffle "
+        "the file's pages, read a window of them at a time and shuffle the images within it (each image still once "
+        "per epoch)",
+        choices=("random", "pages"),
+    )
+    window_mb: int = option(
+        2048,
+        "with order=pages: size of the window that is shuffled together; each host holds two windows in memory",
+        unit="MiB",
+        low=8,
+        high=2**20,
+    )
+    decoder: str = option(
+        "auto",
+        "where images become tensors. cpu: decode and resize on the CPU. packed: copy only the bytes of each crop to "
+        "the device and finish there (raw and yuv420 files). auto: packed on a GPU where the file allows it, else cpu",
+        choices=("auto", "cpu", "packed"),
+    )
+    verify: str = option(
+        "first-epoch",
+        "when to check an image's checksum, in files that have checksums. first-epoch: the first time a process uses "
+        "the image",
+        choices=("first-epoch", "always", "never"),
+    )
+    corrupt: str = option(
+        "stop",
+        "what to do with a corrupt image. stop: end the run. skip: leave it out of its batch, name it and count it",
+        choices=("stop", "skip"),
+    )
+    holdout: float = option(
+        0.0,
+        "fraction of the training images, drawn with training.seed, to keep out of training for validation.search; "
+        "0 = train on all images",
+        low=0,
+        high=0.5,
+    )
+    replay: int = option(
+        0,
+        "benchmark mode: load the first N batches of each epoch once and replay them, to measure the training step "
+        "without data loading; nothing is validated or saved; 0 = off",
+        unit="batches",
+        low=0,
+        high=10_000,
+    )
+    pin_cores: bool = option(
+        True,
+        "with several processes on a host: bind each one to CPU cores near its GPU; false = leave it to the system",
+    )
