@@ -13,6 +13,7 @@ from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import Beton, open_beton
 from engine.errors import UserError
 from engine.models.build import weights_note
+from engine.train.batching import left_out_note
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -179,6 +180,8 @@ class Run:
             alike = len(set(trainer.plans.values())) == 1
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]
             print("\n".join(lines[:1] if alike else lines), flush=True)
+            if note := left_out_note(trainer.plans, trainer.num_samples, self.config.augmentation.repeats):
+                print(note, flush=True)
         return trainer
 
     def close(self) -> None:

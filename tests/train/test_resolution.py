@@ -109,9 +109,23 @@ def test_a_run_in_stages_takes_each_stages_batch_and_rate(
     told = capsys.readouterr().out
     assert "16 px: global batch 32 = 16 images x 2 accumulation x 1 device" in told
     assert "24 px: global batch 16 = 16 images x 1 accumulation x 1 device" in told
+    assert "leaves out" not in told, "96 images are three batches of 32, and six of 16"
     epochs = log_of(folder, "epoch")
     assert [entry["resolution"] for entry in epochs] == [16, 16, 24]
     assert [entry["global_batch"] for entry in epochs] == [32, 32, 16]
     assert [entry["accumulation"] for entry in epochs] == [2, 2, 1]
     assert [entry["lr_peak"] for entry in epochs] == pytest.approx([0.05 * factor, 0.05 * factor, 0.05])
     assert [entry["images"] for entry in epochs] == [96, 96, 96]
+
+
+def test_start_of_a_run_says_once_how_many_images_an_epoch_leaves_out(
+    options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = options(
+        resolution__schedule="stages", resolution__stages="16x1, 24x1", resolution__batch_sizes="16:36",
+        training__epochs=2,
+    )  # fmt: skip
+    train_here(argv)
+    told = capsys.readouterr().out
+    assert told.count("leaves out") == 1
+    assert "note: each epoch leaves out 24 of 96 images at 16 px, different ones each time" in told
