@@ -29,20 +29,18 @@ def _ffcv_resolution(epoch: int, low: int, high: int, start: int, end: int) -> i
     ("epochs", "start", "end"),
     [(16, 11, 13), (24, 17, 20), (32, 23, 27), (40, 29, 34), (56, 41, 48), (88, 65, 76)],
 )
-def test_ramps_as_shares_give_ffcv_imagenets_resolution_in_each_epoch(
-    epochs: int, start: int, end: int
-) -> None:
+def test_ramp_matches_ffcv_imagenet_in_each_epoch(epochs: int, start: int, end: int) -> None:
     ours = ResolutionConfig(min_res=160, max_res=192, start_ramp=start / epochs, end_ramp=end / epochs)
     for epoch in range(epochs):
         assert resolution_at(ours, epoch, epochs) == _ffcv_resolution(epoch, 160, 192, start, end)
 
 
-def test_the_ramp_rounds_to_its_multiple_and_stays_between_its_ends() -> None:
+def test_ramp_rounds_to_its_multiple_within_its_ends() -> None:
     ramp = ResolutionConfig(min_res=20, max_res=28, start_ramp=0, end_ramp=1, multiple_of=8)
     assert {resolution_at(ramp, epoch, 10) for epoch in range(11)} == {20, 24, 28}
 
 
-def test_without_a_ramp_the_resolution_is_constant() -> None:
+def test_equal_ends_give_a_constant_resolution() -> None:
     flat = ResolutionConfig(min_res=128, max_res=128)
     assert {resolution_at(flat, epoch, 7) for epoch in range(7)} == {128}
 
@@ -57,7 +55,7 @@ def _composers_side(elapsed: float, side: int, scale: float, delay: float, finet
     ("epochs", "side", "scale", "delay", "finetune"),
     [(36, 176, 0.5, 0.4, 0.2), (135, 176, 0.5, 0.4, 0.2), (270, 176, 0.6, 0.2, 0.2), (10, 224, 1, 0, 0)],
 )
-def test_progressive_resizing_is_composers_at_each_epochs_start(
+def test_progressive_matches_composer_at_each_epoch(
     epochs: int, side: int, scale: float, delay: float, finetune: float
 ) -> None:
     ours = ResolutionConfig(
@@ -70,27 +68,27 @@ def test_progressive_resizing_is_composers_at_each_epochs_start(
     assert sides.count(side) >= int(finetune * epochs)
 
 
-def test_progressive_resizing_without_a_ramp_is_a_jump_and_never_above_the_maximum() -> None:
+def test_progressive_without_a_ramp_jumps_to_the_maximum() -> None:
     ours = ResolutionConfig(
         schedule="progressive", max_res=227, multiple_of=4, delay_fraction=0.75, finetune_fraction=0.25
     )
     assert [resolution_at(ours, epoch, 4) for epoch in range(4)] == [112, 112, 112, 227]
 
 
-def test_progressive_resizing_of_small_images_leaves_some_of_them() -> None:
+def test_progressive_of_small_images_stays_above_zero() -> None:
     ours = ResolutionConfig(schedule="progressive", max_res=48, initial_scale=0.25)
     assert [resolution_at(ours, epoch, 5) for epoch in range(5)] == [32, 32, 32, 32, 48]
     tiny = ResolutionConfig(schedule="progressive", max_res=16)
     assert resolution_at(tiny, 0, 5) == 16
 
 
-def test_stages_are_alibabas_in_dawnbench() -> None:
+def test_stages_match_alibabas_dawnbench_entry() -> None:
     ours = ResolutionConfig(schedule="stages", stages="96x12, 128x6, 224x2, 288x1")
     expected = [96] * 12 + [128] * 6 + [224] * 2 + [288]
     assert [resolution_at(ours, epoch, 21) for epoch in range(21)] == expected
 
 
-def test_a_batch_belongs_to_all_resolutions_up_to_its_own() -> None:
+def test_batch_applies_up_to_its_resolution() -> None:
     ours = ResolutionConfig(batch_sizes="224:2560, 128:4096")
     assert [batch_at(ours, side, 8) for side in (96, 128, 129, 160, 224, 225)] == [
         4096, 4096, 2560, 2560, 2560, 8,
@@ -98,7 +96,7 @@ def test_a_batch_belongs_to_all_resolutions_up_to_its_own() -> None:
 
 
 @pytest.mark.parametrize(("rule", "factor"), [("linear", 2), ("none", 1)])
-def test_a_run_in_stages_takes_each_stages_batch_and_rate(
+def test_run_in_stages_uses_each_stages_batch_and_rate(
     options: Options, capsys: pytest.CaptureFixture[str], rule: str, factor: int
 ) -> None:
     argv = options(

@@ -104,7 +104,7 @@ def _marked(case: Case) -> Any:
 
 
 @pytest.mark.parametrize("case", [_marked(case) for case in CASES])
-def test_a_technique_trains(train: Callable[[Settings], Outcome], case: Case) -> None:
+def test_technique_trains_with_its_effect(train: Callable[[Settings], Outcome], case: Case) -> None:
     found = train(case.base | case.on)
     assert all(math.isfinite(loss) and 0 < loss < 10 for loss in found.losses)
     assert not found.rested

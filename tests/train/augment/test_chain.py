@@ -14,7 +14,7 @@ from tests.data.splitmix import GOLDEN, mix, uniform
 from tests.train.augment.augmented import CLASSES, augmented, batch, config
 
 
-def test_without_augmentation_a_batch_passes_as_it_came() -> None:
+def test_batch_without_augmentation_passes_unchanged() -> None:
     given = batch(range(4))
     done = Augment(config(), CLASSES, torch.bfloat16)(given, 0)
     assert done.images is given.images and done.targets is given.labels
@@ -22,7 +22,7 @@ def test_without_augmentation_a_batch_passes_as_it_came() -> None:
     assert loader_dtype(config(mixup_alpha=0.2), torch.bfloat16) == torch.float32
 
 
-def test_draws_are_splitmix64s() -> None:
+def test_draws_match_splitmix64() -> None:
     key = mix(mix(mix(7 + GOLDEN) + 4 * GOLDEN) ^ 99)
     ids = np.array([0, 5, 1_281_166])
     keys = sample_keys(ids, 7, 3, 99)
@@ -30,7 +30,7 @@ def test_draws_are_splitmix64s() -> None:
     assert uniforms(keys, 3).tolist() == [[uniform(int(k), draw) for draw in range(3)] for k in keys]
 
 
-def test_erased_rectangles_follow_the_law() -> None:
+def test_erased_rectangles_have_the_published_distribution() -> None:
     draws = Draws(seed=0, epoch=0, ids=np.arange(40_000))
     boxes = rectangles(draws, 0.25, 224, 224)
     top, left, height, width = boxes[boxes[:, 2] > 0].T
@@ -46,7 +46,7 @@ def test_erased_rectangles_follow_the_law() -> None:
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise"])
-def test_erasing_changes_its_rectangle_and_nothing_else(fill: str) -> None:
+def test_erasing_changes_only_its_rectangle(fill: str) -> None:
     ids = range(12)
     images, targets = augmented(ids, erasing_probability=0.5, erasing_fill=fill)
     before = batch(ids)
@@ -63,7 +63,7 @@ def test_erasing_changes_its_rectangle_and_nothing_else(fill: str) -> None:
     assert values.mean() == pytest.approx(0, abs=0.1) and values.std() == pytest.approx(expected, abs=0.1)
 
 
-def test_colout_removes_exactly_the_drawn_rows_and_columns() -> None:
+def test_colout_removes_the_drawn_rows_and_columns() -> None:
     ids = range(6)
     images, _ = augmented(ids, colout_rows=0.25, colout_columns=0.1)
     before, draws = batch(ids), Draws(seed=0, epoch=0, ids=np.arange(6))
@@ -75,7 +75,7 @@ def test_colout_removes_exactly_the_drawn_rows_and_columns() -> None:
         assert torch.equal(image, was[:, row][:, :, column])
 
 
-def test_mixup_is_its_formula() -> None:
+def test_mixup_matches_its_formula() -> None:
     images, targets = augmented(range(8), mixup_alpha=0.4)
     before = batch(range(8))
     share = beta(Draws(seed=0, epoch=0, ids=before.ids).uniform("mixing", 5)[:, 2], 0.4)
@@ -88,7 +88,7 @@ def test_mixup_is_its_formula() -> None:
         assert targets[row].numpy() == pytest.approx(expected_target, abs=1e-6)
 
 
-def test_cutmix_takes_a_box_of_its_partner_and_the_target_counts_its_pixels() -> None:
+def test_cutmix_target_is_the_share_of_the_pasted_box() -> None:
     images, targets = augmented(range(40), cutmix_alpha=1.0)
     before, areas = batch(range(40)), []
     for row in range(40):
@@ -105,7 +105,7 @@ def test_cutmix_takes_a_box_of_its_partner_and_the_target_counts_its_pixels() ->
     assert 0.1 < np.mean(areas) < 0.6
 
 
-def test_cut_boxes_are_clipped_and_as_large_as_their_share_says() -> None:
+def test_cut_boxes_have_their_area_before_clipping() -> None:
     boxes = cut_boxes(
         np.array([0.75, 0.75, 1.0, 0.0]), np.array([[0.5, 0.5], [0, 0], [0.5, 0.5], [0.5, 0.5]]), 40, 80
     )
@@ -113,13 +113,13 @@ def test_cut_boxes_are_clipped_and_as_large_as_their_share_says() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_are_betas(alpha: float) -> None:
+def test_mixing_shares_have_beta_moments(alpha: float) -> None:
     drawn = beta((np.arange(20_000) + 0.5) / 20_000, alpha)
     assert drawn.mean() == pytest.approx(0.5, abs=1e-3)
     assert drawn.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=1e-2)
 
 
-def test_mixup_and_cutmix_are_switched_and_left_out_with_their_probabilities() -> None:
+def test_mixup_and_cutmix_occur_with_their_probabilities() -> None:
     ids = list(range(800))
     images, _ = augmented(ids, mixup_alpha=1.0, cutmix_alpha=1.0, cutmix_share=0.3, mix_probability=0.8)
     before = batch(ids)
@@ -130,7 +130,7 @@ def test_mixup_and_cutmix_are_switched_and_left_out_with_their_probabilities() -
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
-def test_partners_are_neighbours_and_a_last_odd_one_takes_the_first(count: int) -> None:
+def test_partners_are_neighbours_and_an_odd_last_takes_the_first(count: int) -> None:
     found = partners(count)
     assert ((found >= 0) & (found < count)).all()
     even = count - count % 2
@@ -138,7 +138,7 @@ def test_partners_are_neighbours_and_a_last_odd_one_takes_the_first(count: int) 
     assert not count % 2 or found[-1] == 0
 
 
-def test_who_mixes_with_whom_does_not_depend_on_the_cut_into_device_batches() -> None:
+def test_mixing_is_independent_of_the_device_batch() -> None:
     whole = augmented(range(32), **AUGMENTATIONS["mixing"].example)
     for device_batch in (2, 8, 16):
         parts = [

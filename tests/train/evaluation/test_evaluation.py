@@ -60,7 +60,7 @@ FILES: dict[str, Callable[[State], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("maker", FILES)
-def test_weights_of_any_maker_score_as_the_runs_own(
+def test_weights_of_any_maker_score_the_same(
     evaluate: Any, trained: Path, tmp_path: Path, maker: str
 ) -> None:
     state = torch.load(trained / "weights.pt", weights_only=True)
@@ -78,7 +78,7 @@ def test_weights_of_any_maker_score_as_the_runs_own(
         ("checkpoints/last.pt", True, "ema_"),
     ],
 )
-def test_what_a_run_leaves_scores_as_its_log_says(
+def test_saved_weights_score_as_logged(
     evaluate: Any, trained: Path, name: str, use_ema: bool, prefix: str
 ) -> None:
     result, found = evaluate(model__weights=trained / name, model__use_ema=use_ema)
@@ -88,7 +88,7 @@ def test_what_a_run_leaves_scores_as_its_log_says(
     assert (found["weights"], found["use_ema"]) == (str(trained / name), use_ema)
 
 
-def test_an_evaluation_says_what_lies_behind_its_accuracy(evaluate: Any, betons: tuple[Path, Path]) -> None:
+def test_evaluation_file_details_match_a_loop(evaluate: Any, betons: tuple[Path, Path]) -> None:
     result, found = evaluate()
     assert result["evaluation"] == {key: found[key] for key in result["evaluation"]}
     images = np.bincount(open_beton(betons[1]).labels).tolist()
@@ -109,7 +109,7 @@ def test_an_evaluation_says_what_lies_behind_its_accuracy(evaluate: Any, betons:
     )
 
 
-def test_several_resolutions_in_one_reading_score_as_each_by_itself(
+def test_several_resolutions_in_one_pass_score_as_one_by_one(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two batches of 16 at a time: the file is gone through in stretches.
@@ -123,7 +123,7 @@ def test_several_resolutions_in_one_reading_score_as_each_by_itself(
     assert found["resolutions"][0]["val_loss"] == pytest.approx(alone["val_loss"], abs=2e-6)
 
 
-def test_a_stretch_is_measured_at_all_resolutions_before_the_next_is_read(
+def test_each_stretch_is_measured_at_all_resolutions_first(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, list[int]]] = []
@@ -140,7 +140,7 @@ def test_a_stretch_is_measured_at_all_resolutions_before_the_next_is_read(
     assert asked == [(side, part) for part in (first, second) for side in (32, 16, 24)]
 
 
-def test_the_original_images_are_scored_too_and_the_gap_is_told(
+def test_original_images_are_scored_and_the_gap_printed(
     evaluate: Any, betons: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, found = evaluate(validation__reference=betons[1].parent / "images")
@@ -157,7 +157,7 @@ def test_the_original_images_are_scored_too_and_the_gap_is_told(
     assert "Pillow     top-1" in capsys.readouterr().out
 
 
-def test_other_pixels_under_the_same_names_show_as_a_gap(
+def test_changed_pixels_of_the_originals_show_as_a_gap(
     evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """The comparison can fail: images whose names were mixed up are seen."""
@@ -174,7 +174,7 @@ def test_other_pixels_under_the_same_names_show_as_a_gap(
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_any_number_of_ranks_finds_the_same(
+def test_evaluation_on_two_ranks_equals_one(
     options: Options, launch: Launch, trained: Path, betons: tuple[Path, Path], tmp_path: Path, ranks: int
 ) -> None:
     # 37 images divide neither by 2 nor by 3.
@@ -227,7 +227,7 @@ def test_corrupt_images_are_left_out_of_all_figures(
     assert sum(entry["images"] for entry in found["classes"]) == 36
 
 
-def test_weights_that_are_not_finite_get_no_accuracy_and_meet_no_target(
+def test_nonfinite_weights_score_zero_and_miss_the_target(
     evaluate: Any, trained: Path, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     state = torch.load(trained / "weights.pt", weights_only=True)
@@ -246,7 +246,7 @@ def test_weights_that_are_not_finite_get_no_accuracy_and_meet_no_target(
 
 
 @pytest.mark.parametrize("lost", ["log", "evaluation.json"])
-def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
+def test_full_disk_at_the_end_keeps_the_verdict(
     evaluate: Any, lost: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = RunLog.write
@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
     assert "verdict " in said and "accuracy   top-1" in said and "by class" in said
 
 
-def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_top5_uses_tta_as_top1_does(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def never_right_without_tta(*args: Any, **options: Any) -> Any:
         for batch, final, _ in predictions(*args, **options):
             # The label comes last of six classes, which is not among five.
@@ -282,7 +282,7 @@ def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch
     assert found["top5"] > found["top5_no_tta"] == 0
 
 
-def test_a_sample_that_is_met_twice_is_an_error() -> None:
+def test_sample_counted_twice_is_an_error() -> None:
     alone = Ranks(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
     table = BySample(5, 1, alone)
     table.put(np.array([4, 0]), torch.tensor([True, False]))
@@ -293,7 +293,7 @@ def test_a_sample_that_is_met_twice_is_an_error() -> None:
         table.gather()
 
 
-def test_the_training_file_is_not_opened(options: Options, trained: Path, tmp_path: Path) -> None:
+def test_evaluation_does_not_open_the_training_file(options: Options, trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.pt"
     gone = tmp_path / "gone.beton"
     code, _ = train_here(options(training__eval_only=True, model__weights=weights, data__train_dataset=gone))
@@ -316,7 +316,7 @@ def test_the_training_file_is_not_opened(options: Options, trained: Path, tmp_pa
         ),
     ],
 )
-def test_what_needs_an_evaluation_is_refused_in_training(
+def test_evaluation_options_are_refused_in_training(
     options: Options, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -324,13 +324,13 @@ def test_what_needs_an_evaluation_is_refused_in_training(
     assert not (tmp_path / "runs").exists()
 
 
-def test_images_that_are_not_there_are_told_before_a_folder_is_made(evaluate: Any, tmp_path: Path) -> None:
+def test_missing_originals_are_refused_before_a_folder_is_made(evaluate: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"validation\.reference .*nowhere does not exist"):
         evaluate(validation__reference=tmp_path / "nowhere")
     assert not (tmp_path / "runs").exists()
 
 
-def test_flat_images_find_their_labels_in_a_list(
+def test_flat_originals_take_labels_from_a_list(
     evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """As ILSVRC2012's validation images, which come without class folders."""

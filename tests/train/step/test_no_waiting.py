@@ -147,7 +147,7 @@ def _take(config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Mod
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
-def test_a_step_asks_the_device_for_nothing(technique: str) -> None:
+def test_step_never_waits_for_the_device(technique: str) -> None:
     config = _config(TECHNIQUES[technique])
     steps = _take(config, ALONE, Precision("fp32", ALONE.device), network())
     with waits() as found:
@@ -157,7 +157,7 @@ def test_a_step_asks_the_device_for_nothing(technique: str) -> None:
 
 
 @pytest.mark.parametrize("name", names(OPTIMIZERS))
-def test_only_optimizers_without_a_fused_step_wait_to_skip_one(name: str) -> None:
+def test_only_unfused_optimizers_wait_to_skip_a_step(name: str) -> None:
     config = _config({"training.optimizer": name, "training.nonfinite": "skip", "lr.lr": 0.01})
     model = network()
     fused = Step(config, ALONE, Precision("fp32", ALONE.device), model, CLASSES).optimizer.defaults.get(
@@ -169,7 +169,7 @@ def test_only_optimizers_without_a_fused_step_wait_to_skip_one(name: str) -> Non
     assert found == ([] if fused else ["aten::_local_scalar_dense"])
 
 
-def test_losses_are_looked_at_once_in_so_many_steps() -> None:
+def test_losses_are_read_once_every_look_interval() -> None:
     losses = EpochLosses(_config({}), ALONE, epoch=0, steps=2 * LOOK_EVERY, accumulation=1)
     loss, taken = torch.ones(()), torch.zeros((), dtype=torch.bool)
     with waits() as found:
@@ -181,13 +181,13 @@ def test_losses_are_looked_at_once_in_so_many_steps() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_ways_to_the_host_are_noticed(method: str) -> None:
+def test_checker_notices_tensor_methods_that_wait(method: str) -> None:
     with waits() as found:
         getattr(torch.ones(2), method)()
     assert method in found
 
 
-def test_operators_that_wait_are_noticed() -> None:
+def test_checker_notices_operators_that_wait() -> None:
     values = torch.ones(3)
     with waits() as found:
         values.sum().item()
@@ -202,7 +202,7 @@ def test_operators_that_wait_are_noticed() -> None:
     ]
 
 
-def test_the_average_waits_in_none_of_its_steps() -> None:
+def test_weight_average_never_waits_for_the_device() -> None:
     average = Ema(network(), half_life=3, every=1)
     with waits() as found:
         for number in range(3):
@@ -213,7 +213,7 @@ def test_the_average_waits_in_none_of_its_steps() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("technique", TECHNIQUES)
-def test_on_a_gpu_no_step_synchronises(technique: str, name: str) -> None:
+def test_gpu_step_never_synchronises(technique: str, name: str) -> None:
     device = torch.device("cuda", 0)
     if name == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
         pytest.skip("this GPU has no bf16")
