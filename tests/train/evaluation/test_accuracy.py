@@ -7,7 +7,7 @@ from torch import nn
 
 from engine.data.loading.loader import Batch
 from engine.errors import UserError
-from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
+from engine.train.evaluation.accuracy import Accuracy, BySample, Counter, predictions
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 
@@ -103,3 +103,13 @@ def test_missing_or_repeated_sample_is_an_error() -> None:
     counter.take(predictions(PixelLogits(3), [batch, batch], tta=False, precision=Precision("fp32", CPU)))
     with pytest.raises(UserError, match="counted 6 samples where 3"):
         counter.accuracy(3)
+
+
+def test_sample_counted_twice_is_an_error() -> None:
+    table = BySample(5, 1, ALONE)
+    table.put(np.array([4, 0]), torch.tensor([True, False]))
+    samples, (values,) = table.gather()
+    assert (samples.tolist(), values.tolist()) == ([0, 4], [0, 1])
+    table.put(np.array([4]), torch.tensor([True]))
+    with pytest.raises(UserError, match="met sample 4 2 times"):
+        table.gather()

@@ -1,7 +1,6 @@
 """Evaluation runs on real JPEGs: any file of weights, all that evaluation.json says, alike for any number of ranks."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,42 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton.reader import open_beton
-from engine.data.convert.conversion import convert
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.runs.log_file import RunLog
 from engine.train.evaluation import validator
-from engine.train.evaluation.accuracy import BySample, predictions
+from engine.train.evaluation.accuracy import predictions
 from engine.train.evaluation.evaluation_run import EvaluationRun
-from engine.train.ranks.group import Ranks
 from tests.shapes import CLASSES
-from tests.train.conftest import TINY, Launch, log_of, train_here
+from tests.train.conftest import Launch, log_of, train_here
 
 Options = Callable[..., list[str]]
 State = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def trained(betons: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that kept an average of its weights."""
-    data = {"data.train_dataset": betons[0], "data.val_dataset": betons[1]}
-    extra = {"training.epochs": 4, "training.ema_half_life": 4, "logging.name": "trained"}
-    folder = {"logging.folder": tmp_path_factory.mktemp("trained")}
-    return train_here([f"--{key}={value}" for key, value in {**TINY, **data, **extra, **folder}.items()])[1]
-
-
-@pytest.fixture
-def evaluate(options: Options, trained: Path) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """Evaluate the run's weights, or others; returns the result line and evaluation.json."""
-
-    def run(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        given = {"model__weights": trained / "weights.pt", "data__train_dataset": "", **changes}
-        _, folder = train_here(options(training__eval_only=True, **given))
-        return log_of(folder, "result")[0], json.loads((folder / "evaluation.json").read_text())
-
-    return run
 
 
 def _prefixed(state: State) -> State:
@@ -138,39 +113,6 @@ def test_each_stretch_is_measured_at_all_resolutions_first(
     evaluate(validation__resolutions="16")
     first, second = list(range(32)), list(range(32, 37))
     assert asked == [(side, part) for part in (first, second) for side in (32, 16, 24)]
-
-
-def test_original_images_are_scored_and_the_gap_printed(
-    evaluate: Any, betons: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, found = evaluate(validation__reference=betons[1].parent / "images")
-    reference = found["reference"]
-    assert (reference["images"], reference["rejected"], reference["not_in_file"]) == (37, 0, 0)
-    assert reference["engine_top1"] == found["top1_no_tta"]
-    assert reference["gap_points"] == pytest.approx(
-        100 * (found["top1_no_tta"] - reference["top1"]), abs=1e-5
-    )
-    assert reference["short_side"] == 37
-    assert abs(reference["top1"] - found["top1_no_tta"]) <= reference["changed"] / 37
-    assert 0 < reference["mean_difference"] < 0.02, "decoded in another way, but the same images"
-    assert reference["moved"] == pytest.approx(reference["mean_difference"] * len(CLASSES) / 2, abs=1e-5)
-    assert "Pillow     top-1" in capsys.readouterr().out
-
-
-def test_changed_pixels_of_the_originals_show_as_a_gap(
-    evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """The comparison can fail: images whose names were mixed up are seen."""
-    images = tmp_path / "mixed"
-    shutil.copytree(betons[1].parent / "images", images)
-    files = sorted((images / "val").glob("*/*"))
-    contents = [file.read_bytes() for file in files]
-    for file, content in zip(files, contents[19:] + contents[:19], strict=True):
-        file.write_bytes(content)
-    _, found = evaluate(validation__reference=images)
-    assert found["reference"]["changed"] > 10
-    assert found["reference"]["gap_points"] > 10
-    assert found["top1_no_tta"] > 0.5
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -282,17 +224,6 @@ def test_class_top5_uses_tta_as_top1_does(evaluate: Any, monkeypatch: pytest.Mon
     assert found["top5"] > found["top5_no_tta"] == 0
 
 
-def test_sample_counted_twice_is_an_error() -> None:
-    alone = Ranks(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
-    table = BySample(5, 1, alone)
-    table.put(np.array([4, 0]), torch.tensor([True, False]))
-    samples, (values,) = table.gather()
-    assert (samples.tolist(), values.tolist()) == ([0, 4], [0, 1])
-    table.put(np.array([4]), torch.tensor([True]))
-    with pytest.raises(UserError, match="met sample 4 2 times"):
-        table.gather()
-
-
 def test_evaluation_does_not_open_the_training_file(options: Options, trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.pt"
     gone = tmp_path / "gone.beton"
@@ -322,34 +253,3 @@ def test_evaluation_options_are_refused_in_training(
     with pytest.raises(UserError, match=message):
         train_here(options(**change))
     assert not (tmp_path / "runs").exists()
-
-
-def test_missing_originals_are_refused_before_a_folder_is_made(evaluate: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"validation\.reference .*nowhere does not exist"):
-        evaluate(validation__reference=tmp_path / "nowhere")
-    assert not (tmp_path / "runs").exists()
-
-
-def test_flat_originals_take_labels_from_a_list(
-    evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """As ILSVRC2012's validation images, which come without class folders."""
-    images = betons[1].parent / "images"
-    flat = tmp_path / "flat"
-    shutil.copytree(images / "train", flat / "train")
-    (flat / "held").mkdir()
-    rows = []
-    for file in sorted((images / "val").glob("*/*")):
-        shutil.copy(file, flat / "held" / file.name)
-        rows.append(f"{file.name} {file.parent.name}\n")
-    (tmp_path / "labels.txt").write_text("".join(rows))
-    source = SourceConfig(path=str(flat), val_folder="held", val_labels=str(tmp_path / "labels.txt"))
-    output = OutputConfig(folder=str(tmp_path / "out"), num_workers=1)
-    val = convert(WriteConfig(source=source, output=output))["val"]
-    _, found = evaluate(
-        data__val_dataset=val,
-        validation__reference=flat,
-        validation__reference_folder="held",
-        validation__reference_labels=tmp_path / "labels.txt",
-    )
-    assert found["reference"]["images"] == 37
