@@ -175,7 +175,7 @@ class Run:
         if self.config.training.resume:
             self.begun = resume.restore(self.config, trainer, self.data)
             if self.ranks.main:
-                print(f"going on after {self.begun.state}", flush=True)
+                print(f"resuming after {self.begun.state}", flush=True)
         if self.ranks.main:
             alike = len(set(trainer.plans.values())) == 1
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]

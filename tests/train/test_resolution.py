@@ -5,16 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.config.options import options_of
 from engine.config.train.train_config import ResolutionConfig
-from engine.train.schedules import RESOLUTIONS, batch_at, resolution_at
+from engine.train.schedules import batch_at, resolution_at
 from tests.train.conftest import log_of, train_here
 
 Options = Callable[..., list[str]]
-
-
-def test_every_schedule_can_be_chosen_and_no_other() -> None:
-    assert sorted(options_of(ResolutionConfig)["schedule"].choices) == RESOLUTIONS.names()
 
 
 def _ffcv_resolution(epoch: int, low: int, high: int, start: int, end: int) -> int:

@@ -152,7 +152,7 @@ def test_run_killed_at_any_moment_resumes_to_the_bit(runs: Runs, moment: str) ->
 def test_run_saved_at_epoch_ends_repeats_the_killed_epoch(runs: Runs) -> None:
     assert runs.start("seldom", "KILL@step:1:3") == -9
     assert runs.start("seldom") == 0
-    assert "going on after epoch 1, step 6" in runs.outputs["seldom"]
+    assert "resuming after epoch 1, step 6" in runs.outputs["seldom"]
     same_as_whole(runs, "seldom")
 
 
@@ -160,11 +160,11 @@ def test_run_saved_at_epoch_ends_repeats_the_killed_epoch(runs: Runs) -> None:
     ("what", "moment", "saved"),
     [
         ("TERM", "start", "nothing was saved yet: start again"),
-        ("TERM", "step:1:3", "saved after epoch 2, step 3: the same command goes on"),
-        ("USR1", "step:1:4", "saved after epoch 2, step 4: the same command goes on"),
-        ("TERM", "step:1:6", "saved after epoch 2, step 6: the same command goes on"),
-        ("TERM", "validation:1", "saved after epoch 1, step 6: the same command goes on"),
-        ("USR1", "save:2", "saved after epoch 2, step 6: the same command goes on"),
+        ("TERM", "step:1:3", "saved after epoch 2, step 3: run the same command to resume"),
+        ("USR1", "step:1:4", "saved after epoch 2, step 4: run the same command to resume"),
+        ("TERM", "step:1:6", "saved after epoch 2, step 6: run the same command to resume"),
+        ("TERM", "validation:1", "saved after epoch 1, step 6: run the same command to resume"),
+        ("USR1", "save:2", "saved after epoch 2, step 6: run the same command to resume"),
     ],
 )
 def test_signal_saves_within_a_step_and_exits_75(runs: Runs, what: str, moment: str, saved: str) -> None:
@@ -195,8 +195,8 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(runs: Runs, damage: str
         newest.unlink()
         newest.write_bytes(content)
     assert runs.start(damage) == 0, runs.outputs[damage]
-    assert f"WARNING: {newest} is not a whole checkpoint" in runs.outputs[damage]
-    assert "going on after epoch 1, step 6" in runs.outputs[damage]
+    assert f"warning: {newest} is not a whole checkpoint" in runs.outputs[damage]
+    assert "resuming after epoch 1, step 6" in runs.outputs[damage]
     assert before.name == "epoch_001_step_000006.pt"
     same_as_whole(runs, damage)
 
@@ -260,7 +260,7 @@ def test_remote_copy_resumes_a_run_without_its_folder(
     shutil.rmtree(runs.folder / name)
     assert runs.start(name, **bucket) == 0, runs.outputs[name]
     assert f"fetching {url}/{name}" in runs.outputs[name]
-    assert "WARNING" not in runs.outputs[name]
+    assert "warning:" not in runs.outputs[name]
     same_as_whole(runs, name)
     import fsspec
 
@@ -287,7 +287,7 @@ def test_impossible_copy_target_is_one_error_line(runs: Runs, changes: dict[str,
 def test_failed_copy_prints_a_warning(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert runs.start("uncopied", checkpoint__copy_to=f"file://{tmp_path}/file/in/a/file") == 0
-    assert "WARNING: not copied to" in runs.outputs["uncopied"]
+    assert "warning: not copied to" in runs.outputs["uncopied"]
     same_as_whole(runs, "uncopied")
 
 
@@ -337,6 +337,6 @@ def test_two_ranks_resume_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked:
 def test_signal_to_one_rank_ends_both_after_the_same_step(runs: Runs, ranked: Ranked) -> None:
     # It comes amid the third step, for which the ranks have agreed to go on.
     assert ranked("asked", 2, strike="TERM@step:1:3") != 0
-    assert runs.outputs["asked"].count("saved after epoch 2, step 4: the same command goes on") == 2
+    assert runs.outputs["asked"].count("saved after epoch 2, step 4: run the same command to resume") == 2
     assert store.newest(runs.folder / "asked")[0].name == "epoch_002_step_000004.pt"
     assert ranked("asked", 2) == 0, runs.outputs["asked"]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from timm.loss.binary_cross_entropy import BinaryCrossEntropy
 
-from engine.config.options import options_of
 from engine.config.train.train_config import DataConfig, LossConfig, TrainConfig, TrainingConfig
 from engine.errors import UserError
 from engine.models.build import build_model
@@ -124,7 +123,3 @@ def test_teacher_that_does_not_fit_is_refused(teacher: Path) -> None:
         _config(teacher=str(teacher))
     with pytest.raises(UserError, match=r"have no effect with loss.name=cross-entropy"):
         _config(bce_sum=True)
-
-
-def test_every_loss_can_be_chosen_and_no_other() -> None:
-    assert sorted(options_of(LossConfig)["name"].choices) == LOSSES.names()

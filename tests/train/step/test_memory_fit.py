@@ -28,7 +28,7 @@ def test_device_batches_divide_the_share_evenly() -> None:
 
 
 def test_device_without_memory_for_one_image_is_refused() -> None:
-    with pytest.raises(UserError, match=r"does not hold a step over one image of 224 px"):
+    with pytest.raises(UserError, match=r"has no memory for a step over one image of 224 px"):
         fit_plans(PLANS, lambda count, side: side == 128)
 
 
