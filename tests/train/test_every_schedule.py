@@ -81,7 +81,8 @@ def _shared(choices: Choices) -> list[str]:
 @pytest.mark.parametrize("option", _shared(LR_SCHEDULES))
 def test_lr_option_has_an_effect_exactly_where_it_is_taken(name: str, option: str) -> None:
     plain = _lr(name, step_length=5)
-    changed = replace(plain, **{option: _another(options_of(LrConfig)[option])})
+    value: Any = _another(options_of(LrConfig)[option])
+    changed = replace(plain, **{option: value})
     assert np.array_equal(_rates(plain), _rates(changed)) == (option not in LR_SCHEDULES[name].takes)
 
 

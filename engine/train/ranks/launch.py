@@ -84,9 +84,7 @@ def tasks_per_node(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if not match:
-            raise UserError(
-                f"SLURM_STEP_TASKS_PER_NODE is {text!r}, which is not SLURM's format (such as 2(x2),1): unset it"
-            )
+            raise UserError(f"SLURM_STEP_TASKS_PER_NODE is {text!r}, not as in 2(x2),1: unset it")
         counts += [int(match.group(1))] * int(match.group(2) or 1)
     return counts
 

@@ -45,7 +45,7 @@ class CompiledForward:
     def prepare(self, count: int, side: int) -> float:
         """Compile for batches of `count` images of `side` pixels, if not done already; returns the seconds it took.
 
-        Without a working compiler it prints a note, and training runs uncompiled. Weights and statistics stay unchanged.
+        Without a working compiler it prints a note, and training runs uncompiled. Weights and statistics don't change.
         """
         if not self._works or self._shape == (count, side):
             return 0.0

@@ -137,7 +137,7 @@ class SkippingUpdate:
         self._before = [buffer.clone() for buffer in self._statistics]
 
     def step(self, length: torch.Tensor) -> torch.Tensor:
-        """Update the weights if `length`, the norm of all gradients, is finite; returns whether it is not (0-dim bool)."""
+        """Update the weights if `length`, the norm of all gradients, is finite; returns whether it is not, 0-dim."""
         bad = ~length.isfinite()
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)

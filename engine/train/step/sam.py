@@ -14,8 +14,8 @@ _TINY = 1e-12
 class Sam:
     """Ascends by `rho` along the gradient in every `interval`-th step of `model`, which then costs two passes.
 
-    The authors and Composer ascend along the gradient of each device's part of the batch. Here it is the gradient of the
-    global batch, so that a recipe is the same experiment on any number of devices and with any accumulation.
+    The authors and Composer ascend along the gradient of each device's part of the batch. Here it is the gradient of
+    the global batch, so that a recipe is the same experiment on any number of devices and with any accumulation.
     """
 
     def __init__(self, model: nn.Module, *, rho: float, interval: int) -> None:
@@ -33,8 +33,8 @@ class Sam:
 
     @contextmanager
     def climbed(self) -> Iterator[None]:
-        """Within the block the weights are moved by rho along their gradients, the gradients are cleared, and batch-norm
-        statistics do not change. Afterwards the weights have their old values, to the bit.
+        """Within the block the weights are moved by rho along their gradients, the gradients are cleared, and
+        batch-norm statistics do not change. Afterwards the weights have their old values, to the bit.
         """
         weights: list[torch.Tensor] = [weight for weight in self._weights if weight.grad is not None]
         before = [weight.detach().clone() for weight in weights]
