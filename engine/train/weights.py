@@ -18,7 +18,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
-from engine.models.sides import refuse_sides
+from engine.models.input_size import refuse_sides
 from engine.train.checkpoints import checkpoint_file
 from engine.train.schedules import resolution_at
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from engine.errors import UserError
 from engine.models.build import build_model, torchvision_names
-from engine.models.sides import refuse_sides
+from engine.models.input_size import refuse_sides
 
 # One of each family, the smallest; the rest take minutes.
 FAMILIES = {
