@@ -130,8 +130,8 @@ class Loader:
         """One Batch for each array of views (order.py), in order. Raises UserError for a corrupt sample.
 
         `windows` is the epoch that the views come from, if it is in page-wise order, without repeats. Only one
-        iteration at a time: a second one before the first has ended or was closed, or continuing after `close()`, raises
-        RuntimeError.
+        iteration at a time: a second one before the first has ended or was closed, or continuing after `close()`,
+        raises RuntimeError.
         """
         with self._producing(ids, resolution, crop, windows) as producer:
             for _ in range(self._start, len(ids)):
