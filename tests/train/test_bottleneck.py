@@ -176,7 +176,7 @@ def test_verdict_uses_the_rank_that_waited_longest() -> None:
 
 def test_replay_is_always_limited_by_step() -> None:
     found = judged({}, replay=True)
-    assert (found.stage, "made before (data.replay)" in found.words) == ("step", True)
+    assert (found.stage, "loaded before the epoch (data.replay)" in found.words) == ("step", True)
 
 
 def test_epoch_of_only_waiting_advises_many_more_cores() -> None:

@@ -87,7 +87,7 @@ def test_use_ema_selects_the_averaged_weights(maker: str, tmp_path: Path) -> Non
     [
         ({"model": {"fc.weight": torch.zeros(2)}}, True, "holds no moving average; drop the option"),
         ({"ema": {"fc.weight": torch.zeros(2)}, "epoch": 3}, False, r"pass --model\.use_ema=true"),
-        ({"epoch": 3}, False, "holds no weights: is it a model's"),
+        ({"epoch": 3}, False, "holds no weights: pass a file of weights"),
         ({}, False, "holds no weights"),
         ({0: torch.zeros(2), 1: torch.zeros(2)}, False, "holds no weights"),
     ],

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue in an order of each sample's own (torchvision's law)."""
+"""Colour jitter: brightness, contrast, saturation and hue, in random order for each sample (torchvision's law)."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def colour_jitter_layers(law: AugmentationConfig, draws: Draws, height: int, wid
 
 
 def colour_jitter(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
-    """On where any of the four is."""
+    """On if any of the four options is above 0."""
     if not any(getattr(law, kind) for kind in _KINDS):
         return None
     return Operations(partial(colour_jitter_layers, law))
