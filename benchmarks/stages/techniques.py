@@ -31,7 +31,6 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "sgdw": {"training.optimizer": "sgdw"},
     "adamw": {"training.optimizer": "adamw"},
     "lamb": {"training.optimizer": "lamb"},
-    "muon": {"training.optimizer": "muon"},
     "clipping": {"training.clip_norm": 1.0},
     "SAM": {"training.sam_rho": 0.05},
     "EMA": {"training.ema_half_life": 100},

@@ -1,1 +1,1 @@
-"""Can the labels of a data set be believed?"""
+"""The audit of a data set: class lists and balance, duplicate images, and labels that a network contradicts."""

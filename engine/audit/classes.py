@@ -1,4 +1,4 @@
-"""Class lists and class balance of the two files, and one numbering of the labels for both."""
+"""Class lists and class balance of train and val, and a common numbering of their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,26 +9,27 @@ from numpy.typing import NDArray
 from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
 from engine.data.beton.reader import Beton
 
-# A class's share of val may differ from what is expected by this factor before chance is even asked.
+# A class is only reported if its count in val differs from the expected one by this factor ...
 _FACTOR = 2.0
+# ... and by this many standard deviations.
 _SIGMAS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labels:
-    """Both files' labels in one numbering: train's classes in its order, then those that only val names."""
+    """The labels of both files in one numbering: train's classes in its order, then those only in val."""
 
     names: tuple[str, ...]
     train: NDArray[np.int64]
     """(training images,)"""
     val: NDArray[np.int64]
-    """(validation images,): by name, where both files name their classes."""
+    """(validation images,): matched by class name, if both files name their classes."""
     num_train: int
-    """Classes of train: names[:num_train]."""
+    """Number of train's classes, names[:num_train]."""
 
 
 def align(train: Beton, val: Beton) -> Labels:
-    """One numbering for both. Where a file names no classes, or one name twice, its numbers are believed."""
+    """A common numbering. If a file has no class names, or one name twice, its label numbers are used as they are."""
     ours = train.manifest.classes if train.manifest else ()
     theirs = val.manifest.classes if val.manifest else ()
     by_name = ours and theirs and len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
@@ -46,11 +47,11 @@ def align(train: Beton, val: Beton) -> Labels:
 
 
 def check_lists(train: Beton, val: Beton) -> Finding:
-    """Whether both files have the same class names under the same numbers."""
+    """Check that both files have the same class names with the same label numbers."""
     check = "class lists"
     if train.manifest is None or val.manifest is None:
         unnamed = " and ".join(str(beton.path) for beton in (train, val) if beton.manifest is None)
-        verdict = f"{unnamed} names no classes: the labels' numbers are compared as they are"
+        verdict = f"{unnamed} has no class names: label numbers are compared as they are"
         return Finding(check=check, level=NOTE, verdict=verdict)
     ours, theirs = train.manifest.classes, val.manifest.classes
     if ours == theirs:
@@ -64,7 +65,7 @@ def check_lists(train: Beton, val: Beton) -> Finding:
     ]
     parts = [f"{len(names)} only in {split}" for split, names in _named(only_train, only_val) if names]
     if moved:
-        parts.append(f"{len(moved)} labels stand for another class in val than in train")
+        parts.append(f"{len(moved)} labels mean another class in val than in train")
     details = [f"only in {split}: {name}" for split, names in _named(only_train, only_val) for name in names]
     verdict = "they differ: " + "; ".join(parts) + ". Convert both files from one source"
     data = {"only_train": only_train, "only_val": only_val, "moved": len(moved)}
@@ -78,7 +79,7 @@ def check_lists(train: Beton, val: Beton) -> Finding:
 
 
 def _missing(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Those of `names` that are not among `others`."""
+    """The names that are not in `others`."""
     known = set(others)
     return [name for name in names if name not in known]
 
@@ -88,10 +89,10 @@ def _named(train: Sequence[str], val: Sequence[str]) -> tuple[tuple[str, Sequenc
 
 
 def check_balance(labels: Labels) -> Finding:
-    """Images per class: classes without any, and shares of val that are neither equal nor those of train.
+    """Check the images per class: classes without images, and classes with an unexpected share of val.
 
-    A class stands out when its count in val is at once twice too many or too few and 5 standard deviations of a
-    binomial count away, both from an equal share and from its share of train.
+    A class is reported when its count in val differs by a factor of 2 and by 5 standard deviations of a binomial count,
+    both from an equal share and from its share of train.
     """
     size = len(labels.names)
     train, val = (np.bincount(part, minlength=size) for part in (labels.train, labels.val))
@@ -132,7 +133,7 @@ def check_balance(labels: Labels) -> Finding:
 
 
 def _stand_out(train: NDArray[np.int64], val: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels, of classes that have images in both, whose count in val nothing explains."""
+    """Labels of classes with images in both files whose count in val is unexpected."""
     present = (train > 0) & (val > 0)
     total = int(val[present].sum())
     odd = present.copy()

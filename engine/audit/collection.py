@@ -1,4 +1,4 @@
-"""The two files as one collection: images are numbered through, train's first, and have labels and names."""
+"""Train and val as one collection of images, numbered continuously, train's first."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class Collection:
     train: Beton
     val: Beton
     labels: Labels
-    """In one numbering for both."""
+    """The labels of both files in a common numbering."""
 
     @classmethod
     def of(cls, train: Beton, val: Beton) -> "Collection":
-        """The collection of these two, labels brought into one numbering."""
+        """The collection of two files."""
         return cls(train, val, align(train, val))
 
     @property
@@ -29,11 +29,11 @@ class Collection:
 
     @property
     def size(self) -> int:
-        """Images in all."""
+        """The number of images in both files."""
         return self.train.num_samples + self.val.num_samples
 
     def is_val(self, images: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the images lie in val."""
+        """Whether each image is in val: bool, of the shape of `images`."""
         return images >= self.train.num_samples
 
     def label(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -41,18 +41,18 @@ class Collection:
         return np.concatenate([self.labels.train, self.labels.val])[images]
 
     def place(self, image: int) -> tuple[str, int]:
-        """Which split the image lies in, and its number there."""
+        """The split of an image, and its sample number there."""
         first_of_val = self.train.num_samples
         return ("val", image - first_of_val) if image >= first_of_val else ("train", image)
 
     def name(self, image: int) -> str:
-        """Such as "val 17 (cat/0017.jpg)"."""
+        """A name such as "val 17 (cat/0017.jpg)"."""
         split, sample = self.place(image)
         source = self.source_id(image)
         return f"{split} {sample}" + (f" ({source})" if source else "")
 
     def source_id(self, image: int) -> str:
-        """Where the image came from, as its file's manifest says; empty where there is none."""
+        """The image's source from the file's manifest; empty without a manifest."""
         split, sample = self.place(image)
         manifest = (self.val if split == "val" else self.train).manifest
         return manifest.ids[sample] if manifest else ""

@@ -1,4 +1,4 @@
-"""What a check of the audit says: a verdict in one line, the particulars behind it, and the same as data."""
+"""The result of an audit check: a verdict in one line, details, and the same as data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,22 +12,22 @@ class Finding:
     """The outcome of one check."""
 
     check: str
-    """Which check, such as "class lists"."""
+    """The name of the check, such as "class lists"."""
     level: str
-    """FOUND: something to put right, exit code 1; NOTE: worth knowing; FINE: nothing found."""
+    """FOUND: something to correct, exit code 1; NOTE: worth knowing; FINE: nothing found."""
     verdict: str
     details: tuple[str, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
-    """The figures, in types that JSON has."""
+    """The figures, in JSON types."""
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """What was found first, then notes, then what is fine; otherwise as they come."""
+    """FOUND first, then NOTE, then FINE; otherwise in the given order."""
     return sorted(findings, key=lambda finding: (FOUND, NOTE, FINE).index(finding.level))
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """All verdicts, a line each, then the details of those that have any."""
+    """All verdicts, one line each, then their details."""
     ordered = in_order(findings)
     lines = [f"{finding.level:<5}  {finding.check}: {finding.verdict}" for finding in ordered]
     for finding in ordered:
@@ -37,6 +37,6 @@ def report(findings: Sequence[Finding]) -> str:
 
 
 def shorten(lines: Sequence[str], most: int = 20) -> tuple[str, ...]:
-    """The first `most` lines, and how many more there are."""
+    """The first `most` lines, and a line with the number of the others."""
     more = len(lines) - most
     return (*lines[:most], *([f"... and {more:,} more"] if more > 0 else []))

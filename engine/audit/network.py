@@ -1,6 +1,6 @@
-"""What a trained network says of the images: its probabilities for val and for as many images of train.
+"""A trained network's probabilities for all images of val, and for as many images of train.
 
-It is measured as its recipe validates: at that resolution and crop ratio, with TTA if the recipe says so.
+The conditions are those of its recipe's validation: resolution, crop ratio and TTA.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ _SEED = 0
 
 
 def recipe_of(weights: Path, options: Sequence[str], train: Path, val: Path) -> TrainConfig:
-    """How the weights are to be used: by config.yaml beside them (or above checkpoints/), and `options` over it.
+    """The recipe of the weights: config.yaml beside them (or above checkpoints/), with `options` over it.
 
-    `weights` is a run's folder or a file of weights. Raises UserError where there are none.
+    `weights` is a run folder or a weights file. Raises UserError if there are none.
     """
     if weights.is_dir():
         choices = (weights / WEIGHTS, weights / CHECKPOINTS / LAST)
@@ -51,9 +51,9 @@ def recipe_of(weights: Path, options: Sequence[str], train: Path, val: Path) -> 
 
 
 def ask(config: TrainConfig, train: Beton, val: Beton, labels: Labels) -> tuple[Opinion, Opinion]:
-    """The network's opinion of an equally large random part of train, and of val.
+    """The network's predictions for an equally large random part of train, and for val.
 
-    Images of val whose class train does not have are not asked for. Raises UserError where the weights don't fit.
+    Images of val whose class is not in train are left out. Raises UserError if the weights don't fit.
     """
     keep_freed_memory()
     known = np.flatnonzero(labels.val < labels.num_train)
@@ -102,7 +102,7 @@ def _opinion(
         with closing(loader.batches(batches, validation.resolution, crop)) as arriving:
             for batch, final, _ in predictions(model, arriving, tta=validation.lr_tta, precision=precision):
                 seen.append(batch.ids)
-                # In halves: 50,000 images of 1,000 classes are 100 MB, to a thousandth of a logarithm.
+                # float16: 50,000 images of 1,000 classes take 100 MB, with an error of a thousandth.
                 said.append(final.clamp_min(1e-12).log().half().cpu().numpy())
                 progress.update(len(batch.ids))
         left_out = tuple(loader.new_skips())

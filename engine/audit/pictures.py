@@ -1,7 +1,6 @@
-"""The images of both files as small pictures, by the engine's own decoders; those that can't be decoded are kept
-apart.
+"""Small pictures of the images of both files, and a contact sheet of images that a person should look at.
 
-A picture of the images that need a person's eye, each with what is said of it below.
+The engine's decoders make them; images that can't be decoded are listed in `Pictures.damaged`.
 """
 
 import io
@@ -19,14 +18,14 @@ from engine.data.loading.decode_pool import DecodePool
 from engine.data.sampling.crops import CenterCrop, CropLaw, RandomResizedCrop
 from engine.files import atomic_write
 
-# Whole images, whatever their shape up to 16 : 1. Not a CenterCrop, with which JPEGs are decoded at full scale.
+# Whole images, with aspect ratios up to 16 : 1. Not a CenterCrop, which decodes JPEGs at full scale.
 _WHOLE = RandomResizedCrop(seed=0, epoch=0, min_scale=1.0, max_scale=1.0, max_aspect=16.0, flip=False)
 
 
 class Pictures:
-    """Decodes the images of several files, numbered through one after the other, with `workers` threads each.
+    """Decodes the images of several files, numbered continuously, with `workers` threads for each file.
 
-    `damaged` holds a line for each image met that can't be decoded. Use as a context manager: it owns threads.
+    `damaged` has a line for each image that could not be decoded. Owns threads: use it as a context manager.
     """
 
     def __init__(self, betons: Sequence[Beton], workers: int) -> None:
@@ -41,11 +40,11 @@ class Pictures:
             start += beton.num_samples
 
     def whole(self, images: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        """Each image as a whole, stretched to side x side: uint8 (n, side, side, 3). Damaged ones are black."""
+        """The whole images, resized to side x side: uint8 (n, side, side, 3). Damaged ones are black."""
         return self._decode(images, side, _WHOLE)
 
     def centre(self, images: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        """Each image's centred square, as `whole`."""
+        """The centred square of each image, in the form of `whole`."""
         return self._decode(images, side, CenterCrop(ratio=1.0))
 
     def _decode(self, images: NDArray[np.int64], side: int, crop: CropLaw) -> NDArray[np.uint8]:
@@ -72,7 +71,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class _File:
-    """One file's decoder, and which numbers its images have."""
+    """A file's decoder, and the range of its image numbers."""
 
     pool: DecodePool
     start: int
@@ -85,14 +84,14 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of the collection, and lines of text for below it."""
+    """An image of the collection, and lines of text below it."""
 
     image: int
     lines: tuple[str, ...]
 
 
 def write_sheet(path: Path, pictures: Pictures, tiles: Sequence[Tile]) -> None:
-    """Write the first MOST tiles as a PNG, whole or not at all. Raises UserError where it can't be written."""
+    """Write the first MOST tiles as a PNG, whole or not at all. Raises UserError if it can't be written."""
     shown = tiles[:MOST]
     pixels = pictures.centre(np.array([tile.image for tile in shown], np.int64), _SIDE)
     buffer = io.BytesIO()

@@ -24,6 +24,9 @@ from engine.config.write import WriteConfig
 from engine.errors import UserError
 from engine.registry import nearest
 
+# Options that older runs' config.yaml hold, whether they were used or not: read over.
+_OLD = {"training.muon_lr"}
+
 C = TypeVar("C", TrainConfig, WriteConfig)
 
 # Options of ffcv-imagenet that do not exist here, and what to do instead.
@@ -34,6 +37,7 @@ _GONE = {
     "dist.port": "start the processes with torchrun; see its --rdzv-endpoint",
     "training.bn_wd": "norms and biases are never decayed; drop the option",
     "model.pretrained": "give a weights file as model.weights",
+    "training.muon_lr": "the optimizer muon was removed; drop the option",
     "data.gpu": "choose the GPU with CUDA_VISIBLE_DEVICES or torchrun",
 }
 
@@ -188,6 +192,8 @@ class _GuardedConfig(Config):
         """The parsed values, by dotted name, that a file or one of its stages sets."""
         options: dict[str, Any] = {}
         for key, value in self._flatten(content, where):
+            if key in _OLD:
+                continue
             if tuple(key.split(".")) not in self.specs:
                 self._refuse_unknown(key, where)
             if value is None:

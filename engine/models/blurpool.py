@@ -1,9 +1,8 @@
 """BlurPool (Zhang 2019, "Making Convolutional Networks Shift-Invariant Again"): blur, then stride.
 
-As ffcv-imagenet and Composer do it, every strided convolution of at least 16 input channels gets its
-input low-pass filtered. The filter is antialiased-cnns'. It is constant, so it is no part of the
-`state_dict`: the weights carry the same names with BlurPool and without. What else was tried to make it cheaper, and
-what that gave, is in docs/techniques.md (`python -m benchmarks blurpool`).
+As in ffcv-imagenet and Composer, the input of every strided convolution with at least 16 input channels is low-pass
+filtered. The filter is that of antialiased-cnns. It is constant and not part of the `state_dict`: weights have the same
+names with and without BlurPool. `python -m benchmarks blurpool` measures it; docs/techniques.md has the results.
 """
 
 import torch
@@ -11,13 +10,16 @@ from antialiased_cnns import BlurPool
 from torch import nn
 from torch.nn import functional
 
-# ffcv-imagenet's rule: the stem, which sees the image itself, stays as it is.
+# ffcv-imagenet's rule: the stem, whose input is the image, is not blurred.
 _MIN_CHANNELS = 16
 _FILTER_SIZE = 3
 
 
 class BlurConv2d(nn.Conv2d):
-    """A strided convolution behind a 3x3 binomial blur with zero padding; takes over `conv`'s weights."""
+    """A 3x3 binomial blur with zero padding, then a strided convolution with the weights of `conv`.
+
+    (n, in_channels, h, w) -> the output shape of `conv`.
+    """
 
     blur: torch.Tensor
 
@@ -36,7 +38,7 @@ class BlurConv2d(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
         self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
-        # A 1x1 convolution (ResNet's shortcut) reads every stride-th blurred pixel alone.
+        # A 1x1 convolution (ResNet's shortcut) reads only every stride-th blurred pixel.
         self.is_pointwise = all(side == 1 for side in self.kernel_size) and self.padding in ((0, 0), "valid")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,7 +48,7 @@ class BlurConv2d(nn.Conv2d):
         return super().forward(blurred)
 
     def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
-        """The same where the convolution is pointwise, of no more blurred pixels than it reads."""
+        """`forward` for pointwise convolutions: blurs only the pixels that the convolution reads."""
         blurred = functional.conv2d(
             x, self.blur, stride=self.stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
         )
@@ -54,10 +56,9 @@ class BlurConv2d(nn.Conv2d):
 
 
 def _slow_with_stride(x: torch.Tensor) -> bool:
-    """Whether a depthwise convolution of `x` is slower with a stride than without.
+    """Whether a depthwise convolution of `x` is slower with a stride than without: in bf16 on a CPU.
 
-    In bf16 on a CPU it is: forward and backward of ResNet-50's shortcuts take 3.5 to 4.5 times as long
-    (benchmarks/results/blurpool_*).
+    There forward and backward of ResNet-50's shortcuts take 3.5 to 4.5 times as long (benchmarks/results/blurpool_*).
     """
     if x.device.type != "cpu":
         return False
@@ -66,7 +67,7 @@ def _slow_with_stride(x: torch.Tensor) -> bool:
 
 
 def apply_blurpool(module: nn.Module) -> int:
-    """Replace the strided convolutions inside `module` in place; returns how many there were."""
+    """Replace the strided convolutions inside `module` in place; returns their number."""
     replaced = 0
     for name, child in list(module.named_children()):
         if type(child) is nn.Conv2d and max(child.stride) > 1 and child.in_channels >= _MIN_CHANNELS:

@@ -1,4 +1,7 @@
-"""A network by name: ours from the registry, a classification model of torchvision, or timm's as `timm:NAME`."""
+"""Networks by name: ours from MODELS, torchvision's classification models, and timm's as `timm:NAME`.
+
+A new network of ours is a class or function (num_classes) -> nn.Module and a line that registers it in MODELS.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +23,7 @@ MODELS.register("resnet9")(ResNet9)
 for _depth in ("resnet18", "resnet34", "resnet50"):
     MODELS.register(f"{_depth}_32px")(partial(resnet_32px, _depth))
 
-# Their second outputs need a loss of their own and are no part of the network that is used.
+# Their auxiliary outputs need a separate loss and are not used for prediction.
 _NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
 _ARGUMENTS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
 
@@ -39,11 +42,11 @@ def build_model(
     dropout: float = -1.0,
     zero_init: bool = False,
 ) -> nn.Module:
-    """A freshly initialised network with `num_classes` outputs, on the CPU.
+    """A newly initialised network with `num_classes` outputs, on the CPU: (n, 3, h, w) -> logits (n, num_classes).
 
-    `stochastic_depth` is the last residual block's probability to be dropped and `dropout` that of all dropout
-    layers, negative where the network's own are to stay; `zero_init` starts residual branches at zero. None of them
-    changes the weights' names. Raises UserError when there is no such network, or it has no place for what is asked.
+    `stochastic_depth` is the probability of dropping the last residual block and `dropout` that of all dropout layers;
+    negative values keep the network's own. `zero_init` starts residual branches at zero. None of them changes the names
+    of weights. Raises UserError for an unknown network or an option that the network can't have.
     """
     model = _construct(arch, num_classes, dropout, stochastic_depth)
     if use_blurpool and apply_blurpool(model) == 0:
@@ -56,7 +59,7 @@ def build_model(
 
 
 def _construct(arch: str, num_classes: int, dropout: float, stochastic_depth: float) -> nn.Module:
-    """The network as it is defined, but for what is dropped in training."""
+    """The network with its dropout and stochastic depth."""
     if arch.startswith(from_timm.PREFIX):
         return from_timm.build(arch, num_classes, dropout=dropout, stochastic_depth=stochastic_depth)
     model = _by_name(arch, num_classes)
@@ -68,7 +71,7 @@ def _construct(arch: str, num_classes: int, dropout: float, stochastic_depth: fl
 
 
 def set_dropout(model: nn.Module, share: float) -> int:
-    """Let every dropout layer of `model` drop `share`; returns how many there are."""
+    """Set the probability of every dropout layer of `model` to `share`; returns the number of layers."""
     layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for layer in layers:
         layer.p = share
@@ -76,7 +79,7 @@ def set_dropout(model: nn.Module, share: float) -> int:
 
 
 def _by_name(arch: str, num_classes: int) -> nn.Module:
-    """Ours, or torchvision's."""
+    """One of our networks, or torchvision's."""
     if arch in MODELS.names():
         return MODELS[arch](num_classes)
     if arch not in torchvision_names():
@@ -91,7 +94,7 @@ def _by_name(arch: str, num_classes: int) -> nn.Module:
 
 
 def weights_note(arch: str, *, use_blurpool: bool) -> str:
-    """One sentence on where weights saved for this network load."""
+    """One sentence on how to load weights saved for this network."""
     if arch in MODELS.names():
         return f"load with strict=True into engine.models.build.build_model({arch!r}, ...): {arch} is ours"
     if arch.startswith(from_timm.PREFIX):

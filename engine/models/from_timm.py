@@ -1,4 +1,4 @@
-"""timm's networks by name, where timm is installed; nothing else needs it."""
+"""timm's networks by name, if timm is installed; nothing else needs it."""
 
 import importlib
 from typing import Any
@@ -12,20 +12,20 @@ PREFIX = "timm:"
 
 
 def build(arch: str, num_classes: int, *, dropout: float, stochastic_depth: float) -> nn.Module:
-    """The freshly initialised network that `timm:NAME` names; NAME may be any that timm.create_model knows.
+    """A newly initialised network `timm:NAME`, for any NAME of timm.create_model.
 
-    Negative probabilities leave what timm takes. Raises UserError when timm is not installed, has no such network,
-    or the network takes no such probability.
+    Negative probabilities keep timm's. Raises UserError when timm is not installed, has no such network, or the network
+    has no such probability.
     """
     name = arch.removeprefix(PREFIX)
     try:
-        # By name: for mypy and for users it is an extra.
+        # Imported by name: timm is an optional package.
         timm: Any = importlib.import_module("timm")
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
         raise UserError(f"model.arch: {arch} needs timm, which is not installed: pip install timm") from None
-    # What follows the dot names published weights, as in resnet50.a1_in1k; here they are not fetched.
+    # The part after the dot names published weights (resnet50.a1_in1k), which are not downloaded.
     plain = name.split(".")[0]
     if not timm.is_model(plain):
         raise UserError(f"model.arch: timm {timm.__version__} has no network {name!r}{_hint(timm, plain)}")

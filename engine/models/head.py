@@ -1,4 +1,4 @@
-"""A network's head: its classifier and the last norm before it, as FixRes fine-tunes them (Touvron et al. 2019)."""
+"""The head of a network, as FixRes fine-tunes it (Touvron et al. 2019): the classifier and the last norm before it."""
 
 from itertools import takewhile
 
@@ -11,14 +11,14 @@ _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def classifier_name(model: nn.Module) -> str:
-    """Where the classifier lies in `model`: its last linear layer or, as in SqueezeNet, convolution."""
+    """The name of the classifier in `model`: its last linear layer or, as in SqueezeNet, convolution."""
     return [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
 
 
 def train_only_head(model: nn.Module) -> None:
-    """Freeze the weights of `model`, but those of its classifier and of the last norm before it.
+    """Freeze all weights of `model` except those of the head, in place.
 
-    In residual networks that is the norm at the end of the last block's branch, not one of its shortcut.
+    In residual networks the norm is the one at the end of the last block's branch, not that of its shortcut.
     """
     classifier = model.get_submodule(classifier_name(model))
     norms: list[nn.Module] = [getattr(block, name) for block, name in branch_ends(model)]
@@ -31,10 +31,10 @@ def train_only_head(model: nn.Module) -> None:
 
 
 def train_mode(model: nn.Module) -> None:
-    """Put `model` into training mode, but norms whose weights are frozen: those keep their statistics too."""
+    """Put `model` into training mode, except norms with frozen weights, whose statistics stay fixed too."""
     model.train()
     for module in model.modules():
-        # A norm without weights is none that was frozen.
+        # A norm without weights was not frozen.
         weights = list(module.parameters(recurse=False)) if isinstance(module, _NORMS) else []
         if weights and not any(weight.requires_grad for weight in weights):
             module.eval()

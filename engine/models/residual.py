@@ -1,8 +1,8 @@
-"""Residual branches: dropping them at random in training (stochastic depth), and starting them at zero.
+"""Residual branches: stochastic depth (dropping them at random in training), and zero initialisation.
 
-The blocks of ResNet, ResNeXt and WideResNet (torchvision's, and ours) end their branch with a norm; it is the last
-norm among the block's own modules, since the shortcut's lies in a module of its own. The networks whose blocks bring
-stochastic depth themselves (ConvNeXt, EfficientNet, Swin, MaxViT) keep their own, with other probabilities.
+The blocks of ResNet, ResNeXt and WideResNet (torchvision's and ours) end their branch with a norm, the last one among
+the block's direct children; the shortcut's norm is in a nested module. Networks with stochastic depth of their own
+(ConvNeXt, EfficientNet, Swin, MaxViT) keep theirs, with scaled probabilities.
 """
 
 import torch
@@ -17,9 +17,9 @@ _BLOCKS = (TorchvisionBasicBlock, Bottleneck, BasicBlock)
 
 
 class DroppingNorm(nn.BatchNorm2d):
-    """The norm at a residual branch's end, whose output is zero for a random `share` of the samples in training.
+    """The norm at the end of a residual branch, whose output is zero for a random `share` of the samples in training.
 
-    What is left is scaled by 1 / (1 - share). Takes over `norm`'s weights and statistics; the names stay.
+    The other outputs are scaled by 1 / (1 - share). Has the weights and statistics of `norm`, under the same names.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, share: float) -> None:
@@ -39,8 +39,8 @@ class DroppingNorm(nn.BatchNorm2d):
 def apply_stochastic_depth(model: nn.Module, last: float) -> int:
     """Drop block l of L in `model` with probability l / L x `last` (Huang et al. 2016, their linear rule), in place.
 
-    Where the network brings stochastic depth, its own probabilities are scaled so that the highest is `last`.
-    Returns how many blocks there are.
+    If the network has stochastic depth of its own, its probabilities are scaled so that the highest is `last`.
+    Returns the number of blocks.
     """
     own = [module for module in model.modules() if isinstance(module, StochasticDepth)]
     highest = max((module.p for module in own), default=0.0)
@@ -53,7 +53,7 @@ def apply_stochastic_depth(model: nn.Module, last: float) -> int:
 
 
 def zero_init_residual(model: nn.Module) -> int:
-    """Start every residual branch of `model` at zero (Goyal et al. 2017, section 5.1); returns how many there are."""
+    """Start every residual branch of `model` at zero (Goyal et al. 2017, section 5.1); returns their number."""
     ends = branch_ends(model)
     for block, name in ends:
         nn.init.zeros_(getattr(block, name).weight)
@@ -61,7 +61,7 @@ def zero_init_residual(model: nn.Module) -> int:
 
 
 def branch_ends(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Each residual block, in order, and the name of the norm that its branch ends with."""
+    """Each residual block, in order, with the name of the norm at the end of its branch."""
     ends = []
     for block in model.modules():
         if isinstance(block, _BLOCKS):

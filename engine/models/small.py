@@ -1,7 +1,7 @@
 """Residual networks for images of 24 to 64 pixels, such as Fashion-MNIST and CIFAR-10.
 
-Their stems reduce the image once or not at all, not four times as the ImageNet stem does, which would leave almost
-nothing of a 28-pixel image.
+Their stems halve the image once or not at all; the ImageNet stem divides its side by four, which leaves almost nothing
+of a 28-pixel image.
 """
 
 from itertools import pairwise
@@ -36,8 +36,8 @@ class BasicBlock(nn.Module):
 class SmallResNet(nn.Module):
     """He et al. 2015's basic blocks: a stem that halves the image, a block, a halving block per further width.
 
-    (n, 3, h, w) -> (n, num_classes). Halving in the stem is what makes it fast: the widest activations, which cost
-    memory bandwidth rather than arithmetic, never exist.
+    (n, 3, h, w) -> (n, num_classes). Halving in the stem makes it fast: it avoids the largest activations, which are
+    limited by memory bandwidth.
     """
 
     def __init__(self, num_classes: int, widths: tuple[int, ...] = (48, 96, 192)) -> None:
@@ -98,7 +98,7 @@ def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:
 def resnet_32px(name: str, num_classes: int) -> nn.Module:
     """torchvision's ResNet of that name with the stem He et al. 2015 use for CIFAR: 3x3, stride 1, no pooling.
 
-    (n, 3, h, w) -> (n, num_classes). The names of its weights are torchvision's; conv1.weight has another shape.
+    (n, 3, h, w) -> (n, num_classes). The names of its weights are torchvision's; conv1.weight has a different shape.
     """
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
     conv = nn.Conv2d(3, 64, 3, padding=1, bias=False)

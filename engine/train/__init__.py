@@ -1,1 +1,1 @@
-"""The training step and what surrounds it: schedules, optimizer, evaluation, ranks, checkpoints, verdict."""
+"""Training: runs, trainer, step, schedules, optimizers, augmentations, ranks, checkpoints, evaluation."""

@@ -1,4 +1,4 @@
-"""Global batch -> what one device takes at once and how often before a step."""
+"""How a global batch is laid out: device batch x accumulation steps x devices, for each training resolution."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from engine.train.schedules import batch_at, resolution_at
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """global_batch = device_batch x accumulation x world, whatever the number of ranks."""
+    """One global batch: `global_batch` images = `device_batch` images x `accumulation` steps x `world` devices."""
 
     global_batch: int
     device_batch: int
@@ -20,7 +20,7 @@ class BatchPlan:
     world: int
 
     def entry(self) -> dict[str, Any]:
-        """The plan's fields of the log's lines."""
+        """The plan's fields of a log line."""
         return {
             "global_batch": self.global_batch,
             "device_batch": self.device_batch,
@@ -37,9 +37,10 @@ class BatchPlan:
 def plan_batches(
     global_batch: int, *, limit: int, world: int, num_train: int, option: str = "training.batch_size"
 ) -> BatchPlan:
-    """The fewest accumulation steps with at most `limit` images on a device at once (0: no limit).
+    """The plan with the fewest accumulation steps whose device batch is at most `limit` images (0 = no limit).
 
-    Raises UserError, which names `option`, when the global batch exceeds the data or can't be divided evenly.
+    `num_train` is the number of training images. Raises UserError, which names `option`, when the global batch exceeds
+    it or does not divide evenly over `world` processes.
     """
     if global_batch > num_train:
         raise UserError(
@@ -59,10 +60,29 @@ def plan_batches(
     return BatchPlan(global_batch, share // accumulation, accumulation, world)
 
 
-def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict[int, BatchPlan]:
-    """The plan for each training resolution of the run, in the order in which they come.
+def left_out_note(plans: Mapping[int, BatchPlan], num_train: int, repeats: int = 1) -> str:
+    """A line on how many of the `num_train` images an epoch leaves out; empty where it uses all of them.
 
-    Raises UserError when one of the global batches exceeds the data or can't be divided evenly.
+    An epoch has whole global batches only, those of `plans` (by resolution in pixels). With `repeats`
+    (augmentation.repeats) each image takes that many places in them.
+    """
+    places = {side: num_train // plan.global_batch * plan.global_batch for side, plan in plans.items()}
+    left = {side: num_train - -(-count // repeats) for side, count in places.items()}
+    if not any(left.values()):
+        return ""
+    counts = [f"{count} of {num_train} images at {side} px" for side, count in left.items() if count]
+    if len(set(left.values())) == 1:
+        counts = [f"{next(iter(left.values()))} of {num_train} images"]
+    reason = "they do not fill a global batch"
+    if repeats > 1:
+        reason = f"each image is used {repeats} times (augmentation.repeats)"
+    return f"note: each epoch leaves out {', '.join(counts)}, different ones each time: {reason}"
+
+
+def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict[int, BatchPlan]:
+    """The plan of each training resolution in pixels, in the order of the run.
+
+    Raises UserError when a global batch exceeds the `num_train` images or does not divide evenly over `world`.
     """
     training, plans = config.training, {}
     for epoch in range(training.epochs):

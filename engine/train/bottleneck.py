@@ -1,12 +1,12 @@
-"""What held an epoch back, the disk, decoding, copying or the step itself, and what to change: a pure function.
+"""What limited an epoch (disk, decode, copy or step), and what to change: a pure function of measured figures.
 
-    disk --> decode --> copy --> step            each works ahead of the next, so the slowest sets the pace
+    disk --> decode --> copy --> step            each works ahead of the next, so the slowest is the limit
 
-The step is what should be the limit. While it is, it hardly waits; where it stands still for longer than _WAITING, the
-stage is named that was busy longest by the clock, which may be the step all the same: a wait for the first batch of a
-short epoch is no reason to decode faster. On a CPU decoding and the step share the cores, so that decoding may hold the
-step back without any waiting, and its threads may wait for cores that the step has: there, unless the step stands still
-for much of the time (_MUCH), the one of the two is named that takes more of the process's CPU time.
+The step should be the limit; then it hardly waits for data. If it waits for more than _WAITING of the time, the limit
+is the stage with the longest busy time. That may still be the step: waiting for the first batch of a short epoch is no
+reason to decode faster. On a CPU decoding and the step share the cores, so decoding may slow the step without any
+waiting, and its threads may wait for cores that the step uses. There, unless the step waits for more than _MUCH of the
+time, the limit is the one of the two that uses more of the process's CPU time.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from engine.data.loading.meters import DataFigures
 from engine.runs.log_schema import Limits
 from engine.train.ranks.group import Ranks
 
-# Of an epoch's time. Less is the first batch's, and noise.
+# Shares of an epoch's time. Less waiting is for the first batch, or noise.
 _WAITING = 0.05
 _MUCH = 0.25
 
@@ -32,40 +32,40 @@ _FACTS = [field.name for field in dataclasses.fields(DataFigures)]
 
 @dataclass(frozen=True, kw_only=True)
 class EpochFigures:
-    """An epoch of one process."""
+    """The figures of one epoch of one process."""
 
     seconds: float
-    """Of training."""
+    """Wall-clock time of training."""
     on_gpu: bool
     cores: int
-    """That this process may use."""
+    """CPU cores that this process may use."""
     workers: int
     """Decoding threads."""
     storage: str
-    """As benchmark records call it: jpeg, yuv420-packed, ..."""
+    """The name in benchmark records: jpeg, yuv420-packed, ..."""
     pages: bool
     """Whether the order was page-wise."""
     process_cpu_seconds: float
-    """CPU time of all threads."""
+    """CPU time of all threads of the process."""
     disk_bytes: float
-    """That the process had from disks; 0 also where the system does not count them, as of network file systems."""
+    """Bytes read from disks; 0 if the system does not count them, as on network file systems."""
     replay: bool = False
-    """Whether its batches were made before it (data.replay)."""
+    """Whether its batches were loaded before the epoch (data.replay)."""
     data: DataFigures
 
     @property
     def idle(self) -> float:
-        """Share of the time in which the step stood still for data."""
+        """Share of the time in which the step waited for data."""
         return self.data.idle_seconds / self.seconds
 
     @property
     def decoding_cores(self) -> float:
-        """Cores that decoding kept busy, on average."""
+        """Average number of cores that decoding kept busy."""
         return self.data.cpu_seconds / self.seconds
 
     @property
     def stages(self) -> dict[str, float]:
-        """Seconds by the clock in which each stage before the step was busy."""
+        """Wall-clock seconds in which each stage before the step was busy."""
         data = self.data
         threads = data.cpu_seconds + data.queue_seconds + data.read_seconds
         reading = data.read_seconds / threads if threads else 0.0
@@ -79,7 +79,7 @@ class EpochFigures:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The stage that set the pace (disk, decode, copy or step), the figures that say so, and what to change."""
+    """The limiting stage (disk, decode, copy or step), the figures behind it in words, and what to change."""
 
     stage: str
     words: str
@@ -89,10 +89,10 @@ class Verdict:
 def verdict(figures: EpochFigures) -> Verdict:
     """What limited the epoch."""
     if figures.replay:
-        words = "step: nothing else was there to limit it, its batches were made before (data.replay)"
+        words = "step: no other stage could limit it, its batches were loaded before the epoch (data.replay)"
         return Verdict("step", words, "compare its images per second with a run without data.replay")
     stage = "step" if figures.idle < _WAITING else _busiest(figures)
-    # Not on a GPU: there the process's CPU time is little else than decoding.
+    # Not on a GPU: there the process's CPU time is mostly decoding.
     if not figures.on_gpu and stage in ("decode", "step") and figures.idle < _MUCH:
         stage = "decode" if figures.data.cpu_seconds > 0.5 * figures.process_cpu_seconds else "step"
     words, advice = _WORDS[stage](figures)
@@ -135,13 +135,13 @@ def _cheaper_images(figures: EpochFigures) -> list[str]:
 
 
 def _more_cores(figures: EpochFigures) -> str:
-    """As many as would have kept up with a step that never waits."""
+    """Advice on the number of cores or workers with which the step would never wait."""
     busy = figures.seconds - figures.data.idle_seconds
     missing = max(1, math.ceil(figures.decoding_cores * figures.data.idle_seconds / max(busy, 1e-9)))
     if figures.workers < figures.cores:
         more = min(missing, figures.cores - figures.workers)
         return f"{more} more worker{'s' if more > 1 else ''} (data.num_workers={figures.workers + more})"
-    # From very few steps no number can be told.
+    # From very few steps the number is not reliable.
     return (
         f"{missing} more core{'s' if missing > 1 else ''}"
         if missing <= 8 * figures.cores
@@ -199,7 +199,7 @@ def _idle(figures: EpochFigures) -> str:
 
 
 class Figured(Protocol):
-    """A loader, as far as it is measured."""
+    """The part of a loader that is measured."""
 
     @property
     def decoder(self) -> tuple[str, str]: ...
@@ -207,9 +207,9 @@ class Figured(Protocol):
 
 
 class EpochMeter:
-    """Measures from its construction on, until `entry` is called when the epoch's last step is done.
+    """Measures from its construction until `entry` is called after the epoch's last step.
 
-    An epoch that was gone on with is measured from where that was.
+    A resumed epoch is measured from where it was resumed.
     """
 
     def __init__(self, config: TrainConfig, ranks: Ranks, loader: Figured) -> None:
@@ -223,7 +223,7 @@ class EpochMeter:
         return limits_entry(figures) if figures.data.asked or figures.replay else {}
 
     def figures(self) -> EpochFigures:
-        """Of the rank whose device waited longest: in each step the others wait for it."""
+        """The figures of the rank whose device waited longest: in each step the other ranks wait for it."""
         seconds = time.perf_counter() - self._started
         own = asdict(self._loader.figures() - self._before)
         values = [
@@ -277,10 +277,10 @@ def limits_entry(figures: EpochFigures) -> dict[str, Any]:
 
 
 def _disk_bytes(path: Path = Path("/proc/self/io")) -> float:
-    """Bytes that this process had the system read from disks."""
+    """Bytes that this process read from disks."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
-        # Not everywhere is a process allowed to look at it.
+        # Some systems do not permit reading it.
         return 0.0
     return float(next((line.split()[1] for line in lines if line.startswith("read_bytes:")), 0))

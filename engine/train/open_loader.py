@@ -1,4 +1,4 @@
-"""Opening a data file for a run: its loader, what is brought into memory at the start, and what is said of both."""
+"""Opening a data file for a run: its loader, whether it is read into memory, and the messages about both."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ def open_loader(
     training: bool,
     in_memory: bool = True,
 ) -> Loader:
-    """The loader of a file to train on, or to validate on; the caller closes it. The first rank says how it reads."""
+    """The loader of a file for training or validation; the caller closes it. Rank 0 prints how it decodes."""
     dtype = precision.input_dtype
     loader = Loader(
         beton,
@@ -37,29 +37,29 @@ def open_loader(
         name, detail = loader.decoder
         print(f"{beton.path}: {name}: {detail}", flush=True)
         if beton.checksums is None and config.data.verify != "never":
-            print(f"note: {beton.path} has no checksums: only damage that decoding notices is found")
+            print(f"note: {beton.path} has no checksums: only damage that breaks decoding is found")
     return loader
 
 
 def tell_new_skips(loaders: Iterable[Loader]) -> None:
-    """A line for each sample that this rank has left out, once."""
+    """Print a line for each sample that this rank has left out, once."""
     for line in (line for loader in loaders for line in loader.new_skips()):
         print(f"note: left out: {line}", flush=True)
 
 
 def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> bool:
-    """Whether this rank is to bring the whole file into memory; says so where memory is too small."""
+    """Whether this rank reads the whole file into memory; prints a note if memory is too small."""
     data, size = config.data, beton.path.stat().st_size
     if ranks.local_rank != 0:
         return False
     if training and data.order == "pages":
         held = min(size, 2 * data.window_mb * 2**20)
-        if lack := shortage("what two windows hold", held):
+        if lack := shortage("two windows", held):
             print(f"note: {lack}: lower data.window_mb (it is {data.window_mb})", flush=True)
         return False
     lack = shortage(beton.path, size)
     if lack and training:
-        print(f"note: {lack}: pass --data.order=pages, or it is read many times an epoch", flush=True)
+        print(f"note: {lack}: pass --data.order=pages, or it is read many times per epoch", flush=True)
     elif lack and data.in_memory:
         print(f"note: {lack}: it is read from the disk each time", flush=True)
     return data.in_memory and not lack

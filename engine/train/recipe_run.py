@@ -88,7 +88,7 @@ def run_recipe(
     assert start is not None
     if start.code is not None:
         return start.code
-    again = "the same command goes on" if stages[0].training.resume == resume.AUTO else ""
+    again = "run the same command to resume" if stages[0].training.resume == resume.AUTO else ""
     stages = start.stages
     if len(stages) == 1:
         return _run_alone(stages[0], recipe, ranks, display, interruption, begun=start.begun, again=again)
@@ -137,7 +137,7 @@ def _run_alone(
 
 
 def _resuming(folder: Path) -> str:
-    return f"--training.resume={folder} goes on"
+    return f"resume it with --training.resume={folder}"
 
 
 def open_run(

@@ -14,7 +14,7 @@ from engine.runs.folder import WEIGHTS, WEIGHTS_EMA
 from engine.runs.log_schema import ResultLine, validation_fields
 from engine.runs.run_writer import RunWriter
 from engine.runs.time_left import Outlook
-from engine.train.batching import epochs_ahead
+from engine.train.batching import epochs_ahead, left_out_note
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -182,6 +182,8 @@ class Run(RunBase):
             alike = len(set(trainer.plans.values())) == 1
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]
             print("\n".join(lines[:1] if alike else lines), flush=True)
+            if note := left_out_note(trainer.plans, trainer.num_samples, self.config.augmentation.repeats):
+                print(note, flush=True)
         return trainer
 
 

@@ -1,6 +1,6 @@
-"""Training resolution by epoch, and the batch that belongs to it: pure functions of the recipe.
+"""Training resolution and global batch by epoch, learning rate by (fractional) epoch: pure functions of the recipe.
 
-Learning rate by (fractional) epoch: pure functions of the recipe.
+A new schedule is a registered function here and an entry of its table in engine/config/choices.py.
 """
 
 import math
@@ -14,7 +14,7 @@ from engine.registry import Registry
 ResolutionSchedule = Callable[[ResolutionConfig, int, int], int]
 RESOLUTIONS: Registry[ResolutionSchedule] = Registry("resolution.schedule")
 
-# Shares such as 11/16 are not exact for every number of epochs; an epoch on the edge is still on it.
+# Shares such as 11/16 are not exact for every number of epochs; an epoch within this of an edge is on it.
 _EDGE = 1e-6
 
 
@@ -40,29 +40,29 @@ def ramp(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
 def progressive(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
     """Composer's progressive resizing; there the size may change with each batch, here with each epoch.
 
-    initial_scale x max_res for the share delay_fraction of the run, then linear up to max_res, which the share
-    finetune_fraction at the end has to itself.
+    initial_scale x max_res for the first delay_fraction of the run, then linear up to max_res, which is used for the
+    last finetune_fraction.
     """
     start = resolution.delay_fraction * epochs
     end = (1 - resolution.finetune_fraction) * epochs
     grown = 1.0 if epoch >= end - _EDGE else max(0.0, epoch - start) / max(end - start, _EDGE)
     exact = resolution.max_res * (resolution.initial_scale + (1 - resolution.initial_scale) * grown)
-    # Rounded to at least one multiple: small images would become none.
+    # At least one multiple, or the resolution of small images would be 0.
     multiples = max(1, round(exact / resolution.multiple_of))
     return min(multiples * resolution.multiple_of, resolution.max_res)
 
 
 @RESOLUTIONS.register("stages")
 def stages(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
-    """Fixed resolutions for so many epochs each; `96x12, 128x6, 224x2, 288x1` is Alibaba's in DAWNBench."""
+    """A list of resolution x epochs; `96x12, 128x6, 224x2, 288x1` is Alibaba's entry to DAWNBench."""
     sides = [side for side, length in resolution.stage_list() for _ in range(length)]
     return sides[min(epoch, len(sides) - 1)]
 
 
 def batch_at(resolution: ResolutionConfig, side: int, default: int) -> int:
-    """Global batch at `side` pixels: that of the smallest side listed in batch_sizes that is not below it.
+    """Global batch (images) at `side` pixels: that of the smallest side in batch_sizes that is at least `side`.
 
-    Where none is listed for it, `default`: training.batch_size.
+    Above all listed sides it is `default`, training.batch_size.
     """
     return next((batch for limit, batch in resolution.batch_list() if side <= limit), default)
 
@@ -94,7 +94,7 @@ def step(lr: LrConfig, epoch: float, epochs: int) -> float:
 
 @SCHEDULES.register("constant")
 def constant(lr: LrConfig, epoch: float, epochs: int) -> float:
-    """The same throughout."""
+    """lr.lr in all epochs."""
     return lr.lr
 
 

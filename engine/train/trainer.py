@@ -1,8 +1,8 @@
-"""The training epoch: batches in their order, a step for each, and what the log says of it.
+"""The training epoch: batches in order, a step for each, and the epoch's line of the log.
 
-The hot loop waits for the device only now and then: losses stay there until nonfinite.py looks at them. Everything
-that decides what a step does (order, crops, learning rate, resolution) is a pure function of the recipe, seed and
-epoch, which is why going on after an interruption repeats the undisturbed run.
+The loop rarely waits for the device: losses stay there until nonfinite.py reads them. Everything that decides what a
+step does (order, crops, learning rate, resolution) is a pure function of recipe, seed and epoch, so a resumed run
+repeats the uninterrupted one.
 """
 
 import resource
@@ -49,10 +49,9 @@ Tell = Callable[[StepsLine], None]
 
 
 class Trainer:
-    """Trains `model` in place; `loader` is the training file's, gives images in chain.loader_dtype
-    and stays its opener's to close.
+    """Trains `model` in place with the training file's `loader`, whose dtype is chain.loader_dtype.
 
-    Raises UserError when the recipe's global batch can't be laid out over the ranks.
+    The caller closes the loader. Raises UserError when the global batch does not divide evenly over the ranks.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Trainer:
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
         self.done = EpochState()
-        """The epoch that was trained last, whole."""
+        """The state at the end of the last trained epoch."""
         beton = loader.beton
         self._held = held_out(beton.num_samples, config.data.holdout, config.training.seed)
         self.num_samples = beton.num_samples - len(self._held)
@@ -112,7 +111,7 @@ class Trainer:
         if begun.losses:
             losses.load_state_dict(begun.losses)
         with closing(self.batches(epoch, begun.step)) as batches:
-            # What is replayed was made before the clocks start.
+            # Replayed batches are loaded before the clocks start.
             state, meter = self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader)
             for step in range(begun.step, steps):
                 if pauses:
@@ -127,7 +126,7 @@ class Trainer:
         return self._epoch_line(self.done, train_loss, losses.skipped, compile_seconds, meter)
 
     def _sitting(self, begun: EpochState, losses: EpochLosses) -> Callable[[int], EpochState]:
-        """What tells, from now on, how far the epoch is when so many steps of it are done; on all ranks together."""
+        """A function (steps done) -> state of the epoch, with times from now on; all ranks have to call it together."""
         waited, skips, started = self.loader.wait_seconds, self.loader.skips, time.perf_counter()
 
         def state(step: int) -> EpochState:
@@ -190,11 +189,11 @@ class Trainer:
         )
 
     def plan(self, epoch: int) -> BatchPlan:
-        """How an epoch's global batch is laid out."""
+        """The batch plan of an epoch."""
         return self.plans[self.side(epoch)]
 
     def steps(self, epoch: int) -> int:
-        """Optimizer steps of an epoch; what does not fill a global batch is left out of it."""
+        """Optimizer steps of an epoch; images that do not fill a global batch are left out."""
         return self.num_samples // self.plan(epoch).global_batch
 
     def side(self, epoch: int) -> int:
@@ -202,14 +201,14 @@ class Trainer:
         return resolution_at(self.config.resolution, epoch, self.config.training.epochs)
 
     def _lr(self, epoch: int, share: float) -> float:
-        """The learning rate when a `share` of the epoch is done."""
+        """The learning rate after a `share` of the epoch."""
         rate = lr_at(self.config.lr, epoch + share, self.config.training.epochs)
         if self.config.lr.batch_scaling == "linear":
             rate *= self.plan(epoch).global_batch / self.config.training.batch_size
         return rate
 
     def batches(self, epoch: int, first_step: int) -> Generator[TrainBatch, None, None]:
-        """This rank's augmented batches of an epoch, in their order, from those of step `first_step` on."""
+        """This rank's augmented batches of an epoch, in order, starting with step `first_step`."""
         config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
         windows = self._windows(epoch)
         order = (
@@ -248,7 +247,7 @@ class Trainer:
                 yield self.augment(batch, epoch)
 
     def _windows(self, epoch: int) -> Windows | None:
-        """The epoch in page-wise order; None where the order is random."""
+        """The epoch in page-wise order; None if the order is random."""
         if self._pages is None:
             return None
         window_bytes = self.config.data.window_mb * 2**20

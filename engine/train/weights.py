@@ -1,10 +1,8 @@
-"""Weights from a file into a network: ours, torchvision's or timm's, whatever they are wrapped in.
+"""Loading weights from our, torchvision's or timm's files, and building the network of a run with them.
 
-Understood are a plain state_dict; a checkpoint that holds one as "model" or "state_dict" and the moving average of
-it as "ema", "model_ema" or "state_dict_ema"; and names that start with `module.`, as DistributedDataParallel's, or
-with `_orig_mod.`, as torch.compile's.
-
-The network that a run trains or validates: built, tried on the run's image sides, with the weights to start from.
+A file may hold a plain state_dict, or a checkpoint with one as "model" or "state_dict" and its moving average as "ema",
+"model_ema" or "state_dict_ema". Names may start with `module.` (DistributedDataParallel) or `_orig_mod.`
+(torch.compile).
 """
 
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
-from engine.models.sides import refuse_sides
+from engine.models.input_size import refuse_sides
 from engine.train.checkpoints import checkpoint_file
 from engine.train.schedules import resolution_at
 
@@ -28,21 +26,21 @@ PREFIXES = ("module.", "_orig_mod.")
 # torch.optim.swa_utils.AveragedModel's own counter, which torchvision's reference scripts save.
 COUNTER = "n_averaged"
 
-# torchvision's files of GoogLeNet and Inception have them; here these networks come without (build.py).
+# torchvision's files of GoogLeNet and Inception have auxiliary heads; our networks do not (build.py).
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_head: bool = False) -> None:
     """Load the weights of `path` into `model`, strictly; with `use_ema` the file's moving average.
 
-    With `reset_head` the classifier stays as it is. Raises UserError naming the first weight that is missing,
-    unexpected or of another shape.
+    With `reset_head` the classifier keeps its present weights. Raises UserError naming the first weight that is
+    missing, unexpected or of another shape.
     """
     state, own = read_weights(path, use_ema=use_ema), model.state_dict()
     head = f"{classifier_name(model)}."
     if not any(name.startswith(_AUXILIARY) for name in own):
         state = {name: value for name, value in state.items() if not name.startswith(_AUXILIARY)}
-    # Files from before torch 0.4.1 lack the counters of batches, which no network's output depends on.
+    # Files from before torch 0.4.1 lack the batch counters, which do not affect the outputs.
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     if reset_head:
         state = {name: value for name, value in state.items() if not name.startswith(head)}
@@ -50,15 +48,15 @@ def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_h
     for name in [*own, *state]:
         problem = _misfit(name, state, own)
         if problem and name.startswith(head):
-            advice = "it has another number of classes? --model.reset_head=true starts with a new classifier"
-            raise UserError(f"{path} does not fit this network: {problem}; {advice}, or check model.arch")
+            advice = "for another number of classes --model.reset_head=true starts with a new classifier"
+            raise UserError(f"{path} does not fit this network: {problem}; {advice}, else check model.arch")
         if problem:
             raise UserError(f"{path} does not fit this network: {problem}; check model.arch")
     model.load_state_dict(state, strict=True)
 
 
 def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, torch.Tensor]:
-    """The weights that a file holds, by plain names. Raises UserError where there are none, or no average."""
+    """The weights in a file, by plain names. Raises UserError if it has none, or no average with `use_ema`."""
     content = checkpoint_file.load(path)
     key = state_key(content, AVERAGED if use_ema else RAW)
     if key is None and use_ema:
@@ -67,19 +65,21 @@ def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, torch.Tensor
     if not is_state(state):
         averaged = state_key(content, AVERAGED)
         advice = (
-            "it holds a moving average alone: pass --model.use_ema=true" if averaged else "is it a model's?"
+            "it holds only a moving average: pass --model.use_ema=true"
+            if averaged
+            else "pass a file of weights"
         )
         raise UserError(f"{path} holds no weights: {advice}")
     return without_prefix(state)
 
 
 def state_key(content: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    """Under which of `keys` a checkpoint holds weights; None where under none of them."""
+    """The first of `keys` under which a checkpoint holds weights; None if there is none."""
     return next((key for key in keys if is_state(content.get(key))), None)
 
 
 def is_state(value: Any) -> bool:
-    """Whether it is a state_dict: names with tensors, and nothing else."""
+    """Whether `value` is a state_dict: only names with tensors."""
     return (
         isinstance(value, Mapping)
         and any(key != COUNTER for key in value)
@@ -88,7 +88,7 @@ def is_state(value: Any) -> bool:
 
 
 def without_prefix(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`state` without the wrappers' prefixes, as far as all names have them, and the average's own counter."""
+    """`state` without prefixes that all names share, and without the counter of an average."""
     state = {name: value for name, value in state.items() if name != COUNTER}
     while prefix := next((one for one in PREFIXES if all(name.startswith(one) for name in state)), ""):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -96,7 +96,7 @@ def without_prefix(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
-    """What is wrong with the weight, in a few words; empty where it fits."""
+    """What is wrong with the weight, in a few words; empty if it fits."""
     if name not in state:
         return f"it lacks {name}"
     if name not in own:
@@ -107,9 +107,9 @@ def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torc
 
 
 def build_network(config: TrainConfig, num_classes: int, device: torch.device) -> nn.Module:
-    """The recipe's network on `device`, with its weights and with what is not trained frozen.
+    """The recipe's network on `device`, with the weights to start from; weights that are not trained are frozen.
 
-    Raises UserError for a side that it can't take, and for weights that don't fit.
+    Raises UserError for an image size that it can't take, and for weights that don't fit.
     """
     wanted = config.model
     model = bare_network(config, num_classes)
@@ -122,7 +122,7 @@ def build_network(config: TrainConfig, num_classes: int, device: torch.device) -
 
 
 def bare_network(config: TrainConfig, num_classes: int) -> nn.Module:
-    """The same as the seed makes it, on the CPU. Raises UserError for a side that it can't take."""
+    """The network with random weights from the seed, on the CPU. Raises UserError for an image size it can't take."""
     training, wanted = config.training, config.model
     torch.manual_seed(training.seed)
     model = build_model(
@@ -138,7 +138,7 @@ def bare_network(config: TrainConfig, num_classes: int) -> nn.Module:
 
 
 def _sides(config: TrainConfig) -> dict[str, list[int]]:
-    """The image sides of the run, in pixels, by where they are set."""
+    """The image sizes of the run, in pixels, by the option that sets them."""
     epochs = 0 if config.training.eval_only else config.training.epochs
     trained = {resolution_at(config.resolution, epoch, epochs) for epoch in range(epochs)}
     return {

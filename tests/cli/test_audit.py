@@ -161,5 +161,5 @@ def test_untrained_network_is_refused(files: dict[str, Path], run: Path, tmp_pat
     weights = torch.load(run / "weights.pt", weights_only=True)
     torch.save({name: torch.zeros_like(value) for name, value in weights.items()}, tmp_path / "weights.pt")
     shutil.copy(run / "config.yaml", tmp_path)
-    with pytest.raises(UserError, match="give one that was trained on these classes"):
+    with pytest.raises(UserError, match="use one that was trained on these classes"):
         audit(files["train"], files["val"], "--checkpoint", tmp_path, "--skip-near")

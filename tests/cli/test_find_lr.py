@@ -68,7 +68,7 @@ def _points(losses: Sequence[float]) -> list[RangePoint]:
 
 def test_early_explosion_asks_for_lower_rates() -> None:
     for losses in ([2.0], [2, 1.9, 9], [2 + number for number in range(40)]):
-        assert read_curve(_points(losses), exploded=True) == "the loss explodes before it falls; lower --from"
+        assert read_curve(_points(losses), exploded=True) == "the loss explodes before it falls: lower --from"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -76,13 +76,13 @@ def test_early_explosion_asks_for_lower_rates() -> None:
 def test_noise_gives_no_suggestion(seed: int, steps: int) -> None:
     losses = np.random.default_rng(seed).normal(2, 0.3, steps).tolist()
     said = read_curve(_points(losses), exploded=False)
-    assert isinstance(said, str) and said.startswith("the loss falls nowhere by more than it scatters")
+    assert isinstance(said, str) and said.startswith("the loss never falls by more than its noise")
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_loss_still_falling_gives_no_suggestion(noise: float) -> None:
     falling = [point for point in _curve(noise=noise) if point.lr < 0.05]
-    assert read_curve(falling, exploded=False) == "the loss still falls at --to; raise it"
+    assert read_curve(falling, exploded=False) == "the loss still falls at --to: raise it"
 
 
 def test_fall_after_the_lowest_is_not_the_steepest() -> None:

@@ -34,7 +34,7 @@ def _unfused(layer: BlurConv2d, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("settings", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("side", [(12, 14), (13, 9), (6, 7)], ids=str)
-def test_values_and_gradients_are_those_of_all_pixels_blurred(
+def test_fused_blur_has_the_values_and_gradients_of_the_full_blur(
     settings: dict[str, object], side: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_all_pixels_blurred(
         (torch.float32, True, [(10, 12), (5, 6)]),
     ],
 )
-def test_a_shortcut_is_blurred_at_the_pixels_it_reads_alone_but_in_bf16_on_a_cpu(
+def test_shortcut_blur_is_fused_except_in_bf16_on_a_cpu(
     dtype: torch.dtype, autocast: bool, sides: list[tuple[int, int]]
 ) -> None:
     seen: list[tuple[int, ...]] = []
@@ -79,7 +79,7 @@ def test_a_shortcut_is_blurred_at_the_pixels_it_reads_alone_but_in_bf16_on_a_cpu
     assert seen == sides
 
 
-def test_a_whole_networks_step_is_that_of_the_unfused_one() -> None:
+def test_network_step_equals_that_of_the_unfused_blur() -> None:
     torch.manual_seed(0)
     fused = build_model("small_resnet", 5, use_blurpool=True).double()
     unfused = copy.deepcopy(fused)
@@ -94,6 +94,6 @@ def test_a_whole_networks_step_is_that_of_the_unfused_one() -> None:
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-10, msg=name)
 
 
-def test_fusing_adds_nothing_to_the_weights_file() -> None:
+def test_fused_blur_adds_nothing_to_the_state_dict() -> None:
     layer = BlurConv2d(nn.Conv2d(16, 8, 1, stride=2))
     assert set(layer.state_dict()) == {"weight", "bias"}

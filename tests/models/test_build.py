@@ -12,25 +12,25 @@ from engine.models.build import build_model, weights_note
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "small_resnet"])
-def test_weights_carry_the_same_names_with_blurpool_and_without(arch: str) -> None:
+def test_weight_names_are_the_same_with_blurpool(arch: str) -> None:
     plain = build_model(arch, 7, use_blurpool=False)
     blurred = build_model(arch, 7, use_blurpool=True)
     plain.load_state_dict(blurred.state_dict(), strict=True)
 
 
-def test_a_blurpool_resnet50_loads_into_torchvisions() -> None:
+def test_blurpool_resnet50_loads_into_torchvision() -> None:
     ours = build_model("resnet50", 1000, use_blurpool=True)
     torchvision.models.resnet50(weights=None).load_state_dict(ours.state_dict(), strict=True)
 
 
-def test_blurpool_takes_the_place_of_each_strided_convolution_but_the_stem() -> None:
+def test_blurpool_replaces_each_strided_convolution_but_the_stem() -> None:
     model = build_model("resnet50", 10, use_blurpool=True)
     blurred = {name for name, module in model.named_modules() if isinstance(module, BlurConv2d)}
     expected = {f"layer{stage}.0.{part}" for stage in (2, 3, 4) for part in ("conv2", "downsample.0")}
     assert blurred == expected
 
 
-def test_a_blurred_convolution_is_antialiased_cnns_blur_and_then_the_convolution() -> None:
+def test_blurred_convolution_matches_antialiased_cnns() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(16, 8, 3, stride=2, padding=1, bias=False)
     reference = nn.Sequential(BlurPool(16, pad_type="zero", filt_size=3, stride=1), conv)
@@ -54,35 +54,35 @@ def test_blurpool_changes_the_output() -> None:
     [("small_resnet", 8), ("small_resnet", 24), ("small_resnet", 33), ("small_resnet", 64)]
     + [(arch, size) for arch in ("resnet9", "resnet18_32px") for size in (8, 33)],
 )
-def test_our_networks_take_small_images_of_any_size(arch: str, size: int) -> None:
+def test_own_networks_take_small_images_of_any_size(arch: str, size: int) -> None:
     model = build_model(arch, 5, use_blurpool=arch != "resnet9").eval()
     with torch.no_grad():
         assert model(torch.zeros(2, 3, size, size)).shape == (2, 5)
 
 
-def test_an_unknown_network_is_refused_with_the_nearest_name() -> None:
+def test_unknown_network_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"no network 'resnet5o'.*resnet50"):
         build_model("resnet5o", 10, use_blurpool=False)
 
 
-def test_segmentation_networks_are_no_classifiers() -> None:
+def test_segmentation_network_is_refused() -> None:
     with pytest.raises(UserError, match="no network"):
         build_model("fcn_resnet50", 10, use_blurpool=False)
 
 
-def test_blurpool_without_anything_to_blur_is_refused() -> None:
+def test_blurpool_without_strided_convolutions_is_refused() -> None:
     with pytest.raises(UserError, match="no strided convolution"):
         build_model("vgg11", 10, use_blurpool=True)
 
 
-def test_the_note_on_weights_says_that_plain_torchvision_lacks_blurpool() -> None:
+def test_weights_note_mentions_blurpool() -> None:
     assert "BlurPool" in weights_note("resnet50", use_blurpool=True)
     assert "BlurPool" not in weights_note("resnet50", use_blurpool=False)
     assert "is ours" in weights_note("small_resnet", use_blurpool=True)
     assert "torchvision.models.googlenet(aux_logits=False)" in weights_note("googlenet", use_blurpool=False)
 
 
-def test_a_32px_resnet_differs_from_torchvisions_in_its_stem_alone() -> None:
+def test_32px_resnet_differs_from_torchvision_only_in_its_stem() -> None:
     ours, theirs = (
         {name: value.shape for name, value in model.state_dict().items()}
         for model in (build_model("resnet18_32px", 10, use_blurpool=False), torchvision.models.resnet18())
@@ -93,7 +93,7 @@ def test_a_32px_resnet_differs_from_torchvisions_in_its_stem_alone() -> None:
     assert ours["conv1.weight"] == (64, 3, 3, 3)
 
 
-def test_resnet9_has_the_parameters_of_pages() -> None:
+def test_resnet9_has_pages_parameter_count() -> None:
     # His eight convolutions and classifier, and two numbers for each channel's norm.
     convs = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
     expected = sum(9 * before * after + 2 * after for before, after in convs) + 512 * 10

@@ -15,7 +15,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("arch", NAMES)
-def test_the_classifier_is_found(arch: str) -> None:
+def test_classifier_is_found_by_name(arch: str) -> None:
     with torch.device("meta"):
         model = build_model(arch, 17, use_blurpool=False)
     assert classifier_name(model) == NAMES[arch]
@@ -26,7 +26,7 @@ def test_the_classifier_is_found(arch: str) -> None:
     ("arch", "norm"),
     [("resnet50", "layer4.2.bn3"), ("resnet18", "layer4.1.bn2"), ("convnext_tiny", "classifier.0")],
 )
-def test_the_head_is_the_classifier_and_the_norm_before_it(arch: str, norm: str) -> None:
+def test_head_is_the_classifier_and_the_norm_before_it(arch: str, norm: str) -> None:
     with torch.device("meta"):
         model = build_model(arch, 10, use_blurpool=False)
     train_only_head(model)
@@ -35,7 +35,7 @@ def test_the_head_is_the_classifier_and_the_norm_before_it(arch: str, norm: str)
     assert trained == {f"{part}.{kind}" for part in (norm, head) for kind in ("weight", "bias")}
 
 
-def test_a_step_changes_the_head_alone_weights_and_statistics() -> None:
+def test_head_training_changes_only_the_heads_state() -> None:
     torch.manual_seed(0)
     model = build_model("resnet18", 10, use_blurpool=True, stochastic_depth=0.2)
     train_only_head(model)
@@ -52,7 +52,7 @@ def test_a_step_changes_the_head_alone_weights_and_statistics() -> None:
     assert changed == {"fc.weight", "fc.bias", *norm}
 
 
-def test_without_frozen_weights_every_norm_is_in_training_mode() -> None:
+def test_unfrozen_norms_are_all_in_training_mode() -> None:
     model = build_model("small_resnet", 10, use_blurpool=False).eval()
     train_mode(model)
     assert all(module.training for module in model.modules())

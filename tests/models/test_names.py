@@ -12,7 +12,7 @@ from torch import nn
 
 from engine.errors import UserError
 from engine.models.build import build_model, torchvision_names
-from engine.models.sides import refuse_sides
+from engine.models.input_size import refuse_sides
 
 # One of each family, the smallest; the rest take minutes.
 FAMILIES = {
@@ -42,16 +42,14 @@ def without_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "arch",
     [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in torchvision_names()],
 )
-def test_each_of_torchvisions_classifiers_is_built_by_name(
-    arch: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_torchvision_classifier_is_built_by_name(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with without_memory(monkeypatch):
         model = build_model(arch, 10, use_blurpool=False)
         # In training, where the auxiliary outputs of some would be a tuple.
         assert model.train()(torch.zeros(2, 3, 224, 224)).shape == (2, 10)
 
 
-def test_every_family_of_torchvision_is_among_the_quick_ones() -> None:
+def test_quick_networks_include_every_torchvision_family() -> None:
     modules = {torchvision.models.get_model_builder(name).__module__ for name in torchvision_names()}
     assert {torchvision.models.get_model_builder(name).__module__ for name in FAMILIES} == modules
 
@@ -64,7 +62,7 @@ def test_every_family_of_torchvision_is_among_the_quick_ones() -> None:
         ("inception_v3", 64, "Kernel size|Output size"),
     ],
 )
-def test_a_side_that_a_network_cannot_take_is_told_with_its_option(arch: str, side: int, reason: str) -> None:
+def test_impossible_image_size_is_refused_with_its_option(arch: str, side: int, reason: str) -> None:
     with torch.device("meta"):
         model = build_model(arch, 10, use_blurpool=False)
     expected = rf"{arch} can't take images of {side} px \(.*({reason}).*\): change validation\.resolution"
@@ -72,21 +70,21 @@ def test_a_side_that_a_network_cannot_take_is_told_with_its_option(arch: str, si
         refuse_sides(model, arch, {"section resolution": [224], "validation.resolution": [224, side]})
 
 
-def test_trying_sides_leaves_weights_and_statistics_as_they_are() -> None:
+def test_trying_image_sizes_leaves_the_network_unchanged() -> None:
     model = build_model("small_resnet", 10, use_blurpool=True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     refuse_sides(model, "small_resnet", {"section resolution": [32, 64]})
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_without_timm_its_networks_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_timm_is_one_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"timm:resnet50 needs timm, which is not installed"):
         build_model("timm:resnet50", 10, use_blurpool=False)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k"])
-def test_timms_networks_have_its_weights_names(name: str) -> None:
+def test_timm_networks_keep_timms_weight_names(name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
     with torch.device("meta"):
         ours = build_model(f"timm:{name}", 10, use_blurpool=False)
@@ -96,7 +94,7 @@ def test_timms_networks_have_its_weights_names(name: str) -> None:
     }
 
 
-def test_a_network_that_timm_lacks_is_told_with_the_nearest() -> None:
+def test_unknown_timm_network_is_refused_with_the_nearest() -> None:
     pytest.importorskip("timm", reason="timm is not installed")
     with pytest.raises(UserError, match=r"has no network 'convnext_tny' \(did you mean 'convnext_tiny'"):
         build_model("timm:convnext_tny", 10, use_blurpool=False)

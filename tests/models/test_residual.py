@@ -13,7 +13,7 @@ from engine.models.small import BasicBlock
 
 
 @pytest.mark.parametrize(("arch", "end", "blocks"), [("resnet50", "bn3", 16), ("resnet18", "bn2", 8)])
-def test_resnets_drop_by_the_linear_rule_at_the_end_of_each_branch(arch: str, end: str, blocks: int) -> None:
+def test_resnet_blocks_drop_by_the_linear_rule(arch: str, end: str, blocks: int) -> None:
     model = build_model(arch, 10, use_blurpool=False, stochastic_depth=0.4)
     norms = {name: module for name, module in model.named_modules() if isinstance(module, DroppingNorm)}
     assert all(name.split(".")[2] == end for name in norms)
@@ -22,7 +22,7 @@ def test_resnets_drop_by_the_linear_rule_at_the_end_of_each_branch(arch: str, en
 
 
 @pytest.mark.parametrize("arch", ["convnext_tiny", "efficientnet_b0", "swin_t"])
-def test_networks_that_bring_stochastic_depth_keep_their_own_rule(arch: str) -> None:
+def test_networks_with_stochastic_depth_keep_their_rule(arch: str) -> None:
     with torch.device("meta"):
         own, ours = (build_model(arch, 10, use_blurpool=False, stochastic_depth=last) for last in (-1.0, 0.3))
     before, after = (
@@ -33,7 +33,7 @@ def test_networks_that_bring_stochastic_depth_keep_their_own_rule(arch: str) -> 
     assert after == pytest.approx([0.3 * share / max(before) for share in before])
 
 
-def test_the_weights_load_into_the_plain_network_and_evaluate_as_it_does() -> None:
+def test_weights_load_into_the_plain_network_with_equal_outputs() -> None:
     torch.manual_seed(0)
     ours = build_model("resnet18", 10, use_blurpool=False, stochastic_depth=0.5)
     plain = torchvision.models.resnet18(num_classes=10)
@@ -42,7 +42,7 @@ def test_the_weights_load_into_the_plain_network_and_evaluate_as_it_does() -> No
     torch.testing.assert_close(ours.eval()(images), plain.eval()(images))
 
 
-def test_a_dropped_branch_leaves_the_shortcut_and_a_kept_one_is_scaled() -> None:
+def test_dropped_branch_leaves_the_shortcut_and_kept_one_is_scaled() -> None:
     torch.manual_seed(0)
     block = BasicBlock(16, 16, 1)
     images = torch.randn(64, 16, 6, 6)
@@ -55,7 +55,7 @@ def test_a_dropped_branch_leaves_the_shortcut_and_a_kept_one_is_scaled() -> None
     assert 4 <= int(is_dropped.sum()) <= 30, "of 64 samples, a quarter on average"
 
 
-def test_zero_init_makes_each_block_an_identity_at_the_start() -> None:
+def test_zero_init_makes_each_block_an_identity() -> None:
     torch.manual_seed(0)
     ours = build_model("resnet50", 10, use_blurpool=True, stochastic_depth=0.1, zero_init=True)
     theirs = torchvision.models.resnet50(zero_init_residual=True)
@@ -67,13 +67,13 @@ def test_zero_init_makes_each_block_an_identity_at_the_start() -> None:
     assert found == zero
 
 
-def test_dropout_is_that_of_every_dropout_layer() -> None:
+def test_dropout_is_set_in_every_dropout_layer() -> None:
     with torch.device("meta"):
         model = build_model("efficientnet_b0", 10, use_blurpool=False, dropout=0.35)
     assert [module.p for module in model.modules() if isinstance(module, nn.Dropout)] == [0.35]
 
 
-def test_timms_networks_take_both_from_timm() -> None:
+def test_timm_networks_take_dropout_and_depth_from_timm() -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
     model = build_model("timm:resnet18", 10, use_blurpool=False, dropout=0.2, stochastic_depth=0.3)
     theirs = timm.create_model("resnet18", num_classes=10, drop_rate=0.2, drop_path_rate=0.3)
@@ -90,8 +90,6 @@ def test_timms_networks_take_both_from_timm() -> None:
         ("alexnet", {"zero_init": True}, r"model\.zero_init_residual: alexnet has no residual blocks"),
     ],
 )
-def test_what_a_network_has_no_place_for_is_refused(
-    arch: str, option: dict[str, float], message: str
-) -> None:
+def test_option_that_a_network_lacks_is_refused(arch: str, option: dict[str, float], message: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=message):
         build_model(arch, 10, use_blurpool=False, **option)  # type: ignore[arg-type]

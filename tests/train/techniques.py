@@ -130,7 +130,6 @@ VALUES: dict[str, tuple[Any, Settings]] = {
     "lr.final_div_factor": (10, {"lr.lr_schedule_type": "one-cycle"}),
     "training.batch_size": (30, {}),
     "training.device_batch_size": (20, {}),
-    "training.muon_lr": (0.1, {"training.optimizer": "muon"}),
     "training.momentum": (0.5, {}),
     "training.nesterov": (True, {}),
     "training.beta1": (0.8, {"training.optimizer": "adamw"}),

@@ -37,7 +37,7 @@ def _refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
         ({"training__device": "cuda"}, ["torch sees no GPU", "doctor"]),
     ],
 )
-def test_a_bad_option_is_one_line(
+def test_bad_option_is_one_error_line(
     options: Options, launch: Launch, tmp_path: Path, change: dict[str, object], words: list[str]
 ) -> None:
     if change == {"training__device": "cuda"} and _has_gpu():
@@ -52,13 +52,13 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def test_a_file_that_is_no_beton_is_one_line(options: Options, launch: Launch, tmp_path: Path) -> None:
+def test_text_file_as_data_is_one_error_line(options: Options, launch: Launch, tmp_path: Path) -> None:
     path = tmp_path / "notes.beton"
     path.write_text("shopping list " * 1000)
     _refused(launch(options(data__train_dataset=path)), str(path))
 
 
-def test_a_truncated_beton_is_one_line(
+def test_truncated_beton_is_one_error_line(
     options: Options, launch: Launch, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "cut.beton"
@@ -66,14 +66,14 @@ def test_a_truncated_beton_is_one_line(
     _refused(launch(options(data__train_dataset=path)), str(path))
 
 
-def test_train_and_val_with_different_classes_are_refused(
+def test_different_classes_in_train_and_val_are_refused(
     options: Options, launch: Launch, tmp_path: Path
 ) -> None:
     other = write_betons(tmp_path / "other", train=12, val=6, classes=(*CLASSES[:5], "green"))
     _refused(launch(options(data__val_dataset=other[1])), "different classes", "'fawn'", "'green'")
 
 
-def test_an_unwritable_run_folder_is_one_line(options: Options, launch: Launch, tmp_path: Path) -> None:
+def test_unwritable_run_folder_is_one_error_line(options: Options, launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     _refused(launch(options(logging__folder=tmp_path / "file" / "runs")), str(tmp_path / "file"))
 
@@ -92,7 +92,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_leaves_no_half_checkpoint(
+def test_full_disk_is_one_error_line_and_leaves_no_partial_checkpoint(
     options: Options, launch: Launch, small_disk: Path
 ) -> None:
     done = launch(options(logging__folder=small_disk, logging__name="full"))

@@ -5,14 +5,14 @@ import pytest
 from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.train.batching import plan_batches, plans_by_resolution
+from engine.train.batching import BatchPlan, left_out_note, plan_batches, plans_by_resolution
 
 
 @pytest.mark.parametrize(
     ("world", "limit", "device_batch", "accumulation"),
     [(8, 512, 512, 1), (1, 512, 512, 8), (1, 0, 4096, 1), (4, 300, 256, 4), (2, 4096, 2048, 1)],
 )
-def test_device_batch_times_accumulation_times_devices_is_the_global_batch(
+def test_device_batch_x_accumulation_x_devices_is_the_global_batch(
     world: int, limit: int, device_batch: int, accumulation: int
 ) -> None:
     plan = plan_batches(4096, limit=limit, world=world, num_train=1_281_167)
@@ -23,7 +23,7 @@ def test_device_batch_times_accumulation_times_devices_is_the_global_batch(
     )
 
 
-def test_a_batch_that_does_not_divide_over_the_ranks_is_refused_with_the_nearest_that_do() -> None:
+def test_batch_that_does_not_divide_over_ranks_names_nearest_ones() -> None:
     with pytest.raises(UserError, match="does not divide over 3 processes: use 510 or 513"):
         plan_batches(512, limit=0, world=3, num_train=10_000)
 
@@ -33,7 +33,7 @@ def test_more_ranks_than_images_in_a_batch_are_refused() -> None:
         plan_batches(4, limit=0, world=8, num_train=100)
 
 
-def test_a_batch_larger_than_the_data_is_refused() -> None:
+def test_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(UserError, match="more than the 100 training samples"):
         plan_batches(512, limit=0, world=1, num_train=100)
 
@@ -45,7 +45,7 @@ def _recipe(*argv: str) -> TrainConfig:
 STAGES = ("--resolution.schedule=stages", "--resolution.stages=96x3, 128x4, 224x2", "--training.epochs=9")
 
 
-def test_each_resolution_has_its_plan_and_the_devices_limit_accumulates_as_ever() -> None:
+def test_each_resolution_has_a_plan_within_the_device_limit() -> None:
     config = _recipe(
         *STAGES, "--resolution.batch_sizes=128:4096, 224:2560", "--training.device_batch_size=512"
     )
@@ -56,13 +56,37 @@ def test_each_resolution_has_its_plan_and_the_devices_limit_accumulates_as_ever(
     assert [plan.device_batch for plan in plans.values()] == [512, 512, 320]
 
 
-def test_above_the_last_listed_resolution_the_batch_is_the_recipes() -> None:
+def test_resolution_above_the_last_listed_uses_the_recipes_batch() -> None:
     config = _recipe(*STAGES, "--resolution.batch_sizes=128:1024")
     plans = plans_by_resolution(config, 1, 1_281_167)
     assert [plan.global_batch for plan in plans.values()] == [1024, 1024, 512]
 
 
-def test_a_listed_batch_that_does_not_fit_is_refused_by_its_own_name() -> None:
+def test_listed_batch_that_does_not_divide_is_refused_by_its_option() -> None:
     config = _recipe(*STAGES, "--resolution.batch_sizes=128:513")
     with pytest.raises(UserError, match=r"resolution\.batch_sizes 513 \(global\) does not divide over 2"):
         plans_by_resolution(config, 2, 10_000)
+
+
+def _plans(**batches: int) -> dict[int, BatchPlan]:
+    return {int(side.lstrip("px")): BatchPlan(batch, batch, 1, 1) for side, batch in batches.items()}
+
+
+def test_images_left_out_of_an_epoch_are_counted_once() -> None:
+    expected = "note: each epoch leaves out 6 of 22 images, different ones each time: they do not fill a global batch"
+    assert left_out_note(_plans(px64=16), 22) == expected
+    assert left_out_note(_plans(px64=8, px96=16), 22) == expected, "the same at both resolutions"
+
+
+def test_images_left_out_at_some_resolutions_are_counted_by_resolution() -> None:
+    note = left_out_note(_plans(px64=16, px96=5, px128=11), 22)
+    assert "leaves out 6 of 22 images at 64 px, 2 of 22 images at 96 px, different" in note
+
+
+def test_epoch_that_uses_all_images_gives_no_note() -> None:
+    assert left_out_note(_plans(px64=16, px96=8), 32) == ""
+
+
+def test_repeats_leave_out_what_their_repetitions_displace() -> None:
+    note = left_out_note(_plans(px64=16), 96, repeats=3)
+    assert "leaves out 64 of 96 images" in note and "used 3 times (augmentation.repeats)" in note

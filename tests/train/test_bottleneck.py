@@ -43,7 +43,7 @@ def judged(data: Mapping[str, float], **epoch: Any) -> Verdict:
     return verdict(EpochFigures(**{**usual, **epoch}, data=DataFigures(images=1e5, asked=400, **data)))
 
 
-def test_decoding_on_all_cores_is_named_with_what_would_keep_up() -> None:
+def test_decode_limit_advises_the_missing_cores() -> None:
     found = judged({"idle_seconds": 41, "fill_seconds": 98, "cpu_seconds": 310})
     assert found == Verdict(
         "decode",
@@ -52,7 +52,7 @@ def test_decoding_on_all_cores_is_named_with_what_would_keep_up() -> None:
     )
 
 
-def test_workers_are_asked_for_where_there_are_cores_for_them() -> None:
+def test_decode_limit_with_idle_cores_advises_workers() -> None:
     found = judged({"idle_seconds": 50, "fill_seconds": 98, "cpu_seconds": 290}, cores=16, workers=3)
     assert found.advice == "use yuv420 storage or 3 more workers (data.num_workers=6)"
     one = judged({"idle_seconds": 20, "fill_seconds": 98, "cpu_seconds": 290}, cores=4, workers=3)
@@ -68,18 +68,18 @@ def test_workers_are_asked_for_where_there_are_cores_for_them() -> None:
         ("yuv420-packed", "4 more cores"),
     ],
 )
-def test_the_advice_on_decoding_fits_the_storage(storage: str, advice: str) -> None:
+def test_decode_advice_depends_on_the_storage(storage: str, advice: str) -> None:
     data = {"idle_seconds": 50, "fill_seconds": 98, "cpu_seconds": 390}
     assert judged(data, storage=storage).advice == advice
 
 
-def test_cores_that_something_else_has_are_told_apart_from_slow_decoding() -> None:
+def test_decode_threads_waiting_for_cores_are_reported() -> None:
     found = judged({"idle_seconds": 50, "fill_seconds": 98, "cpu_seconds": 100, "queue_seconds": 290})
     assert found.stage == "decode"
     assert "its threads waited for a core 74% of their time" in found.words
 
 
-def test_the_disk_is_named_with_its_rate() -> None:
+def test_disk_limit_has_the_read_rate() -> None:
     data = {"idle_seconds": 60, "fill_seconds": 98, "cpu_seconds": 60, "read_seconds": 300}
     found = judged(data, disk_bytes=1.2e10)
     assert found.words == "disk: reading at 120 MB/s took 82% of the time, step idle 60% of the time"
@@ -87,7 +87,7 @@ def test_the_disk_is_named_with_its_rate() -> None:
     assert "jpeg storage is smaller" in judged(data, storage="yuv420-packed").advice
 
 
-def test_waiting_for_windows_is_waiting_for_the_disk() -> None:
+def test_waiting_for_windows_counts_as_disk() -> None:
     data = {"idle_seconds": 60, "fill_seconds": 98, "window_seconds": 70, "cpu_seconds": 110}
     found = judged(data, pages=True)
     # Network file systems' bytes are not counted.
@@ -95,7 +95,7 @@ def test_waiting_for_windows_is_waiting_for_the_disk() -> None:
     assert "data.order=pages" not in found.advice
 
 
-def test_the_link_to_the_device_is_named() -> None:
+def test_copy_limit_has_the_link_share() -> None:
     data = {"idle_seconds": 30, "fill_seconds": 40, "cpu_seconds": 100, "copy_seconds": 92}
     found = judged(data)
     assert found.words == "copy: the link to the device was busy 92% of the time, step idle 30% of the time"
@@ -103,14 +103,14 @@ def test_the_link_to_the_device_is_named() -> None:
     assert "smaller" in judged(data, storage="raw-packed").advice
 
 
-def test_a_step_that_never_waits_is_the_limit_and_says_how_much_more_could_come() -> None:
+def test_step_limit_says_how_much_faster_data_could_come() -> None:
     found = judged({"idle_seconds": 1, "fill_seconds": 40, "cpu_seconds": 100, "copy_seconds": 20})
     assert found.words == "step: it waited for data 1% of the time, which could come 2.5 times as fast"
     # The threads wait for free slots then; what they were busy with does not matter.
     assert judged({"idle_seconds": 1, "fill_seconds": 99, "cpu_seconds": 390}).stage == "step"
 
 
-def test_on_a_cpu_decoding_limits_a_step_that_does_not_wait_when_it_takes_most_of_the_cores() -> None:
+def test_cpu_decoding_with_most_of_the_cpu_time_is_the_limit() -> None:
     cpu = {"on_gpu": False, "cores": 2, "workers": 2}
     data = {"idle_seconds": 2, "fill_seconds": 95, "cpu_seconds": 120}
     most = judged(data, process_cpu_seconds=190.0, **cpu)
@@ -123,7 +123,7 @@ def test_on_a_cpu_decoding_limits_a_step_that_does_not_wait_when_it_takes_most_o
     assert judged({"cpu_seconds": 5}, **cpu).advice == "a smaller network or resolution, or more cores"
 
 
-def test_a_wait_of_no_busy_stage_is_not_laid_on_the_data() -> None:
+def test_short_wait_without_a_busy_stage_is_step() -> None:
     # Four steps, of which the first waited for its batch.
     found = judged({"idle_seconds": 6, "fill_seconds": 30, "cpu_seconds": 100})
     assert found.words == (
@@ -146,7 +146,7 @@ def test_a_wait_of_no_busy_stage_is_not_laid_on_the_data() -> None:
         (1, 101, "decode"),
     ],
 )
-def test_on_a_cpu_threads_that_wait_for_the_step_s_cores_are_not_slow_decoding(
+def test_cpu_decode_threads_waiting_for_the_step_are_not_the_limit(
     idle: float, decoding: float, stage: str
 ) -> None:
     # By the clock its threads are busy all the time, also while they wait for a core.
@@ -154,7 +154,7 @@ def test_on_a_cpu_threads_that_wait_for_the_step_s_cores_are_not_slow_decoding(
     assert judged(data, on_gpu=False, cores=2, workers=2, process_cpu_seconds=195.0).stage == stage
 
 
-def test_the_rank_that_waited_longest_speaks_for_all() -> None:
+def test_verdict_uses_the_rank_that_waited_longest() -> None:
     class Loader:
         decoder = ("jpeg", "")
         idle = 0.0
@@ -176,17 +176,17 @@ def test_the_rank_that_waited_longest_speaks_for_all() -> None:
     assert (meter.figures().data.idle_seconds, meter.figures().data.cpu_seconds) == (3.0, 6.0)
 
 
-def test_a_replay_is_not_judged() -> None:
+def test_replay_is_always_limited_by_step() -> None:
     found = judged({}, replay=True)
-    assert (found.stage, "made before (data.replay)" in found.words) == ("step", True)
+    assert (found.stage, "loaded before the epoch (data.replay)" in found.words) == ("step", True)
 
 
-def test_an_epoch_of_nothing_but_waiting_is_judged_as_well() -> None:
+def test_epoch_of_only_waiting_advises_many_more_cores() -> None:
     found = judged({"idle_seconds": 100, "fill_seconds": 100, "cpu_seconds": 390})
     assert found.advice == "use yuv420 storage or many more cores"
 
 
-def test_the_log_has_the_stage_and_all_that_the_verdict_stands_on() -> None:
+def test_log_entry_has_stage_and_figures() -> None:
     data = DataFigures(images=1000, asked=10, ready=7.5, idle_seconds=1, cpu_seconds=4, record_bytes=5e6)
     entry = limits_entry(
         EpochFigures(
@@ -247,7 +247,7 @@ def limits_of(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["random", "pages"])
-def test_a_slow_disk_is_named(slow_disk: Path, options: Options, order: str) -> None:
+def test_slow_disk_is_limited_by_disk(slow_disk: Path, options: Options, order: str) -> None:
     files = {"data__train_dataset": slow_disk / "disk" / "file", "data__val_dataset": slow_disk / "val.beton"}
     reading = {"data__in_memory": False, "data__order": order, "data__window_mb": 8}
     _, folder = train_here(options(**files, **reading, training__epochs=2))
@@ -264,7 +264,7 @@ def test_a_slow_disk_is_named(slow_disk: Path, options: Options, order: str) -> 
 
 
 @pytest.mark.slow
-def test_a_lack_of_cores_to_decode_with_is_named(large: Path, options: Options) -> None:
+def test_one_core_is_limited_by_decode(large: Path, options: Options) -> None:
     argv = options(
         data__train_dataset=large / "train.beton",
         data__val_dataset=large / "val.beton",
@@ -289,7 +289,7 @@ def test_a_lack_of_cores_to_decode_with_is_named(large: Path, options: Options) 
 
 
 @pytest.mark.slow
-def test_a_slow_step_is_named(options: Options) -> None:
+def test_slow_step_is_limited_by_step(options: Options) -> None:
     _, folder = train_here(
         options(
             model__arch="resnet50",

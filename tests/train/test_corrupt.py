@@ -63,7 +63,7 @@ def _options(options: Options, paths: dict[str, Path], **changes: object) -> lis
 
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", ["yuv420", "jpeg"])
-def test_skip_finishes_names_the_image_and_counts_it(
+def test_skip_names_and_counts_the_corrupt_image(
     files: Files, options: Options, launch: Launch, storage: str, tmp_path: Path
 ) -> None:
     paths = files(storage)
@@ -82,7 +82,9 @@ def test_skip_finishes_names_the_image_and_counts_it(
 @pytest.mark.parametrize(
     ("storage", "reason"), [("yuv420", "the checksum differs"), ("jpeg", "JPEG data is damaged")]
 )
-def test_stop_is_one_line(files: Files, options: Options, launch: Launch, storage: str, reason: str) -> None:
+def test_stop_ends_with_one_error_line(
+    files: Files, options: Options, launch: Launch, storage: str, reason: str
+) -> None:
     paths = files(storage)
     name = _damage(paths["train"], storage)
     done = launch(_options(options, paths), timeout=WATCHDOG_SECONDS)
@@ -94,7 +96,7 @@ def test_stop_is_one_line(files: Files, options: Options, launch: Launch, storag
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("storage", "order"), [("jpeg", "random"), ("yuv420", "pages")])
-def test_a_file_cut_short_amid_a_run_is_one_line(
+def test_file_cut_short_during_a_run_is_one_error_line(
     files: Files, options: Options, tmp_path: Path, storage: str, order: str
 ) -> None:
     paths = files(storage)
@@ -121,7 +123,7 @@ def test_a_file_cut_short_amid_a_run_is_one_line(
 # In this process
 
 
-def test_a_damaged_validation_image_is_left_out_and_the_count_says_so(
+def test_damaged_validation_image_is_left_out_and_counted(
     files: Files,
     options: Options,
     capsys: pytest.CaptureFixture[str],
@@ -161,7 +163,7 @@ def test_verify_decides_whether_a_flipped_byte_is_noticed(
 @pytest.mark.parametrize(
     ("decoder", "name"), [("auto", "yuv420"), ("cpu", "yuv420"), ("packed", "yuv420-packed")]
 )
-def test_the_decoder_is_the_recipes_and_is_said(
+def test_decoder_of_the_recipe_is_used_and_printed(
     files: Files,
     options: Options,
     capsys: pytest.CaptureFixture[str],
@@ -176,13 +178,13 @@ def test_the_decoder_is_the_recipes_and_is_said(
         assert any(line.startswith(f"{path}: {name}: ") for line in printed)
 
 
-def test_packing_jpegs_is_refused_in_one_line(options: Options) -> None:
+def test_packed_decoder_with_jpeg_is_one_error_line(options: Options) -> None:
     with pytest.raises(UserError, match=r"which can't be packed: use data\.decoder=auto") as caught:
         train_here(options(data__decoder="packed"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_without_checksums_is_noted(
+def test_file_without_checksums_prints_a_note(
     files: Files, options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = files("jpeg")

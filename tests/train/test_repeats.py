@@ -70,7 +70,7 @@ def fixed(options: Options) -> Options:
     return build
 
 
-def test_each_image_comes_three_times_in_its_batch_and_looks_different_each_time(fixed: Options) -> None:
+def test_each_image_is_in_its_batch_three_times_and_differs(fixed: Options) -> None:
     loader, _ = _train(fixed(augmentation__repeats=3, training__batch_size=24), epochs=3)
     used = []
     for views in loader.asked:
@@ -86,7 +86,7 @@ def test_each_image_comes_three_times_in_its_batch_and_looks_different_each_time
         assert all(not torch.equal(images[row], images[row + 8]) for row in range(16))
 
 
-def test_the_repeats_train_something_else_and_the_same_however_the_batch_is_split(fixed: Options) -> None:
+def test_repeats_train_the_same_for_any_device_batch(fixed: Options) -> None:
     plain, repeats = _train(fixed())[1], _train(fixed(augmentation__repeats=2))
     split = _train(fixed(augmentation__repeats=2, training__device_batch_size=4))
     assert not torch.allclose(plain, repeats[1], atol=1e-3)
@@ -95,12 +95,12 @@ def test_the_repeats_train_something_else_and_the_same_however_the_batch_is_spli
     torch.testing.assert_close(split[1], repeats[1], rtol=1e-4, atol=1e-6)
 
 
-def test_one_repeat_asks_for_plain_samples(fixed: Options) -> None:
+def test_one_repeat_equals_the_plain_order(fixed: Options) -> None:
     loader, _ = _train(fixed(augmentation__repeats=1))
     assert sorted(loader.asked[0].ravel().tolist()) == list(range(96))
 
 
-def test_images_held_out_of_training_are_not_repeated_either(fixed: Options) -> None:
+def test_held_out_images_are_not_repeated(fixed: Options) -> None:
     argv = fixed(augmentation__repeats=2, data__holdout=0.25)
     loader, _ = _train(argv, epochs=6)
     used = set(samples_of(np.stack(loader.asked)).ravel().tolist())

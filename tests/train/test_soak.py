@@ -40,7 +40,7 @@ class _Leaving(Saver):
 
 
 @pytest.mark.slow
-def test_nothing_grows_over_many_epochs(options: Callable[..., list[str]]) -> None:
+def test_memory_stays_flat_over_many_epochs(options: Callable[..., list[str]]) -> None:
     argv = options(
         training__epochs=EPOCHS, checkpoint__every_minutes=0.001, training__ema_half_life=5, lr__lr=0.01
     )

@@ -18,13 +18,9 @@ from engine.config.options import options_of
 from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.convert.conversion import convert
 from engine.models.build import build_model
-from engine.train.augment.kinds import AUGMENTATIONS
-from engine.train.optimizers.optimizer import OPTIMIZERS
+from engine.train.augment.chain import AUGMENTATIONS
 from engine.train.ranks.group import process_group
 from engine.train.run import Run
-from engine.train.schedules import RESOLUTIONS, SCHEDULES
-from engine.train.step.losses import LOSSES
-from tests.train.augment.recipes import RECIPES
 from tests.train.techniques import CASES, CHOICES, NO_CASE, PLAIN, SECTIONS, UNSEEN, VALUES, Case, Settings
 
 Files = dict[str, Path]
@@ -109,7 +105,7 @@ def _marked(case: Case) -> Any:
 
 
 @pytest.mark.parametrize("case", [_marked(case) for case in CASES])
-def test_a_technique_trains(train: Callable[[Settings], Outcome], case: Case) -> None:
+def test_technique_trains_with_its_effect(train: Callable[[Settings], Outcome], case: Case) -> None:
     found = train(case.base | case.on)
     assert all(math.isfinite(loss) and 0 < loss < 10 for loss in found.losses)
     assert not found.rested
@@ -134,16 +130,8 @@ def test_every_choice_has_a_case() -> None:
     assert len(names) == len(CASES)
 
 
-@pytest.mark.parametrize(
-    "registry", [SCHEDULES, RESOLUTIONS, OPTIMIZERS, LOSSES], ids=lambda table: table.kind
-)
-def test_all_that_is_registered_can_be_chosen(registry: Any) -> None:
-    names = {case.name for case in CASES}
-    assert {f"{registry.kind}={name}" for name in registry.names()} <= names
-
-
 def test_every_augmentation_is_turned_on_by_a_case() -> None:
     on = [case.on for case in CASES]
-    for name in AUGMENTATIONS.names():
-        options = {f"augmentation.{key}" for key in RECIPES[name]}
+    for kind in AUGMENTATIONS.values():
+        options = {f"augmentation.{key}" for key in kind.example}
         assert any(options & set(settings) for settings in on)

@@ -53,7 +53,7 @@ AVERAGES: dict[str, Callable[[dict[str, torch.Tensor], dict[str, torch.Tensor]],
 
 
 @pytest.mark.parametrize("maker", WRAPPERS)
-def test_wrapped_weights_are_found(maker: str, tmp_path: Path) -> None:
+def test_wrapped_weights_are_unwrapped(maker: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     saved, loaded = _model().state_dict(), _model()
     torch.save(WRAPPERS[maker](saved), tmp_path / "file.pt")
@@ -61,7 +61,7 @@ def test_wrapped_weights_are_found(maker: str, tmp_path: Path) -> None:
     assert all(torch.equal(saved[name], value) for name, value in loaded.state_dict().items())
 
 
-def test_weights_from_before_batches_were_counted_are_complete(tmp_path: Path) -> None:
+def test_weights_without_batch_counters_load(tmp_path: Path) -> None:
     torch.manual_seed(1)
     saved, loaded = _model().state_dict(), _model()
     stripped = {name: value for name, value in saved.items() if not name.endswith("num_batches_tracked")}
@@ -72,7 +72,7 @@ def test_weights_from_before_batches_were_counted_are_complete(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("maker", AVERAGES)
-def test_raw_and_averaged_weights_are_told_apart(maker: str, tmp_path: Path) -> None:
+def test_use_ema_selects_the_averaged_weights(maker: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     raw, average = _model().state_dict(), _zeros(_model())
     torch.save(AVERAGES[maker](raw, average), tmp_path / "file.pt")
@@ -87,12 +87,12 @@ def test_raw_and_averaged_weights_are_told_apart(maker: str, tmp_path: Path) -> 
     [
         ({"model": {"fc.weight": torch.zeros(2)}}, True, "holds no moving average; drop the option"),
         ({"ema": {"fc.weight": torch.zeros(2)}, "epoch": 3}, False, r"pass --model\.use_ema=true"),
-        ({"epoch": 3}, False, "holds no weights: is it a model's"),
+        ({"epoch": 3}, False, "holds no weights: pass a file of weights"),
         ({}, False, "holds no weights"),
         ({0: torch.zeros(2), 1: torch.zeros(2)}, False, "holds no weights"),
     ],
 )
-def test_a_file_without_the_weights_asked_for_is_one_line(
+def test_file_without_the_asked_weights_is_refused(
     content: dict[Any, Any], use_ema: bool, message: str, tmp_path: Path
 ) -> None:
     torch.save(content, tmp_path / "file.pt")
@@ -100,7 +100,7 @@ def test_a_file_without_the_weights_asked_for_is_one_line(
         load_weights(_model(), tmp_path / "file.pt", use_ema=use_ema)
 
 
-def test_another_number_of_classes_is_refused_or_gets_a_new_classifier(tmp_path: Path) -> None:
+def test_other_class_count_is_refused_unless_head_is_reset(tmp_path: Path) -> None:
     torch.manual_seed(1)
     saved = _model(10).state_dict()
     torch.save(saved, tmp_path / "ten.pt")
@@ -115,14 +115,14 @@ def test_another_number_of_classes_is_refused_or_gets_a_new_classifier(tmp_path:
     assert torch.equal(model.state_dict()["conv1.weight"], saved["conv1.weight"])
 
 
-def test_torchvisions_auxiliary_outputs_are_left_out(tmp_path: Path) -> None:
+def test_torchvision_auxiliary_outputs_are_ignored(tmp_path: Path) -> None:
     model = build_model("googlenet", 4, use_blurpool=False)
     saved = {**model.state_dict(), "aux1.fc1.weight": torch.zeros(2, 2)}
     torch.save(saved, tmp_path / "file.pt")
     load_weights(model, tmp_path / "file.pt")
 
 
-def test_fixres_second_stage_trains_the_head_of_a_runs_weights(options: Options) -> None:
+def test_train_only_head_changes_only_the_head(options: Options) -> None:
     _, first = train_here(options(training__epochs=1, lr__lr_peak_epoch=0, logging__name="first"))
     _, second = train_here(
         options(training__epochs=1, lr__lr_peak_epoch=0, model__weights=first / "checkpoints" / "last.pt",

@@ -1,4 +1,4 @@
-"""Images that both files, or one of them, hold several times byte for byte."""
+"""Exact copies: images with the same bytes, across both files or within one."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,10 @@ from engine.progress import Progress
 
 
 def exact_groups(betons: Sequence[Beton]) -> list[NDArray[np.int64]]:
-    """Groups of two or more images whose records are the same bytes, read as the same kind of image.
+    """Groups of two or more images with the same bytes, storage mode and size; each group int64, ascending.
 
-    Images are numbered through the files one after the other; a group is ascending, and groups go by their first.
-    Checksums and sizes say which records may be equal (of files without checksums all are read), their bytes whether
-    they are.
+    Images are numbered continuously through the files; groups are sorted by their first image. Checksums and sizes
+    select candidates (files without checksums are read whole), whose bytes are then compared.
     """
     keys = np.concatenate([_keys(beton) for beton in betons])
     order = np.lexsort(keys.T)
@@ -30,7 +29,7 @@ def exact_groups(betons: Sequence[Beton]) -> list[NDArray[np.int64]]:
 
 
 def _keys(beton: Beton) -> NDArray[np.uint64]:
-    """(images, 2): what equal records have in common: checksum and size; storage mode, width and height."""
+    """Keys that equal records share, uint64 (images, 2): checksum and size; storage mode, width and height."""
     images = beton.images
     checksums = _read_checksums(beton) if beton.checksums is None else beton.checksums
     content = checksums.astype(np.uint64) << np.uint64(32) | beton.sizes.astype(np.uint64)
@@ -48,7 +47,7 @@ def _read_checksums(beton: Beton) -> NDArray[np.uint32]:
 
 
 def _equal(betons: Sequence[Beton], members: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Those of the members that are equal indeed, in groups."""
+    """The groups of members whose bytes are equal."""
     by_content: dict[bytes, list[int]] = {}
     for member in members:
         beton, sample = locate(betons, int(member))
@@ -57,7 +56,7 @@ def _equal(betons: Sequence[Beton], members: NDArray[np.int64]) -> list[NDArray[
 
 
 def locate(betons: Sequence[Beton], image: int) -> tuple[Beton, int]:
-    """The file that an image lies in, and its number there."""
+    """The file of an image, and its sample number there."""
     for beton in betons:
         if image < beton.num_samples:
             return beton, image
@@ -66,7 +65,7 @@ def locate(betons: Sequence[Beton], image: int) -> tuple[Beton, int]:
 
 
 def _record(beton: Beton, sample: int) -> bytes:
-    # Read, not mapped: a disk that fails is an error here, and would end the process there.
+    # Read, not mapped: a failing disk raises an error here, but would kill the process there.
     start, size = int(beton.images["data_ptr"][sample]), int(beton.sizes[sample])
     try:
         with open(beton.path, "rb", buffering=0) as file:

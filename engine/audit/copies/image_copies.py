@@ -1,4 +1,4 @@
-"""Images that occur twice, as the same bytes or as copies: across the files, within each, and with other labels."""
+"""The check for duplicate images, exact or near: across the files, within each, and with different labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ _BATCH = 4096
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of a collection that are the same or alike."""
+    """Two images of a collection that are equal or alike."""
 
     one: int
     other: int
     alike: float
-    """Correlation of their pixels; 1.0 where the bytes are the same."""
+    """Correlation of their pixels; 1.0 for the same bytes."""
     exact: bool
 
 
 def find_pairs(collection: Collection, pictures: Pictures, *, near: bool) -> tuple[list[Pair], int]:
-    """All pairs, and how many more there may be of images that have very many: of those not all are looked at.
+    """All pairs, and the number of candidate pairs that were not compared, of images with very many copies.
 
-    Of a group of equal images the first one is paired with each of the others. With `near` false only equal bytes
-    are looked for, which reads no image where the files have checksums.
+    In a group of equal images the first one is paired with each other one. With `near` false only equal bytes count,
+    which needs no decoding.
     """
     groups = exact_groups(collection.betons)
     pairs = [Pair(int(group[0]), int(other), 1.0, True) for group in groups for other in group[1:]]
@@ -68,7 +68,7 @@ def _hash_all(pictures: Pictures, images: NDArray[np.int64]) -> NDArray[np.uint6
 
 
 def _compare(pictures: Pictures, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How alike the images of each pair (pairs, 2) are."""
+    """The similarity of each pair of images (pairs, 2): float64 (pairs,)."""
     alike = np.empty(len(pairs))
     with Progress("comparing images", len(pairs), "pairs") as progress:
         for start in range(0, len(pairs), _BATCH):
@@ -81,7 +81,7 @@ def _compare(pictures: Pictures, pairs: NDArray[np.int64]) -> NDArray[np.float64
 
 
 def by_importance(collection: Collection, pairs: Sequence[Pair]) -> list[Pair]:
-    """Pairs with different labels first, then those across the files, the most alike first."""
+    """Pairs with different labels first, then pairs across the files, then by similarity."""
 
     def key(pair: Pair) -> tuple[bool, bool, float, int, int]:
         return (
@@ -96,7 +96,7 @@ def by_importance(collection: Collection, pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def differs(collection: Collection, pair: Pair) -> bool:
-    """Whether the two have different labels, of which one is wrong."""
+    """Whether the two have different labels, so one of them is wrong."""
     return collection.class_name(pair.one) != collection.class_name(pair.other)
 
 
@@ -108,7 +108,7 @@ def crosses(collection: Collection, pair: Pair) -> bool:
 def check_duplicates(
     collection: Collection, pairs: Sequence[Pair], beyond: int, *, near: bool
 ) -> list[Finding]:
-    """What the pairs mean: labels that contradict each other, validation images known from training, repetitions."""
+    """The findings of all pairs: contradicting labels, validation images that are in train, repeated images."""
     ordered = by_importance(collection, pairs)
     contrary = [pair for pair in ordered if differs(collection, pair)]
     leaks = [pair for pair in ordered if crosses(collection, pair)]
@@ -128,8 +128,8 @@ def check_duplicates(
         Finding(
             check="train in val",
             level=FOUND if leaks else FINE,
-            verdict=f"{_share(len(leaked), collection.val.num_samples)} of val's images are in train as well"
-            f" ({_kinds(leaks)}): what is measured on them is memory"
+            verdict=f"{_share(len(leaked), collection.val.num_samples)} of val's images are also in train"
+            f" ({_kinds(leaks)}): accuracy on them is memorisation"
             if leaks
             else f"no image of val has the {kinds} of one in train",
             details=shorten([_line(collection, pair) for pair in leaks]),
@@ -146,7 +146,7 @@ def check_duplicates(
         ),
     ]
     if beyond:
-        verdict = f"{beyond:,} more pairs of like hashes were not looked at: some images have very many"
+        verdict = f"{beyond:,} more pairs with similar hashes were not compared: some images have very many"
         findings.append(Finding(check="many copies", level=NOTE, verdict=verdict, data={"pairs": beyond}))
     return findings
 

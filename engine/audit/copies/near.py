@@ -1,11 +1,9 @@
-"""All pairs of 64-bit hashes that differ in few bits, without comparing each with each.
+"""Near copies: perceptual hashes, the search for similar hashes, and the similarity of two images.
 
-The 64 bits make four keys of 16. Two hashes that differ in at most `limit` bits differ in at most limit // 4 of some
-key: that is all of the hashes that one has to be compared with (Norouzi, Punjani and Fleet 2012, "Fast search in
-Hamming space with multi-index hashing"). Among n random hashes each one meets 4 x masks x n / 65536 others: of 10
-bits, n / 120.
-
-A hash that copies of an image share though their bytes differ, and a measure of how alike two images are.
+The search finds all pairs of 64-bit hashes that differ in few bits without comparing all pairs. The 64 bits make four
+keys of 16 bits. Two hashes that differ in at most `limit` bits differ in at most limit // 4 bits of some key, so only
+those have to be compared (Norouzi, Punjani and Fleet 2012, "Fast search in Hamming space with multi-index hashing").
+With n random hashes each is compared with 4 x masks x n / 65536 others: for 10 bits n / 120.
 """
 
 import os
@@ -23,15 +21,14 @@ from numpy.typing import NDArray
 from engine.data.kernel import kernel
 
 KEYS = 4
-"""Each hash is looked up so many times."""
+"""Number of lookups for each hash."""
 
-# Of one hash, so many of the hashes near it are kept: a data set with thousands of blank images has millions of
-# pairs of them, of which nobody needs more.
+# Number of near hashes kept for each hash: a data set with thousands of blank images has millions of such pairs.
 MOST = 16
 
-_BITS = 16
+_KEY_BITS = 16
 _SLICE = 4096
-# Hashes of a key that are first looked at for any near one, in vectors, and then one by one.
+# Hashes of a key that are first checked together, with vector instructions, and one by one only if any is near.
 _TILE = 64
 
 
@@ -59,13 +56,13 @@ def _search(
     found: NDArray[np.int32],
     counts: NDArray[np.int32],
 ) -> None:
-    """For hashes first to behind - 1: those of a later place within `limit` bits, and of `radius` in this key.
+    """For hashes first to behind - 1 find those at later places within `limit` bits, and `radius` bits in this key.
 
-    `hashes` are in order of the key, of which value v begins at starts[v]; places (hashes,) are where they were
-    before. Pairs that an earlier key has found are passed over. A row of `found` is ascending.
+    `hashes` are sorted by the key; those with value v start at starts[v]. `places` (hashes,) are their original places.
+    Pairs that an earlier key has found are skipped. Rows of `found` are ascending.
     """
-    shift = np.uint64(_BITS * key)
-    low = np.uint64(2**_BITS - 1)
+    shift = np.uint64(_KEY_BITS * key)
+    low = np.uint64(2**_KEY_BITS - 1)
     for row in range(first, behind):
         own, one = hashes[row], places[row]
         value = np.int64((own >> shift) & low)
@@ -89,9 +86,9 @@ def _search(
 
 @kernel
 def _is_found(difference: np.uint64, key: int, radius: int) -> bool:
-    """Whether a key before this one differs in at most `radius` bits."""
+    """Whether an earlier key differs in at most `radius` bits."""
     for before in range(key):
-        part = (difference >> np.uint64(_BITS * before)) & np.uint64(2**_BITS - 1)
+        part = (difference >> np.uint64(_KEY_BITS * before)) & np.uint64(2**_KEY_BITS - 1)
         if _count_bits(part) <= np.uint64(radius):
             return True
     return False
@@ -99,7 +96,7 @@ def _is_found(difference: np.uint64, key: int, radius: int) -> bool:
 
 @kernel
 def _insert(row: NDArray[np.int32], count: int, place: int) -> None:
-    """Put `place` into the ascending row of which `count` are taken; the largest is dropped where it is full."""
+    """Insert `place` into the ascending row with `count` entries; drops the largest if the row is full."""
     at = min(count, len(row))
     if at == len(row):
         if row[at - 1] <= place:
@@ -114,10 +111,11 @@ def _insert(row: NDArray[np.int32], count: int, place: int) -> None:
 def near_pairs(
     hashes: NDArray[np.uint64], limit: int, advance: Callable[[int], None] = lambda lookups: None
 ) -> tuple[NDArray[np.int64], int]:
-    """Pairs of places (pairs, 2), the smaller first, whose hashes differ in at most `limit` bits.
+    """Pairs of places, int64 (pairs, 2), the smaller first, whose hashes differ in at most `limit` bits.
 
-    Of each place at most MOST pairs with later ones, the nearest places, are returned; the second value says how many
-    there are beyond. `advance` is told how many lookups were made, of KEYS for each hash, from several threads.
+    For each place at most MOST pairs with later places are returned, those with the smallest places; the second value
+    is the number of the others. `advance` is called from several threads with the number of lookups done, of KEYS for
+    each hash.
     """
     count = len(hashes)
     mixed = _interleaved(np.ascontiguousarray(hashes, np.uint64))
@@ -127,9 +125,9 @@ def near_pairs(
     counts = np.zeros(count, np.int32)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         for key in range(KEYS):
-            values = (mixed >> np.uint64(_BITS * key)).astype(np.uint16)
+            values = (mixed >> np.uint64(_KEY_BITS * key)).astype(np.uint16)
             places = np.argsort(values, kind="stable").astype(np.int32)
-            starts = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=2**_BITS))])
+            starts = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=2**_KEY_BITS))])
             ordered = mixed[places]
 
             def search(
@@ -144,7 +142,7 @@ def near_pairs(
                 advance(behind - first)
 
             # A row of `found` belongs to one thread at a time: within a key to one slice, and keys wait for each
-            # other here. The list makes an error of any slice one of this call.
+            # other here. list() raises an error of any slice here.
             list(threads.map(search, range(0, count, _SLICE)))
     kept = np.minimum(counts, MOST)
     ones = np.repeat(np.arange(count), kept)
@@ -153,41 +151,44 @@ def near_pairs(
 
 
 def _interleaved(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The same bits in another order, of which each key gets every fourth.
+    """The bits in another order, so that each key gets every fourth.
 
-    A picture's high frequencies are often nothing, and a key of their bits alone would be 0 for most.
+    The high frequencies of a picture are often zero, and a key of their bits alone would be 0 for most pictures.
     """
     bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1)
-    mixed = np.packbits(bits.reshape(-1, _BITS, KEYS).transpose(0, 2, 1).reshape(-1, 64), axis=1)
+    mixed = np.packbits(bits.reshape(-1, _KEY_BITS, KEYS).transpose(0, 2, 1).reshape(-1, 64), axis=1)
     result: NDArray[np.uint64] = np.ascontiguousarray(mixed).view(np.uint64)[:, 0]
     return result
 
 
 def _masks(radius: int) -> NDArray[np.int64]:
     """All values of a key with at most `radius` ones."""
-    chosen = (bits for ones in range(min(radius, _BITS) + 1) for bits in combinations(range(_BITS), ones))
+    chosen = (
+        bits for ones in range(min(radius, _KEY_BITS) + 1) for bits in combinations(range(_KEY_BITS), ones)
+    )
     return np.array([sum(1 << bit for bit in bits) for bits in chosen], np.int64)
 
 
 SIDE = 32
-"""Pixels a side of the small pictures that all this is computed from."""
+"""Pixels a side of the pictures that hashes and similarity are computed from."""
 
 _HASH_BITS = 64
-# BT.601's luma.
+# BT.601 luma.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# A coefficient below this many levels, on the scale of an orthonormal transform of 32 x 32, is rounding: a tenth of
-# a level in the picture.
+# A coefficient of the orthonormal 32 x 32 transform below this many levels is rounding: a tenth of a level in the
+# picture.
 _NOTHING = 1.5
-# Standard deviation, in levels, below which a picture has no content that could be compared but its colour.
+# Standard deviation, in levels, below which only the colour of a picture can be compared.
 _FLAT = 2.0
 _SAME_COLOUR = 4.0
 
 
 def perceptual_hashes(pictures: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """(n,) hashes of pictures (n, SIDE, SIDE, 3): the signs of luma's 64 lowest cosines, without the mean.
+    """Hashes uint64 (n,) of pictures uint8 (n, SIDE, SIDE, 3): the signs of the 64 lowest cosines of luma, without the
+    mean.
 
-    Zauner's pHash (2010) with the signs themselves instead of a comparison with the median. Brightness and contrast
-    do not change it, encoding and scaling little, and pictures of different things differ in about half the bits.
+    Zauner's pHash (2010), with signs instead of a comparison with the median. Brightness and contrast do not change it,
+    encoding and scaling change few bits, and unrelated pictures differ in about half of the bits.
     """
     luma = pictures.astype(np.float32) @ _LUMA
     basis, rows, columns = _cosines()
@@ -199,7 +200,7 @@ def perceptual_hashes(pictures: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 @cache
 def _cosines() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """The first rows of the orthonormal DCT-II, and which coefficients of a picture become bits, low ones first."""
+    """The first rows of the orthonormal DCT-II, and the coefficients that become bits, low frequencies first."""
     pairs = sorted((u + v, u, v) for u in range(SIDE) for v in range(SIDE))[1 : _HASH_BITS + 1]
     rows, columns = (np.array([pair[axis] for pair in pairs]) for axis in (1, 2))
     frequency = np.arange(max(rows.max(), columns.max()) + 1)[:, None]
@@ -209,10 +210,11 @@ def _cosines() -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64
 
 
 def similarity(ones: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(n,) correlation of the pixels of `ones` and `others`, both (n, SIDE, SIDE, 3), after each channel's mean.
+    """Correlation float64 (n,) of the pixels of `ones` and `others`, both uint8 (n, SIDE, SIDE, 3), without the mean of
+    each channel.
 
-    1 for a copy, also a brighter one or one of more contrast. Two plain pictures count as 1 where their colours
-    agree within some levels, and as 0 otherwise, as a plain one beside another does.
+    1 for a copy, also with other brightness or contrast. Two plain pictures have 1 if their colours agree within some
+    levels, else 0; a plain and another picture have 0.
     """
     flat = [pixels.reshape(len(pixels), -1, 3).astype(np.float64) for pixels in (ones, others)]
     means = [pixels.mean(axis=1) for pixels in flat]

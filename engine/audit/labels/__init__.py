@@ -1,1 +1,1 @@
-"""Wrong labels, found through a trained network's outputs."""
+"""Wrong labels, found from the outputs of a trained network."""

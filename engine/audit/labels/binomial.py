@@ -1,4 +1,4 @@
-"""Tails of the binomial distribution, as upper bounds in logarithms, which hold where the tail itself underflows."""
+"""Tails of the binomial distribution as upper bounds in logarithms, which do not underflow, and Wilson's interval."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def divergence(share: Any, expected: Any) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence (nats) of a coin that shows `share` from one that shows `expected`."""
+    """Kullback-Leibler divergence, in nats, of Bernoulli(share) from Bernoulli(expected)."""
     share, expected = np.asarray(share, np.float64), np.asarray(expected, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         hit = np.where(share > 0, share * np.log(share / expected), 0.0)
@@ -18,17 +18,17 @@ def divergence(share: Any, expected: Any) -> NDArray[np.float64]:
 
 
 def log_tail(share: Any, count: Any, expected: Any) -> NDArray[np.float64]:
-    """Upper bound of the log of P(at least as far from `expected`, on the side where `share` lies).
+    """Upper bound of the log-probability of a share at least as far from `expected`, on the side of `share`.
 
-    For `share` x `count` successes of `count` draws that succeed with probability `expected`: Chernoff's bound in
-    Hoeffding's form (1963), exp(-count x divergence), less than the exact tail's power of `count` above it.
+    For `count` draws with success probability `expected`: Chernoff's bound in Hoeffding's form (1963),
+    exp(-count x divergence), which exceeds the exact tail by at most a power of `count`.
     """
     bound: NDArray[np.float64] = -np.asarray(count, np.float64) * divergence(share, expected)
     return bound
 
 
 def wilson(hits: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval (1927) for a share, 95% unless `z` says else."""
+    """Wilson's interval (1927) for a share; `z` = 1.96 gives 95%."""
     if count == 0:
         return 0.0, 1.0
     share, square = hits / count, z * z / count

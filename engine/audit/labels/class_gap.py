@@ -1,4 +1,4 @@
-"""Classes on which the network does far worse in val than it does in train, beyond what all classes lose."""
+"""Classes whose accuracy falls from train to val far more than that of the other classes."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,25 @@ from numpy.typing import NDArray
 
 from engine.audit.labels.binomial import divergence, log_tail
 
-# The probability of naming any class where all have only the common loss.
+# The probability of reporting any class if all lose alike.
 _LOG_ERROR = float(np.log(0.01))
-# Less than this is not worth a person's time, however sure it is.
+# Smaller drops are not reported, even if certain.
 _LEAST_DROP = 0.15
-# Images of the average class that every class is given beside its own, so that a train accuracy of 100% of 20 images
-# does not pass for certainty.
+# Prior: each class gets this many images with the average accuracy, so that 100% of 20 images is not certainty.
 _PRIOR = 5.0
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A class and its accuracies, as shares."""
+    """A class and its accuracies (shares)."""
 
     label: int
     train: float
     val: float
     expected: float
-    """What its val accuracy would be if it lost as much as the typical class."""
+    """Its val accuracy if it lost as much as the typical class."""
     count: int
-    """Its images in val."""
+    """Number of its images in val."""
 
 
 def find_gaps(
@@ -34,11 +33,11 @@ def find_gaps(
     val: tuple[NDArray[np.int64], NDArray[np.int64]],
     classes: int,
 ) -> list[Gap]:
-    """Classes with an unexpected loss, the largest first; `train` and `val` are (labels, predicted classes), (n,).
+    """Classes with an unexpected loss, the largest first; `train` and `val` are (labels, predicted classes), each (n,).
 
-    The typical loss is the median over classes, in log odds. The test is binomial, its count reduced for what is
-    not known of train's accuracy and for how much classes differ otherwise (the median deviation from what is
-    expected), and corrected for the number of classes (Bonferroni).
+    The typical loss is the median over classes, in log odds. The test is binomial, with a count reduced for the
+    uncertainty of train's accuracy and for the usual spread between classes (the median deviation from the expected
+    accuracy), and corrected for the number of classes (Bonferroni).
     """
     (seen_train, right_train), (seen_val, right_val) = (_hits(*split, classes) for split in (train, val))
     tested = np.flatnonzero((seen_train > 0) & (seen_val > 0))
@@ -69,13 +68,13 @@ def find_gaps(
 def _hits(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Images of each class, and how many of them are recognised."""
+    """Number of images of each class, and number of correctly predicted ones."""
     seen = np.bincount(labels, minlength=classes)
     return seen, np.bincount(labels[labels == predicted], minlength=classes)
 
 
 def _smooth(right: NDArray[np.int64], count: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares strictly between 0 and 1, drawn a little to the average."""
+    """Shares strictly between 0 and 1, shrunk a little to the average."""
     average = (right.sum() + 0.5) / (count.sum() + 1)
     smooth: NDArray[np.float64] = (right + _PRIOR * average) / (count + _PRIOR)
     return smooth

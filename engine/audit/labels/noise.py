@@ -1,21 +1,19 @@
-"""How many labels are wrong at random, and which: where the network is sure of another class and sees nothing of
-the label, more often than its own mistakes explain.
+"""The share of randomly wrong labels, and which ones: labels that the network contradicts more than its own mistakes
+explain.
 
-A network's mistakes are about what can be mistaken: the right class is mostly among its next guesses. A label that
-was flipped has nothing to do with the image: it may be any class. So the labels y of images x are taken for a
-mixture,
+A network confuses similar classes: the right class is mostly among its next guesses. A flipped label is unrelated to
+the image and may be any class. So the labels y of images x are modelled as a mixture,
 
     P(y | x) = (1 - noise) sum_k w_k softmax(logits(x) / T_k)[y] + noise / classes
 
-whose first part is the network at several temperatures: overconfident or not, it is corrected by what val itself
-shows, so that a network that knows its training images by heart is not believed to know val's as well. The weights
-are those of the largest likelihood, which has a single maximum. What the mixture calls noise in train, where labels
-are the ones that were learnt, is reported beside.
+whose first part is the network at several temperatures. These correct for overconfidence from val itself, so that a
+network that has memorised its training images is not trusted as much on val. The weights maximise the likelihood, which
+has a single maximum. The noise estimated in train, whose labels were learnt, is reported for comparison.
 
-A network's own doubt explains some of the noise away: of one with 76% of CIFAR-10 right, and 5% of the labels flipped,
-it says 4.2%; of one with 43%, next to nothing. So there is a bound beside it that doubt has no part in. A flipped label
-is as likely among the classes that the network holds least probable as among the others, where the right one hardly
-ever is: noise can't be more than would fill that tail.
+An unsure network explains some of the noise away: with 5% of CIFAR-10's labels flipped, a network with 76% accuracy
+gives 4.2%, one with 43% almost nothing. So there is also a bound that does not depend on confidence. A flipped label is
+as likely among the classes with the lowest probabilities as among the others, and the right class is hardly ever among
+those: the number of labels in that tail limits the noise.
 """
 
 from dataclasses import dataclass
@@ -25,11 +23,11 @@ from numpy.typing import NDArray
 
 from engine.audit.labels.binomial import wilson
 
-# Where the best temperature is looked for, and how it is refined: the share of noise depends on it.
+# Temperatures of the search, and of its refinement: the estimate depends on the temperature.
 _COARSE = 0.1 * 1.3 ** np.arange(16)
 _FINE = 1.05 ** np.arange(-6, 7)
-# A mixture has one temperature and colder ones: networks are surer of some images than one temperature for all says.
-# Hotter ones would pass noise off as doubt.
+# A mixture has one temperature and colder ones, since networks are surer of some images than a single temperature
+# allows. Hotter ones would explain noise as doubt.
 _COLDER = (1.0, 1.5, 2.3)
 _STEPS = 300
 _ROWS = 4096
@@ -39,21 +37,21 @@ _DROP = 1.92
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """An estimate for one set of labels; shares of it."""
+    """An estimate for a set of labels; shares."""
 
     share: float
-    """Labels that are wrong."""
+    """Share of wrong labels."""
     low: float
     high: float
-    """The 95% interval of the likelihood ratio, over the temperatures as well."""
+    """The 95% interval of the likelihood ratio, also over temperatures."""
     most: float
-    """What it can't be above, as far as wrong labels are any other class alike: the tail's bound, 95%."""
+    """Upper bound (95%) from the tail, if all wrong classes are equally likely."""
     wrong: NDArray[np.float64]
     """(n,): the probability that this label is wrong."""
 
 
 def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.int64]) -> Noise:
-    """The noise in `labels` (n,), below `classes`; log_probabilities is (n, classes)."""
+    """The noise in `labels` (n,), given the network's log-probabilities (n, classes)."""
     classes = log_probabilities.shape[1]
     blind = np.full(len(labels), 1 / classes)
 
@@ -61,7 +59,7 @@ def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.in
         return np.stack([*(_softened(log_probabilities, labels, heat / by) for by in _COLDER), blind], axis=1)
 
     middle = max(_COARSE, key=lambda heat: _fit(mixture(heat))[1])
-    # The others too: where all images are equally easy, heat explains as much as noise, and the interval says so.
+    # The coarse ones too: if all images are equally easy, temperature explains as much as noise; the interval widens.
     mixtures = [mixture(heat) for heat in (*(middle * _FINE), *_COARSE)]
     fits = [_fit(parts) for parts in mixtures]
     likelihoods = [likelihood for _, likelihood in fits]
@@ -74,7 +72,7 @@ def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.in
     ]
     weights, parts = fits[best][0], mixtures[best]
     clean = parts[:, :-1] @ weights[:-1]
-    # A label drawn blindly is right once in `classes` draws; this one, as often as a clean one would be.
+    # A random label is right with probability 1 / classes; this one as often as a clean one would be.
     scale = (classes - 1) / classes
     drawn = weights[-1] / classes / (clean + weights[-1] / classes)
     return Noise(
@@ -87,10 +85,10 @@ def estimate_noise(log_probabilities: NDArray[np.float16], labels: NDArray[np.in
 
 
 def _tail_bound(log_probabilities: NDArray[np.float16], labels: NDArray[np.int64]) -> float:
-    """The least of the bounds by tails of half the classes, a quarter, ..., one: those of the lowest probability.
+    """The smallest bound from tails of half of the classes, a quarter, ..., one: those of the lowest probabilities.
 
-    Of wrong labels size / (classes - 1) are in a tail, by then of all at most what is seen there. Where classes tie
-    at its border a label counts as the share of its places in it.
+    A share size / (classes - 1) of wrong labels is in a tail, so the labels seen there bound their number. If classes
+    tie at the border of a tail, a label counts with the share of the tied places inside.
     """
     classes = log_probabilities.shape[1]
     above, tied = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
@@ -110,21 +108,21 @@ def _tail_bound(log_probabilities: NDArray[np.float16], labels: NDArray[np.int64
 def _softened(
     log_probabilities: NDArray[np.float16], labels: NDArray[np.int64], temperature: float
 ) -> NDArray[np.float64]:
-    """(n,): the probability of each label at this temperature."""
+    """The probability of each label at this temperature, float64 (n,)."""
     result = np.empty(len(labels))
     for start in range(0, len(labels), _ROWS):
         logits = log_probabilities[start : start + _ROWS].astype(np.float32) / np.float32(temperature)
         logits -= logits.max(axis=1, keepdims=True)
         own = logits[np.arange(len(logits)), labels[start : start + _ROWS]]
         result[start : start + _ROWS] = np.exp(own) / np.exp(logits).sum(axis=1)
-    # A label of probability 0 would make a logarithm infinite.
+    # A probability of 0 would make the logarithm infinite.
     return np.maximum(result, 1e-30)
 
 
 def _fit(parts: NDArray[np.float64], noise: float | None = None) -> tuple[NDArray[np.float64], float]:
-    """Weights (parts,) of the mixture with the columns of `parts` (n, parts), by expectation and maximisation.
+    """Weights (parts,) of the mixture of the columns of `parts` (n, parts), by expectation maximisation.
 
-    The last weight, the noise's, stays `noise` where that is given. Also returns the log likelihood.
+    The last weight is the noise; it is fixed if `noise` is given. Also returns the log-likelihood.
     """
     count = parts.shape[1]
     weights = np.full(count, 1 / count)
@@ -142,7 +140,7 @@ def _fit(parts: NDArray[np.float64], noise: float | None = None) -> tuple[NDArra
 
 
 def _bound(parts: NDArray[np.float64], best: float, floor: float, end: float) -> float:
-    """Where, between the best noise and `end`, the log likelihood has fallen to `floor`."""
+    """The noise between `best` and `end` at which the log-likelihood has fallen to `floor`."""
     near, far = float(best), end
     for _ in range(12):
         middle = (near + far) / 2

@@ -1,4 +1,4 @@
-"""What a network says of some images, and under which labels they are filed."""
+"""A network's predictions for images, and the labels of the images."""
 
 from dataclasses import dataclass, replace
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """The network's view of some images of one file; arrays have an entry (or row) for each."""
+    """A network's predictions for n images of a file."""
 
     ids: NDArray[np.int64]
-    """Which samples of the file."""
+    """(n,): sample numbers in the file."""
     labels: NDArray[np.int64]
-    """Their labels, in train's numbering."""
+    """(n,): labels in train's numbering."""
     log_probabilities: NDArray[np.float16]
     """(n, classes): natural logarithms."""
     left_out: tuple[str, ...] = ()
@@ -21,18 +21,18 @@ class Opinion:
 
     @property
     def classes(self) -> int:
-        """Outputs of the network."""
+        """Number of outputs of the network."""
         return self.log_probabilities.shape[1]
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each."""
+        """The most probable class of each image, int64 (n,)."""
         return self.log_probabilities.argmax(axis=1)
 
     def reordered(self, meaning: NDArray[np.int64]) -> "Opinion":
-        """With output l being what was output meaning[l]."""
+        """The same with output l taken from output meaning[l]."""
         return replace(self, log_probabilities=self.log_probabilities[:, meaning])
 
     def relabelled(self, meaning: NDArray[np.int64]) -> "Opinion":
-        """With label meaning[l] where it was l."""
+        """The same with label meaning[l] instead of l."""
         return replace(self, labels=meaning[self.labels])

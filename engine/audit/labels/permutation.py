@@ -1,12 +1,8 @@
-"""The best assignment of rows to columns: which permutation collects the largest sum from a square table.
+"""Permuted labels: labels that mean other classes, found from a network's predictions.
 
-Where a permutation of the labels may come from: the usual accidents with the order of class names.
-
-Labels that stand for other classes, in whole or for some: found by what the network sees under each label.
-
-A confusion table counts how often images with label l are taken for class c. If labels were mixed up, some
-permutation of them explains the table better than the labels themselves: the best one is an assignment problem, and
-each of its cycles is believed only if chance can't have made it.
+A confusion table counts how often images with label l are predicted as class c. If labels were permuted, some
+permutation explains the table better than the labels themselves. The best one is an assignment problem, and a cycle of
+it is reported only if chance can't explain it. `order_hint` names usual causes, such as another order of class names.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +17,9 @@ from engine.data.kernel import kernel
 
 
 def best_assignment(gains: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,): the column of each row, each column once, with the largest sum of gains (n, n).
+    """The column of each row, int64 (n,), each column once, that maximises the sum of `gains` (n, n).
 
-    Where several are best the one with most rows on the diagonal is taken.
+    Ties are resolved in favour of the diagonal.
     """
     gains = np.asarray(gains, np.int64)
     count = len(gains)
@@ -36,9 +32,9 @@ def best_assignment(gains: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @kernel
 def _assign(costs: NDArray[np.int64], assigned: NDArray[np.int64]) -> None:
-    """Shortest augmenting paths with potentials (Jonker and Volgenant 1987): rows join one after the other.
+    """Shortest augmenting paths with potentials (Jonker and Volgenant 1987), adding row after row.
 
-    Column `count` stands for the row that is being added. Time is cubic in the worst case.
+    Column `count` represents the row that is being added. Cubic time in the worst case.
     """
     count = len(costs)
     none = -1
@@ -80,11 +76,11 @@ def _assign(costs: NDArray[np.int64], assigned: NDArray[np.int64]) -> None:
 
 
 def order_hint(meaning: NDArray[np.int64], names: Sequence[str]) -> str:
-    """A half sentence on what `meaning` (label -> class shown) looks like; empty where it looks like nothing known."""
+    """A sentence on the likely cause of the permutation `meaning` (label -> class shown); empty if unknown."""
     count = len(meaning)
     moved = np.flatnonzero(meaning != np.arange(count))
     steps = np.bincount((meaning[moved] - moved) % count, minlength=count)
-    # One label closes the circle: the classes behind a missing one move up, and the last has no images.
+    # One label closes the cycle: the classes after a missing one move up, and the last has no images.
     if len(moved) > 2 and steps.max() >= len(moved) - 1:
         step = int(steps.argmax())
         step -= count if step > count // 2 else 0
@@ -98,7 +94,7 @@ def order_hint(meaning: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def _orders(names: list[str]) -> list[tuple[str, list[int]]]:
-    """Ways in which someone may have numbered the classes: label -> place in `names`."""
+    """Usual numberings of classes: (description, label -> place in `names`)."""
     keys: list[tuple[str, Callable[[str], Any]]] = [
         ("in alphabetical order", str),
         ("in alphabetical order without regard to case", str.casefold),
@@ -110,30 +106,30 @@ def _orders(names: list[str]) -> list[tuple[str, list[int]]]:
     return [*orders, ("from the end", list(reversed(places)))]
 
 
-# The probability, over all cycles that there could be, of taking chance for a permutation.
+# The probability of a false report, over all possible cycles.
 _LOG_ERROR = float(np.log(1e-4))
 
 
 @dataclass(frozen=True, eq=False)
 class Permutation:
-    """What each label stands for, as far as the network can tell."""
+    """The class that each label means, as far as the network can tell."""
 
     meaning: NDArray[np.int64]
-    """(classes,): the class that images with this label show; the label itself where nothing speaks against it."""
+    """(classes,): the class that images with this label show; by default the label itself."""
     cycles: tuple[tuple[int, ...], ...]
-    """Labels that were mixed up among each other: images with each label show the class of the next one."""
+    """Permuted labels: images with each label of a cycle show the class of the next one."""
     before: float
-    """The network's accuracy with the labels as they are ..."""
+    """The network's accuracy with the labels as they are."""
     after: float
-    """... and with the permutation undone."""
+    """The network's accuracy with the permutation undone."""
 
 
 def find_permutation(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> Permutation:
-    """The permutation of these labels (n,), given the classes that a network sees (n,), both below `classes`.
+    """The permutation of `labels` (n,), given a network's predictions (n,), both below `classes`.
 
-    A cycle of k labels counts where its images are taken for the permuted class more often than for their own, so
-    much so that a fair coin does it with a probability below 1e-4 / classes^k. With right labels the coin favours
-    the own class, also of classes that a network can hardly tell apart.
+    A cycle of k labels is reported if its images are predicted as the permuted class more often than as their own, with
+    a probability below 1e-4 / classes^k for a fair coin. With right labels the own class is favoured, even for classes
+    that the network can hardly distinguish.
     """
     meaning = np.arange(classes)
     table = _counts(labels, predicted, classes)
@@ -157,7 +153,7 @@ def find_permutation(labels: NDArray[np.int64], predicted: NDArray[np.int64], cl
 def _counts(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The confusion table's cells that are not 0: label, class and count. A whole one of 21,000 has 4e8."""
+    """The non-zero cells of the confusion table: label, class, count. The full one of 21,000 classes has 4e8 cells."""
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
     return cells // classes, cells % classes, counts
 
@@ -165,7 +161,7 @@ def _counts(
 def _doubted(
     rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
-    """Labels mostly taken for another class, and those classes, ascending: nothing else can be in a cycle."""
+    """Labels mostly predicted as another class, and those classes, ascending: only these can be in a cycle."""
     own = np.zeros(classes, np.int64)
     own[rows[rows == columns]] = counts[rows == columns]
     largest = np.zeros(classes, np.int64)
@@ -181,7 +177,7 @@ def _among(
     chosen: NDArray[np.int64],
     classes: int,
 ) -> NDArray[np.int64]:
-    """The confusion table of the chosen labels alone, square."""
+    """The square confusion table of the chosen labels."""
     place = np.full(classes, -1)
     place[chosen] = np.arange(len(chosen))
     inside = (place[rows] >= 0) & (place[columns] >= 0)
@@ -191,7 +187,7 @@ def _among(
 
 
 def _cycles(assigned: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The cycles of two and more of a permutation, each from its smallest member."""
+    """The cycles of a permutation with two or more members, each starting with its smallest."""
     cycles, seen = [], np.zeros(len(assigned), bool)
     for start in range(len(assigned)):
         cycle, place = [], start

@@ -1,4 +1,4 @@
-"""What a network's opinion of both files says about their labels, in words."""
+"""The findings about labels from a network's predictions for both files."""
 
 import math
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from engine.audit.labels.permutation import Permutation, find_permutation, order
 from engine.audit.pictures import Tile
 from engine.errors import UserError
 
-# Wrong labels are a finding where there are surely more than this, and surely more than in train. What the mixture
-# calls noise in CIFAR-10's own test set, of which 0.5% is wrong, is below it.
+# Wrong labels are a finding if their share is certainly above this and above train's. The estimate for CIFAR-10's
+# own test set, of which 0.5% is wrong, is below it.
 _LEAST_NOISE = 0.01
-# From this probability on an image is named.
+# Images with at least this probability of a wrong label are listed.
 _LIKELY = 0.5
 
 
 def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[list[Finding], list[Tile]]:
-    """All that the opinions show, and the images of val in question, the surest first.
+    """All findings, and tiles of the images of val with questionable labels, the most certain first.
 
-    What comes later is measured with what was found before put right. Raises UserError for a network that knows
-    nothing of train.
+    Each check corrects for the findings of the checks before it. Raises UserError for a network that only guesses on
+    train.
     """
     names = collection.labels.names
     ours = find_permutation(train.labels, train.predicted, train.classes)
@@ -34,7 +34,7 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
     if ours.after - chance < (1 - chance) * chance / 2:
         raise UserError(
             f"the network is right on {ours.before:.1%} of train, guessing on {chance:.1%}: "
-            "give one that was trained on these classes"
+            "use one that was trained on these classes"
         )
     findings = [_outputs(ours, names)]
     train, val = (opinion.reordered(ours.meaning) for opinion in (train, val))
@@ -88,7 +88,7 @@ def _moved(found: Permutation) -> int:
 
 
 def _cycle_lines(found: Permutation, names: Sequence[str]) -> tuple[str, ...]:
-    """Which label shows which class, cycle by cycle."""
+    """Lines on which label shows which class, cycle by cycle."""
     return shorten(
         [
             f"labelled {names[label]!r} ({label}), shows {names[found.meaning[label]]!r} ({found.meaning[label]})"
@@ -132,7 +132,7 @@ def _noise(
     train: Noise, val: Noise, suspects: Sequence["_Suspect"], *, undone: bool, fallen: Finding
 ) -> Finding:
     found, fell = val.low > max(_LEAST_NOISE, train.high), fallen.level == FOUND
-    # Rounded up: it is a bound. Labels of one class that were filed as another are no noise, and may be beyond it.
+    # Rounded up: it is a bound. It does not cover images of one class that were labelled as another one.
     most = math.ceil(max(val.most, val.high) * 1000) / 1000
     bound = "" if fell else f", up to {most:.1%} may be as far as the network can tell"
     more = f"; those of the {fallen.check} may be wrong besides, which this does not count" if fell else ""
@@ -160,7 +160,7 @@ def _noise(
 
 @dataclass(frozen=True, kw_only=True)
 class _Suspect:
-    """An image of val whose label is more probably wrong than right."""
+    """An image of val whose label is probably wrong."""
 
     sample: int
     name: str
@@ -172,7 +172,7 @@ class _Suspect:
     """The probability that the label is wrong."""
 
     def line(self) -> str:
-        """All of it in words."""
+        """The suspect in words."""
         return (
             f"{self.name}: labelled {self.label!r} ({self.probability_of_label:.2%}), looks like {self.predicted!r} "
             f"({self.probability_of_predicted:.1%}); wrong with probability {self.wrong:.2f}"
@@ -180,7 +180,7 @@ class _Suspect:
 
 
 def _suspects(collection: Collection, val: Opinion, noise: Noise) -> list[_Suspect]:
-    """The surest first."""
+    """The suspects, the most certain first."""
     names, predicted = collection.labels.names, val.predicted
     order = np.argsort(-noise.wrong, kind="stable")
     suspects = []

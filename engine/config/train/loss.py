@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.config.choices import LOSSES, described, names
 from engine.config.options import option
 from engine.errors import UserError
 
@@ -12,9 +13,8 @@ class LossConfig:
 
     name: str = option(
         "cross-entropy",
-        "loss function. bce: binary cross-entropy, each class on its own, as in ResNet Strikes Back (Wightman et al. "
-        "2021)",
-        choices=("cross-entropy", "bce"),
+        f"loss function. {described(LOSSES)}",
+        choices=names(LOSSES),
     )
     bce_sum: bool = option(
         False, "bce: sum over the classes (Composer) instead of averaging (timm and the paper)"
@@ -53,7 +53,7 @@ def check_loss(loss: LossConfig) -> None:
         raise UserError(
             f"a teacher needs loss.teacher (its weights) and loss.teacher_arch: {missing} is not set"
         )
-    if loss.name != "bce" and (loss.bce_sum or loss.bce_threshold >= 0):
+    if "bce_sum" not in LOSSES[loss.name].takes and (loss.bce_sum or loss.bce_threshold >= 0):
         raise UserError(
             f"loss.bce_sum and loss.bce_threshold have no effect with loss.name={loss.name}: set loss.name=bce"
         )

@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
+from engine.config.choices import LR_SCHEDULES, RESOLUTION_SCHEDULES, described, names, takers
 from engine.config.options import option
 from engine.errors import UserError
-
-_HAVE = {
-    "lr_start": ("cosine", "polynomial", "flat-cosine"),
-    "lr_final": ("cyclic", "cosine", "polynomial", "flat-cosine"),
-}
-"""Options that only some of the schedules use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +13,8 @@ class ResolutionConfig:
 
     schedule: str = option(
         "ramp",
-        "how the resolution changes. ramp: min_res until start_ramp, then linear up to max_res at end_ramp "
-        "(ffcv-imagenet). progressive: initial_scale x max_res, then linear up to max_res (Composer). stages: as "
-        "listed in resolution.stages",
-        choices=("ramp", "progressive", "stages"),
+        f"how the resolution changes. {described(RESOLUTION_SCHEDULES)}",
+        choices=names(RESOLUTION_SCHEDULES),
     )
     min_res: int = option(160, "ramp: resolution at the start of the run", unit="px", low=8, high=1024)
     max_res: int = option(
@@ -77,11 +70,14 @@ class LrConfig:
     lr: float = option(0.5, "peak learning rate, for the recipe's global batch", above=0)
     lr_schedule_type: str = option(
         "cyclic",
-        "shape of the schedule. cyclic: linear up to the peak, then linear down (ffcv-imagenet)",
-        choices=("cyclic", "step", "constant", "cosine", "polynomial", "flat-cosine", "one-cycle"),
+        f"shape of the schedule. {described(LR_SCHEDULES)}",
+        choices=names(LR_SCHEDULES),
     )
     lr_peak_epoch: float = option(
-        2.0, "all but step and constant: length of the warm-up, up to the peak", unit="epochs", low=0
+        2.0,
+        f"{takers(LR_SCHEDULES, 'lr_peak_epoch')}: length of the warm-up, up to the peak",
+        unit="epochs",
+        low=0,
     )
     batch_scaling: str = option(
         "none",
@@ -96,10 +92,10 @@ class LrConfig:
         high=1,
     )
     lr_start: float = option(
-        0.0, "cosine, polynomial, flat-cosine: learning rate at the start of the warm-up", low=0
+        0.0, f"{takers(LR_SCHEDULES, 'lr_start')}: learning rate at the start of the warm-up", low=0
     )
     lr_final: float = option(
-        0.0, "cyclic, cosine, polynomial, flat-cosine: learning rate at the end of the run", low=0
+        0.0, f"{takers(LR_SCHEDULES, 'lr_final')}: learning rate at the end of the run", low=0
     )
     power: float = option(2.0, "polynomial: exponent applied to the remaining fraction of the run", above=0)
     flat_until: float = option(
@@ -160,7 +156,7 @@ def check_resolution(resolution: ResolutionConfig, epochs: int) -> None:
 def check_lr(lr: LrConfig, epochs: int) -> None:
     """Raises UserError for options that don't go together in a run of `epochs`."""
     kind, peak = lr.lr_schedule_type, lr.peak_epoch(epochs)
-    if kind not in ("step", "constant") and peak >= epochs:
+    if "lr_peak_epoch" in LR_SCHEDULES[kind].takes and peak >= epochs:
         name, value, better = ("lr_peak_epoch", lr.lr_peak_epoch, epochs / 8)
         if lr.lr_peak_share:
             name, value, better = ("lr_peak_share", lr.lr_peak_share, 1 / 8)
@@ -179,10 +175,10 @@ def check_lr(lr: LrConfig, epochs: int) -> None:
         value = getattr(lr, name)
         if value > lr.lr:
             raise UserError(f"lr.{name} {value:g} is above lr.lr, the peak of {lr.lr:g}: lower it")
-        if value and kind not in _HAVE[name]:
+        if value and name not in LR_SCHEDULES[kind].takes:
             raise UserError(
                 f"lr.{name} has no effect with lr.lr_schedule_type={kind}: drop it, or use one of "
-                + ", ".join(_HAVE[name])
+                + takers(LR_SCHEDULES, name)
             )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.config.choices import OPTIMIZERS, described, names, takers
 from engine.config.options import option
 from engine.errors import UserError
 
@@ -30,25 +31,26 @@ class TrainingConfig:
     )
     optimizer: str = option(
         "sgd",
-        "optimizer. sgdw: SGD with decoupled weight decay, as in Composer. lamb: You et al. 2019. muon: Jordan et al. "
-        "2024, orthogonalised steps for convolutions without a bias (those before a norm), SGD for all other weights",
-        choices=("sgd", "sgdw", "adamw", "lamb", "muon"),
+        f"optimizer. {described(OPTIMIZERS)}",
+        choices=names(OPTIMIZERS),
     )
-    muon_lr: float = option(
-        0.02,
-        "muon: peak step size of the convolutions, relative to the length of their weights; it follows the curve of "
-        "the learning rate. lr.lr is for the other weights; these convolutions have no weight decay",
-        above=0,
-    )
-    momentum: float = option(0.9, "sgd, sgdw, muon: momentum", low=0, high=0.9999)
-    nesterov: bool = option(False, "sgd, sgdw, muon: use Nesterov momentum")
+    momentum: float = option(0.9, f"{takers(OPTIMIZERS, 'momentum')}: momentum", low=0, high=0.9999)
+    nesterov: bool = option(False, f"{takers(OPTIMIZERS, 'nesterov')}: use Nesterov momentum")
     beta1: float = option(
-        0.9, "adamw, lamb: decay rate of the running mean of the gradients", low=0, high=0.9999
+        0.9,
+        f"{takers(OPTIMIZERS, 'beta1')}: decay rate of the running mean of the gradients",
+        low=0,
+        high=0.9999,
     )
     beta2: float = option(
-        0.999, "adamw, lamb: decay rate of the running mean of the squared gradients", low=0, high=0.99999
+        0.999,
+        f"{takers(OPTIMIZERS, 'beta2')}: decay rate of the running mean of the squared gradients",
+        low=0,
+        high=0.99999,
     )
-    eps: float = option(1e-8, "adamw, lamb: added to the denominator (LAMB's paper: 1e-6)", above=0)
+    eps: float = option(
+        1e-8, f"{takers(OPTIMIZERS, 'eps')}: added to the denominator (LAMB's paper: 1e-6)", above=0
+    )
     weight_decay: float = option(
         4e-5,
         "weight decay; norms and biases are never decayed. Each step removes lr x weight_decay of a weight (sgd: "
@@ -78,8 +80,8 @@ class TrainingConfig:
     nonfinite: str = option(
         "stop",
         "what to do when loss or gradients are not finite. stop: a non-finite loss ends the run. skip: leave out and "
-        "count each step with non-finite gradients (a few small copies per step; with lamb and muon also a wait for "
-        "the device)",
+        "count each step with non-finite gradients (a few small copies per step; with optimizers that are not fused, "
+        "such as lamb, also a wait for the device)",
         choices=("stop", "skip"),
     )
     loss_limit: float = option(1e6, "end the run when the training loss exceeds this", above=0)
@@ -140,7 +142,7 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError(
             "training.nesterov needs training.momentum above 0: set it, or drop training.nesterov"
         )
-    if training.nesterov and training.optimizer not in ("sgd", "sgdw", "muon"):
+    if training.nesterov and "nesterov" not in OPTIMIZERS[training.optimizer].takes:
         raise UserError(
             f"training.nesterov has no effect with training.optimizer={training.optimizer}: drop it"
         )

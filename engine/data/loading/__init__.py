@@ -1,1 +1,1 @@
-"""From a .beton to device batches: order, decode or pack, copy."""
+"""From a .beton file to batches on the device: loader, producer thread, decode pool, windows, page cache, meters."""

@@ -1,13 +1,13 @@
-"""The trainer's only view of data: order -> decode or pack -> device, as an iterator of ready batches.
+"""The loader, the trainer's only view of data: an iterator of batches that are ready on the device.
 
     sample ids --> [producer thread: window, crops, DecodePool] --> ring of slots --> consumer: device batch
                           ^ a free slot                                                 |
                           +-------------------------------------------------------------+
 
-One producer thread fills slots ahead of the consumer (slots.py), by one of two ways (delivery.py). Whatever goes
-wrong in the producer is raised in the consumer at its next batch. Leaving the loop early ends the producer when the
-iterator is closed or dropped; until then no second iteration can start, since both would fill the same slots.
-Resolution and batch size may change with each call of `batches`, nothing is compiled anew.
+One producer thread fills slots ahead of the consumer, with decoded images or packed crops (producer.py). An error in
+the producer is raised in the consumer at its next batch. Leaving the loop early ends the producer when the iterator is
+closed or dropped; until then no second iteration can start, since both would fill the same slots. Resolution and batch
+size may change with each call of `batches`; nothing is recompiled.
 """
 
 import time
@@ -36,9 +36,9 @@ Batches = Sequence[NDArray[np.int64]] | NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """images (n, 3, resolution, resolution), normalised, and labels (n,) int64, on the device.
+    """images (n, 3, resolution, resolution), normalised, in the loader's dtype, and labels (n,) int64, on the device.
 
-    ids (n,): the views (order.py) that it was asked for.
+    ids int64 (n,), on the host: the views (order.py) that were asked for.
     """
 
     images: torch.Tensor
@@ -48,9 +48,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class HostBatch:
-    """What is copied to the device: uint8 images (n, resolution, resolution, 3), or packed crops with geometry.
+    """A batch before its copy to the device: `pixels` are uint8 images (n, resolution, resolution, 3) or, with
+    `geometry`, packed crops (bytes,). `labels` and `ids` are int64 (n,).
 
-    It is the loader's memory: valid until the next batch is asked for.
+    The memory belongs to the loader and is valid until the next batch is asked for.
     """
 
     pixels: torch.Tensor
@@ -60,13 +61,13 @@ class HostBatch:
 
 
 class Loader:
-    """Batches of one `.beton`, made by `workers` threads and finished on `device` as `dtype`.
+    """Batches of one `.beton` file, decoded by `workers` threads and finished on `device` as `dtype`.
 
-    `decoder` is auto, cpu or packed (delivery.py); `verify` says when checksums are compared (pool.py). A sample that
-    can't be used ends the iteration with a UserError (`corrupt="stop"`), or is left out of its batch
-    (`corrupt="skip"`): `skips` counts each time, `new_skips` says which and why. `figures` says where the time went.
-    With `in_memory` the whole file is read into the system's page cache in the background. Use it as a context manager,
-    or call `close()`: it owns threads.
+    `decoder` is auto, cpu or packed (producer.choose_delivery); `verify` is when checksums are compared
+    (decode_pool.py). A corrupt sample ends the iteration with a UserError (`corrupt="stop"`) or is left out of its
+    batch (`corrupt="skip"`): `skips` counts them, `new_skips` lists them. `figures` tells where the time went. With
+    `in_memory` a thread reads the whole file into the page cache. It owns threads: use it as a context manager, or call
+    `close()`. Raises UserError on construction for a decoder that the file can't have.
     """
 
     def __init__(
@@ -111,16 +112,16 @@ class Loader:
 
     @property
     def wait_seconds(self) -> float:
-        """In which the device stood still for data, since the loader was opened."""
+        """Seconds that the device waited for data, since the loader was opened."""
         return self._meter.idle_seconds
 
     def figures(self) -> DataFigures:
-        """Where the time went since the loader was opened; waits for nothing."""
+        """Where the time went since the loader was opened; does not wait for the device."""
         return self._meter.figures()
 
     @property
     def decoder(self) -> tuple[str, str]:
-        """The decoder's name, as benchmark records have it, and who does the work, in words."""
+        """The decoder's name, as in benchmark records, and a description."""
         return self._delivery.name, self._delivery.detail
 
     def batches(
@@ -128,13 +129,13 @@ class Loader:
     ) -> Generator[Batch, None, None]:
         """One Batch for each array of views (order.py), in order. Raises UserError for a corrupt sample.
 
-        `windows` is the epoch that they come from, where it is in page-wise order, without repeats. One iteration at
-        a time: starting a second one before the first has ended or was closed, and going on after `close()`, raises
-        RuntimeError.
+        `windows` is the epoch that the views come from, if it is in page-wise order, without repeats. Only one
+        iteration at a time: a second one before the first has ended or was closed, or continuing after `close()`,
+        raises RuntimeError.
         """
         with self._producing(ids, resolution, crop, windows) as producer:
             for _ in range(self._start, len(ids)):
-                # On a GPU it passes when the work before this batch is done.
+                # On a GPU the event completes when the work before this batch is done.
                 asked = timed_event() if self._copy_stream else None
                 slot = self._next_slot(producer)
                 batch = self._to_device(slot, asked)
@@ -144,7 +145,7 @@ class Loader:
     def host_batches(
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
     ) -> Generator[HostBatch, None, None]:
-        """As `batches`, but each as it lies in host memory before it is copied to the device."""
+        """As `batches`, but each batch in host memory, before its copy to the device."""
         with self._producing(ids, resolution, crop, windows) as producer:
             for _ in range(self._start, len(ids)):
                 slot = self._next_slot(producer)
@@ -152,24 +153,24 @@ class Loader:
                 producer.give_back(slot)
 
     def new_skips(self) -> list[str]:
-        """A line for each sample left out for the first time since this was last asked."""
+        """A line for each sample that was left out for the first time since the last call."""
         lines = list(self._skipped.values())[self._told :]
         self._told += len(lines)
         return lines
 
     def state_dict(self) -> dict[str, int]:
-        """How far the present iteration, or the last one, has come."""
+        """The number of batches that the current or last iteration has delivered."""
         return {"batches": self._delivered}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next iteration, given the same ids and crops, begin where `state` was taken. Decodes nothing."""
+        """Make the next iteration, given the same ids and crops, start where `state` was taken. Decodes nothing."""
         self._start = state["batches"]
 
     @contextmanager
     def _producing(
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None
     ) -> Generator[Producer, None, None]:
-        """One iteration: its threads begin and end here."""
+        """One iteration: its threads start and end here."""
         if self._closed:
             raise RuntimeError("the loader is closed")
         if self._producer is not None:
@@ -203,7 +204,7 @@ class Loader:
             self._producer, self._reader, self._start = None, None, 0
 
     def _end_threads(self) -> None:
-        """Those of the iteration. The reader's first: a producer that waits for it must not be waited for."""
+        """End the iteration's threads, the window reader's first: the producer may be waiting for it."""
         if self._reader is not None:
             self._reader.close()
         if self._producer is not None:
@@ -214,12 +215,12 @@ class Loader:
         slot = producer.next_ready()
         self._meter.handed_over(ready=ready, waited=time.perf_counter() - started)
         self._delivered += 1
-        # Not when it was made: a run that is saved now repeats what lies ready and was not used.
+        # Counted when delivered, not when filled: a run that is saved now repeats batches that were not delivered.
         self.skips += slot.left_out
         return slot
 
     def _without(self, slot: Slot, ids: NDArray[np.int64], bad: list[Bad]) -> NDArray[np.int64]:
-        """The views that are left of a batch without its bad samples, or the end of the run."""
+        """The views of a batch without its bad samples. Raises UserError with corrupt="stop" or if none is left."""
         more = f" (and {len(bad) - 1} more in its batch)" if len(bad) > 1 else ""
         if self._corrupt == "stop":
             raise UserError(bad[0].message + more)
@@ -233,7 +234,7 @@ class Loader:
 
     def _to_device(self, slot: Slot, asked: torch.cuda.Event | None) -> Batch:
         if self._copy_stream is None or asked is None:
-            # What `finish` makes is a copy, so the slot is free as soon as it exists.
+            # `finish` makes a copy, so the slot is free afterwards.
             images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
             return Batch(images, slot.labels, slot.ids)
         with torch.cuda.stream(self._copy_stream):
@@ -254,7 +255,7 @@ class Loader:
         return Batch(self._delivery.finish(pixels, geometry, slot.resolution), labels, slot.ids)
 
     def close(self) -> None:
-        """End all threads, also amid an iteration, whose consumer gets a RuntimeError if it goes on."""
+        """End all threads, also during an iteration, whose consumer gets a RuntimeError if it continues."""
         if self._closed:
             return
         self._closed = True

@@ -1,14 +1,11 @@
-"""Where a loader's time goes: decoding, the disk, copies, and how long the consumer waited for it all.
+"""Where a loader's time goes: decoding, the disk, copies, and how long the consumer waited.
 
-A thread is measured a batch at a time, not an image at a time, by what the system counts anyway: its CPU time, how
-long it waited for a core (Linux's schedstat), and its major faults, the pages of the file that had to come from the
-disk. Where it met such faults, what is left of its time is what it stood still for the disk. What a GPU adds to it is
-below.
+A thread is measured per batch, not per image, with counters of the system: its CPU time, its time waiting for a core
+(Linux's schedstat), and its major faults, pages of the file that came from the disk. If there were major faults, the
+rest of its time counts as waiting for the disk.
 
-What a loader's clocks say together: of its threads, of its slots and, on a GPU, of the device.
-
-Copies and idle times are taken between CUDA events, which are looked at when they have passed: nothing here waits for a
-device.
+On a GPU copies and idle times are measured between CUDA events, which are read after they have completed: nothing here
+waits for the device.
 """
 
 import dataclasses
@@ -27,31 +24,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFigures:
-    """What a loader has done since it was opened, all in sums; the difference of two is what it did between them."""
+    """Sums since a loader was opened; the difference of two is what happened in between."""
 
     wait_seconds: float = 0.0
-    """In which the consumer stood still for data."""
+    """Time the consumer waited for data."""
     idle_seconds: float = 0.0
-    """In which the device did: on a CPU the same, on a GPU less where it still has work."""
+    """Time the device waited for data: on a CPU the same, on a GPU less, while it still has work."""
     fill_seconds: float = 0.0
-    """In which batches were made, by the clock; not: until a slot's last copy had ended."""
+    """Wall-clock time of filling batches, without waiting for a slot's last copy."""
     window_seconds: float = 0.0
-    """Of these: until a window of the file was there (page-wise order)."""
+    """Part of fill_seconds: waiting for a window of the file (page-wise order)."""
     cpu_seconds: float = 0.0
-    """CPU time of all threads that made them."""
+    """CPU time of all decoding threads."""
     queue_seconds: float = 0.0
-    """In which these threads waited for a core, added up over them."""
+    """Time the decoding threads waited for a core, summed over them."""
     read_seconds: float = 0.0
-    """In which they stood still for the disk, likewise."""
+    """Time the decoding threads waited for the disk, summed over them."""
     copy_seconds: float = 0.0
-    """Of copies to the device; 0 on a CPU."""
+    """Time of copies to the device; 0 on a CPU."""
     images: float = 0.0
     record_bytes: float = 0.0
-    """Of their records, wherever they were read from."""
+    """Bytes of the records, from disk or page cache."""
     asked: float = 0.0
     """Batches asked for."""
     ready: float = 0.0
-    """Share of the slots that were ready when one was asked for, added up."""
+    """Share of slots that were ready when a batch was asked for, summed over batches."""
 
     def __sub__(self, earlier: "DataFigures") -> "DataFigures":
         names = [field.name for field in dataclasses.fields(self)]
@@ -60,7 +57,7 @@ class DataFigures:
 
 @dataclass(frozen=True)
 class Busy:
-    """What a decoding thread did with a stretch of time, in seconds."""
+    """A decoding thread's time in seconds: computing, waiting for a core, waiting for the disk."""
 
     cpu: float
     queue: float
@@ -68,26 +65,26 @@ class Busy:
 
 
 class ThreadMeter:
-    """The calling thread's own clocks: only the thread that made it may use it."""
+    """The clocks of the thread that constructs it, which alone may use it."""
 
     def __init__(self) -> None:
         try:
             self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
         except OSError:
-            # A system that keeps no such record: waiting for a core can't be told from waiting for the disk.
+            # Without schedstat, waiting for a core counts as waiting for the disk.
             self._schedstat = -1
         self._wall = self._cpu = 0.0
         self._queue, self._faults = self._counted()
 
     def begin(self) -> None:
-        """A stretch begins; one that never ended is forgotten."""
+        """Start a measurement; discards one that was not ended."""
         self._wall, self._cpu = time.perf_counter(), time.thread_time()
 
     def end(self) -> Busy:
-        """The stretch ends."""
+        """End the measurement."""
         wall, cpu = time.perf_counter() - self._wall, time.thread_time() - self._cpu
         queue, faults = self._counted()
-        # Before a stretch begins, too, a thread may have waited for a core: to wake up for it.
+        # A thread may also have waited for a core before the measurement, to wake up.
         still = max(0.0, wall - cpu)
         queued = min(queue - self._queue, still)
         read = still - queued if faults > self._faults else 0.0
@@ -95,7 +92,7 @@ class ThreadMeter:
         return Busy(cpu, queued, read)
 
     def _counted(self) -> tuple[float, int]:
-        """Seconds of waiting for a core, and major faults, since the thread began."""
+        """Seconds of waiting for a core, and major faults, since the thread started."""
         queue = 0.0
         if self._schedstat >= 0:
             queue = int(os.pread(self._schedstat, 96, 0).split()[1]) / 1e9
@@ -107,14 +104,14 @@ class ThreadMeter:
 
 
 class PoolMeter:
-    """Adds up what the threads of a pool did. Calls from all of them may overlap."""
+    """Sums over the threads of a pool; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums = Busy(0.0, 0.0, 0.0)
 
     def add(self, busy: Busy) -> None:
-        """A thread's stretch."""
+        """Add one measurement of a thread."""
         with self._lock:
             sums = self._sums
             self._sums = Busy(sums.cpu + busy.cpu, sums.queue + busy.queue, sums.read + busy.read)
@@ -124,25 +121,25 @@ class PoolMeter:
         return self._sums
 
 
-# With so many pairs of events not yet looked at, those that have passed are.
+# Pairs of events that may be pending before the completed ones are read.
 _MOST_PAIRS = 64
 
 
 class DeviceMeter:
-    """Adds up a GPU's time between pairs of events, each read once both have passed."""
+    """Sums a GPU's time between pairs of events, each read after both have completed."""
 
     def __init__(self) -> None:
         self._pairs: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._seconds = 0.0
 
     def add(self, begin: "torch.cuda.Event", end: "torch.cuda.Event") -> None:
-        """A pair that was recorded, with timing, on one stream."""
+        """Add a pair of events, recorded with timing on one stream."""
         self._pairs.append((begin, end))
         if len(self._pairs) > _MOST_PAIRS:
             self._look()
 
     def seconds(self) -> float:
-        """The sum over all pairs that have passed by now."""
+        """The sum over all pairs that have completed by now."""
         self._look()
         return self._seconds
 
@@ -153,7 +150,7 @@ class DeviceMeter:
 
 
 class LoaderMeter:
-    """One loader's: the producer's thread calls `filled`, the consumer's all the rest."""
+    """The figures of one loader: the producer's thread calls `filled`, the consumer's thread the other methods."""
 
     def __init__(self, pool: PoolMeter, device: "torch.device") -> None:
         self._pool, self._on_gpu = pool, device.type == "cuda"
@@ -163,25 +160,25 @@ class LoaderMeter:
         self._images = self._asked = 0
 
     def filled(self, *, images: int, record_bytes: int, seconds: float, window_seconds: float) -> None:
-        """A batch was made in `seconds`, of which a window of the file was waited for."""
+        """A batch was filled in `seconds`, including `window_seconds` of waiting for a window of the file."""
         self._images += images
         self._bytes += record_bytes
         self._fill += seconds
         self._window += window_seconds
 
     def handed_over(self, *, ready: float, waited: float) -> None:
-        """A batch was asked for when this share of the slots was ready, and came after `waited` seconds."""
+        """A batch was asked for while the share `ready` of the slots was ready, and came after `waited` seconds."""
         self._asked += 1
         self._ready += ready
         self._wait += waited
 
     @property
     def idle_seconds(self) -> float:
-        """In which the device stood still for data; of a GPU, as far as it has got."""
+        """Time the device waited for data; on a GPU only completed work counts."""
         return self.idle.seconds() if self._on_gpu else self._wait
 
     def figures(self) -> DataFigures:
-        """All of it up to now; of a GPU, what it has finished."""
+        """All sums up to now; on a GPU only completed work counts."""
         busy = self._pool.figures()
         return DataFigures(
             wait_seconds=self._wait,
@@ -200,7 +197,7 @@ class LoaderMeter:
 
 
 def timed_event(*, blocking: bool = False) -> "torch.cuda.Event":
-    """An event on the current stream, recorded now; one that blocks lets a thread that waits for it sleep."""
+    """An event recorded on the current stream; with `blocking` a thread that waits for it sleeps."""
     import torch
 
     event = torch.cuda.Event(enable_timing=True, blocking=blocking)

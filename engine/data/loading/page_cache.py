@@ -1,9 +1,7 @@
-"""How much memory this process may use for files, as the system and its control groups have it.
+"""The page cache: how much memory is free for files, and a thread that reads a whole file into it.
 
-A file read once from start to end in the background, so that the system holds it in its page cache.
-
-posix_fadvise(WILLNEED) would be shorter, but Linux caps it at a few MiB a call whatever length it is given.
-A file that does not fit into memory is better left alone: its end would only drive out its beginning.
+posix_fadvise(WILLNEED) would be shorter, but Linux caps it at a few MiB per call. A file that does not fit into memory
+should not be read ahead: its end would evict its beginning.
 """
 
 import threading
@@ -14,9 +12,9 @@ _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def free_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """Bytes that can still be used, counting what the page cache holds as free: it gives way.
+    """Bytes of memory that are free; the page cache counts as free.
 
-    The least of the machine's and of what each control group above this process leaves (versions 1 and 2).
+    The minimum of the machine's and of what each control group of this process leaves (cgroup versions 1 and 2).
     """
     return min([_of_machine(proc), *_of_groups(proc, cgroups)])
 
@@ -27,7 +25,7 @@ def _of_machine(proc: Path) -> int:
 
 
 def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What is left under each limit; a group without one, or that this process can't see, says nothing."""
+    """The bytes left under each limit of a group that this process can see."""
     for line in (proc / "self" / "cgroup").read_text().splitlines():
         _, controllers, own = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -38,7 +36,7 @@ def _of_groups(proc: Path, cgroups: Path) -> Iterator[int]:
             caches = ("active_file", "inactive_file")
         else:
             continue
-        # Inside a container its own group is the root, and the path is one that only its host has.
+        # Inside a container its group is the root, and the path exists only on the host.
         for group in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
             if group == root.parent:
                 break
@@ -54,12 +52,12 @@ def _cached(group: Path, names: tuple[str, ...]) -> int:
 
 
 _CHUNK = 4 * 2**20
-# The run itself, its pinned batches and other programs need some, too.
+# The run, its pinned batches and other programs need memory too.
 _SHARE_FOR_A_FILE = 0.9
 
 
 def shortage(what: Path | str, size: int) -> str:
-    """Why so many bytes of a file would not stay in memory, in one line; empty where they would."""
+    """One line on why `size` bytes of a file do not fit into memory; empty if they fit."""
     free = free_memory()
     if size <= _SHARE_FOR_A_FILE * free:
         return ""
@@ -67,7 +65,7 @@ def shortage(what: Path | str, size: int) -> str:
 
 
 class ReadAhead:
-    """Reads `path` in its own thread until the end or `close()`; a read error is left to the real reader."""
+    """A thread that reads `path` until its end or `close()`; ignores read errors, which the real reader reports."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,7 +83,7 @@ class ReadAhead:
             return
 
     def wait(self) -> None:
-        """Until the whole file was read."""
+        """Wait until the whole file was read."""
         self._thread.join()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""An epoch's first batches, made once and then given again and again: what then limits training is not the data."""
+"""data.replay: the first batches of an epoch, loaded once and repeated, so that data can't limit training."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -11,9 +11,9 @@ from engine.data.loading.loader import Batch
 
 
 def replayed(loaded: Generator[Batch, None, None], kept: int, count: int) -> Generator[Batch, None, None]:
-    """`count` batches: the first `kept` of `loaded` in turn. When this returns they lie on the device, finished.
+    """`count` batches, the first `kept` of `loaded` in turn. They are complete on the device when this returns.
 
-    Each is given as a copy, which whoever gets it may change: augmentations do.
+    Each is yielded as a copy, because augmentations change images in place.
     """
     with closing(loaded):
         made = list(islice(loaded, kept))

@@ -1,18 +1,17 @@
-"""The windows of page-wise order, brought into memory ahead of their use and released behind it.
+"""The windows of page-wise order: read into memory before their use, and released after it.
 
     disk --WILLNEED--> page cache --POPULATE_READ--> memory map <-- decoders
            released:   FADV_DONTNEED    <--          MADV_DONTNEED
 
-One thread reads the next window of the file while the one before is used: at most two are held. It asks for
-each page of the file some pages ahead, so that the disk always has several requests, and then has it mapped, so
-that no decoder meets a page fault. Elsewhere the map is declared random, or each fault would read around itself
-many times what is used. Direct reads into memory of our own were as fast (1.5 GB file, quarter of it as memory,
-windows of 64 MiB: 0.8 to 1.1 GB/s against 1.0 to 1.1), but every rank of a host would hold its own copy; random
-order read the same file 15 times over.
+A thread reads the next window of the file while the current one is used, so at most two are in memory. It requests
+pages some way ahead, so that the disk always has several requests, and then maps them, so that no decoder has a page
+fault. The rest of the map is declared random: otherwise each fault would read many times what is used. Direct reads
+into own memory were as fast (1.5 GB file, a quarter of it as memory, windows of 64 MiB: 0.8 to 1.1 GB/s against 1.0 to
+1.1), but every rank of a host would hold its own copy; random order read the same file 15 times.
 
-Every rank of a host may do all this by itself. What one rank has asked for the others find in the page cache,
-and the system does not drop a page that another process has still mapped: the last rank to be done with a
-window releases it. Ranks exchange gradients at every step, so none is behind by a window.
+Each rank of a host does all this by itself. Pages that one rank has read the others find in the page cache, and the
+system keeps a page that another process has mapped: the last rank that is done with a window releases it. Ranks
+exchange gradients at every step, so none is behind by a window.
 """
 
 import ctypes
@@ -30,17 +29,17 @@ from engine.errors import UserError, describe_os_error
 # From Linux's mman.h; Python's mmap.madvise has some of these, but keeps the GIL while the disk is read.
 _MADV_NORMAL, _MADV_RANDOM, _MADV_DONTNEED, _MADV_POPULATE_READ = 0, 1, 4, 22
 
-# Pages of the file asked for at a time, the one that is waited for among them.
+# Pages requested ahead, including the one that is waited for.
 _PAGES_AHEAD = 8
-# The system may cut a larger request down to this, its default read-ahead, without a word.
+# Linux silently cuts larger requests down to this, its default read-ahead.
 _REQUEST = 128 * 2**10
 
 
 class WindowReader:
     """Holds the windows in use of one epoch in `memory`, the read-only map of the file at `path`.
 
-    Owns a thread and a file descriptor: use it as a context manager, or call `close()`, which also releases
-    the windows held.
+    Owns a thread and a file descriptor: use it as a context manager, or call `close()`, which also releases the
+    windows.
     """
 
     def __init__(self, path: Path, memory: NDArray[np.uint8], windows: Windows) -> None:
@@ -48,7 +47,7 @@ class WindowReader:
         self._spans = windows.spans
         self._window_of = np.empty(len(windows.order), np.int32)
         self._window_of[windows.order] = np.repeat(np.arange(len(windows.spans)), np.diff(windows.starts))
-        # Guarded by _changed: the windows that the consumer uses, and how many were read.
+        # Guarded by _changed: the first and last window in use, and the number of windows read.
         self._changed = threading.Condition()
         self._first, self._last, self._ready = 0, 0, 0
         self._stopping = False
@@ -57,10 +56,10 @@ class WindowReader:
         self._thread.start()
 
     def advance(self, ids: NDArray[np.int64]) -> None:
-        """Wait until these samples are in memory; those of all calls before are done with.
+        """Wait until these samples are in memory; the samples of earlier calls may be released.
 
-        Batches come in the epoch's order, but may begin anywhere in it. Raises UserError when the file can't
-        be read, ValueError for samples of a window that was released, RuntimeError after `close()`.
+        Batches come in the epoch's order, but may start anywhere in it. Raises UserError when the file can't be read,
+        ValueError for samples of a released window, RuntimeError after `close()`.
         """
         used = self._window_of[ids]
         first, last = int(used.min()), int(used.max())
@@ -93,12 +92,12 @@ class WindowReader:
                 self._error = error
                 self._changed.notify_all()
         finally:
-            # The last one may have been read in part.
+            # The last window may have been read in part.
             for left in range(released, min(window + 1, len(self._spans))):
                 self._release(left)
 
     def _wait_for_work(self, released: int, window: int) -> bool:
-        """Until there is a window to release or one to read; False when the reader was closed."""
+        """Wait for a window to release or to read; returns False when the reader was closed."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._stopping or released < self._first or window < self._wanted()
@@ -106,7 +105,7 @@ class WindowReader:
             return not self._stopping
 
     def _wanted(self) -> int:
-        """How many windows are to be read by now: those in use, or the one in use and the next."""
+        """The number of windows that should be read by now: those in use and the next one."""
         return min(max(self._last, self._first + 1) + 1, len(self._spans))
 
     def _read(self, window: int) -> None:
@@ -116,7 +115,7 @@ class WindowReader:
                 for ahead in spans[asked : place + _PAGES_AHEAD]:
                     self._file.request(*ahead)
                 asked = place + _PAGES_AHEAD
-            # What was asked for is waited for, needed or not: before it has come it can't be released.
+            # Requested pages are waited for even if not needed: before they arrive they can't be released.
             if place >= asked:
                 return
             self._file.load(start, stop)
@@ -126,7 +125,7 @@ class WindowReader:
             self._file.release(start, stop)
 
     def close(self) -> None:
-        """End the thread, also amid a window, and release what is held."""
+        """End the thread, also within a window, and release all windows."""
         with self._changed:
             if self._stopping:
                 return
@@ -143,7 +142,7 @@ class WindowReader:
 
 
 class _MappedFile:
-    """Stretches of a file and of its map, from byte `start` to before byte `stop`, in and out of memory."""
+    """Ranges of a file and its map, from byte `start` to before byte `stop`, read and released."""
 
     def __init__(self, path: Path, memory: NDArray[np.uint8]) -> None:
         self._path, self._memory = path, memory
@@ -158,31 +157,31 @@ class _MappedFile:
         self._advise(0, len(memory), _MADV_RANDOM)
 
     def request(self, start: int, stop: int) -> None:
-        """Have the system begin to read; returns at once."""
+        """Ask the system to start reading; returns at once."""
         for at in range(start, stop, _REQUEST):
             os.posix_fadvise(self._descriptor, at, min(_REQUEST, stop - at), os.POSIX_FADV_WILLNEED)
 
     def load(self, start: int, stop: int) -> None:
-        """Return when all of it is in memory. Raises UserError when it can't be read."""
+        """Wait until the range is in memory. Raises UserError when it can't be read."""
         if self._advise(start, stop, _MADV_POPULATE_READ):
             return
-        # A system before Linux 5.14, or a file that can't be read: reading it in the plain way tells which.
+        # Linux before 5.14, or a file that can't be read: plain reading distinguishes the two.
         try:
             while start < stop:
                 count = os.preadv(self._descriptor, [self._buffer[: stop - start]], start)
                 if count == 0:
                     raise UserError(
                         f"{self._path} became shorter while it was read: it ends before byte {stop}; copy or "
-                        f"write it again, and start anew"
+                        f"write it again, and start the run again"
                     )
                 start += count
         except OSError as error:
             raise describe_os_error(error, self._path, "read") from None
 
     def release(self, start: int, stop: int) -> None:
-        """Let go of all system pages that hold any of it; a neighbour that still needs one reads it again."""
+        """Release all system pages of the range; a neighbour that still needs one reads it again."""
         start, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, -(-stop // mmap.PAGESIZE) * mmap.PAGESIZE
-        # In this order: the cache keeps what is mapped.
+        # In this order: the page cache keeps mapped pages.
         self._advise(start, stop, _MADV_DONTNEED)
         os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
 
@@ -191,6 +190,6 @@ class _MappedFile:
         return self._madvise(self._memory.ctypes.data + start, stop - start, advice) == 0
 
     def close(self) -> None:
-        """Leave the map as it was found."""
+        """Reset the map's advice and close the file."""
         self._advise(0, len(self._memory), _MADV_NORMAL)
         os.close(self._descriptor)

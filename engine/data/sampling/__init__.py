@@ -1,1 +1,1 @@
-"""Which samples, which crops: pure functions of the seed, the epoch and the sample."""
+"""Order, crops and random numbers: pure functions of seed, epoch and sample."""

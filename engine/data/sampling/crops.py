@@ -1,10 +1,10 @@
-"""Which part of an image is taken, and whether it is flipped: a pure function of (seed, epoch, view).
+"""The crop and flip of an image: a pure function of (seed, epoch, view).
 
 A view is a sample's id or, where samples are repeated in a batch, one number for the sample and its repeat (order.py).
 
-A counter-based generator (splitmix64's mixing, Steele et al. 2014) replaces generators with state, so a
-crop does not depend on which thread, worker, rank or batch its sample falls into. Only operations that
-IEEE 754 rounds exactly are used (no exp or log at run time, no fastmath), so that every machine crops alike.
+A counter-based generator (splitmix64's mixing, Steele et al. 2014) replaces generators with state, so a crop does not
+depend on its thread, worker, rank or batch. Only operations that IEEE 754 rounds exactly are used (no exp or log at
+run time, no fastmath), so every machine crops alike.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class RandomResizedCrop:
     flip: bool = True
 
     def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
-        """One row (top, left, height, width, flip) for each view, in pixels of the stored image."""
+        """A row (top, left, height, width, flip) for each view, int32 (n, 5), in pixels of the stored image."""
         boxes = np.empty((len(ids), 5), np.int32)
         _random_boxes(
             np.uint64(self.seed),
@@ -55,12 +55,12 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class CenterCrop:
-    """The centred square with `ratio` of the short side: what Resize(r / ratio) and CenterCrop(r) leave."""
+    """The centred square whose side is `ratio` x the short side, as of Resize(r / ratio) and CenterCrop(r)."""
 
     ratio: float
 
     def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
-        """One row (top, left, height, width, flip = 0) for each sample, in pixels of the stored image."""
+        """A row (top, left, height, width, flip = 0) for each sample, int32 (n, 5), in pixels of the stored image."""
         side = np.maximum(1, np.rint(self.ratio * np.minimum(heights, widths)).astype(np.int32))
         top = (heights.astype(np.int32) - side) // 2
         left = (widths.astype(np.int32) - side) // 2
@@ -72,9 +72,9 @@ CropLaw = RandomResizedCrop | CenterCrop
 
 @cache
 def aspect_table(max_aspect: float) -> NDArray[np.float64]:
-    """Aspect ratios (width / height) evenly spaced in their logarithm from 1/max_aspect to max_aspect, read-only.
+    """Aspect ratios (width / height) from 1/max_aspect to max_aspect, evenly spaced in their logarithm; read-only.
 
-    Rounded to 2^-24, which hides the last-digit differences that exp and log show between machines.
+    Rounded to 2^-24, because the last digits of exp and log differ between machines.
     """
     log_aspect = np.linspace(-np.log(max_aspect), np.log(max_aspect), _ASPECT_STEPS)
     table = np.round(np.exp(log_aspect) * 2.0**24) / 2.0**24

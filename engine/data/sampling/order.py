@@ -1,18 +1,17 @@
-"""Which samples make up which batch: pure functions of (seed, epoch, rank, world), nothing else.
+"""The order of samples and their batches: pure functions of (seed, epoch, rank, world).
 
-The global batch k of an epoch is the same set of samples for any number of ranks and any accumulation:
-one permutation is cut into global batches, and each of those into (accumulation, rank, position). The
-permutation sorts counter-based keys (counter.py), so it is the same for every version of NumPy.
+Global batch k of an epoch is the same set of samples for any number of ranks and any accumulation: one permutation is
+cut into global batches, and each of those into (accumulation, rank, position). The permutation sorts counter-based keys
+(rng.py), so it is the same for every version of NumPy.
 
-There are two such permutations. `epoch_permutation` is fully random, for a file that fits into memory.
-`page_windows` is for one that does not: the file's pages are shuffled, so many of them as fit into a window
-are taken at a time, and the samples are shuffled within the window. So the disk is read once an epoch, a page
-at a time, and only the windows that are in use need memory. Nothing here depends on the ranks or the machine.
+There are two permutations. `epoch_permutation` is fully random, for a file that fits into memory. `page_windows` is for
+larger files: the file's pages are shuffled, as many as fit into a window are taken at a time, and samples are shuffled
+within the window. So the disk is read once per epoch, page by page, and only the windows in use need memory.
 
-What a batch holds is views: a view is a sample in one of its repeats, as one number, so that it can be the key of
-its crop and augmentations. A sample's first view is its own id; only `repeated` makes others.
+Batches hold views: a view is a sample in one of its repeats, as one number, which is the key of its crop and
+augmentations. A sample's first view is its id; only `repeated` makes others.
 
-The part of a training file that is never trained on: a pure function of its size, the share and the seed.
+Also `held_out`, the part of a training file that is never trained on (data.holdout).
 """
 
 from dataclasses import dataclass
@@ -24,27 +23,27 @@ from numpy.typing import NDArray
 from engine.data.sampling.rng import sample_keys
 
 PAGE_BYTES = 2**20
-"""Bytes of a page in page-wise order. Finer than a file's own pages (8 MiB and more): in a file that lies in
-the order of its classes a page holds a single class, and a window should hold many; and still so much that
-reading it costs a disk or a server little more than reading it as a part of something longer."""
+"""Bytes of a page in page-wise order. Smaller than a file's own pages (8 MiB and more): in a class-sorted file a page
+holds a single class, and a window should hold many. Large enough that reading a page alone is about as fast as reading
+it as part of a longer range."""
 
 # A view is repeat x 2^56 + sample: no file has as many samples, and int64 has room for 128 repeats.
 _REPEAT_SHIFT = 56
 
-# Set these keys apart from each other, and from those that crops.py draws for the same seed and epoch.
+# Separate these keys from each other, and from those of crops.py for the same seed and epoch.
 _ORDER_STREAM = 0x6F72646572
 _PAGE_STREAM = 0x7061676573
 _FILE_STREAM = 0x66696C65
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of all samples in this epoch, shape (num_samples,)."""
-    # No two keys are equal (the mixing is one-to-one), so every way of sorting gives the same order.
+    """The random order of all samples in this epoch, int64 (num_samples,)."""
+    # No two keys are equal (the mixing is one-to-one), so every sorting algorithm gives the same order.
     return np.argsort(_keys(num_samples, seed, epoch, _ORDER_STREAM)).astype(np.int64, copy=False)
 
 
 def file_permutation(num_samples: int, seed: int) -> NDArray[np.int64]:
-    """The order in which a conversion lays a split's samples into its file, shape (num_samples,)."""
+    """The random order in which a conversion writes a split's samples, int64 (num_samples,)."""
     return np.argsort(_keys(num_samples, seed, 0, _FILE_STREAM)).astype(np.int64, copy=False)
 
 
@@ -57,12 +56,12 @@ class Pages:
     starts: NDArray[np.int64]
     """(pages + 1,): page p holds samples[starts[p] : starts[p + 1]], at least one."""
     spans: NDArray[np.int64]
-    """(pages, 2): the page's first byte in the file and the one behind its last."""
+    """(pages, 2): the page's first byte in the file and the byte after its last."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Windows:
-    """An epoch in page-wise order: what is used, and what lies in memory together while it is."""
+    """An epoch in page-wise order: the order of samples, and the windows that are in memory together."""
 
     order: NDArray[np.int64]
     """(samples,): the epoch's permutation of all samples."""
@@ -86,7 +85,7 @@ def cut_pages(pointers: NDArray[np.uint64], sizes: NDArray[np.uint64]) -> Pages:
 def page_windows(pages: Pages, *, window_bytes: int, seed: int, epoch: int) -> Windows:
     """The epoch in page-wise order, in windows of equal size that hold at most `window_bytes`.
 
-    A window that can't hold two of the file's largest pages is made to: it is less than a shuffle otherwise.
+    A window always holds at least two of the file's largest pages: with fewer nothing would be shuffled.
     """
     shuffled = np.argsort(_keys(len(pages.spans), seed, epoch, _PAGE_STREAM))
     size = pages.spans[shuffled, 1] - pages.spans[shuffled, 0]
@@ -109,29 +108,29 @@ def page_windows(pages: Pages, *, window_bytes: int, seed: int, epoch: int) -> W
 
 
 def repeated(order: NDArray[np.int64], *, repeats: int, global_batch: int) -> NDArray[np.int64]:
-    """An epoch's views where each sample stands `repeats` times in its global batch; as many whole batches as `order`
-    fills, flat.
+    """The views of an epoch in which each sample is `repeats` times in its global batch, int64, flat.
 
-    Repeated augmentation (Hoffer et al. 2019; Berman et al. 2019). As in timm's RepeatAugSampler, with which ResNet
-    Strikes Back trained: `order` with each sample `repeats` times in a row is cut into global batches, until there are
-    as many as in a plain epoch. So an epoch uses the first part of its `order`, another one each time, and where the
-    global batch is no multiple of `repeats` a sample at its edge has its last views in the next one.
+    As many whole batches as `order` fills. Repeated augmentation (Hoffer et al. 2019; Berman et al. 2019), as in timm's
+    RepeatAugSampler, with which ResNet Strikes Back trained: `order` with each sample `repeats` times in a row is cut
+    into global batches, until there are as many as in a plain epoch. So an epoch uses the first part of its `order`,
+    different each time, and if the global batch is not a multiple of `repeats`, a sample at its edge has its last views
+    in the next one.
 
-    timm deals a batch out to its ranks in turn, so that on as many ranks as repeats, or more, none has a sample twice.
-    Here all first views of a batch come first, then all second ones, and so on, which gives the same where the batch
-    is cut into as many device batches, or more, over ranks or accumulation; and views of one sample are never
-    neighbours, who are MixUp's and CutMix's partners, if there are two samples or more.
+    timm deals a batch to its ranks in turn, so that with at least `repeats` ranks none has a sample twice. Here all
+    first views of a batch come first, then all second ones, and so on: the same holds if the batch is cut into at least
+    `repeats` device batches, over ranks or accumulation. With two samples or more, views of one sample are never
+    neighbours, which MixUp and CutMix would mix.
     """
     steps = len(order) // global_batch
     places = np.arange(steps * global_batch).reshape(steps, global_batch)
-    # Few bits are sorted several times faster.
+    # uint8 sorts several times faster.
     by_repeat = np.argsort((places % repeats).astype(np.uint8), axis=1, kind="stable")
     sample, repeat = np.divmod(np.take_along_axis(places, by_repeat, axis=1).ravel(), repeats)
     return order[sample] + (repeat << _REPEAT_SHIFT)
 
 
 def samples_of(views: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The samples that `views` show, of the same shape."""
+    """The samples of `views`, of the same shape."""
     return views & ((1 << _REPEAT_SHIFT) - 1)
 
 
@@ -148,8 +147,8 @@ def batches_of(
 ) -> NDArray[np.int64]:
     """This rank's part of an epoch's `order`, shape (steps, accumulation, global_batch / accumulation / world).
 
-    The rest that does not fill a global batch is left out of this epoch (another one in each epoch).
-    Raises ValueError when the global batch can't be cut evenly or exceeds the data.
+    Samples that do not fill a global batch are left out of this epoch (different ones in each epoch).
+    Raises ValueError when the global batch does not divide evenly or exceeds the data.
     """
     _check_rank(rank, world)
     if accumulation < 1:
@@ -179,17 +178,17 @@ def _check_rank(rank: int, world: int) -> None:
 
 
 def _keys(count: int, seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:
-    """One key for each of `count` things, all different, shape (count,)."""
+    """A key for each of `count` items, all different, uint64 (count,)."""
     return sample_keys(np.arange(count), seed, epoch, stream)
 
 
 def held_out(num_samples: int, share: float, seed: int) -> NDArray[np.int64]:
-    """Ids of round(share x num_samples) random samples, sorted; shape (held out,)."""
+    """The ids of round(share x num_samples) random samples, sorted, int64 (held out,)."""
     return np.sort(file_permutation(num_samples, seed)[: round(share * num_samples)])
 
 
 def without(order: NDArray[np.int64], held: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`order`, a permutation of all samples, without those held out."""
+    """`order`, a permutation of all samples, without the ids in `held`."""
     keep = np.ones(len(order), bool)
     keep[held] = False
     return order[keep[order]]

@@ -1,7 +1,7 @@
-"""Counter-based random numbers: a pure function of what they are for, without a state that anything could disturb.
+"""Counter-based random numbers: a pure function of seed, epoch, id and purpose, without state.
 
-NumPy keeps its bit generators' streams from version to version, but promises nothing for what it makes of them
-(NEP 19); these never change. crops.py draws from the same keys in a kernel.
+NumPy keeps the streams of its bit generators between versions, but not the distributions made from them (NEP 19);
+these numbers never change. crops.py draws from the same keys in a kernel.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def sample_keys(ids: NDArray[np.int64], seed: int, epoch: int, stream: int) -> NDArray[np.uint64]:
-    """One key for each id, different for different ids, of shape (len(ids),); each `stream` has its own."""
-    # Arrays of one, since NumPy lets arrays wrap around in silence, as is meant here, but not scalars.
+    """A key for each id, uint64 (len(ids),), different between ids and between streams."""
+    # Arrays of one element: NumPy wraps arrays around silently, as intended here, but warns for scalars.
     key = _mix(np.array([seed], np.uint64) + _GOLDEN)
     key = _mix(key + np.array([epoch + 1], np.uint64) * _GOLDEN)
     key = _mix(key ^ np.uint64(stream))
@@ -20,7 +20,7 @@ def sample_keys(ids: NDArray[np.int64], seed: int, epoch: int, stream: int) -> N
 
 
 def uniforms(keys: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
-    """The first `count` numbers of each key's stream, uniform in [0, 1), of shape (len(keys), count)."""
+    """The first `count` numbers of each key, uniform in [0, 1), float64 (len(keys), count)."""
     draws = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     return (_mix(keys[:, None] + draws) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 

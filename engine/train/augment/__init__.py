@@ -1,1 +1,1 @@
-"""What is done to a training batch on the device: one file for each kind, composed in chain.py."""
+"""Augmentations of training batches on the device: one file each, registered and applied in order in chain.py."""

@@ -1,8 +1,8 @@
-"""All that a recipe does to its training batches on the device, in a fixed order.
+"""All augmentations of a recipe, applied to its training batches on the device in a fixed order.
 
     batch, float32 --levels 0..255--> policy, colour jitter --normalised--> erasing, ColOut, MixUp or CutMix --> step
 
-Without any of them a batch passes as it came. Decisions are drawn for (seed, epoch, view), see draws.py.
+Where a recipe has none of them, batches pass unchanged. The random numbers are in augmentation.py.
 """
 
 from dataclasses import dataclass
@@ -13,32 +13,44 @@ import torch
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import MEAN, STD, Batch
 from engine.train.augment import colour_jitter, colout, erasing, mixing, policies
-from engine.train.augment.draws import Draws, upload
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws, Kind, upload
 
-# Importing them is what fills the table.
-_FILES = (policies, colour_jitter, erasing, colout, mixing)
-
-ORDER = ("auto-augment", "rand-augment", "trivial-augment", "colour-jitter", "erasing", "colout", "mixing")
+AUGMENTATIONS: dict[str, Kind] = {
+    "auto-augment": Kind(build=policies.auto_augment, example={"policy": "auto-augment"}),
+    "rand-augment": Kind(build=policies.rand_augment, example={"policy": "rand-augment"}),
+    "trivial-augment": Kind(build=policies.trivial_augment, example={"policy": "trivial-augment"}),
+    "colour-jitter": Kind(
+        build=colour_jitter.colour_jitter,
+        example={"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    ),
+    "erasing": Kind(build=erasing.erasing, example={"erasing_probability": 0.5, "erasing_fill": "noise"}),
+    "colout": Kind(build=colout.colout, example={"colout_rows": 0.25, "colout_columns": 0.1}),
+    "mixing": Kind(build=mixing.mixing, example={"mixup_alpha": 0.2, "cutmix_alpha": 1.0}),
+}
+"""The registration of every augmentation, in the order in which they are applied."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """images (n, 3, height, width), normalised, and targets: labels (n,) int64 or soft ones (n, classes) float32."""
+    """A batch for the training step.
+
+    `images` (n, 3, height, width), normalised, in the dtype of the forward pass; `targets` labels (n,) int64 or soft
+    targets (n, classes) float32.
+    """
 
     images: torch.Tensor
     targets: torch.Tensor
 
 
 class Augment:
-    """The recipe's augmentations; images arrive in `loader_dtype` and leave in `dtype`."""
+    """The recipe's augmentations: takes images in `loader_dtype`, gives them in `dtype`."""
 
     def __init__(self, config: TrainConfig, num_classes: int, dtype: torch.dtype) -> None:
         self._stages = _stages(config, num_classes)
         self._seed, self._dtype = config.training.seed, dtype
 
     def __call__(self, batch: Batch, epoch: int) -> TrainBatch:
-        """The batch as the step takes it. Its own images may be changed."""
+        """The augmented batch. May change the images of `batch` in place."""
         if not self._stages:
             return TrainBatch(batch.images, batch.labels)
         draws = Draws(seed=self._seed, epoch=epoch, ids=batch.ids)
@@ -56,12 +68,12 @@ class Augment:
 
 
 def loader_dtype(config: TrainConfig, dtype: torch.dtype) -> torch.dtype:
-    """What training batches have to arrive in: float32 where they are augmented, so that rounding comes last."""
+    """The dtype in which the loader gives training images: float32 where they are augmented, so rounding comes last."""
     return torch.float32 if _stages(config, 1) else dtype
 
 
 def _stages(config: TrainConfig, num_classes: int) -> list[Augmentation]:
-    made = [AUGMENTATIONS[name](config.augmentation, num_classes) for name in ORDER]
+    made = [kind.build(config.augmentation, num_classes) for kind in AUGMENTATIONS.values()]
     return [stage for stage in made if stage is not None]
 
 

@@ -1,12 +1,11 @@
-"""Colour jitter: brightness, contrast, saturation and hue in an order of each sample's own (torchvision's law)."""
+"""Colour jitter: brightness, contrast, saturation and hue, in random order for each sample (torchvision's law)."""
 
 from functools import partial
 
 import numpy as np
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws
 from engine.train.augment.operations import NAMES, Layer, Operations
 
 _KINDS = ("brightness", "contrast", "saturation", "hue")
@@ -27,9 +26,8 @@ def colour_jitter_layers(law: AugmentationConfig, draws: Draws, height: int, wid
     ]
 
 
-@AUGMENTATIONS.register("colour-jitter")
 def colour_jitter(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
-    """On where any of the four is."""
+    """On if any of the four options is above 0."""
     if not any(getattr(law, kind) for kind in _KINDS):
         return None
     return Operations(partial(colour_jitter_layers, law))

@@ -1,9 +1,8 @@
-"""Operations on the pixels' values, for a batch in levels of 0..255 and with a value for each sample.
+"""Operations on pixel values, for a batch in levels of 0..255, with a value for each sample.
 
-Each takes images, float32 (n, 3, height, width), and values (n, 1, 1, 1), and gives new images in 0..255. Formulas
+Each takes images, float32 (n, 3, height, width), and values (n, 1, 1, 1), and returns new images in 0..255. Formulas
 are those of torchvision.transforms.v2.functional and Pillow. Those round to whole levels after each operation; here
-only those that count in whole levels (posterize, equalize) do, so results lie within a level of theirs (saturation:
-two).
+only operations on whole levels (posterize, equalize) do, so results differ by at most one level (saturation: two).
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 Colour = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# ITU-R 601-2, as torchvision and Pillow have it.
+# ITU-R 601-2 luma, as in torchvision and Pillow.
 _LUMA = (0.2989, 0.587, 0.114)
 
 
@@ -23,17 +22,17 @@ def brightness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 
 def saturation(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Blended with their gray version."""
+    """Blended with the grey image."""
     return _blend(images, _gray(images), factors)
 
 
 def contrast(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Blended with the mean of their gray version."""
+    """Blended with the mean of the grey image."""
     return _blend(images, _gray(images).floor_().mean((1, 2, 3), keepdim=True), factors)
 
 
 def sharpness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Blended with a smoothed version, in which the outermost pixels stay."""
+    """Blended with a smoothed image, whose border pixels are unchanged."""
     kernel = torch.ones(3, 1, 3, 3, device=images.device)
     kernel[:, :, 1, 1] = 5
     smooth = images.clone()
@@ -42,7 +41,7 @@ def sharpness(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 
 def hue(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
-    """Hue moved by `shifts` of its circle, in HSV (Smith 1978)."""
+    """Hue shifted by `shifts` of the colour circle, in HSV (Smith 1978)."""
     red, green, blue = images.unbind(1)
     value, lowest = images.amax(1), images.amin(1)
     chroma = value - lowest
@@ -53,14 +52,14 @@ def hue(images: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     turned = sixths + 6 * shifts[:, 0]
-    # Travis' form: each channel is the value less a trapezium of the hue, at an offset of its own.
+    # Travis' form: each channel is the value minus a trapezium of the hue, at a different offset.
     offsets = torch.stack([turned + 5, turned + 3, turned + 1], 1) % 6
     distance = torch.minimum(offsets, 4 - offsets).clamp_(0, 1)
     return value[:, None] - chroma[:, None] * distance
 
 
 def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
-    """Only the highest `bits` bits of each level are left."""
+    """Keeps the highest `bits` bits of each level."""
     step = torch.exp2(8 - bits)
     return (images.round() / step).floor_() * step
 
@@ -76,12 +75,12 @@ def solarize_add(images: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
 
 
 def invert(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """White becomes black; `values` is not used, as in the two below."""
+    """Inverts each level; `values` is not used, as in the two below."""
     return 255 - images
 
 
 def autocontrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each channel is stretched to 0..255, unless it has a single level."""
+    """Stretches each channel to 0..255, unless it has a single level."""
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     # Levels come from normalised pixels, so equal ones may differ in the last digits.
     flat = high - low < 0.5
@@ -90,14 +89,14 @@ def autocontrast(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def equalize(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Each channel's histogram becomes flat (Pillow's ImageOps.equalize)."""
+    """Flattens each channel's histogram (Pillow's ImageOps.equalize)."""
     count, _, height, width = images.shape
     levels = images.round().clamp_(0, 255).to(torch.int64).reshape(count * 3, height * width)
     histogram = torch.zeros(count * 3, 256, dtype=torch.int64, device=images.device)
     # Not bincount, which makes the host wait for the device.
     histogram.scatter_add_(1, levels, torch.ones_like(levels))
     total = histogram.cumsum(1)
-    # The last level in use counts for nothing; its sum is the first that reaches the total.
+    # The last level in use is excluded; its cumulative sum is the first that reaches the total.
     last = histogram.gather(1, (total == height * width).to(torch.uint8).argmax(1, keepdim=True))
     step = (height * width - last) // 255
     table = ((step // 2 + total - histogram) // step.clamp_min(1)).clamp_max_(255)

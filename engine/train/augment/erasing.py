@@ -7,22 +7,21 @@ from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
 from engine.data.sampling.rng import sample_keys, uniforms
-from engine.train.augment.draws import Draws, upload
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws, upload
 
 _MIN_SHARE, _MAX_SHARE = 0.02, 1 / 3
 _MAX_ASPECT = 1 / 0.3
 _ATTEMPTS = 10
-# Noise comes from a field of so many pixels a side, from a place of each sample's own: a normal draw for each pixel
-# would cost more than all else here.
+# Noise is cut out of a field of this many pixels a side, at a random place for each sample: drawing a normal number
+# for each pixel would take longer than everything else here.
 _FIELD = 256
 
 
 def rectangles(draws: Draws, probability: float, height: int, width: int) -> NDArray[np.int64]:
-    """What is erased of each image, (n, 4): top, left, height, width in pixels; nothing: a height of 0.
+    """The erased rectangle of each image, int64 (n, 4): top, left, height, width in pixels; height 0 = none.
 
-    The area is uniform in 2% to 33% of the image's, the aspect ratio's logarithm uniform in 0.3 to 1 / 0.3; what
-    does not fit is drawn again, ten times at most (torchvision.transforms.RandomErasing, timm).
+    Its area is uniform in 2% to 33% of the image's, its aspect ratio log-uniform in 0.3 to 1 / 0.3; a rectangle that
+    does not fit is drawn again, at most ten times (torchvision.transforms.RandomErasing, timm).
     """
     drawn = draws.uniform("erasing", 1 + 4 * _ATTEMPTS)
     tries = drawn[:, 1:].reshape(-1, _ATTEMPTS, 4)
@@ -45,7 +44,7 @@ def rectangles(draws: Draws, probability: float, height: int, width: int) -> NDA
 
 
 def inside(boxes: NDArray[np.int64], height: int, width: int, device: torch.device) -> torch.Tensor:
-    """bool (n, 1, height, width) on the device: whether a pixel lies in its image's box (top, left, height, width)."""
+    """Whether a pixel is in its image's box (top, left, height, width): bool (n, 1, height, width), on the device."""
     corner = upload(boxes, device)[:, :, None]
     y, x = torch.arange(height, device=device), torch.arange(width, device=device)
     in_rows = (y >= corner[:, 0]) & (y < corner[:, 0] + corner[:, 2])
@@ -54,7 +53,7 @@ def inside(boxes: NDArray[np.int64], height: int, width: int, device: torch.devi
 
 
 class Erasing:
-    """Erases a rectangle of a normalised image: to 0, which is the mean colour, or to normal noise."""
+    """Fills a rectangle of a normalised image with 0, the mean colour, or with normal noise."""
 
     on_levels = False
 
@@ -89,15 +88,14 @@ class Erasing:
 
 
 def _noise_field() -> torch.Tensor:
-    """Normal numbers, float32 (3, _FIELD, _FIELD), the same ones always."""
+    """Fixed normal random numbers, float32 (3, _FIELD, _FIELD)."""
     keys = sample_keys(np.arange(3 * _FIELD), 0, 0, 0)
     normal = ndtri(np.maximum(uniforms(keys, _FIELD), 2.0**-54))
     return torch.from_numpy(normal.astype(np.float32).reshape(3, _FIELD, _FIELD))
 
 
-@AUGMENTATIONS.register("erasing")
 def erasing(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
-    """On where its probability is above 0."""
+    """On if the probability is above 0."""
     if not law.erasing_probability:
         return None
     return Erasing(law.erasing_probability, noise=law.erasing_fill == "noise")

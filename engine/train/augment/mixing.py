@@ -1,9 +1,9 @@
-"""MixUp (Zhang et al. 2017) and CutMix (Yun et al. 2019): images and their targets mixed with a partner's.
+"""MixUp (Zhang et al. 2017) and CutMix (Yun et al. 2019): mix images and targets with those of a partner.
 
-Shares and boxes are each sample's own (timm's mode "elem"; the papers draw one for a batch). Partners are neighbours
-in the epoch's order: 0 and 1, 2 and 3, ... So who mixes with whom is the same for any number of ranks and any
-accumulation, as long as a device takes an even number of images at once. (The last of an odd number mixes with the
-first, and a corrupt sample that is left out moves the partners of those behind it in its batch.)
+Shares and boxes are drawn for each sample (timm's mode "elem"; the papers draw one per batch). Partners are neighbours
+in the epoch's order: 0 and 1, 2 and 3, ... So partners are the same for any number of ranks and any accumulation, if
+the device batch is even. (The last of an odd number mixes with the first, and a corrupt sample that is left out shifts
+the partners of those after it in its batch.)
 """
 
 import numpy as np
@@ -13,9 +13,8 @@ from scipy.special import betaincinv
 from torch.nn import functional
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws, upload
+from engine.train.augment.augmentation import Augmentation, Draws, upload
 from engine.train.augment.erasing import inside
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
 
 
 def partners(count: int) -> NDArray[np.int64]:
@@ -27,16 +26,16 @@ def partners(count: int) -> NDArray[np.int64]:
 
 
 def beta(drawn: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Beta(alpha, alpha) from uniform numbers, by its inverse; rounded, since machines' last digits differ."""
+    """Beta(alpha, alpha) from uniform numbers, by its inverse; rounded, because last digits differ between machines."""
     return np.round(betaincinv(alpha, alpha, drawn) * 2.0**24) / 2.0**24
 
 
 def cut_boxes(
     shares: NDArray[np.float64], drawn: NDArray[np.float64], height: int, width: int
 ) -> NDArray[np.int64]:
-    """The box that comes from the partner, (n, 4): top, left, height, width; of area 1 - share before it is clipped.
+    """The box taken from the partner, int64 (n, 4): top, left, height, width; its area is 1 - share before clipping.
 
-    `drawn` (n, 2) in [0, 1) is where its centre lies.
+    `drawn` (n, 2) in [0, 1) is its centre, relative to the image.
     """
     middle_y, middle_x = (drawn * (height, width)).astype(np.int64).T
     half = np.sqrt(1 - shares) / 2
@@ -47,7 +46,7 @@ def cut_boxes(
 
 
 class Mixing:
-    """MixUp or CutMix, for each sample one of them; their alphas, and CutMix's share where both are on."""
+    """MixUp or CutMix for each sample; with both on, CutMix for a share `cutmix_share` of them."""
 
     on_levels = False
 
@@ -66,9 +65,9 @@ class Mixing:
         weight = upload(blend.astype(np.float32), images.device)[:, None, None, None]
         if self._cut_share:
             weight = torch.where(inside(boxes, height, width, images.device), 0, weight)
-        # Indexing keeps channels_last, which index_select does not.
+        # Indexing keeps channels_last; index_select does not.
         partner = images[other]
-        # Exact where the weight is 0 or 1.
+        # Exact for weights of 0 and 1.
         mixed = images.mul_(weight).add_(partner.mul_(1 - weight))
         one_hot = functional.one_hot(targets, self._num_classes).float()
         share = upload(shares.astype(np.float32), images.device)[:, None]
@@ -77,7 +76,7 @@ class Mixing:
     def _decide(
         self, draws: Draws, height: int, width: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-        """For each sample its own share of all pixels outside its box, the box, and its share of its target."""
+        """For each sample: its share of the pixels outside the box, the box, and its share of the target."""
         law, (which, omitted, share, *centre) = self._law, draws.uniform("mixing", 5).T
         cuts = which < self._cut_share
         shares = np.ones(len(draws.ids))
@@ -91,7 +90,6 @@ class Mixing:
         return blend, boxes, np.where(cuts, 1 - boxes[:, 2] * boxes[:, 3] / (height * width), shares)
 
 
-@AUGMENTATIONS.register("mixing")
 def mixing(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
-    """On where either alpha is."""
+    """On if either alpha is above 0."""
     return Mixing(law, num_classes) if law.mixup_alpha or law.cutmix_alpha else None

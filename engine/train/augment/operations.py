@@ -1,8 +1,7 @@
-"""Image operations of which each sample of a batch gets its own, done group by group.
+"""Image operations that differ between the samples of a batch, applied group by group.
 
-A policy says what is done as a list of layers; a layer names one operation and one value for each sample. All
-shears, shifts and rotations of a layer are one group, each kind of colour operation is another. The host decides,
-so the device is never waited for.
+A policy gives a list of layers; a layer has one operation and one value for each sample. All shears, shifts and
+rotations of a layer are one group; each colour operation is another. The host decides, so nothing waits for the device.
 """
 
 from collections.abc import Callable
@@ -12,20 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.train.augment.augmentation import Draws, upload
 from engine.train.augment.colours import COLOURS
-from engine.train.augment.draws import Draws, upload
 from engine.train.augment.geometry import GEOMETRIC, inverse_matrices, warp
 
 IDENTITY = 0
 NAMES = ("identity", *GEOMETRIC, *COLOURS)
-"""Operations by their numbers in a layer."""
+"""Operations; a layer holds positions in this tuple."""
 _CODES = {name: code for code, name in enumerate(NAMES)}
 _FIRST_COLOUR = 1 + len(GEOMETRIC)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """For each of n samples an operation (a position in NAMES) and its value, both of shape (n,).
+    """An operation (a position in NAMES) and its value for each of n samples, both of shape (n,).
 
     Values are shears, pixels, degrees, factors (1: no change), shares of the hue's circle, bits or levels.
     """
@@ -35,14 +34,14 @@ class Layer:
 
 
 Plan = Callable[[Draws, int, int], list[Layer]]
-"""(draws, height, width) -> what is done, first layer first."""
+"""(draws, height, width) -> layers, in the order of application."""
 
 Space = dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]]
-"""Operations of a policy: (strengths in -1..1, height, width) -> values. What has no sign takes their size."""
+"""The operations of a policy: (strengths in -1..1, height, width) -> values; unsigned ones use the absolute value."""
 
 
 class Operations:
-    """The augmentation that does what a plan says; `fill` (red, green, blue) in levels lies outside the image."""
+    """The augmentation that applies a plan; `fill` (red, green, blue) in levels is the colour outside of the image."""
 
     on_levels = True
 
@@ -71,13 +70,13 @@ def in_space(
 
 
 def without(layer: Layer, rows: NDArray[np.bool_]) -> Layer:
-    """The layer with nothing done to these rows (n,)."""
+    """The layer without any operation on these rows, bool (n,)."""
     return Layer(operations=np.where(rows, IDENTITY, layer.operations), values=layer.values)
 
 
 def apply_layer(images: torch.Tensor, layer: Layer, fill: torch.Tensor) -> None:
-    """Change images, float32 levels (n, 3, height, width), in place; `fill` (3, 1, 1) lies outside of them."""
-    # Sorted by operation, so that each group is a stretch and all rows go to the device at once.
+    """Change images, float32 levels (n, 3, height, width), in place; `fill` (3, 1, 1) is the colour outside."""
+    # Sorted by operation, so that each group is contiguous and all rows go to the device at once.
     order = np.argsort(layer.operations, kind="stable")
     operations, values = layer.operations[order], layer.values[order]
     rows = upload(order, images.device)

@@ -1,8 +1,8 @@
-"""AutoAugment, RandAugment and TrivialAugment: which operations, how often and how strong.
+"""AutoAugment, RandAugment and TrivialAugment: their operations, frequencies and strengths.
 
-Strengths and their ranges are torchvision's (its AutoAugment, RandAugment and TrivialAugmentWide), sampling is
-bilinear, as in its training reference. RandAugment also has timm's form, which ResNet Strikes Back uses
-(rand-m7-mstd0.5-inc1 and the like); timm draws bilinear or bicubic sampling, here it is bilinear.
+Strengths and ranges are those of torchvision (AutoAugment, RandAugment, TrivialAugmentWide), with bilinear sampling as
+in its training reference. RandAugment also has timm's form, which ResNet Strikes Back uses (as rand-m7-mstd0.5-inc1);
+timm draws bilinear or bicubic sampling, here it is bilinear.
 """
 
 from functools import partial
@@ -12,24 +12,23 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
-from engine.train.augment.draws import Draws
-from engine.train.augment.kinds import AUGMENTATIONS, Augmentation
+from engine.train.augment.augmentation import Augmentation, Draws
 from engine.train.augment.operations import Layer, Operations, Space, in_space, without
 
 _BINS = 31
-"""Strengths of TrivialAugment: 0 to 30 thirtieths. AutoAugment has 10."""
+"""Number of strengths in TrivialAugment and RandAugment: 0 to 30 thirtieths. AutoAugment has 10."""
 
-# ImageNet's mean colour in levels, which timm puts outside the image.
+# ImageNet's mean colour in levels, which timm uses outside of the image.
 _MEAN_COLOUR = (124.0, 116.0, 104.0)
 
 
 def _torchvision_space(
     *, shear: float, shift: float, degrees: float, factor: float, bits: int, pixels: float = 0
 ) -> Space:
-    """Its operations; the shift is a share of the side, or so many pixels."""
+    """torchvision's operations; shifts are up to `shift` of the side, or `pixels`."""
 
     def whole(shift: NDArray[np.float64]) -> NDArray[np.float64]:
-        # int(), which torchvision takes, but of 16.0000001 and 15.9999999 alike.
+        # int(), as in torchvision, but the same for 16.0000001 and 15.9999999.
         return np.trunc(np.round(shift, 4))
 
     space: Space = {"identity": lambda s, h, w: s * 0}
@@ -94,7 +93,7 @@ IMAGENET_POLICY = (
 
 
 def auto_augment_layers(draws: Draws, height: int, width: int) -> list[Layer]:
-    """One of the 25 pairs for each sample, each of its operations with its own probability, any sign alike."""
+    """One of the 25 pairs for each sample, each operation with its probability and a random sign."""
     drawn = draws.uniform("auto-augment", 5)
     chosen = (drawn[:, 0] * len(IMAGENET_POLICY)).astype(np.int64)
     layers = []
@@ -109,14 +108,14 @@ def auto_augment_layers(draws: Draws, height: int, width: int) -> list[Layer]:
 
 
 def trivial_augment_layers(draws: Draws, height: int, width: int) -> list[Layer]:
-    """One operation for each sample, at any strength alike."""
+    """One operation for each sample, with uniform strength and a random sign."""
     name, strength, sign = draws.uniform("trivial-augment", 3).T
     strengths = _signed(np.floor(strength * _BINS) / (_BINS - 1), sign)
     return [in_space(WIDE, _one_of(WIDE, name), strengths, height, width)]
 
 
 def rand_augment_layers(law: AugmentationConfig, draws: Draws, height: int, width: int) -> list[Layer]:
-    """So many operations for each sample, drawn anew each time, about equally strong."""
+    """`rand_augment_ops` operations for each sample, drawn independently, with about the same strength."""
     timm = law.rand_augment_form == "timm"
     space, most = (INCREASING, 10) if timm else (STANDARD, _BINS - 1)
     drawn = draws.uniform("rand-augment", 4 * law.rand_augment_ops)
@@ -130,13 +129,11 @@ def rand_augment_layers(law: AugmentationConfig, draws: Draws, height: int, widt
     return layers
 
 
-@AUGMENTATIONS.register("auto-augment")
 def auto_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """AutoAugment with ImageNet's policy (Cubuk et al. 2018)."""
     return Operations(auto_augment_layers) if law.policy == "auto-augment" else None
 
 
-@AUGMENTATIONS.register("rand-augment")
 def rand_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """RandAugment (Cubuk et al. 2019)."""
     if law.policy != "rand-augment":
@@ -145,7 +142,6 @@ def rand_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | No
     return Operations(partial(rand_augment_layers, law), fill)
 
 
-@AUGMENTATIONS.register("trivial-augment")
 def trivial_augment(law: AugmentationConfig, num_classes: int) -> Augmentation | None:
     """TrivialAugment, wide (Müller and Hutter 2021)."""
     return Operations(trivial_augment_layers) if law.policy == "trivial-augment" else None

@@ -1,6 +1,6 @@
-"""Weights and training state on disk: whole or absent, read back without running pickled code.
+"""Checkpoint files: written whole or not at all, read back without running pickled code.
 
-How far a run has come, between two steps: what a checkpoint holds beside weights and optimizer.
+Also EpochState, the position of a run between two steps, which a checkpoint holds beside weights and optimizer.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from engine.files import atomic_write
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` (tensors, numbers, text, nested) to `path` atomically. Raises UserError (full disk, ...)."""
+    """Write `content` (nested tensors, numbers and text) to `path` atomically. Raises UserError, as for a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not straight into the file: torch would hide a full disk behind an error of its own.
+    # Through a buffer: torch reports a full disk as an unrelated error.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with atomic_write(path) as file:
@@ -28,10 +28,10 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what `save` wrote, onto the CPU. Raises UserError for a missing, damaged or foreign file."""
+    """Read a file that `save` or torch.save wrote, onto the CPU. Raises UserError for a missing or damaged file."""
     try:
         _check_bytes(path)
-        # torchvision's and timm's scripts keep their command line in it: attributes, no code.
+        # Checkpoints of torchvision's and timm's scripts hold their arguments as a Namespace: attributes, no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
@@ -52,10 +52,10 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _check_bytes(path: Path) -> None:
-    """Raises UserError for what torch.load does not notice, such as changed bytes, or tells in a warning."""
+    """Raises UserError for damage that torch.load does not notice, such as changed bytes, or only warns of."""
     if path.stat().st_size == 0:
         raise UserError(f"{path} is not a whole checkpoint: it is empty")
-    # Files of torch.save before 1.6 are none, and have no checksums.
+    # Files of torch.save before 1.6 are not zip files and have no checksums.
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -63,7 +63,7 @@ def _check_bytes(path: Path) -> None:
             raise UserError(
                 f"{path} is a TorchScript program, not a checkpoint: save its state_dict() instead"
             )
-        # None at all: written after torch.serialization.set_crc32_options(False).
+        # No checksums: written after torch.serialization.set_crc32_options(False).
         bad = archive.testzip() if any(part.CRC for part in archive.infolist()) else None
     if bad:
         raise UserError(f"{path} is not a whole checkpoint: the checksum of {bad} in it is wrong")
@@ -71,9 +71,10 @@ def _check_bytes(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochState:
-    """`step` optimizer steps of epoch `epoch` (from 0) are done; the rest is what the epoch's log line will say of it.
+    """The position between two steps: `step` optimizer steps of epoch `epoch` (from 0) are done.
 
-    When all steps are done, validation and the log line are still to come.
+    The other fields are figures of the epoch so far for its log line: seconds of training, seconds of waiting for data,
+    skipped samples. After the last step of an epoch, its validation and log line are still to come.
     """
 
     epoch: int = 0
@@ -89,7 +90,7 @@ class EpochState:
 
 
 class Pauses(Protocol):
-    """Who may save, or end, a run between two steps (saver.Saver)."""
+    """What is called around each step and may save or end the run (saver.Saver)."""
 
     def begin_step(self) -> None: ...
     def end_step(self, state: Callable[[], EpochState]) -> None: ...

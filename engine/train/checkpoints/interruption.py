@@ -1,8 +1,8 @@
 """SIGTERM and SIGUSR1, by which schedulers and clouds announce that they take the machine back.
 
-Where something is under way that must be saved first (`deferred`), the signal is kept until whoever saves asks for it;
-anywhere else, at the start, in validation, while waiting, it ends what is being done at once. Imports no torch: it
-is there before torch is.
+Within `deferred`, where something must be saved first, a signal is kept until the saving code asks for it. Anywhere
+else (at the start, in validation, while waiting) it ends the work at once. Imports no torch, so that signals are
+handled before torch is imported.
 """
 
 import os
@@ -19,26 +19,26 @@ from engine.errors import EXIT_AGAIN, Interrupted
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 _GRACE = 3.0
-"""Seconds in which the main thread should have heeded a signal where nothing is to be saved first."""
+"""Seconds after which a signal that the main thread has not handled ends the process, unless it is deferred."""
 
 
 class Interruption:
     """Whether this process was asked to end.
 
-    `saved` and `again` are what the message says: how far the run was when it was saved, if it was, and what goes on
-    from there.
+    `saved` and `again` are parts of the message: after which step the run was saved (empty: not yet), and how to resume
+    it.
     """
 
     def __init__(self) -> None:
         self.asked = ""
-        """The signal's name, once there was one."""
+        """The signal's name; empty before one has arrived."""
         self.saved = ""
-        self.again = "the same command goes on"
+        self.again = "run the same command to resume"
         self._deferred = False
 
     @contextmanager
     def watching(self) -> Generator["Interruption", None, None]:
-        """Take the signals over for the block; only a process's main thread can."""
+        """Handle the signals during the block; does nothing outside of the main thread, which alone can."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -54,13 +54,13 @@ class Interruption:
             ended.set()
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
-                # All is done and saved; a signal in the moment that is left must not make a failure of it.
+                # All is done and saved: a signal from here on must not turn that into a failure.
                 signal.signal(number, signal.SIG_IGN if handler == signal.SIG_DFL else handler)
             theirs.close()
 
     @contextmanager
     def deferred(self) -> Generator[None, None, None]:
-        """A block that is not ended by a signal; one that came in it is raised at its end."""
+        """A block that signals do not interrupt; one that arrived within is raised at its end."""
         self._deferred = True
         try:
             yield
@@ -70,7 +70,7 @@ class Interruption:
             self.end()
 
     def end(self) -> None:
-        """Raises Interrupted with what is known."""
+        """Raises Interrupted with the signal, the saved step and how to resume."""
         self._deferred = True
         state = (
             f"saved after {self.saved}: {self.again}" if self.saved else "nothing was saved yet: start again"
@@ -78,7 +78,7 @@ class Interruption:
         raise Interrupted(f"{self.asked}, {state}")
 
     def _watch(self, woken: socket.socket, ended: threading.Event) -> None:
-        """End the process where the main thread can't: it waits, in C, for ranks that are gone or never come."""
+        """End the process where the main thread can't handle a signal: it waits, in C, for other ranks."""
         with woken:
             while numbers := woken.recv(64):
                 if not set(numbers) & set(SIGNALS):
@@ -88,7 +88,7 @@ class Interruption:
                     os._exit(EXIT_AGAIN)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # A second one changes nothing, and must not break what the first has set off.
+        # A second signal changes nothing: it must not interrupt the handling of the first.
         first, self.asked = not self.asked, self.asked or signal.Signals(number).name
         if first and not self._deferred:
             self.end()

@@ -1,7 +1,7 @@
-"""A run's log and checkpoints at a URL as well, for a machine whose disk is gone when it is.
+"""Copies of a run's log and checkpoints at a URL, for machines that lose their disk when they end.
 
-Copying goes on beside training, in a thread, and what fails there is said and does not end the run. A file is there
-under its name only when it is whole.
+A thread copies beside training; a copy that fails prints a warning and does not end the run. A remote file gets its
+name only when it is whole.
 """
 
 import threading
@@ -30,13 +30,13 @@ class RemoteCopy:
         self._thread: threading.Thread | None = None
 
     def send(self, paths: Sequence[Path], keep: int) -> None:
-        """Copy these files, after those of the last call, and leave `keep` checkpoints there. Does not wait."""
+        """Copy these files after those of the last call, keep the newest `keep` checkpoints there. Does not wait."""
         self.wait()
         self._thread = threading.Thread(target=self._send, args=(list(paths), keep), name="remote copy")
         self._thread.start()
 
     def wait(self) -> None:
-        """Until all is copied, or has failed."""
+        """Wait until everything is copied or has failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -47,12 +47,12 @@ class RemoteCopy:
                 self._put(path)
             names = self._names()
             numbered = sorted(filter(is_checkpoint, names), key=checkpoint_place, reverse=True)
-            # A process that was killed while it copied has left a part.
+            # A process that was killed while copying leaves a partial file.
             for old in [*numbered[keep:], *(name for name in names if name.endswith(".partial"))]:
                 self._system.rm(f"{self._root}/{CHECKPOINTS}/{old}")
-        # Every file system has errors of its own, and none of them may cost the run.
+        # Each file system raises its own errors, and none of them may end the run.
         except Exception as error:  # noqa: BLE001
-            print(f"WARNING: not copied to {self.url}: {_line(error)}", flush=True)
+            print(f"warning: not copied to {self.url}: {_line(error)}", flush=True)
 
     def _put(self, path: Path) -> None:
         remote = f"{self._root}/{path.relative_to(self.folder)}"
@@ -62,7 +62,7 @@ class RemoteCopy:
         self._system.mv(partial, remote)
 
     def _names(self) -> list[str]:
-        """Of all that lies there among the checkpoints."""
+        """The file names in the remote checkpoint folder."""
         folder = f"{self._root}/{CHECKPOINTS}"
         self._system.invalidate_cache()
         if not self._system.exists(folder):
@@ -70,12 +70,12 @@ class RemoteCopy:
         return [path.rpartition("/")[2] for path in self._system.ls(folder, detail=False)]
 
     def fetch(self) -> bool:
-        """Bring all that is there into the folder; returns whether there was anything. Raises UserError."""
+        """Download everything into the folder; returns whether there was anything. Raises UserError on a failure."""
         try:
             if not self._system.exists(self._root):
                 return False
-            print(f"{self.folder} has nothing to go on from: fetching {self.url}", flush=True)
-            # A log, or the recipe of stages, says that a run is here: before the rest is, it would begin anew.
+            print(f"{self.folder} has nothing to resume from: fetching {self.url}", flush=True)
+            # A log or stages.yaml marks a run as begun, so they come last: a run without checkpoints starts again.
             for remote in sorted(self._system.find(self._root), key=_says_begun):
                 name = remote.removeprefix(self._root).lstrip("/")
                 if not name.endswith(".partial"):
@@ -83,14 +83,14 @@ class RemoteCopy:
                     local.parent.mkdir(parents=True, exist_ok=True)
                     self._system.get_file(remote, str(local.with_name(f"{local.name}.partial-fetch")))
                     local.with_name(f"{local.name}.partial-fetch").replace(local)
-        # As above, but here the user waits for it.
+        # As above, but here the user waits for the result.
         except Exception as error:  # noqa: BLE001
             raise UserError(f"checkpoint.copy_to: can't fetch {self.url}: {_line(error)}") from None
         return True
 
 
 def _says_begun(name: str) -> int:
-    """0 for a file that may lie there alone; the larger, the later it has to come."""
+    """The order of a download: files with a larger number come later; 0 for files that mean nothing alone."""
     return 2 if name.endswith(f"/{STAGES}") else int(name.endswith(f"/{LOG}"))
 
 

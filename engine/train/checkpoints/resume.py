@@ -1,8 +1,8 @@
-"""Going on with a run from a checkpoint: what is in one, and that it is of this recipe and these data.
+"""Resuming a run from a checkpoint: what a checkpoint holds, and the check that recipe and data are the same.
 
-Order, crops, random numbers and schedules are functions of (seed, epoch, step), so weights, their average, optimizer,
-scaler and how far the epoch is are all the state there is. On a CPU a run goes on to the bit as if never
-interrupted, on as many ranks; on another number of them, or a GPU without training.deterministic, to rounding.
+Order, crops, random numbers and schedules are functions of (seed, epoch, step). So the whole state is: the weights,
+their average, optimizer, scaler, and the position in the epoch. On a CPU with the same number of ranks a resumed run
+equals an uninterrupted one to the bit; on another number, or a GPU without training.deterministic, to rounding.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,17 +23,17 @@ from engine.train.trainer import Trainer
 
 AUTO = "auto"
 
-# What may differ when a run is taken up again: nothing here changes what it computes.
+# Options that may differ on resume: none of them changes the result.
 _MAY_DIFFER = {
     "data.num_workers",
     "data.in_memory",
     "data.pin_cores",
-    # Their contents may not: see `data`.
+    # The contents must be the same: see `data_of`.
     "data.train_dataset",
     "data.val_dataset",
-    # Which part of a global batch a device takes at once, as the number of ranks does.
+    # Only how a global batch is split, like the number of ranks.
     "training.device_batch_size",
-    # Where it began: what it goes on from has these weights, and more, in it.
+    # Where the run started from: the checkpoint holds these weights and more.
     "model.weights",
     "model.use_ema",
     "model.reset_head",
@@ -46,7 +46,7 @@ _SECTIONS_MAY_DIFFER = {"logging", "budget", "reference", "checkpoint"}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is, the seconds spent on it, and the best accuracy so far (a share; 0: none yet)."""
+    """The position of a run, the seconds spent on it, and the best top-1 so far (a share; 0 = none yet)."""
 
     state: EpochState
     elapsed: float
@@ -54,14 +54,14 @@ class Progress:
 
 
 def data_of(train: Beton, val: Beton) -> dict[str, str]:
-    """What a run trains and validates on, in words that tell other data."""
+    """The identity of the training and validation data, in words that differ for other data."""
     return {"train": identity(train), "val": identity(val)}
 
 
 def content(
     config: TrainConfig, trainer: Trainer, data: dict[str, str], progress: Progress
 ) -> dict[str, Any]:
-    """A checkpoint: everything that going on needs, as tensors, numbers and text."""
+    """The content of a checkpoint: everything that resuming needs, as tensors, numbers and text."""
     return {
         "model": trainer.model.state_dict(),
         **trainer.step.state_dict(),
@@ -76,9 +76,9 @@ def content(
 
 
 def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Progress:
-    """Load the state of the run folder that training.resume names: the first rank reads it, and hands it out.
+    """Load the state of the run folder that training.resume names: rank 0 reads it and sends it to the others.
 
-    Raises UserError when there is none, or when recipe or data are not those that the run was started with.
+    Raises UserError when there is none, or when recipe or data differ from those that the run was started with.
     """
     ranks = trainer.ranks
     found = ranks.agree(_read(config, data) if ranks.main else None)
@@ -87,7 +87,7 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     trainer.step.load_state_dict(found)
     limit = found["config"]["training"].get("device_batch_size", config.training.device_batch_size)
     if found["world"] == ranks.world and limit == config.training.device_batch_size:
-        # As training.fit_memory found them: another division of the batch would round differently.
+        # The plans that training.fit_memory found: another split of the batch would round differently.
         trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})
     return Progress(state=state, elapsed=found["elapsed"], best=found["best"])
@@ -108,7 +108,7 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
 
 
 def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
-    """Raises UserError where the ranks' hosts have different files."""
+    """Raises UserError if the hosts of the ranks have different data files."""
     for rank, theirs in enumerate(ranks.all_say(data)):
         for split, says in theirs.items():
             if says != data[split]:
@@ -119,14 +119,14 @@ def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
 
 
 def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:
-    """Raises UserError where `config` is not what a run was started with: `before`, as load.to_dict gives it."""
+    """Raises UserError if `config` differs from `before`, the recipe that the run was started with (load.to_dict)."""
     for section, options in to_dict(config).items():
         specs = options_of(type(getattr(config, section)))
         for key, now in options.items():
             name = f"{section}.{key}"
             if section in _SECTIONS_MAY_DIFFER or name in _MAY_DIFFER:
                 continue
-            # An option that is newer than that run: its default is what the run did.
+            # An option that is newer than that run: the run behaved like its default.
             then = before.get(section, {}).get(key, specs[key].default)
             if then != now:
                 raise UserError(f"training.resume: that run was started with {name}={then}, not {now}")

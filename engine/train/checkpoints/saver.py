@@ -1,4 +1,4 @@
-"""When a run is saved: after an epoch, when the clock or a signal asks for it, and then by all ranks at once."""
+"""When a run is saved: after each epoch, every few minutes, and on a signal; all ranks save the same step."""
 
 import time
 from collections.abc import Callable, Generator
@@ -19,7 +19,7 @@ BESIDE = (CONFIG, LOG)
 
 
 class Saver:
-    """Saves the run in `folder`; the first rank writes. `elapsed` gives the run's seconds so far."""
+    """Saves the run in `folder`; rank 0 writes. `elapsed` returns the run's seconds, `best` is the best top-1."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Saver:
         self._agreement = Agreement(trainer.ranks, self._wish)
         self._saved_at = time.monotonic()
         if config.training.resume:
-            interruption.saved = "where it was taken up"
+            interruption.saved = "the step it was resumed from"
         self._copy: RemoteCopy | None = None
         if trainer.ranks.main:
             store.remove_partial(folder)
@@ -46,16 +46,16 @@ class Saver:
 
     @contextmanager
     def epoch(self) -> Generator[None, None, None]:
-        """The block trains an epoch and saves it; a signal in it is heeded at the next step, or at its end."""
+        """A block that trains an epoch and saves it; a signal is handled after the next step, or at its end."""
         with self._interruption.deferred():
             yield
 
     def begin_step(self) -> None:
-        """With each step."""
+        """Call before each step: starts the exchange of what the ranks want."""
         self._agreement.begin()
 
     def end_step(self, state: Callable[[], EpochState]) -> None:
-        """After it: save if any rank wants to. Raises Interrupted if any was asked to end."""
+        """Call after each step: saves if any rank wants to. Raises Interrupted if any was asked to end."""
         wish = self._agreement.settle()
         if wish is Wish.GO_ON:
             return
@@ -63,12 +63,12 @@ class Saver:
         if wish is Wish.STOP:
             self._wait()
             self._interruption.asked = self._interruption.asked or "a signal to another rank"
-            # None may leave while the first is still writing: the others would be taken to have died.
+            # No rank may leave while rank 0 is still writing: it would be taken for a failure.
             self.trainer.ranks.barrier()
             self._interruption.end()
 
     def save(self, state: EpochState) -> None:
-        """On every rank: write the checkpoint, and begin to copy it. Raises UserError (full disk, ...)."""
+        """Call on every rank: writes the checkpoint and starts copying it. Raises UserError, as for a full disk."""
         if self.trainer.ranks.main:
             progress = resume.Progress(state=state, elapsed=self.elapsed(), best=self._best)
             content = resume.content(self.config, self.trainer, self._data, progress)
@@ -78,20 +78,20 @@ class Saver:
         self._saved_at = time.monotonic()
 
     def note_accuracy(self, top1: float) -> None:
-        """The validation of what was saved last: if it is the best so far, that is kept."""
+        """Report the top-1 (a share) of the last checkpoint, which becomes best.pt if it is the best so far."""
         if top1 > self._best:
             self._best = top1
             if self.trainer.ranks.main and self.config.checkpoint.keep_best:
                 store.keep_best(self.folder)
 
     def finish(self) -> None:
-        """Copy what the run leaves, and wait for that."""
+        """Copy the results of the run, and wait for that."""
         if self.trainer.ranks.main:
             self._send([*BESIDE, WEIGHTS, WEIGHTS_EMA, REPORT])
         self._wait()
 
     def _wait(self) -> None:
-        """For the copy that is under way."""
+        """Wait for the copy in progress."""
         if self._copy:
             self._copy.wait()
 

@@ -1,7 +1,7 @@
-"""The checkpoints in a run's folder: one file for each, named by how far the run was, the newest few of them.
+"""The checkpoints in a run's folder: one file each, named by epoch and step; the newest few are kept.
 
-`last.pt` and `best.pt` are other names of two of those files (hard links, copies where the file system has none). What
-counts for going on are the numbered names: those two are for people.
+`last.pt` and `best.pt` are second names of two of those files (hard links; copies where the file system has none).
+They are for users: resume reads the numbered names.
 """
 
 import os
@@ -28,7 +28,10 @@ newest, place_of = checkpoints_of, checkpoint_place
 
 
 def save(folder: Path, state: EpochState, content: dict[str, Any], *, keep: int) -> Path:
-    """Write a checkpoint of the run in `folder`, keep the `keep` newest. Raises UserError (full disk, ...)."""
+    """Write a checkpoint of the run in `folder` and delete all but the `keep` newest; returns its path.
+
+    Raises UserError, as for a full disk.
+    """
     path = folder / CHECKPOINTS / checkpoint_name(state.epoch + 1, state.step)
     checkpoint_file.save(path, content)
     _name(path, LAST)
@@ -39,43 +42,48 @@ def save(folder: Path, state: EpochState, content: dict[str, Any], *, keep: int)
 
 
 def keep_best(folder: Path) -> None:
-    """Let best.pt be the newest checkpoint."""
+    """Name the newest checkpoint best.pt."""
     _name(newest(folder)[0], BEST)
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint that is whole; each that is not is told of. Raises UserError when there is none."""
+    """The newest whole checkpoint and its content; prints a warning for each damaged one before it.
+
+    Raises UserError when there is none.
+    """
     paths = newest(folder)
     if not paths:
         raise UserError(
-            f"training.resume: {folder / CHECKPOINTS} holds no checkpoint: nothing was saved yet; start anew"
+            f"training.resume: {folder / CHECKPOINTS} holds no checkpoint: nothing was saved yet; start the run "
+            "again without training.resume"
         )
     damaged: list[Path] = []
     for path in paths:
         try:
             content = checkpoint_file.load(path)
         except UserError as error:
-            print(f"WARNING: {error}; going on from the one before it", flush=True)
+            print(f"warning: {error}; resuming from the one before it", flush=True)
             damaged.append(path)
             continue
         for other in damaged:
-            # Under its name it would stay the newest, in the way of those that are saved from here on.
+            # Under its old name it would stay the newest and hide the checkpoints that are saved from here on.
             other.rename(other.with_suffix(DAMAGED_SUFFIX))
         return path, content
     raise UserError(
-        f"training.resume: none of the {len(paths)} checkpoints in {folder / CHECKPOINTS} is whole: start anew"
+        f"training.resume: none of the {len(paths)} checkpoints in {folder / CHECKPOINTS} is whole: start the run "
+        "again without training.resume"
     )
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed while saving has left. Only for who holds the run's log."""
+    """Remove partial files of a process that was killed while saving. Only for the process that holds the log."""
     for partial in (folder / CHECKPOINTS).glob("*.partial-*"):
         with suppress(OSError):
             partial.unlink()
 
 
 def _name(path: Path, name: str) -> None:
-    """Give the file a second name in its folder, in place of what bore it."""
+    """Give the file a second name in its folder, replacing the file that had it."""
     made = path.with_name(f"{name}.partial-{os.getpid()}")
     with suppress(FileNotFoundError):
         made.unlink()

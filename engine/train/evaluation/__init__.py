@@ -1,1 +1,1 @@
-"""How accuracy is measured, and what else is measured of a trained network."""
+"""Validation: accuracy, per-class statistics, calibration, and the comparison with Pillow's decoding."""

@@ -1,11 +1,10 @@
-"""Accuracy, counted exactly: every validation sample once over all ranks, whole numbers added up.
+"""Accuracy, counted exactly: every validation sample once over all ranks, as sums of whole numbers.
 
-With TTA the probabilities of an image and of its mirror image are averaged (not their logits). Everything
-is also counted without TTA from the same forward pass.
+With TTA the probabilities (not the logits) of an image and its mirror image are averaged. Everything is also counted
+without TTA from the same forward pass.
 
-Numbers for each sample of a file, filled in by all ranks and then whole and in the same order on each of them.
-
-What is made of them does not depend on how many ranks there were, as sums by rank would in their last digits.
+Also BySample, a table with a row for each sample that all ranks fill in. Figures made from it do not depend on the
+number of ranks, unlike sums over ranks, whose last digits do.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,9 +25,9 @@ from engine.train.step.precision import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Shares of the `count` samples; loss is the mean cross-entropy (with TTA where that is on), unsmoothed.
+    """Shares of the `count` samples; `loss` is the mean cross-entropy without smoothing (with TTA if that is on).
 
-    Samples on which the network's outputs are not finite (`nonfinite` of them) count as wrong.
+    The `nonfinite` samples with outputs that are not finite count as wrong.
     """
 
     top1: float
@@ -41,7 +40,7 @@ class Accuracy:
 
     @property
     def doubt(self) -> str:
-        """What has to be said beside it, for a verdict; empty where all outputs were finite."""
+        """A remark for the verdict; empty if all outputs were finite."""
         share = f"{self.nonfinite:,} of {self.count:,} images"
         return f"(outputs not finite on {share}, which count as wrong)" if self.nonfinite else ""
 
@@ -53,7 +52,7 @@ Watch = Callable[[Batch, torch.Tensor, torch.Tensor], None]
 
 
 class Counter:
-    """Adds up a network's hits over all that it `take`s, on this rank; `accuracy` adds up over ranks."""
+    """Counts a network's hits on this rank; `accuracy` sums over all ranks."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks, self.left_out = ranks, 0
@@ -63,7 +62,7 @@ class Counter:
 
     @torch.inference_mode()
     def take(self, predicted: Iterable[Prediction], watch: Watch | None = None) -> None:
-        """Count them, and show each to `watch` as well."""
+        """Count these predictions, and pass each to `watch`."""
         for batch, final, plain in predicted:
             found = [*hits(final, batch.labels), *hits(plain, batch.labels), ~are_finite(final)]
             self._counts += torch.stack([*(one.sum() for one in found), _size(batch)])
@@ -72,7 +71,7 @@ class Counter:
                 watch(batch, final, plain)
 
     def accuracy(self, expected: int) -> Accuracy:
-        """Of all ranks' samples. Raises UserError unless `expected` samples were counted or `left_out` as corrupt."""
+        """The accuracy over all ranks. Raises UserError unless `expected` samples were counted or left out."""
         gone = torch.tensor([self.left_out], device=self.ranks.device)
         sums = self.ranks.sum(torch.cat([self._counts, gone])).tolist()
         top1, top5, top1_no_tta, top5_no_tta, nonfinite, count, missing = sums
@@ -94,9 +93,9 @@ class Counter:
 def predictions(
     model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
 ) -> Iterator[Prediction]:
-    """Each batch with the model's probabilities (n, classes), float32: as measured (with TTA if so), and without TTA.
+    """Each batch with the model's probabilities, float32 (n, classes): with TTA if asked for, and without.
 
-    The model is put into eval mode.
+    Puts the model into eval mode.
     """
     model.eval()
     for batch in batches:
@@ -108,16 +107,16 @@ def predictions(
 
 
 def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
-    """What the model gives for images (n, 3, side, side), normalised: shape (n, classes), float32."""
+    """The model's probabilities for normalised images (n, 3, side, side): float32 (n, classes)."""
     with precision.autocast():
         logits = model(images)
     return logits.float().softmax(1)
 
 
 def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each sample whether its label is the likeliest class, and one of the five likeliest: bool (n,) each.
+    """For each sample whether its label is the most likely class, and one of the five most likely: bool (n,) each.
 
-    Neither where the probabilities are not finite: of those torch takes the first NaN for the largest.
+    Both are False if the probabilities are not finite: torch.topk treats NaN as the largest.
     """
     best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
     found = (best == labels[:, None]) & are_finite(probabilities)[:, None]
@@ -125,12 +124,12 @@ def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tenso
 
 
 def are_finite(probabilities: torch.Tensor) -> torch.Tensor:
-    """For each sample whether the network's outputs for it are finite: bool (n,)."""
+    """For each sample whether the network's outputs are finite: bool (n,)."""
     return probabilities.isfinite().all(1)
 
 
 def logarithms(probabilities: torch.Tensor) -> torch.Tensor:
-    """Natural ones, of the same shape; a probability of zero counts as 1e-12."""
+    """Natural logarithms, of the same shape; a probability below 1e-12 counts as 1e-12."""
     return probabilities.clamp_min(1e-12).log()
 
 
@@ -139,7 +138,7 @@ def _size(batch: Batch) -> torch.Tensor:
 
 
 class BySample:
-    """A row of `columns` numbers for each of `count` samples; a number is a float64, which holds whole ones exactly."""
+    """A row of `columns` float64 numbers for each of `count` samples."""
 
     def __init__(self, count: int, columns: int, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -147,7 +146,7 @@ class BySample:
         self._rows = torch.zeros((count, columns + 1), dtype=torch.float64, device=ranks.device)
 
     def put(self, views: NDArray[np.int64], *columns: torch.Tensor) -> None:
-        """Fill in samples of this rank's; each column has a number, or a bool, for each of the views."""
+        """Fill in samples of this rank; each column is a tensor (n,) of numbers or bools for the views (n,)."""
         rows = torch.stack(
             [*(column.double() for column in columns), torch.ones_like(columns[0].double())], 1
         )
@@ -155,11 +154,11 @@ class BySample:
         self._rows.index_add_(0, places, rows)
 
     def gather(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The samples that any rank has filled in, ascending, and their rows: (n,) and (columns, n), on every rank.
+        """The samples that any rank has filled in, ascending, (n,), and their numbers (columns, n), on every rank.
 
-        Raises UserError when one was filled in twice.
+        Raises UserError when a sample was filled in twice.
         """
-        # Every rank but one adds zeros to a row, which leaves it as it is.
+        # For each row all ranks but one add zeros, which keeps it exact.
         rows = self.ranks.sum(self._rows.clone()).cpu().numpy()
         times = rows[:, -1]
         if (times > 1).any():

@@ -1,6 +1,6 @@
-"""What lies behind an accuracy: by class, which classes are taken for which, and whether confidence can be trusted.
+"""Accuracy by class, confusions and calibration: pure functions of a network's predictions, in NumPy.
 
-Pure functions of what a network said of each image, in plain NumPy. Their results are as evaluation.json has them.
+The results have the form of evaluation.json.
 """
 
 import math
@@ -12,36 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
-"""Of the confidence, equally wide: as Guo et al. 2017."""
+"""Number of equally wide bins of confidence, as in Guo et al. 2017."""
 
 MOST_CONFUSIONS = 100
 
 NO_CLASS = -1
-"""What is predicted where the network's outputs are not finite."""
+"""The predicted class if the network's outputs are not finite."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
-    """What was said of each of n images; arrays of shape (n,)."""
+    """The predictions for n images; arrays of shape (n,)."""
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    """The likeliest class, or NO_CLASS."""
+    """The most likely class, or NO_CLASS."""
     in_top5: NDArray[np.bool_]
-    """Whether the label is one of the five likeliest classes."""
+    """Whether the label is one of the five most likely classes."""
     confidence: NDArray[np.float64]
-    """Probability of the likeliest class."""
+    """Probability of the most likely class."""
     losses: NDArray[np.float64]
     """Minus the logarithm of the label's probability, in nats."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether the likeliest class is the label."""
+        """Whether the most likely class is the label."""
         return self.predicted == self.labels
 
 
 def by_class(outcomes: Outcomes, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Images, top-1 and top-5 of each class, in the order of the labels; null where a class has no image."""
+    """Images, top-1 and top-5 of each class, in the order of the labels; null if a class has no image."""
     images, top1, top5 = (
         np.bincount(outcomes.labels, weights, minlength=len(names))
         for weights in (None, outcomes.right, outcomes.in_top5)
@@ -58,9 +58,9 @@ def by_class(outcomes: Outcomes, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def confusions(outcomes: Outcomes, names: Sequence[str], most: int = MOST_CONFUSIONS) -> list[dict[str, Any]]:
-    """The `most` frequent wrong predictions, the most frequent first; of equals the one of the first class.
+    """The `most` frequent wrong predictions, the most frequent first; ties in the order of classes.
 
-    `share` is that of the class's images.
+    `share` is the share of the class's images.
     """
     wrong = ~outcomes.right & (outcomes.predicted != NO_CLASS)
     pairs = outcomes.labels[wrong] * len(names) + outcomes.predicted[wrong]
@@ -84,7 +84,7 @@ def calibration(outcomes: Outcomes, bins: int = BINS) -> dict[str, Any]:
     Guo et al. 2017, "On Calibration of Modern Neural Networks", equations 2, 3 and 5: bin m of M holds the images
     whose confidence is in ((m - 1) / M, m / M], and ECE = sum over m of |B_m| / n * |accuracy(B_m) - confidence(B_m)|.
     """
-    # A confidence that is a bin's upper edge belongs to that bin, whatever rounding makes of the product.
+    # A confidence equal to a bin's upper edge belongs to that bin, independent of rounding.
     edges = np.arange(1, bins) / bins
     place = np.searchsorted(edges, outcomes.confidence, side="left")
     images = np.bincount(place, minlength=bins)
@@ -112,5 +112,5 @@ def calibration(outcomes: Outcomes, bins: int = BINS) -> dict[str, Any]:
 
 
 def figure(value: float) -> float | None:
-    """To a millionth, beyond which figures differ with the batches that the images came in; null: not finite."""
+    """Rounded to a millionth, beyond which figures depend on the batches; None if not finite."""
     return round(float(value), 6) if math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""The same network on the same images in two forms: as this engine decodes them, and as Pillow and torchvision do.
+"""The same network on the same images, decoded by this engine and by Pillow and torchvision.
 
-Training pixels should be those that the network will meet in use; the gap says in points what they cost where they are
-not (NVIDIA/DALI#2966, huggingface/pytorch-image-models#1324).
+The pixels in training should equal those in use; the gap in points is the cost of a difference (NVIDIA/DALI#2966,
+huggingface/pytorch-image-models#1324).
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from engine.train.step.precision import Precision
 
 
 class Comparison:
-    """Shown the engine's batches and what the network says of them without TTA, it asks about the original files."""
+    """Compares the network's probabilities on the engine's batches, without TTA, with those on the original files."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Comparison:
         self._found = BySample(len(originals.matched.numbers), 7, ranks)
 
     def see(self, batch: Batch, ours: torch.Tensor) -> None:
-        """`ours` are the probabilities (n, classes) of the batch as the engine decoded it."""
+        """Compare a batch; `ours` are the probabilities (n, classes) on the engine's pixels."""
         resolution, ratio = self.conditions.resolution, self.conditions.ratio
         images = self.originals.images(samples_of(batch.ids), resolution, ratio).to(self.ranks.device)
-        # In the engine's memory order, in which networks are quicker and round as they do there.
+        # In the engine's memory order, so that the network rounds alike.
         prepared = torch.empty_like(batch.images).copy_(normalised(images, batch.images.dtype))
         theirs = probabilities(self.model, prepared, self.precision)
         changed = ours.argmax(1) != theirs.argmax(1)
@@ -53,7 +53,7 @@ class Comparison:
         )
 
     def result(self) -> dict[str, Any]:
-        """What came out, over all ranks, as evaluation.json has it; see docs/guide/evaluate.md."""
+        """The comparison over all ranks, in the form of evaluation.json; see docs/guide/evaluate.md."""
         _, rows = self._found.gather()
         top1, top5, their_top1, their_top5, changed, difference, moved = rows
         images, matched = len(top1), self.originals.matched

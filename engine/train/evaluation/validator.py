@@ -1,10 +1,8 @@
-"""Validation of a model on the validation file: under the recipe's conditions, plain ones, or several in one pass.
+"""Validation of a model: under the recipe's conditions, plain ones, or several in one pass over the file.
 
-The resolution to test at, chosen on images that were never trained on (FixRes, Touvron et al. 2019).
-
-Networks trained on random crops see objects larger than in validation's centre crops, and do best at a resolution
-above that of training. It is chosen on data.holdout's part of the training file, since a choice made on the
-validation file would flatter its result.
+Also the search for the best validation resolution (FixRes, Touvron et al. 2019). Networks trained on random crops see
+larger objects than in centre crops and do best above the resolution of training. The search uses data.holdout's part of
+the training file: a choice made on the validation file would bias its result.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,13 +25,13 @@ from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 
-# Images that are measured under all conditions before the next ones are read: some 500 MB of ImageNet.
+# Images that are measured under all conditions before the next ones are read: about 500 MB of ImageNet.
 STRETCH = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What accuracy is measured under: image side (pixels), side of the crop / short side of the image, flip TTA."""
+    """The conditions of a measurement: resolution in pixels, crop side / short side of the image, flip TTA."""
 
     resolution: int
     ratio: float
@@ -45,7 +43,7 @@ WatchAll = Callable[[int, Batch, torch.Tensor, torch.Tensor], None]
 
 
 class Validator:
-    """Measures models on a file, or on the samples `ids` of it; `loader` stays its opener's to close."""
+    """Measures models on a file, or on its samples `ids`; the caller closes `loader`."""
 
     def __init__(
         self,
@@ -59,11 +57,11 @@ class Validator:
         self.ids = np.arange(loader.beton.num_samples) if ids is None else ids
 
     def accuracy(self, model: nn.Module) -> Accuracy:
-        """As the recipe measures: at its resolution and crop ratio, with TTA if it says so."""
+        """The accuracy under the recipe's conditions: its resolution, crop ratio and TTA."""
         return self.measure(model, [own_conditions(self.validation)])[0]
 
     def plain_accuracy(self, model: nn.Module) -> Accuracy:
-        """As the field usually measures: plain_resolution, plain_ratio, no TTA."""
+        """The accuracy under the usual conditions: plain_resolution, plain_ratio, no TTA."""
         return self.measure(model, [plain_conditions(self.validation)])[0]
 
     def measure(
@@ -71,7 +69,7 @@ class Validator:
     ) -> list[Accuracy]:
         """The accuracy under each of the conditions, in one reading of the file; `watch` sees each batch."""
         if self.ranks.world > 1:
-            # Training leaves each rank with batch-norm statistics of its own; rank 0's are the model's.
+            # After training each rank has its own batch-norm statistics; rank 0's are the model's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
         counters = [Counter(self.ranks) for _ in conditions]
@@ -94,7 +92,7 @@ class Validator:
         counter.left_out += self.loader.skips - skips
 
     def _stretches(self, *, alone: bool) -> Iterator[list[NDArray[np.int64]]]:
-        """This rank's batches, in stretches that lie in memory while they are measured several times."""
+        """This rank's batches, in stretches that stay in memory while they are measured several times."""
         size, count = self.validation.batch_size, len(self.ids)
         places = validation_batches(count, batch=size, rank=self.ranks.rank, world=self.ranks.world)
         batches = [self.ids[batch] for batch in places]
@@ -104,18 +102,18 @@ class Validator:
 
 
 def own_conditions(validation: ValidationConfig, resolution: int | None = None) -> Conditions:
-    """The recipe's, or the same at another resolution."""
+    """The recipe's conditions, or the same at another resolution."""
     side = validation.resolution if resolution is None else resolution
     return Conditions(resolution=side, ratio=validation.ratio, tta=validation.lr_tta)
 
 
 def plain_conditions(validation: ValidationConfig) -> Conditions:
-    """Those of the plain result."""
+    """The conditions of the plain result."""
     return Conditions(resolution=validation.plain_resolution, ratio=validation.plain_ratio, tta=False)
 
 
 def search_resolution(validator: Validator, model: nn.Module, sides: list[int]) -> list[dict[str, Any]]:
-    """The accuracy at each side (pixels), as the recipe validates, the best first; of equals the smallest."""
+    """The accuracy under the recipe's conditions at each resolution (pixels), the best first; ties: smallest first."""
     conditions = [own_conditions(validator.validation, side) for side in sorted(set(sides))]
     found = [
         {
@@ -130,7 +128,7 @@ def search_resolution(validator: Validator, model: nn.Module, sides: list[int]) 
 
 
 def search_table(found: list[dict[str, Any]]) -> str:
-    """What was found, by resolution, and what was chosen, in lines."""
+    """The results by resolution, and the choice, as lines of text."""
     rows = [
         f"{entry['resolution']:>5} px  top-1 {entry['top1']:7.2%}  loss {entry['loss']:.4f}"
         for entry in sorted(found, key=lambda entry: entry["resolution"])

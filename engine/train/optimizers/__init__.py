@@ -1,1 +1,1 @@
-"""Optimizers and what surrounds them: parameter groups, weight averages, SAM."""
+"""One file for each value of training.optimizer, and optimizer.py, which builds the one that a recipe names."""

@@ -1,25 +1,28 @@
-"""LAMB (You et al. 2019, algorithm 2): Adam whose step is as long as the layer's weights and learning rate say."""
+"""LAMB (You et al. 2019, algorithm 2): Adam with a step length proportional to the norm of the layer's weights."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
+
+from engine.config.train.train_config import TrainConfig
+from engine.train.optimizers.optimizer import Groups
 
 
 class Lamb(torch.optim.Optimizer):
-    """Each layer moves by lr x |weights| along the direction of Adam's step with the decay added.
+    """w <- w - lr |w| u / |u| for each layer, where u is Adam's update plus decay x w.
 
-    As in NVIDIA's and timm's, what is not decayed (norms, biases) takes Adam's plain step. They also clip the
+    As in NVIDIA's and timm's code, undecayed parameters (norms, biases) take Adam's plain step. Those also clip the
     gradients to norm 1 by default; here that is training.clip_norm.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], eps: float) -> None:
+    def __init__(self, groups: Groups, *, betas: tuple[float, float], eps: float) -> None:
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": eps, "step": 0})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Change the weights by one step."""
+        """Update all weights that have a gradient."""
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if weights:
@@ -31,7 +34,7 @@ class Lamb(torch.optim.Optimizer):
                 torch._foreach_add_(weights, update, alpha=-group["lr"])
 
     def _adam(self, group: dict[str, Any], weights: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Adam's bias-corrected direction for each weight."""
+        """Adam's bias-corrected update for each weight, of the weight's shape."""
         beta1, beta2 = group["betas"]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         for weight in weights:
@@ -49,7 +52,13 @@ class Lamb(torch.optim.Optimizer):
 
 
 def _trust(weights: list[torch.Tensor], update: list[torch.Tensor]) -> list[torch.Tensor]:
-    """|weights| / |update| of each layer; 1 where one of them is 0."""
+    """|weights| / |update| of each layer; 1 where either is 0."""
     lengths, steps = (torch.stack(list(torch._foreach_norm(tensors))) for tensors in (weights, update))
     ratio = torch.where((lengths > 0) & (steps > 0), lengths / steps, 1.0)
     return list(ratio.unbind())
+
+
+def build(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Lamb with the recipe's betas and eps."""
+    training = config.training
+    return Lamb(groups, betas=(training.beta1, training.beta2), eps=training.eps)

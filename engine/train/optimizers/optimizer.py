@@ -1,6 +1,15 @@
-"""The optimizer and who is decayed: decided by what a parameter is, not by what it is called."""
+"""The recipe's optimizer over its parameter groups: weights are decayed, norms and biases are not.
 
-from collections.abc import Callable
+Which parameter is decayed follows from the type of its module, not from its name.
+
+Each optimizer is a file of this folder, named like its value of training.optimizer, with a function
+
+    build(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
+
+and is registered in engine/config/choices.py. docs/extending/optimizer.md shows how to add one.
+"""
+
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -8,22 +17,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from engine.config.train.train_config import TrainConfig
-from engine.errors import UserError
-from engine.registry import Registry
-from engine.train.optimizers.lamb import Lamb
-from engine.train.optimizers.muon import Muon, inner_convolutions
-from engine.train.optimizers.sgdw import DecoupledSGD
 
 Groups = list[dict[str, Any]]
-OPTIMIZERS: Registry[Callable[[Groups, nn.Module, TrainConfig], torch.optim.Optimizer]] = Registry(
-    "training.optimizer"
-)
+"""Parameter groups as torch.optim takes them: `params` and `weight_decay` of each."""
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> Groups:
-    """Two parameter groups: weights, decayed; vectors (biases) and all that belongs to a norm, not decayed."""
+    """Two parameter groups of `model`: decayed weights, then undecayed vectors (biases) and parameters of norms."""
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for module in model.modules():
@@ -37,50 +39,11 @@ def decay_groups(model: nn.Module, weight_decay: float) -> Groups:
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the two groups; its learning rate is set before every step."""
+    """The optimizer that `config` names, over the groups of `decay_groups`, with a learning rate of 0.
+
+    The training step sets the learning rate of every group before each step.
+    """
+    module = import_module(f"{__package__}.{config.training.optimizer.replace('-', '_')}")
     groups = decay_groups(model, config.training.weight_decay)
-    return OPTIMIZERS[config.training.optimizer](groups, model, config)
-
-
-@OPTIMIZERS.register("sgd")
-def _sgd(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    training = config.training
-    return torch.optim.SGD(groups, lr=0.0, momentum=training.momentum, nesterov=training.nesterov, fused=True)
-
-
-@OPTIMIZERS.register("sgdw")
-def _sgdw(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    training = config.training
-    return DecoupledSGD(groups, peak_lr=config.lr.lr, momentum=training.momentum, nesterov=training.nesterov)
-
-
-@OPTIMIZERS.register("adamw")
-def _adamw(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    training = config.training
-    return torch.optim.AdamW(
-        groups, lr=0.0, betas=(training.beta1, training.beta2), eps=training.eps, fused=True
-    )
-
-
-@OPTIMIZERS.register("lamb")
-def _lamb(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    training = config.training
-    return Lamb(groups, betas=(training.beta1, training.beta2), eps=training.eps)
-
-
-@OPTIMIZERS.register("muon")
-def _muon(groups: Groups, model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    training, inner = config.training, inner_convolutions(model)
-    if not inner:
-        raise UserError(
-            f"training.optimizer muon is for convolutions without a bias, and {config.model.arch} has none behind its "
-            "first: use another optimizer"
-        )
-    return Muon(
-        groups,
-        inner,
-        peak_lr=config.lr.lr,
-        muon_lr=training.muon_lr,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
-    )
+    optimizer: torch.optim.Optimizer = module.build(groups, model, config)
+    return optimizer

@@ -1,9 +1,9 @@
-"""The cores of a host, shared out among the processes of a run on it.
+"""How the CPU cores of a host are divided among the processes of a run.
 
-Left to itself, every process would take all cores for its threads, and the system would move them between
-sockets. Each keeps to a share of its own instead: equal, disjoint, next to each other and near its GPU. What
-the user or the scheduler has allowed a process (taskset, SLURM's binding, a container's cpuset) is all that is
-shared out, and only among the processes with the very same cores: those that were bound apart stay so.
+By default every process uses all cores for its threads, and the system moves them between sockets. Here each process
+gets its share instead: equal, disjoint, of adjacent cores, near its GPU. Only cores that the user or the scheduler
+allows (taskset, SLURM's binding, a container's cpuset) are divided, and only among processes that are allowed the same
+ones: processes that were bound to different cores keep them.
 """
 
 import os
@@ -21,25 +21,26 @@ _SYSTEM, _PCI = Path("/sys/devices/system"), Path("/sys/bus/pci/devices")
 
 
 class Seat(NamedTuple):
-    """Where a process runs, as it tells the others."""
+    """Where a process runs, as it reports to the others."""
 
     host: str
     cores: frozenset[int]
     gpu_node: int | None
-    """NUMA node of its GPU; None without a GPU, and where the system does not say."""
+    """NUMA node of its GPU; None without a GPU or if the system does not report it."""
 
 
 def seat_of(device: torch.device, pci: Path = _PCI) -> Seat:
-    """This process's seat, as it is now, with `device` as its GPU."""
+    """This process's current seat, with `device` as its GPU."""
     cores = frozenset(os.sched_getaffinity(0))
     return Seat(os.uname().nodename, cores, _gpu_node(device, pci) if device.type == "cuda" else None)
 
 
 def share_of_cores(rank: int, seats: Sequence[Seat], nodes: Mapping[int, Sequence[int]]) -> frozenset[int]:
-    """The cores for the process of this rank, at least one; `seats` are all ranks', `nodes` those of its host.
+    """The cores for the process of this rank, at least one. `seats` are those of all ranks; `nodes` are the cores of
+    each NUMA node of its host.
 
-    The processes that have the same cores take equal parts, in the order of their GPUs' nodes and the nodes'
-    cores. So a part crosses nodes only where they can't be divided evenly, and no core is left unused.
+    Processes that are allowed the same cores get equal parts, in the order of their GPUs' nodes. So a part crosses
+    nodes only where they don't divide evenly, and no core is unused.
     """
     own = seats[rank]
     sharers = [other for other, seat in enumerate(seats) if (seat.host, seat.cores) == (own.host, own.cores)]
@@ -50,14 +51,14 @@ def share_of_cores(rank: int, seats: Sequence[Seat], nodes: Mapping[int, Sequenc
     cores += sorted(own.cores.difference(cores))
     part = sharers.index(rank)
     start, stop = (len(cores) * edge // len(sharers) for edge in (part, part + 1))
-    # Fewer cores than processes: some share one.
+    # With fewer cores than processes some share one.
     return frozenset(cores[start : max(stop, start + 1)])
 
 
 def read_nodes(system: Path = _SYSTEM) -> dict[int, list[int]]:
-    """The cores of each NUMA node of this host, both halves of a hyper-threaded core next to each other.
+    """The cores of each NUMA node of this host, both threads of a hyper-threaded core next to each other.
 
-    Empty where the system does not say.
+    Empty if the system does not report them.
     """
     nodes = {}
     for folder in (system / "node").glob("node[0-9]*"):
@@ -69,10 +70,10 @@ def read_nodes(system: Path = _SYSTEM) -> dict[int, list[int]]:
 
 
 def pin(cores: frozenset[int]) -> None:
-    """Keep this process's threads, those it has and those it will start, to these cores."""
+    """Bind all threads of this process, present and future, to these cores. Raises UserError if not permitted."""
     try:
         for thread in os.listdir("/proc/self/task"):
-            # One may have ended meanwhile.
+            # A thread may have ended meanwhile.
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cores)
     except OSError as error:
@@ -101,8 +102,8 @@ def _gpu_node(device: torch.device, pci: Path) -> int | None:
 
 
 def node_of_pci(domain: int, bus: int, device: int, pci: Path = _PCI) -> int | None:
-    """The NUMA node of a PCI device; None where the system does not say."""
+    """The NUMA node of a PCI device; None if the system does not report it."""
     path = pci / f"{domain:04x}:{bus:02x}:{device:02x}.0" / "numa_node"
     node = int(path.read_text()) if path.is_file() else -1
-    # The kernel's own word for "none" is -1.
+    # The kernel reports -1 for none.
     return node if node >= 0 else None

@@ -1,9 +1,8 @@
-"""Ranks: one process each, started by torchrun, srun or alone; the same code for all, for GPUs and for the CPU.
+"""Ranks: one process each, started by torchrun, srun or alone; the same code for all, on GPUs and on CPUs.
 
-What all ranks do after a step, decided by all of them for the same step, without waiting for the device.
-
-A signal or a clock speaks to one rank at a moment of its own, but a checkpoint is of one step. So with every step the
-ranks exchange a word by way of the hosts (gloo), while the step runs; the most urgent one counts.
+Also Agreement: what all ranks do after a step. A signal or a timer reaches one rank at some moment, but all ranks have
+to save the same step. So with every step the ranks exchange a number between their hosts (gloo), while the step runs
+and without waiting for the device; the largest counts.
 """
 
 import os
@@ -22,7 +21,7 @@ from engine.train.ranks.cores import Seat, pin, read_nodes, seat_of, share_of_co
 from engine.train.ranks.heartbeat import Heartbeat
 from engine.train.ranks.launch import Place, meeting, read_place
 
-# A rank that waits this long for the others gives up; one that is gone is noticed long before (heartbeat.py).
+# A rank that waits this long for the others gives up; a lost one is noticed long before (heartbeat.py).
 _TIMEOUT = timedelta(minutes=10)
 
 T = TypeVar("T")
@@ -38,9 +37,9 @@ class Ranks:
     local_world: int
     device: torch.device
     share: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
-    """The cores that are this process's own among the run's processes on this host."""
+    """The CPU cores of this process; the run's other processes on this host have others."""
     control: dist.ProcessGroup | None = None
-    """Of several ranks: their hosts' own group (gloo), apart from the one that the gradients go by."""
+    """With several ranks: a second process group between hosts (gloo), besides the one for gradients."""
 
     @property
     def main(self) -> bool:
@@ -48,7 +47,7 @@ class Ranks:
         return self.rank == 0
 
     def cores(self) -> int:
-        """How many cores are this process's own, at least 1."""
+        """The number of this process's cores, at least 1."""
         return len(self.share)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
@@ -58,7 +57,7 @@ class Ranks:
         return values
 
     def agree(self, value: T) -> T:
-        """The first rank's `value`, on every rank."""
+        """Rank 0's `value`, on every rank."""
         if self.world == 1:
             return value
         box = [value]
@@ -73,17 +72,17 @@ class Ranks:
         return values
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has called this."""
         if self.world > 1:
             dist.barrier()
 
 
 @contextmanager
 def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
-    """This process's place; joins the others on entry and leaves them on exit. `device` is auto, cpu or cuda.
+    """Join the other ranks for the block. `device` is auto, cpu or cuda.
 
-    With `pin_cores` the processes of a host keep to their shares of its cores; torch's threads are as many as
-    the share has cores either way. When another rank fails, this one ends with a single line that says so.
+    With `pin_cores` each process of a host stays on its share of the cores; either way torch gets as many threads as
+    the share has cores. Raises UserError, one line, when another rank fails.
     """
     place = read_place(os.environ)
     ranks = _ranks(place, device)
@@ -99,7 +98,7 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
             ranks = replace(ranks, share=_take_share(ranks))
             if pin_cores:
                 pin(ranks.share)
-            # Each process would take all cores.
+            # By default each process takes all cores.
             torch.set_num_threads(ranks.cores())
             yield ranks
     except RuntimeError as error:
@@ -112,7 +111,7 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
 
 
 def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
-    """Join the others in the group of the gradients, and in the hosts' own, which is returned."""
+    """Join the process group for gradients, and the second one between hosts, which is returned."""
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
@@ -129,20 +128,20 @@ def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
 
 @contextmanager
 def _watched(ranks: Ranks, store: Any) -> Iterator[None]:
-    """Watch the other ranks during the block."""
+    """Send and watch heartbeats during the block."""
     heartbeat = Heartbeat(store, ranks.rank, ranks.world)
-    # A sign is waited for without end where there never was one.
+    # Every rank must have sent its first heartbeat: the store waits without end for a key that never existed.
     dist.barrier(group=ranks.control)
     yield
-    # After an error it goes on until the process ends: the others are to see that end, not a silence of the store.
+    # After an error heartbeats continue until the process ends: the others should see that end, not a silent store.
     dist.barrier(group=ranks.control)
     heartbeat.close()
-    # The store must be there until the last has closed.
+    # The store must exist until the last rank has closed.
     dist.barrier(group=ranks.control)
 
 
 def _take_share(ranks: Ranks) -> frozenset[int]:
-    """This process's part of the host's cores, which all ranks agree on."""
+    """This process's share of the host's cores, computed alike on all ranks."""
     seats: list[Seat] = ranks.all_say(seat_of(ranks.device))
     return share_of_cores(ranks.rank, seats, read_nodes())
 
@@ -183,16 +182,16 @@ def _peer_is_gone(error: RuntimeError) -> bool:
 
 
 class Wish(IntEnum):
-    """What a rank wants after the step; the larger one counts."""
+    """What a rank wants after a step; the largest of all ranks counts."""
 
     GO_ON = 0
     SAVE = 1
     STOP = 2
-    """After saving."""
+    """Save, then stop."""
 
 
 class Agreement:
-    """`begin` with each step, `settle` after it, on every rank alike. `wish` says what this one wants."""
+    """Call `begin` before and `settle` after each step, on every rank. `wish` returns what this rank wants."""
 
     def __init__(self, ranks: Ranks, wish: Callable[[], Wish]) -> None:
         self.ranks, self._wish = ranks, wish
@@ -200,7 +199,7 @@ class Agreement:
         self._pending: dist.Work | None = None
 
     def begin(self) -> None:
-        """Send this rank's word."""
+        """Send this rank's wish."""
         if self.ranks.world > 1:
             self._word.fill_(self._wish())
             self._pending = dist.all_reduce(
@@ -208,7 +207,7 @@ class Agreement:
             )
 
     def settle(self) -> Wish:
-        """What all do. Raises RuntimeError when a rank is gone."""
+        """The wish that all ranks follow. Raises RuntimeError when a rank is gone."""
         if self._pending is None:
             return self._wish()
         self._pending.wait()

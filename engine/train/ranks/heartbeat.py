@@ -1,9 +1,9 @@
-"""A sign of life from each rank every few seconds, so that none waits for one that is gone.
+"""Heartbeats: each rank shows every few seconds that it is alive, so that no rank waits for a lost one.
 
-A process that ends closes its connections, which the others notice by themselves. One whose host lost power or its
-network does not, and a GPU's collectives wait for it until their own limit of many minutes. So each rank counts up
-a number in the store by which they met, and watches those of the others; whoever misses one, or the store's answer,
-for PATIENCE seconds says so and ends its process, whatever its main thread waits for.
+A process that ends closes its connections, which the others notice. One whose host lost power or network does not,
+and GPU collectives wait for it for many minutes. So each rank counts up a number in the ranks' common store and
+watches the numbers of the others. A rank that sees no change, or gets no answer from the store, for PATIENCE seconds
+prints an error and ends its process, even while its main thread waits.
 """
 
 import os
@@ -13,16 +13,16 @@ import threading
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 PATIENCE = 20.0
-"""Seconds without a sign of life; with BEAT and the time to end under the 30 that a job may take to notice."""
+"""Seconds without a heartbeat before a rank counts as lost; with BEAT and the time to end less than 30."""
 
 BEAT = 2.0
-"""Seconds between two signs."""
+"""Seconds between two heartbeats."""
 
 _EXIT = 2
 
 
 class Heartbeat:
-    """Beats and watches in threads from construction until `close`. `store` is used by nobody else but other ranks'."""
+    """Sends and watches heartbeats in threads from construction until `close`. `store` must have no other user."""
 
     def __init__(
         self, store: Store, rank: int, world: int, *, beat: float = BEAT, patience: float = PATIENCE
@@ -40,18 +40,18 @@ class Heartbeat:
             thread.start()
 
     def _signal(self) -> None:
-        """Give signs, and look for those of the others."""
+        """Send heartbeats, and look for those of the others."""
         missed, seen = [0.0] * self._world, [b""] * self._world
         while not self._ended.wait(self._beat):
             try:
                 self._store.set(_key(self._rank), str(self._rounds))
                 signs = [self._store.get(_key(rank)) for rank in range(self._world)]
-            # Whatever torch makes of a store whose host is gone.
+            # torch raises various errors for a store whose host is gone.
             except Exception as error:  # noqa: BLE001
                 self._give_up(f"the first rank's host is gone ({str(error).splitlines()[0]})")
                 return
             self._rounds += 1
-            # Counted in beats of our own: a job that was suspended as a whole has missed none of them.
+            # Counted in own beats: a job that was suspended as a whole has missed none.
             missed = [
                 0.0 if sign != old else waited + self._beat
                 for sign, old, waited in zip(signs, seen, missed, strict=True)
@@ -62,7 +62,7 @@ class Heartbeat:
                 return
 
     def _watch(self) -> None:
-        """Whether the store still answers: a call to a host without power just waits."""
+        """Check that the store still answers: a call to a host without power waits for ever."""
         waited, rounds = 0.0, -1
         while not self._ended.wait(self._beat):
             waited = 0.0 if self._rounds != rounds else waited + self._beat
@@ -72,15 +72,15 @@ class Heartbeat:
                 return
 
     def _give_up(self, reason: str) -> None:
-        # The main thread usually meets the same end by itself, and says more; or the run is over.
+        # The main thread usually notices by itself and prints more; or the run is over.
         if not self._ended.wait(2 * self._beat):
             line = f"error: rank {self._rank}: {reason}: start the same command again"
             print(line, file=sys.stderr, flush=True)
             os._exit(_EXIT)
 
     def close(self) -> None:
-        """Stop both. A call to the store is waited for, unless its host is gone: a thread that came back from one
-        while Python ends would abort the process, whose run ended well."""
+        """Stop both threads. Waits for a call to the store, unless its host is gone: a thread that returns from one
+        while Python ends would abort a process whose run was successful."""
         self._ended.set()
         for thread in self._threads:
             thread.join(2 * self._beat)

@@ -1,11 +1,9 @@
-"""Which process of a run this is, by what its launcher left in the environment: torchrun, srun, or nobody.
+"""Which process of a run this is (from the environment that torchrun or srun sets), and how ranks find each other.
 
-How the ranks of one start find each other, and none of an earlier start.
-
-torchrun keeps its store when it starts the ranks again, with all that those before have put into it. torch 2.15 then
-lets the new ranks call at the old ones' addresses (connection refused, or a wait of many minutes for both). So the
-first rank draws a name for this start, all that follows goes under it, and the others ask for it by words of their
-own, which nobody has answered before.
+torchrun keeps its store when it restarts the ranks, with the old ranks' entries. torch 2.15 then lets new ranks
+connect to the old ones' addresses (connection refused, or a wait of many minutes). So rank 0 draws a new name for each
+start, under which all later keys go, and the other ranks ask for it with random words that no earlier start has
+answered.
 """
 
 import os
@@ -38,9 +36,9 @@ class Place:
 
 
 def read_place(environment: Environment) -> Place:
-    """The place of this process. Under srun, what torch needs to find the first rank is put into `environment`.
+    """The place of this process. Under srun, sets the variables in `environment` by which torch finds rank 0.
 
-    Raises UserError for a number that is none.
+    Raises UserError for a variable that is not a number.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         world = _number(environment, "WORLD_SIZE")
@@ -51,7 +49,7 @@ def read_place(environment: Environment) -> Place:
             local_world=_number(environment, "LOCAL_WORLD_SIZE", world),
             launcher="torchrun",
         )
-    # Only srun sets it; a batch script has SLURM_NTASKS and its kin although it is a single process.
+    # Only srun sets it; a batch script has SLURM_NTASKS although it is a single process.
     if _number(environment, "SLURM_STEP_NUM_TASKS", 1) > 1:
         return _of_srun(environment)
     return Place()
@@ -68,25 +66,25 @@ def _of_srun(environment: Environment) -> Place:
         launcher="srun",
     )
     environment.setdefault("MASTER_ADDR", first_host(environment.get("SLURM_STEP_NODELIST", "127.0.0.1")))
-    # The same on all hosts; two steps that share a host are numbered apart.
+    # The same on all hosts, but different for two steps that share a host.
     environment.setdefault("MASTER_PORT", str(_PORTS[(job * 7 + step) % len(_PORTS)]))
     environment.update(RANK=str(place.rank), WORLD_SIZE=str(place.world))
     return place
 
 
 def first_host(nodes: str) -> str:
-    """The first host of SLURM's short form for many: gpu01 of `gpu[01-04,07],cpu3`."""
+    """The first host of a SLURM node list: gpu01 of `gpu[01-04,07],cpu3`."""
     match = re.match(r"([^,\[]+)(?:\[([^\]-]*?)[,\-\]])?", nodes)
     return match.group(1) + (match.group(2) or "") if match else nodes
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """How many processes each host has, of SLURM's short form: [2, 2, 1] of `2(x2),1`. Raises UserError."""
+    """The number of processes on each host from SLURM's form: [2, 2, 1] of `2(x2),1`. Raises UserError."""
     counts: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if not match:
-            raise UserError(f"SLURM_STEP_TASKS_PER_NODE is {text!r}, which SLURM would not say: unset it")
+            raise UserError(f"SLURM_STEP_TASKS_PER_NODE is {text!r}, not as in 2(x2),1: unset it")
         counts += [int(match.group(1))] * int(match.group(2) or 1)
     return counts
 
@@ -99,29 +97,29 @@ def _number(environment: Environment, name: str, default: int | None = None) -> 
 
 
 _EVERY = 0.05
-"""Seconds between two looks for who asks."""
+"""Seconds between two looks for ranks that ask."""
 
 _LIMIT = timedelta(minutes=10)
-"""How long ranks wait for each other to start."""
+"""How long ranks wait for each other at the start."""
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """A store that only the ranks of this start use. `connect` gives another way to it: a call on one that waits holds
-    up all others on the same.
+    """A store that only the ranks of this start use. `connect` opens another connection to it: on one connection a
+    waiting call blocks all others.
     """
 
     name: str
     store: Store
 
     def connect(self, part: str) -> Store:
-        """A connection of its own, to keys under `part` alone."""
+        """A separate connection, for keys under `part` only."""
         return PrefixStore(f"{self.name}/{part}", _connect(serves=False))
 
 
 @contextmanager
 def meeting(rank: int, world: int) -> Generator[Meeting, None, None]:
-    """Where the ranks meet; the block is to last until all have."""
+    """The store through which the ranks find each other; the block has to last until all have."""
     # torchrun serves the store itself, and outlives the ranks; else the first rank does.
     serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = _connect(serves=serves)
@@ -148,7 +146,7 @@ def _connect(*, serves: bool) -> TCPStore:
 
 
 def _answer(store: Store, world: int, name: str, met: threading.Event) -> None:
-    """Tell `name` to every rank that asks; words of an earlier start are answered as well, and read by nobody."""
+    """Give `name` to every rank that asks; words of an earlier start are answered too, but nobody reads that."""
     answered: dict[int, bytes] = {}
     while not met.wait(_EVERY):
         for rank in range(1, world):

@@ -1,4 +1,4 @@
-"""torch.compile, once for each resolution: announced, done on made-up images before the epoch, and timed apart."""
+"""torch.compile, once per resolution: on random images before the epoch, with a message, and timed separately."""
 
 import time
 from collections.abc import Callable
@@ -16,9 +16,9 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class CompiledForward:
-    """`model`'s forward pass in training, compiled for batches of one shape at a time; other batches run as they are.
+    """`model`'s forward pass in training, compiled for batches of one shape at a time; other shapes run uncompiled.
 
-    `variations` gives contexts in which the pass is another one and has to be compiled as well (SAM's second pass).
+    `variations` gives contexts in which the pass differs and has to be compiled as well (SAM's second pass).
     """
 
     def __init__(
@@ -37,24 +37,24 @@ class CompiledForward:
         self._works = True
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """The logits of images (n, 3, side, side)."""
-        # A batch that corrupt samples were left out of is smaller: not worth compiling for.
+        """The logits (n, classes) of images (n, 3, side, side)."""
+        # A batch without its corrupt samples is smaller: not worth compiling for.
         fits = self._shape == (len(images), images.shape[-1])
         return (self._compiled if fits else self.model)(images)
 
     def prepare(self, count: int, side: int) -> float:
-        """Compile for batches of `count` images of `side` pixels, if that is new; returns the seconds it took.
+        """Compile for batches of `count` images of `side` pixels, if not done already; returns the seconds it took.
 
-        Where no compiler is found, says so in one line and goes on without. Changes neither weights nor statistics.
+        Without a working compiler it prints a note, and training runs uncompiled. Weights and statistics don't change.
         """
         if not self._works or self._shape == (count, side):
             return 0.0
-        # Only here: it takes long to import.
+        # Imported here because it takes long.
         from torch._dynamo.exc import TorchDynamoException
 
         begin = time.perf_counter()
         self._tell(f"compiling for {count} images of {side} px on each device")
-        # What was compiled for the last resolution is not needed again, and torch keeps a few such shapes only.
+        # The code for the last resolution is not needed again, and torch keeps only a few shapes.
         torch.compiler.reset()
         self._compiled = torch.compile(self.model, dynamic=False)
         try:
@@ -62,7 +62,7 @@ class CompiledForward:
         except TorchDynamoException as error:
             self._compiled, self._works = self.model, False
             reason = str(error).splitlines()[0]
-            self._tell(f"note: training.compile does not work here ({reason}): going on without")
+            self._tell(f"note: training.compile does not work here ({reason}): training without it")
         self._shape = (count, side)
         seconds = time.perf_counter() - begin
         if self._works:
@@ -75,7 +75,7 @@ class CompiledForward:
         images = torch.randn(
             count, 3, side, side, device=self.ranks.device, dtype=self.precision.input_dtype
         ).to(memory_format=self.layout)
-        # The ranks compile at their own pace: nothing here waits for another.
+        # Ranks compile at different speeds, so nothing here may wait for another rank.
         alone = self.model.no_sync if isinstance(self.model, DistributedDataParallel) else nullcontext
         try:
             for variation in self.variations():
@@ -94,5 +94,5 @@ class CompiledForward:
 
     def _tell(self, line: str) -> None:
         if self.ranks.main:
-            # Above the progress bar, where there is one.
+            # Above the progress bar, if there is one.
             tqdm.write(line)

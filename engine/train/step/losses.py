@@ -1,8 +1,8 @@
-"""What is minimised: a loss by name, and a teacher's outputs beside it where one is given.
+"""Losses by name, and distillation from a teacher.
 
-Each loss takes logits (n, classes) and targets, either labels (n,) int64 or soft targets (n, classes) whose rows
-add up to 1, and gives the mean over the batch. Smoothing spreads its share of either kind of target evenly over
-all classes.
+A loss takes logits (n, classes) and targets, either labels (n,) int64 or soft targets (n, classes) whose rows sum to
+1, and returns the mean over the batch. Label smoothing spreads its share of either kind of target evenly over all
+classes. A new loss is a function here and an entry of LOSSES in engine/config/choices.py.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ class Objective:
             self._teacher = teacher.eval().requires_grad_(False).to(device).to(memory_format=layout)
 
     def __call__(self, images: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The batch's loss. To be called where the student's logits were made: the teacher has its precision."""
+        """The batch's loss. Call it within the student's autocast context: the teacher uses the same precision."""
         loss = self._loss(logits, targets)
         if self._teacher is None:
             return loss
@@ -76,7 +76,7 @@ class Objective:
 def distillation(logits: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
     """Mean KL divergence of the softened softmax from the teacher's, times temperature^2 (Hinton et al. 2015).
 
-    That factor keeps the gradients' size for any temperature. Both (n, classes).
+    The factor keeps the size of the gradients at any temperature. Both arguments are logits (n, classes).
     """
     student = (logits.float() / temperature).log_softmax(1)
     teacher = (taught.float() / temperature).log_softmax(1)

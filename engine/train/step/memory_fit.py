@@ -1,6 +1,6 @@
-"""How much of the global batch a GPU takes at once: the most that its memory holds at each resolution, found by trying.
+"""training.fit_memory: the largest device batch that fits into GPU memory at each resolution, found by trying.
 
-The global batch and with it the learning rate stay the recipe's; what does not fit is accumulated. Batch norm sees the
+The global batch and the learning rate stay the recipe's; smaller device batches are accumulated. Batch norm sees the
 device batch, so results depend on the memory as they do on training.device_batch_size.
 """
 
@@ -15,17 +15,17 @@ from engine.train.batching import BatchPlan
 from engine.train.ranks.group import Ranks
 from engine.train.step.step import Step
 
-# Kept free of the device's memory: the loader's batches, and what fragmentation takes in the course of a run.
+# Share of device memory to keep free, for the loader's batches and for fragmentation.
 _SPARE = 0.08
 
 Fits = Callable[[int, int], bool]
-"""Whether every rank can take a step over so many images of so many pixels a side."""
+"""(images, pixels a side) -> whether a step over such a batch fits on every rank."""
 
 
 def fit_plans(plans: dict[int, BatchPlan], fits: Fits) -> dict[int, BatchPlan]:
-    """`plans`, by resolution, with the fewest accumulation steps from the present ones on whose device batch fits.
+    """`plans`, by resolution, with as few accumulation steps as fit, at least the present number.
 
-    Raises UserError where not even a single image fits.
+    Raises UserError if not even a single image fits.
     """
     return {side: _fit(side, plan, fits) for side, plan in plans.items()}
 
@@ -37,29 +37,29 @@ def _fit(side: int, plan: BatchPlan, fits: Fits) -> BatchPlan:
         if not rest and fits(count, side):
             return replace(plan, device_batch=count, accumulation=accumulation)
     raise UserError(
-        f"training.fit_memory: the device's memory does not hold a step over one image of {side} px: take a smaller "
+        f"training.fit_memory: the device has no memory for a step over one image of {side} px: take a smaller "
         "model.arch or resolution"
     )
 
 
 def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
-    """Whether every rank's GPU has memory for a step over `count` images of `side` pixels, and some to spare."""
+    """Whether every rank's GPU has memory for a step over `count` images of `side` pixels, with some to spare."""
     try:
         rehearse(step, count, side)
         free, total = torch.cuda.mem_get_info(ranks.device)
         enough = free >= _SPARE * total
     except torch.OutOfMemoryError:
         enough = False
-    # What was reserved for one size must not stand in the way of another.
+    # Memory reserved for one size must not block another.
     torch.cuda.empty_cache()
     lacking = ranks.sum(torch.tensor(int(not enough), device=ranks.device))
     return int(lacking) == 0
 
 
 def rehearse(step: Step, count: int, side: int) -> None:
-    """A step over `count` made-up images of `side` pixels, then everything as it was; before the run's first step.
+    """Take a step over `count` random images of `side` pixels and undo it; only before the run's first step.
 
-    Raises torch.OutOfMemoryError.
+    Raises torch.OutOfMemoryError if it does not fit.
     """
     precision, device = step.precision, step.ranks.device
     layout = torch.channels_last if step.channels_last else torch.contiguous_format
@@ -70,8 +70,8 @@ def rehearse(step: Step, count: int, side: int) -> None:
         images = torch.randn(count, 3, side, side, device=device, dtype=precision.input_dtype)
         labels = torch.zeros(count, dtype=torch.int64, device=device)
         batch = TrainBatch(images.to(memory_format=layout), labels)
-        # As the first of two that are accumulated: ranks do not wait for each other. And as a step of SAM's, if any:
-        # the one before the run's first is the last of an interval.
+        # As the first of two accumulated batches, so that ranks do not wait for each other. Step -1 is the last of an
+        # interval, so that SAM's second pass is included.
         step.take(iter([batch]), 2, lr=0.0, number=-1)
     finally:
         step.optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""What becomes of a step whose loss or gradients are not finite, found without waiting for the device in each step."""
+"""Steps with a non-finite loss or gradients: noticed and skipped without waiting for the device in each step."""
 
 import math
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from engine.errors import UserError
 from engine.train.ranks.group import Ranks
 
 LOOK_EVERY = 50
-"""Steps between two looks at the losses; each look waits for the device, and for the other ranks."""
+"""Steps between two reads of the losses; each read waits for the device and the other ranks."""
 
 
 class EpochLosses:
-    """The losses of an epoch's steps: kept on the device, and looked at every LOOK_EVERY steps and at the end.
+    """The losses of an epoch's steps: kept on the device, and read every LOOK_EVERY steps and at the end.
 
-    Every rank sees the same sums, so that all stop at the same step. `told` is given, at each look, the number of steps
-    so far and the mean loss of those since the last look that were not left out; of no step twice, and looks come at
-    the same steps however often a run is interrupted.
+    Every rank reads the same sums, so that all stop at the same step. After each read `told` is called with the number
+    of steps so far and the mean loss of the steps since the last read, without skipped ones. Reads come at the same
+    steps however often a run is interrupted.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class EpochLosses:
         self._losses: list[float] = []
 
     def note(self, loss: torch.Tensor, left_out: torch.Tensor) -> None:
-        """Of the next step: the sum of this rank's losses, and whether it was left out; both on the device.
+        """Add the next step: the sum of this rank's losses, and whether it was skipped; both on the device.
 
-        Raises UserError for the first step whose loss is not finite or too high, and for too many left out.
+        Raises UserError for the first step whose loss is not finite or too high, and when every step was skipped.
         """
         self._sums[0, self._noted], self._sums[1, self._noted] = loss, left_out
         self._noted += 1
@@ -51,7 +51,7 @@ class EpochLosses:
             self._look()
 
     def mean(self) -> float:
-        """The mean loss of all steps that were not left out. Raises UserError as `note` does."""
+        """The mean loss of all steps that were not skipped. Raises UserError as `note` does."""
         if self._seen < self._noted:
             self._look()
         if not self._losses:
@@ -59,7 +59,7 @@ class EpochLosses:
         return math.fsum(self._losses) / len(self._losses)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the steps so far, on the CPU and the same on every rank; what is not yet looked at stays so."""
+        """The losses so far, on the CPU and the same on every rank, including those that were not read yet."""
         pending = self._sums[:, self._seen : self._noted].clone()
         if pending.numel():
             self.ranks.sum(pending)
@@ -72,19 +72,19 @@ class EpochLosses:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the steps that `state_dict` was taken after."""
+        """Continue after the steps of a `state_dict`."""
         self._losses, self._seen = state["losses"].tolist(), state["seen"]
         self.skipped, self._noted = state["skipped"], state["seen"] + state["pending"].shape[1]
-        # They are sums over the ranks already, so one rank alone takes them.
+        # They are sums over all ranks already, so only rank 0 takes them.
         if self.ranks.main:
             pending, parts = state["pending"].clone(), state.get("parts", self._parts)
-            # Another number of ranks, or of batches to a step, sums another number of losses.
+            # Another number of ranks or accumulation steps sums another number of losses.
             if parts != self._parts:
                 pending[0] *= self._parts / parts
             self._sums[:, self._seen : self._noted] = pending.to(self._sums.device)
 
     def _look(self) -> None:
-        """At the steps since the last look."""
+        """Read the steps since the last read."""
         window = self.ranks.sum(self._sums[:, self._seen : self._noted].clone()).tolist()
         before = len(self._losses)
         for step, (total, left_out) in enumerate(zip(*window, strict=True), start=self._seen + 1):
@@ -93,7 +93,7 @@ class EpochLosses:
             else:
                 self._losses.append(self._checked(step, total / self._parts))
         kept = self._losses[before:]
-        # What is left at an epoch's end may be a single step, of which fp16 leaves one out now and then.
+        # The rest at the end of an epoch may be a single step, and fp16 skips one now and then.
         if not kept and len(window[1]) >= LOOK_EVERY:
             raise self._all_left_out(len(window[1]))
         self._seen = self._noted
@@ -119,10 +119,10 @@ class EpochLosses:
 
 
 class SkippingUpdate:
-    """Optimizer steps that leave everything as it was where the gradients are not finite.
+    """Optimizer steps that leave everything unchanged if the gradients are not finite.
 
-    The gradients are those of all ranks, so all leave out the same steps. Fused optimizers are told on the device;
-    the others cost a wait for it in each step.
+    The gradients are those of all ranks, so all ranks skip the same steps. Fused optimizers decide on the device; the
+    others wait for it in each step.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class SkippingUpdate:
         self._before: list[torch.Tensor] = []
 
     def remember(self) -> None:
-        """Before the forward pass: batch-norm statistics change in it."""
+        """Call before the forward pass, which changes batch-norm statistics."""
         self._before = [buffer.clone() for buffer in self._statistics]
 
     def step(self, length: torch.Tensor) -> torch.Tensor:
-        """Change the weights, if `length`, that of all gradients together, is finite. Returns whether it is not."""
+        """Update the weights if `length`, the norm of all gradients, is finite; returns whether it is not, 0-dim."""
         bad = ~length.isfinite()
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)

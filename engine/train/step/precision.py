@@ -1,4 +1,4 @@
-"""Which arithmetic the forward and backward pass use, and what goes with it."""
+"""The arithmetic of the forward and backward pass: fp32, bf16 or fp16, with autocast and gradient scaler."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _AMPERE = (8, 0)
 
 @dataclass(frozen=True)
 class Precision:
-    """`name` is fp32, bf16 or fp16; weights and optimizer state stay fp32 in each."""
+    """`name` is fp32, bf16 or fp16; weights and optimizer state are fp32 in all of them."""
 
     name: str
     device: torch.device
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """The type batches arrive in."""
+        """The dtype of the batches."""
         return _DTYPES[self.name]
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context to run the forward pass in."""
+        """The context for the forward pass."""
         if self.name == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _DTYPES[self.name])
@@ -38,7 +38,7 @@ class Precision:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """`name` as configured; auto takes bf16 where the hardware has it, else fp16 on a GPU and fp32 on a CPU.
+    """The precision `name`; auto is bf16 where the hardware has it, else fp16 on a GPU and fp32 on a CPU.
 
     Raises UserError for bf16 on a GPU without it and for fp16 on a CPU.
     """

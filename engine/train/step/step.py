@@ -1,4 +1,4 @@
-"""One optimizer step over a global batch: what the hot loop does, and all of the state that it changes."""
+"""One optimizer step over a global batch, and all of the state that it changes."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -13,16 +13,16 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
-from engine.train.optimizers.ema import Ema
 from engine.train.optimizers.optimizer import build_optimizer
-from engine.train.optimizers.sam import Sam
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import CompiledForward, Forward
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
+from engine.train.step.sam import Sam
+from engine.train.step.weight_average import Ema
 
-# The newer torch warns of the older name.
+# Newer versions of torch warn of the older name.
 _LEAVE_BUFFERS: dict[str, Any] = {
     name: False
     for name in ("forward_sync_buffers", "broadcast_buffers")
@@ -33,9 +33,10 @@ if len(_LEAVE_BUFFERS) > 1:
 
 
 class Step:
-    """Trains `model` in place, a global batch at a time. Nothing in it waits for the device.
+    """Trains `model` in place, one global batch at a time. Nothing in it waits for the device.
 
-    `ema` holds the average of the weights where the recipe asks for one.
+    `ema` is the average of the weights, None without training.ema_half_life. Raises UserError on construction for
+    options that this device or network can't have.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Step:
         self.objective = Objective(config, num_classes, ranks.device)
         self.model = model
         if ranks.world > 1:
-            # Batch-norm statistics stay each rank's own; the validator hands rank 0's out.
+            # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.
             self.model = DistributedDataParallel(
                 model,
                 device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
@@ -81,21 +82,21 @@ class Step:
         self._taken = torch.zeros((), dtype=torch.bool, device=ranks.device)
 
     def prepare(self, count: int, side: int) -> float:
-        """Make ready for batches of `count` images of `side` pixels; returns the seconds that compiling took."""
+        """Compile for batches of `count` images of `side` pixels, if asked for; returns the seconds it took."""
         return self._compiled.prepare(count, side) if self._compiled else 0.0
 
     def take(
         self, batches: Iterator[TrainBatch], accumulation: int, *, lr: float, number: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Step `number` of the run (from 0), over the next `accumulation` batches.
+        """Step `number` of the run (from 0), over the next `accumulation` batches, with learning rate `lr`.
 
-        Returns the sum of their losses and whether the step was left out (training.nonfinite), both on the device.
+        Returns the sum of their losses and whether the step was skipped (training.nonfinite), both 0-dim on the device.
         """
         if self._skipping:
             self._skipping.remember()
         parts: Iterable[TrainBatch] = islice(batches, accumulation)
         if self._sam and self._sam.climbs(number):
-            # They are gone through twice.
+            # They are used twice.
             parts = list(parts)
             loss = self._backward(parts, accumulation)
             with self._sam.climbed():
@@ -108,7 +109,7 @@ class Step:
         return loss, left_out
 
     def _backward(self, parts: Iterable[TrainBatch], accumulation: int) -> torch.Tensor:
-        """The gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
+        """Compute the gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
         total = torch.zeros((), device=self.ranks.device)
         for index, batch in enumerate(parts, start=1):
             with self._keep_gradients_here(index < accumulation):
@@ -119,7 +120,7 @@ class Step:
         return total
 
     def _update(self, lr: float) -> torch.Tensor:
-        """Change the weights along the gradients, which are gone then; returns whether that was left out."""
+        """Update the weights and clear the gradients; returns whether the step was skipped."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         left_out = self._taken
@@ -134,7 +135,7 @@ class Step:
         return left_out
 
     def _clip(self) -> torch.Tensor:
-        """Shorten the gradients to clip_norm, if there is one and they are longer; returns their length before."""
+        """Clip the gradients to clip_norm, if it is set; returns their norm before."""
         self.scaler.unscale_(self.optimizer)
         length = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
         if self._clip_norm:
@@ -142,32 +143,32 @@ class Step:
         return length
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the model's own weights."""
+        """The state of a checkpoint besides the model's weights."""
         state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         return {**state, "ema": self.ema.model.state_dict()} if self.ema else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave; other keys are ignored."""
+        """Load a `state_dict`; other keys are ignored."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.ema.model.load_state_dict(state["ema"])
 
     def _passes(self) -> list[AbstractContextManager[None]]:
-        """What a forward pass may run in: as it is, and as in SAM's second pass."""
+        """The contexts in which a forward pass runs: plain, and SAM's second pass."""
         return [nullcontext(), *([self._sam.resting()] if self._sam else [])]
 
     def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients only with the last of the accumulated batches."""
+        """A context without the exchange of gradients: ranks exchange them only with the last accumulated batch."""
         if keep and isinstance(self.model, DistributedDataParallel):
             return self.model.no_sync()
         return nullcontext()
 
 
 def _synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
-    """Let batch norms take their statistics over all ranks. Raises UserError where torch has no such norm."""
+    """Make batch norms take their statistics over all ranks. Raises UserError on devices where torch can't."""
     if ranks.device.type != "cuda":
         raise UserError(f"training.sync_bn needs GPUs, and this run is on the {ranks.device.type}: drop it")
     if ranks.world > 1:
-        # In place, but for a network that is nothing but a norm.
+        # In place, unless the network itself is a norm.
         nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -47,7 +47,7 @@ def test_equal_images_are_grouped_over_both_files(files: tuple[Path, Path], chec
     assert sorted(ids(collection, group) for group in groups) == EXPECTED
 
 
-def test_what_the_pairs_mean(files: tuple[Path, Path]) -> None:
+def test_pairs_give_findings_for_labels_leaks_and_repeats(files: tuple[Path, Path]) -> None:
     collection = Collection.of(*map(open_beton, files))
     with Pictures(collection.betons, 1) as pictures:
         pairs, beyond = find_pairs(collection, pictures, near=False)
@@ -69,7 +69,7 @@ def test_equal_checksums_of_different_bytes_are_no_pair(files: tuple[Path, Path]
     assert sorted(ids(collection, group) for group in exact_groups(betons)) == EXPECTED
 
 
-def test_nothing_twice_is_fine(tmp_path: Path) -> None:
+def test_files_without_copies_are_fine(tmp_path: Path) -> None:
     files = (write_pixels(tmp_path / str(n), pictures_of(n, n + 10)) for n in (1, 2))
     collection = Collection.of(*map(open_beton, files))
     assert exact_groups(collection.betons) == []

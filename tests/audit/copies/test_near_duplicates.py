@@ -69,7 +69,7 @@ def collection(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Collec
     return Collection.of(*(open_beton(paths[split]) for split in ("train", "val")))
 
 
-def test_copies_are_found_and_different_photos_are_not(collection: Collection) -> None:
+def test_copies_are_found_and_other_photos_are_not(collection: Collection) -> None:
     with Pictures(collection.betons, 2) as pictures:
         pairs, beyond = find_pairs(collection, pictures, near=True)
         assert not pictures.damaged
@@ -86,7 +86,7 @@ def test_copies_are_found_and_different_photos_are_not(collection: Collection) -
         assert np.mean([path.name in found for path in copied]) >= least, name
 
 
-def test_the_thresholds_leave_room_between_copies_and_different_photos(collection: Collection) -> None:
+def test_thresholds_separate_copies_from_other_photos(collection: Collection) -> None:
     with Pictures(collection.betons, 2) as pictures:
         small = pictures.whole(np.arange(collection.train.num_samples), SIDE)
     hashes = perceptual_hashes(small)
@@ -97,7 +97,7 @@ def test_the_thresholds_leave_room_between_copies_and_different_photos(collectio
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 20), st.integers(0, 2**31), st.integers(8, 64))
-def test_all_near_pairs_are_found_and_no_others(count: int, limit: int, seed: int, bits: int) -> None:
+def test_near_pairs_match_brute_force(count: int, limit: int, seed: int, bits: int) -> None:
     random = np.random.default_rng(seed)
     hashes = random.integers(0, 2**64, count, dtype=np.uint64) & np.uint64(2**bits - 1)
     pairs, beyond = near_pairs(hashes, limit)
@@ -116,7 +116,7 @@ def test_all_near_pairs_are_found_and_no_others(count: int, limit: int, seed: in
     assert beyond == len(expected) - len(kept)
 
 
-def test_pairs_across_slices_are_found_and_every_lookup_is_reported() -> None:
+def test_pairs_across_slices_are_found_with_full_progress() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 9000, dtype=np.uint64)
     hashes[8999], hashes[4100] = hashes[0] ^ np.uint64(5), hashes[4099]
     lookups: list[int] = []
@@ -126,7 +126,7 @@ def test_pairs_across_slices_are_found_and_every_lookup_is_reported() -> None:
 
 
 @pytest.mark.parametrize("bits", range(NEAR_BITS + 3))
-def test_those_planted_within_the_limit_are_found_however_the_bits_lie(bits: int) -> None:
+def test_planted_pairs_are_found_for_any_bit_positions(bits: int) -> None:
     random = np.random.default_rng(bits)
     # So few that none are near by chance.
     hashes = random.integers(0, 2**64, 2000, dtype=np.uint64)
@@ -138,7 +138,7 @@ def test_those_planted_within_the_limit_are_found_however_the_bits_lie(bits: int
     assert (pairs.tolist(), beyond) == (expected, 0)
 
 
-def test_thousands_of_the_same_are_counted_and_the_nearest_places_kept() -> None:
+def test_thousands_of_copies_are_counted_and_the_nearest_kept() -> None:
     hashes = np.full(3000, 0xFEDCBA9876543210, np.uint64)
     hashes[::3] = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
     pairs, beyond = near_pairs(hashes, NEAR_BITS)
@@ -148,7 +148,7 @@ def test_thousands_of_the_same_are_counted_and_the_nearest_places_kept() -> None
     assert len(pairs) + beyond == 2000 * 1999 // 2
 
 
-def test_plain_pictures_are_alike_only_in_the_same_colour() -> None:
+def test_plain_images_match_only_in_the_same_colour() -> None:
     white, grey, photo = (np.full((1, SIDE, SIDE, 3), level, np.uint8) for level in (255, 128, 0))
     photo[:] = np.random.default_rng(0).integers(0, 255, photo.shape)
     assert perceptual_hashes(white) == perceptual_hashes(grey)

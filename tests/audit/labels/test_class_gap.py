@@ -31,7 +31,7 @@ def share(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("classes", "per_class"), [(10, 1000), (1000, 50)])
 @pytest.mark.parametrize("loss", [0.2, 1.0])
-def test_a_broken_class_is_named_and_no_other(classes: int, per_class: int, loss: float) -> None:
+def test_only_the_broken_class_is_named(classes: int, per_class: int, loss: float) -> None:
     train = hardness(classes)
     broken = int(np.argsort(train)[classes // 2])
     odds = train - loss + np.random.default_rng(1).normal(0, 0.3, classes)
@@ -43,20 +43,20 @@ def test_a_broken_class_is_named_and_no_other(classes: int, per_class: int, loss
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_network_that_knows_train_by_heart_is_no_finding(seed: int) -> None:
+def test_memorised_train_set_is_no_finding(seed: int) -> None:
     train = np.full(1000, 7.0)
     odds = hardness(1000, seed) - 0.5
     assert find_gaps(answers(share(train), 50, seed), answers(share(odds), 50, seed + 9), 1000) == []
 
 
-def test_classes_without_images_are_left_out() -> None:
+def test_classes_without_images_are_ignored() -> None:
     labels = np.repeat([0, 2, 4], 50)
     assert find_gaps((labels, labels), (labels, labels), 6) == []
     assert find_gaps((labels[:50], labels[:50]), (labels[:50], labels[:50]), 6) == []
 
 
 @given(st.integers(1, 200), st.data())
-def test_the_tail_is_never_below_the_exact_one(count: int, data: st.DataObject) -> None:
+def test_tail_bound_is_never_below_the_exact_tail(count: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, count))
     expected = data.draw(st.floats(0.01, 0.99))
     if hits > expected * count:

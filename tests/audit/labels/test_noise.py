@@ -34,7 +34,7 @@ def flip(
 
 @pytest.mark.parametrize("sureness", [0.6, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
-def test_the_true_share_is_in_the_interval_however_sure_the_network_is(share: float, sureness: float) -> None:
+def test_interval_holds_the_true_share_for_any_confidence(share: float, sureness: float) -> None:
     logs, labels = network(3000, sureness=sureness)
     noise = estimate_noise(logs, flip(labels, share)[0])
     # A little beyond it, as one interval in twenty.
@@ -43,13 +43,13 @@ def test_the_true_share_is_in_the_interval_however_sure_the_network_is(share: fl
     assert noise.high - noise.low < 0.08
 
 
-def test_a_network_that_is_unsure_of_some_images_only_is_not_taken_for_noise() -> None:
+def test_network_unsure_of_some_images_gives_no_noise() -> None:
     sharp, soft = network(2000, sureness=1.5), network(2000, sureness=0.8, seed=5)
     logs, labels = np.concatenate([sharp[0], soft[0]]), np.concatenate([sharp[1], soft[1]])
     assert estimate_noise(logs, labels).low < 0.01
 
 
-def test_the_images_named_are_those_that_were_flipped_and_the_surest_are_surest() -> None:
+def test_named_images_are_the_flipped_ones_surest_first() -> None:
     logs, labels = network(4000, sureness=1.0)
     flipped, which = flip(labels, 0.1)
     wrong = estimate_noise(logs, flipped).wrong
@@ -67,7 +67,7 @@ def test_few_images_give_a_wide_interval() -> None:
 
 @pytest.mark.parametrize("sureness", [0.05, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
-def test_no_doubt_of_the_network_hides_wrong_labels_from_the_bound(share: float, sureness: float) -> None:
+def test_tail_bound_holds_for_an_unsure_network(share: float, sureness: float) -> None:
     logs, labels = network(4000, sureness=sureness)
     noise = estimate_noise(logs, flip(labels, share)[0])
     assert share < noise.most
@@ -75,7 +75,7 @@ def test_no_doubt_of_the_network_hides_wrong_labels_from_the_bound(share: float,
     assert noise.most < 1.5 * share + 0.03
 
 
-def test_a_network_that_sees_little_gives_a_bound_though_no_estimate() -> None:
+def test_weak_network_gives_a_bound_but_no_estimate() -> None:
     random = np.random.default_rng(3)
     logits = random.normal(0, 1.2, (4000, CLASSES))
     labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
@@ -85,7 +85,7 @@ def test_a_network_that_sees_little_gives_a_bound_though_no_estimate() -> None:
     assert noise.low < 0.1 < noise.most < 0.4
 
 
-def test_classes_of_equal_probability_do_not_lower_the_bound() -> None:
+def test_tied_probabilities_do_not_lower_the_bound() -> None:
     random = np.random.default_rng(4)
     labels = random.integers(0, CLASSES, 3000)
     # All but the first three of each image are equal, as where probabilities are cut off below.

@@ -32,7 +32,7 @@ SQUARES = st.integers(1, 5).flatmap(
 
 @settings(max_examples=60, deadline=None)
 @given(SQUARES)
-def test_the_best_assignment_is_the_best_of_all(table: list[list[int]]) -> None:
+def test_best_assignment_matches_brute_force(table: list[list[int]]) -> None:
     gains = np.array(table)
     rows = np.arange(len(gains))
     best = best_assignment(gains)
@@ -40,7 +40,7 @@ def test_the_best_assignment_is_the_best_of_all(table: list[list[int]]) -> None:
     assert gains[rows, best].sum() == max(gains[rows, list(columns)].sum() for columns in permutations(rows))
 
 
-def test_among_equal_assignments_the_one_that_changes_least_is_taken() -> None:
+def test_equal_assignments_prefer_the_diagonal() -> None:
     assert best_assignment(np.zeros((5, 5), np.int64)).tolist() == [0, 1, 2, 3, 4]
     assert best_assignment(np.ones((4, 4), np.int64)).tolist() == [0, 1, 2, 3]
 
@@ -48,7 +48,7 @@ def test_among_equal_assignments_the_one_that_changes_least_is_taken() -> None:
 @pytest.mark.parametrize(
     ("classes", "per_class", "accuracy"), [(10, 100, 0.5), (1000, 50, 0.7), (1000, 50, 0.3)]
 )
-def test_a_permutation_of_all_classes_is_found_exactly(classes: int, per_class: int, accuracy: float) -> None:
+def test_permutation_of_all_classes_is_found(classes: int, per_class: int, accuracy: float) -> None:
     true = np.repeat(np.arange(classes), per_class)
     meaning = np.random.default_rng(3).permutation(classes)
     labels = np.argsort(meaning)[true]
@@ -64,7 +64,7 @@ def test_a_permutation_of_all_classes_is_found_exactly(classes: int, per_class: 
         assert [int(meaning[label]) for label in cycle] == [*cycle[1:], cycle[0]]
 
 
-def test_two_swapped_classes_among_a_thousand_are_named_alone() -> None:
+def test_two_swapped_classes_of_a_thousand_are_named() -> None:
     true = np.repeat(np.arange(1000), 50)
     labels = true.copy()
     labels[true == 17], labels[true == 400] = 400, 17
@@ -72,7 +72,7 @@ def test_two_swapped_classes_among_a_thousand_are_named_alone() -> None:
     assert found.cycles == ((17, 400),)
 
 
-def test_so_many_cycles_are_possible_that_a_few_images_prove_none() -> None:
+def test_few_images_prove_no_cycle() -> None:
     """Ten images of each of two classes are beyond a coin, but not beyond all the pairs of a thousand classes."""
     for images, expected in ((10, ()), (20, ((0, 1),))):
         labels = np.repeat(np.arange(1000), images)
@@ -80,7 +80,7 @@ def test_so_many_cycles_are_possible_that_a_few_images_prove_none() -> None:
         assert find_permutation(labels, predicted, 1000).cycles == expected
 
 
-def test_a_class_left_out_shifts_those_behind_it() -> None:
+def test_missing_class_is_found_as_a_shift() -> None:
     true = np.repeat([label for label in range(100) if label != 40], 20)
     labels = np.where(true > 40, true - 1, true)
     found = find_permutation(labels, seen(true, 100, 0.6), 100)
@@ -90,7 +90,7 @@ def test_a_class_left_out_shifts_those_behind_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_right_labels_are_left_alone_also_with_classes_that_nobody_can_tell_apart(seed: int) -> None:
+def test_right_labels_of_similar_classes_stay_unchanged(seed: int) -> None:
     labels = np.repeat(np.arange(1000), 50)
     found = find_permutation(labels, seen(labels, 1000, 0.5, seed, twins=300), 1000)
     assert found.cycles == ()
@@ -98,14 +98,14 @@ def test_right_labels_are_left_alone_also_with_classes_that_nobody_can_tell_apar
     assert found.before == found.after
 
 
-def test_a_network_that_guesses_is_no_ground_for_a_permutation() -> None:
+def test_guessing_network_gives_no_permutation() -> None:
     random = np.random.default_rng(0)
     labels, predicted = random.integers(0, 10, (2, 5000))
     assert find_permutation(labels, predicted, 10).cycles == ()
     assert find_permutation(labels, np.zeros_like(labels), 10).cycles == ()
 
 
-def test_the_usual_accidents_with_the_order_of_classes_are_recognised() -> None:
+def test_common_orders_of_classes_are_recognised() -> None:
     names = [str(number) for number in range(12)]
     as_text = [names.index(name) for name in sorted(names)]
     assert "alphabetical order does" in order_hint(np.array(as_text), names)

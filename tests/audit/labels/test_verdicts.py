@@ -71,7 +71,7 @@ def ten_classes(seed: int, *, exchanged: float = 0.0) -> Opinion:
     return Opinion(np.arange(COUNT), labels, logs.astype(np.float16))
 
 
-def test_where_classes_fall_wrong_labels_are_not_called_fine(collection: Collection) -> None:
+def test_wrong_labels_with_fallen_classes_are_not_called_fine(collection: Collection) -> None:
     """Half of two classes exchanged are 10% wrong labels, which no noise that is the same in all classes explains."""
     names = tuple(f"class {number}" for number in range(10))
     collection = replace(collection, labels=replace(collection.labels, names=names))
@@ -90,7 +90,7 @@ def test_where_classes_fall_wrong_labels_are_not_called_fine(collection: Collect
     )
 
 
-def test_right_labels_give_no_finding_and_nothing_to_draw(collection: Collection) -> None:
+def test_right_labels_give_no_finding(collection: Collection) -> None:
     findings, tiles = check_labels(collection, opinion(3)[0], opinion(4)[0])
     assert not [finding.verdict for finding in findings if finding.level == FOUND]
     assert tiles == []

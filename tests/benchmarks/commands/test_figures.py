@@ -13,7 +13,9 @@ from engine.errors import UserError
 
 
 def test_committed_page_is_up_to_date() -> None:
-    assert main(["figures", "--check"]) == 0, "run `python -m benchmarks figures` and commit docs/benchmarks.md"
+    assert main(["figures", "--check"]) == 0, (
+        "run `python -m benchmarks figures` and commit docs/benchmarks.md"
+    )
 
 
 RESULTS = ROOT / "benchmarks" / "results"

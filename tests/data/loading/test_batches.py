@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 # The same batches
 
 
-def test_threads_and_batches_ahead_do_not_show(way: Way) -> None:
+def test_batches_are_equal_for_any_threads_and_read_ahead(way: Way) -> None:
     beton, decoder = way
     expected = load(beton, decoder=decoder)
     for workers, ahead in ((1, 0), (2, 1), (4, 0), (4, 20)):
@@ -65,7 +65,7 @@ def test_another_process_makes_the_same_batches(stored: Callable[[Storage], Beto
     assert len(set(here)) >= 4, "each format has pixels of its own"
 
 
-def test_a_sample_does_not_depend_on_the_batch_it_comes_in(way: Way) -> None:
+def test_sample_is_independent_of_its_batch(way: Way) -> None:
     beton, decoder = way
     whole = load(beton, [np.arange(COUNT)], decoder=decoder)[0]
     for batch in load(beton, ids_of(beton, 7), decoder=decoder, workers=2):
@@ -74,7 +74,7 @@ def test_a_sample_does_not_depend_on_the_batch_it_comes_in(way: Way) -> None:
 
 @pytest.mark.parametrize("way", ["jpeg", "yuv420", "yuv420-packed"], indirect=True)
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_every_sample_comes_once_over_all_ranks_and_as_on_one(way: Way, world: int) -> None:
+def test_ranks_together_give_each_sample_once_as_one_rank_does(way: Way, world: int) -> None:
     beton, decoder = way
     whole = load(beton, [np.arange(COUNT)], decoder=decoder)[0]
     drawn, validated = [], []
@@ -92,7 +92,7 @@ def test_every_sample_comes_once_over_all_ranks_and_as_on_one(way: Way, world: i
             assert torch.equal(batch.images, whole.images[torch.from_numpy(batch.ids)])
 
 
-def test_the_second_iteration_is_like_the_first_also_after_an_early_break(way: Way) -> None:
+def test_second_iteration_equals_the_first_after_a_break_too(way: Way) -> None:
     beton, decoder = way
     expected = load(beton, decoder=decoder)
     with Loader(beton, device=CPU, workers=2, decoder=decoder) as loader:
@@ -104,7 +104,7 @@ def test_the_second_iteration_is_like_the_first_also_after_an_early_break(way: W
             assert_same(list(loader.batches(ids_of(beton), RESOLUTION, LAW)), expected)
 
 
-def test_resolution_batch_size_and_law_may_change_with_each_call(way: Way) -> None:
+def test_resolution_batch_and_crop_may_change_with_each_call(way: Way) -> None:
     beton, decoder = way
     with Loader(beton, device=CPU, workers=2, decoder=decoder) as loader:
         list(loader.batches(ids_of(beton), RESOLUTION, LAW))
@@ -115,7 +115,7 @@ def test_resolution_batch_size_and_law_may_change_with_each_call(way: Way) -> No
             assert_same(found, load(beton, ids, resolution, law, decoder=decoder))
 
 
-def test_batches_stay_as_they_are_while_later_ones_are_made(way: Way) -> None:
+def test_earlier_batches_stay_unchanged(way: Way) -> None:
     beton, decoder = way
     with Loader(beton, device=CPU, workers=2, batches_ahead=1, decoder=decoder) as loader:
         kept, copies = [], []
@@ -125,7 +125,7 @@ def test_batches_stay_as_they_are_while_later_ones_are_made(way: Way) -> None:
     assert_same(kept, copies)
 
 
-def test_the_last_batch_may_be_smaller_and_there_may_be_none(way: Way) -> None:
+def test_last_batch_may_be_smaller_and_there_may_be_none(way: Way) -> None:
     beton, decoder = way
     ids = validation_batches(COUNT, batch=20, rank=0, world=1)
     assert [len(batch.ids) for batch in load(beton, ids, decoder=decoder)] == [20, 20, 8]
@@ -137,7 +137,7 @@ def test_the_last_batch_may_be_smaller_and_there_may_be_none(way: Way) -> None:
 # What a batch holds
 
 
-def test_labels_and_ids_are_the_samples(way: Way) -> None:
+def test_labels_and_ids_belong_to_the_samples(way: Way) -> None:
     beton, decoder = way
     ids = ids_of(beton)
     for batch, expected in zip(load(beton, decoder=decoder), ids, strict=True):
@@ -153,7 +153,7 @@ def _pixels(beton: Beton, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
     return out
 
 
-def test_images_are_normalised_as_torchvision_does(beton: Beton) -> None:
+def test_images_are_normalised_like_torchvision(beton: Beton) -> None:
     ids = np.arange(16)
     (batch,) = load(beton, [ids])
     normalise = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -165,7 +165,7 @@ def test_images_are_normalised_as_torchvision_does(beton: Beton) -> None:
 
 @pytest.mark.parametrize("way", ["jpeg", "yuv420", "yuv420-packed"], indirect=True)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_short_type_is_rounded_to_once_at_the_end(way: Way, dtype: torch.dtype) -> None:
+def test_half_precision_is_rounded_once_at_the_end(way: Way, dtype: torch.dtype) -> None:
     beton, decoder = way
     shorts, exacts = (load(beton, decoder=decoder, dtype=choice) for choice in (dtype, torch.float32))
     for short, exact in zip(shorts, exacts, strict=True):
@@ -184,7 +184,7 @@ def test_memory_order_is_as_asked(way: Way) -> None:
     assert torch.equal(last.images, first.images)
 
 
-def test_time_spent_waiting_adds_up(beton: Beton) -> None:
+def test_wait_seconds_add_up(beton: Beton) -> None:
     with Loader(beton, device=CPU) as loader:
         seen = [loader.wait_seconds]
         for _ in range(2):
@@ -193,7 +193,7 @@ def test_time_spent_waiting_adds_up(beton: Beton) -> None:
     assert seen[0] == 0.0 and all(one < other for one, other in pairwise(seen))
 
 
-def test_the_file_is_read_ahead_only_when_asked(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_read_ahead_only_when_asked(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Path] = []
 
     class Recorder(ReadAhead):

@@ -29,7 +29,7 @@ Way = tuple[Beton, str]
     ],
 )
 @pytest.mark.parametrize("way", ["jpeg", "yuv420-packed"], indirect=True)
-def test_whatever_goes_wrong_while_loading_reaches_the_consumer(
+def test_any_loading_error_reaches_the_consumer(
     way: Way, error: type[BaseException], seen: type[BaseException]
 ) -> None:
     beton, decoder = way
@@ -48,7 +48,7 @@ def test_whatever_goes_wrong_while_loading_reaches_the_consumer(
     assert threads() == []
 
 
-def test_memory_that_cannot_be_had_reaches_the_consumer(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_error_reaches_the_consumer(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     beton, decoder = way
 
     def refuse(*size: object, **how: object) -> None:
@@ -63,14 +63,14 @@ def test_memory_that_cannot_be_had_reaches_the_consumer(way: Way, monkeypatch: p
     guarded(work)
 
 
-def test_an_id_out_of_range_reaches_the_consumer(way: Way) -> None:
+def test_id_out_of_range_reaches_the_consumer(way: Way) -> None:
     beton, decoder = way
     for ids in ([0, 48], [-1, 0]):
         with pytest.raises(IndexError, match="samples 0 to 47"):
             load(beton, [np.array(ids)], decoder=decoder)
 
 
-def test_a_crop_beyond_the_image_reaches_the_consumer(way: Way) -> None:
+def test_crop_beyond_the_image_reaches_the_consumer(way: Way) -> None:
     beton, decoder = way
 
     class Outside(Broken):
@@ -81,7 +81,7 @@ def test_a_crop_beyond_the_image_reaches_the_consumer(way: Way) -> None:
         load(beton, law=Outside(ValueError()).law, decoder=decoder)
 
 
-def test_a_loader_without_a_slot_is_refused_rather_than_waited_for(beton: Beton) -> None:
+def test_loader_without_a_slot_is_refused(beton: Beton) -> None:
     with pytest.raises(ValueError, match="batches_ahead -1"):
         Loader(beton, device=CPU, batches_ahead=-1)
     assert threads() == []
@@ -90,7 +90,7 @@ def test_a_loader_without_a_slot_is_refused_rather_than_waited_for(beton: Beton)
 # One iteration at a time
 
 
-def test_a_second_iteration_beside_an_open_one_is_refused_and_spoils_nothing(way: Way) -> None:
+def test_second_open_iteration_is_refused_without_harm(way: Way) -> None:
     beton, decoder = way
     expected = load(beton, decoder=decoder)
     with Loader(beton, device=CPU, workers=2, decoder=decoder) as loader:
@@ -103,7 +103,7 @@ def test_a_second_iteration_beside_an_open_one_is_refused_and_spoils_nothing(way
         assert_same(list(loader.batches(ids_of(beton), RESOLUTION, LAW)), expected)
 
 
-def test_a_dropped_iterator_ends_its_producer(beton: Beton) -> None:
+def test_dropped_iterator_ends_its_producer(beton: Beton) -> None:
     with Loader(beton, device=CPU, in_memory=False) as loader:
         batches = loader.batches(ids_of(beton, 2), RESOLUTION, LAW)
         next(batches)
@@ -114,7 +114,7 @@ def test_a_dropped_iterator_ends_its_producer(beton: Beton) -> None:
         assert len(list(loader.batches(ids_of(beton), RESOLUTION, LAW))) == len(ids_of(beton))
 
 
-def test_an_iterator_that_was_never_started_holds_nothing(beton: Beton) -> None:
+def test_unstarted_iterator_holds_nothing(beton: Beton) -> None:
     with Loader(beton, device=CPU, in_memory=False) as loader:
         unused = loader.batches(ids_of(beton), RESOLUTION, LAW)
         assert threads() == []
@@ -122,7 +122,7 @@ def test_an_iterator_that_was_never_started_holds_nothing(beton: Beton) -> None:
         del unused
 
 
-def test_an_error_of_the_consumer_ends_the_producer(beton: Beton) -> None:
+def test_consumer_error_ends_the_producer(beton: Beton) -> None:
     with Loader(beton, device=CPU, in_memory=False) as loader:
         with pytest.raises(KeyError):
             for _ in loader.batches(ids_of(beton), RESOLUTION, LAW):
@@ -132,7 +132,7 @@ def test_an_error_of_the_consumer_ends_the_producer(beton: Beton) -> None:
         next(iter(loader.batches(ids_of(beton), RESOLUTION, LAW)))
 
 
-def test_closing_amid_an_iteration_ends_all_threads_and_the_consumer_is_told(way: Way) -> None:
+def test_closing_during_an_iteration_ends_threads_and_consumer(way: Way) -> None:
     beton, decoder = way
 
     def work() -> None:
@@ -150,7 +150,7 @@ def test_closing_amid_an_iteration_ends_all_threads_and_the_consumer_is_told(way
     guarded(work)
 
 
-def test_closing_amid_a_window_ends_all_threads_too(tmp_path: Path) -> None:
+def test_closing_during_a_window_ends_all_threads(tmp_path: Path) -> None:
     beton = open_beton(write_pixels(tmp_path, [photo(200, 333, seed) for seed in range(40)], "raw"))
     windows = page_windows(
         cut_pages(beton.images["data_ptr"], beton.sizes), window_bytes=2**21, seed=1, epoch=0

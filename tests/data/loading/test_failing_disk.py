@@ -56,7 +56,7 @@ def _sample_and_neighbours(message: str) -> bool:
 
 @pytest.mark.skipif(library() is None, reason="only the C library can catch a failing read of a memory map")
 @pytest.mark.parametrize("decoder", ["cpu", "packed"])
-def test_a_record_that_cannot_be_read_ends_the_run_with_its_place(failing: Beton, decoder: str) -> None:
+def test_unreadable_record_ends_the_run_with_its_place(failing: Beton, decoder: str) -> None:
     def work() -> None:
         with Loader(failing, device=CPU, workers=2, decoder=decoder, in_memory=True) as loader:
             with pytest.raises(UserError) as caught:
@@ -69,13 +69,13 @@ def test_a_record_that_cannot_be_read_ends_the_run_with_its_place(failing: Beton
     assert threads() == []
 
 
-def test_samples_elsewhere_are_still_read(failing: Beton) -> None:
+def test_samples_outside_the_bad_sectors_are_read(failing: Beton) -> None:
     with Loader(failing, device=CPU, in_memory=False) as loader:
         batches = list(loader.host_batches(np.arange(20).reshape(-1, 4), RESOLUTION, LAW))
     assert len(batches) == 5
 
 
-def test_a_window_that_cannot_be_read_is_one_line(failing: Beton) -> None:
+def test_unreadable_window_is_one_error_line(failing: Beton) -> None:
     windows = page_windows(
         cut_pages(failing.images["data_ptr"], failing.sizes), window_bytes=2**21, seed=1, epoch=0
     )

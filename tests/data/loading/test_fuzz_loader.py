@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 300
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bare", "examples"), [(False, 600), (True, 300)], ids=["ours", "like stock ffcv's"])
-def test_a_damaged_file_is_refused_or_delivers_only_what_was_written(
+def test_damaged_file_is_refused_or_gives_only_written_pixels(
     tmp_path: Path, bare: bool, examples: int
 ) -> None:
     pictures = [photo(12 + seed, 20, seed) for seed in range(8)]

@@ -27,7 +27,7 @@ def _assert_close(found: list[Batch], expected: list[Batch]) -> None:
         np.testing.assert_array_equal(batch.ids, wanted.ids)
 
 
-def test_a_gpu_gets_the_same_batches_also_when_it_is_far_behind(way: Way) -> None:
+def test_slow_gpu_gets_the_same_batches(way: Way) -> None:
     beton, decoder = way
     device = torch.device("cuda", torch.cuda.current_device())
     ids = ids_of(beton, 8) * 4
@@ -44,7 +44,7 @@ def test_a_gpu_gets_the_same_batches_also_when_it_is_far_behind(way: Way) -> Non
     _assert_close(kept, load(beton, ids, 96, decoder="cpu"))
 
 
-def test_batches_are_the_same_for_any_number_of_threads(way: Way) -> None:
+def test_gpu_batches_are_equal_for_any_thread_count(way: Way) -> None:
     beton, decoder = way
     batches = []
     for workers, ahead in ((1, 0), (2, 1), (4, 3)):
@@ -56,7 +56,7 @@ def test_batches_are_the_same_for_any_number_of_threads(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["raw", "yuv420", "jpeg"], indirect=True)
-def test_auto_packs_what_can_be_packed(way: Way) -> None:
+def test_auto_decoder_packs_what_can_be_packed(way: Way) -> None:
     beton, _ = way
     device = torch.device("cuda")
     with Loader(beton, device=device) as loader:
@@ -70,7 +70,7 @@ def test_auto_packs_what_can_be_packed(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["jpeg", "yuv420-packed"], indirect=True)
-def test_a_gpu_is_fed_from_pinned_memory_that_is_used_again(way: Way) -> None:
+def test_gpu_copies_reuse_pinned_memory(way: Way) -> None:
     beton, decoder = way
     with Loader(beton, device=torch.device("cuda"), workers=2, batches_ahead=2, decoder=decoder) as loader:
         for _ in range(3):
@@ -87,7 +87,7 @@ def test_a_gpu_is_fed_from_pinned_memory_that_is_used_again(way: Way) -> None:
             assert [slot._storage.data_ptr() for slot in slots] == addresses
 
 
-def test_a_slow_consumer_gets_intact_batches_from_a_slot_in_use(way: Way) -> None:
+def test_slow_consumer_gets_intact_batches(way: Way) -> None:
     beton, decoder = way
     ids = ids_of(beton, 8) * 3
     expected = load(beton, ids, 128, decoder="cpu")
@@ -111,7 +111,7 @@ def test_a_slow_consumer_gets_intact_batches_from_a_slot_in_use(way: Way) -> Non
 
 
 @pytest.mark.parametrize("storage", ["jpeg", "yuv420"])
-def test_an_error_beside_a_gpu_reaches_the_consumer_too(
+def test_loading_error_with_a_gpu_reaches_the_consumer(
     own: Callable[[Storage], Beton], storage: Storage
 ) -> None:
     beton = own(storage)

@@ -36,7 +36,7 @@ def _assert_flat(before: tuple[int, int, int], after: tuple[int, int, int], most
 
 @pytest.mark.parametrize("dropped", [False, True], ids=["closed", "dropped"])
 @pytest.mark.parametrize("way", ["jpeg", "yuv420-packed"], indirect=True)
-def test_200_early_breaks_leave_everything_flat(way: Way, dropped: bool) -> None:
+def test_200_early_breaks_leak_nothing(way: Way, dropped: bool) -> None:
     beton, decoder = way
     with Loader(beton, device=CPU, workers=2, batches_ahead=2, decoder=decoder) as loader:
         for number in range(WARM + BREAKS):
@@ -52,7 +52,7 @@ def test_200_early_breaks_leave_everything_flat(way: Way, dropped: bool) -> None
         _assert_flat(before, _figures(), 20 * 2**20)
 
 
-def test_early_breaks_of_finished_batches_leave_everything_flat(way: Way) -> None:
+def test_early_breaks_of_finished_batches_leak_nothing(way: Way) -> None:
     beton, decoder = way
     with Loader(beton, device=CPU, workers=2, batches_ahead=2, decoder=decoder) as loader:
         for number in range(40):
@@ -65,7 +65,7 @@ def test_early_breaks_of_finished_batches_leave_everything_flat(way: Way) -> Non
 
 
 @pytest.mark.parametrize("way", ["jpeg", "yuv420-packed"], indirect=True)
-def test_closed_loaders_leave_nothing(way: Way) -> None:
+def test_closed_loaders_leak_nothing(way: Way) -> None:
     beton, decoder = way
     pages = cut_pages(beton.images["data_ptr"], beton.sizes)
     windows = page_windows(pages, window_bytes=2**21, seed=1, epoch=0)
@@ -84,7 +84,7 @@ def test_closed_loaders_leave_nothing(way: Way) -> None:
     assert threads() == []
 
 
-def test_a_closed_loader_is_freed(way: Way) -> None:
+def test_closed_loader_is_freed(way: Way) -> None:
     beton, decoder = way
     loader = Loader(beton, device=CPU, decoder=decoder)
     list(loader.batches([np.arange(4)], RESOLUTION, LAW))
@@ -96,7 +96,7 @@ def test_a_closed_loader_is_freed(way: Way) -> None:
     assert str(beton.path) not in Path("/proc/self/maps").read_text(), "nor is its map left"
 
 
-def test_an_iterator_that_outlives_its_loader_holds_no_thread(way: Way) -> None:
+def test_iterator_that_outlives_its_loader_holds_no_thread(way: Way) -> None:
     beton, decoder = way
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))

@@ -31,7 +31,7 @@ def _as_levels(images: torch.Tensor) -> NDArray[np.uint8]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["cpu", "packed"])
-def test_cifar_10_arrives_as_it_lies_in_its_folders(cifar10: Path, tmp_path: Path, decoder: str) -> None:
+def test_cifar_10_pixels_equal_its_image_files(cifar10: Path, tmp_path: Path, decoder: str) -> None:
     source = SourceConfig(path=str(cifar10), val_folder="test")
     output = OutputConfig(folder=str(tmp_path), format="raw", num_workers=1, page_size=2)
     paths = convert(WriteConfig(source=source, output=output))
@@ -68,7 +68,7 @@ np.savez(sys.argv[2], images=images, labels=labels[:, 0])
 
 
 @pytest.mark.slow
-def test_stock_ffcvs_loader_gives_the_same_pixels(tmp_path: Path) -> None:
+def test_stock_ffcv_loader_gives_the_same_pixels(tmp_path: Path) -> None:
     # Crops of exactly 48 x 48, since stock ffcv's area resize and our triangle differ in how they resize.
     sizes = [(55, 55), (55, 96), (96, 55), (55, 128), (160, 55)]
     pictures = [photo(*size, seed=number) for number, size in enumerate(sizes * 2)]

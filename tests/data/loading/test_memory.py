@@ -54,20 +54,20 @@ def _v1(limit: int, used: int, cached: int) -> dict[str, str]:
     }
 
 
-def test_without_a_limit_the_machine_decides(machine: Machine) -> None:
+def test_no_cgroup_limit_gives_the_machines_memory(machine: Machine) -> None:
     assert machine.free() == 64
     machine.belongs("4:memory:/job")
     machine.group("memory/job", **_v1(2**63 - 4096, 1, 0))
     assert machine.free() == 64
 
 
-def test_the_page_cache_counts_as_free(machine: Machine) -> None:
+def test_page_cache_counts_as_free(machine: Machine) -> None:
     machine.belongs("0::/job")
     machine.group("job", **_v2(20 * GIB, 15, 10))
     assert machine.free() == 20 - 15 + 10
 
 
-def test_the_tightest_group_above_decides(machine: Machine) -> None:
+def test_tightest_parent_group_is_the_limit(machine: Machine) -> None:
     machine.belongs("0::/slurm/job/step")
     machine.group("slurm", **_v2(50 * GIB, 20, 0))
     machine.group("slurm/job", **_v2(30 * GIB, 10, 2))
@@ -75,23 +75,23 @@ def test_the_tightest_group_above_decides(machine: Machine) -> None:
     assert machine.free() == 22
 
 
-def test_version_1_with_its_own_names(machine: Machine) -> None:
+def test_cgroup_version_1_is_read(machine: Machine) -> None:
     machine.belongs("4:memory:/docker/abc", "0::/")
     machine.group("memory/docker/abc", **_v1(16 * GIB, 12, 8))
     assert machine.free() == 12
 
 
-def test_in_a_container_the_root_of_what_is_seen_is_its_own_group(machine: Machine) -> None:
+def test_container_root_is_its_own_group(machine: Machine) -> None:
     machine.belongs("4:memory:/docker/only-the-host-has-this")
     machine.group("memory", **_v1(16 * GIB, 12, 8))
     assert machine.free() == 12
 
 
-def test_more_used_than_allowed_leaves_nothing(machine: Machine) -> None:
+def test_more_used_than_allowed_leaves_zero(machine: Machine) -> None:
     machine.belongs("0::/")
     machine.group(".", **_v2(4 * GIB, 5, 0))
     assert machine.free() == 0
 
 
-def test_this_machine_has_an_answer() -> None:
+def test_this_machine_reports_free_memory() -> None:
     assert 0 < free_memory() <= psutil.virtual_memory().total

@@ -48,14 +48,14 @@ def burn(seconds: float) -> None:
         pass
 
 
-def test_work_is_cpu_time_and_sleep_is_nothing() -> None:
+def test_meter_counts_work_as_cpu_time_and_sleep_as_none() -> None:
     busy = measured(lambda: burn(0.05))
     assert busy.cpu >= 0.05 and busy.read == 0
     idle = measured(lambda: time.sleep(0.05))
     assert idle.cpu < 0.05 and idle.read == 0
 
 
-def test_pages_that_are_not_in_memory_are_reading(tmp_path: Path) -> None:
+def test_meter_counts_page_faults_from_disk_as_reading(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(64 * 2**20))
     drop(path)
@@ -67,7 +67,7 @@ def test_pages_that_are_not_in_memory_are_reading(tmp_path: Path) -> None:
     assert warm.read == 0
 
 
-def test_a_core_that_others_have_is_queueing() -> None:
+def test_meter_counts_waiting_for_a_core_as_queueing() -> None:
     if not Path("/proc/thread-self/schedstat").exists():
         pytest.skip("this system does not say how long a thread waits for a core")
     core = {min(os.sched_getaffinity(0))}
@@ -91,7 +91,7 @@ def test_a_core_that_others_have_is_queueing() -> None:
     assert busy.read == 0
 
 
-def test_a_pool_adds_its_threads_up() -> None:
+def test_pool_adds_up_its_threads() -> None:
     pool = PoolMeter()
     for _ in range(2):
         pool.add(Busy(1.0, 0.25, 0.5))
@@ -99,7 +99,7 @@ def test_a_pool_adds_its_threads_up() -> None:
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "packed"])
-def test_a_loader_counts_what_it_gave(beton: Beton, decoder: str) -> None:
+def test_loader_counts_its_images_and_batches(beton: Beton, decoder: str) -> None:
     with Loader(beton, device=CPU, workers=2, batches_ahead=2, decoder=decoder, in_memory=False) as loader:
         assert loader.figures() == DataFigures()
         for epoch in range(1, 3):
@@ -114,7 +114,7 @@ def test_a_loader_counts_what_it_gave(beton: Beton, decoder: str) -> None:
             assert loader.figures().images == 12 * epoch
 
 
-def test_threads_leave_no_open_files(beton: Beton) -> None:
+def test_ended_threads_leave_no_open_files(beton: Beton) -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -131,7 +131,7 @@ def test_threads_leave_no_open_files(beton: Beton) -> None:
     assert work() == first
 
 
-def test_without_schedstat_nothing_is_queueing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_schedstat_gives_no_queueing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, flags: int) -> int:
         raise FileNotFoundError(path)
 
@@ -140,7 +140,7 @@ def test_without_schedstat_nothing_is_queueing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.gpu
-def test_a_gpus_time_is_taken_between_events_without_waiting(beton: Beton) -> None:
+def test_gpu_time_is_measured_by_events_without_waiting(beton: Beton) -> None:
     device = torch.device("cuda", 0)
     meter, begin = DeviceMeter(), timed_event()
     torch.cuda._sleep(50_000_000)

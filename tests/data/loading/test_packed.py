@@ -32,7 +32,7 @@ def _levels(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("storage", ["raw", "yuv420"])
 @pytest.mark.parametrize("resolution", [24, 32, 80])
 @pytest.mark.parametrize("law", [LAW, CenterCrop(ratio=0.875)], ids=["random", "centre"])
-def test_packed_images_are_the_decoded_ones_within_a_level(
+def test_packed_images_equal_decoded_ones_within_a_level(
     stored: Stored, storage: Storage, resolution: int, law: CropLaw
 ) -> None:
     beton, ids = stored(storage), [np.arange(COUNT)]
@@ -56,7 +56,7 @@ def test_packed_images_are_the_decoded_ones_within_a_level(
         ("yuv420", "packed", "yuv420-packed"),
     ],
 )
-def test_the_decoder_is_named_and_on_a_cpu_auto_decodes(
+def test_auto_decoder_on_a_cpu_decodes_and_is_named(
     stored: Stored, storage: Storage, wanted: str, name: str
 ) -> None:
     with Loader(stored(storage), device=CPU, decoder=wanted) as loader:
@@ -69,9 +69,7 @@ def test_the_decoder_is_named_and_on_a_cpu_auto_decodes(
 
 
 @pytest.mark.parametrize("storage", ["jpeg", "proportion"])
-def test_what_can_not_be_packed_is_refused_in_one_line_and_leaves_nothing(
-    stored: Stored, storage: Storage
-) -> None:
+def test_unpackable_file_is_refused_and_leaves_nothing(stored: Stored, storage: Storage) -> None:
     with pytest.raises(UserError) as caught:
         Loader(stored(storage), device=CPU, decoder="packed")
     message = str(caught.value)
@@ -83,7 +81,7 @@ def test_what_can_not_be_packed_is_refused_in_one_line_and_leaves_nothing(
 # What lies on the host
 
 
-def test_host_batches_finished_by_hand_are_the_batches(way: Way) -> None:
+def test_host_batches_finished_by_hand_equal_the_batches(way: Way) -> None:
     beton, decoder = way
     expected = load(beton, decoder=decoder)
     with Loader(beton, device=CPU, workers=2, batches_ahead=1, decoder=decoder) as loader:
@@ -95,7 +93,7 @@ def test_host_batches_finished_by_hand_are_the_batches(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["jpeg", "raw", "yuv420"], indirect=True)
-def test_a_decoded_host_batch_holds_the_pixels(way: Way) -> None:
+def test_decoded_host_batch_holds_the_pixels(way: Way) -> None:
     beton, decoder = way
     pool, ids = DecodePool(beton, 1), np.arange(9)
     pixels = np.empty((9, RESOLUTION, RESOLUTION, 3), np.uint8)
@@ -108,7 +106,7 @@ def test_a_decoded_host_batch_holds_the_pixels(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["raw-packed", "yuv420-packed"], indirect=True)
-def test_a_packed_host_batch_holds_just_the_crops_bytes(way: Way) -> None:
+def test_packed_host_batch_holds_only_the_crops_bytes(way: Way) -> None:
     beton, decoder = way
     pool, taken = DecodePool(beton, 1), np.empty(0, np.uint8)
 
@@ -134,7 +132,7 @@ def test_a_packed_host_batch_holds_just_the_crops_bytes(way: Way) -> None:
         assert len(taken) < beton.sizes[:9].sum()
 
 
-def test_a_host_batch_stays_as_it_is_until_the_next_is_asked_for(way: Way) -> None:
+def test_host_batch_stays_unchanged_until_the_next(way: Way) -> None:
     beton, decoder = way
     with Loader(beton, device=CPU, workers=2, batches_ahead=0, decoder=decoder) as loader:
         addresses = []

@@ -10,7 +10,7 @@ from engine.data.loading import page_cache
 from engine.data.loading.page_cache import ReadAhead, free_memory, shortage
 
 
-def test_the_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_ahead_reads_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_cache, "_CHUNK", 1000)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -22,9 +22,7 @@ def test_the_whole_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ahead.close()
 
 
-def test_closing_ends_the_thread_before_the_files_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closing_ends_the_read_ahead_thread_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_cache, "_CHUNK", 1)
     path = tmp_path / "large"
     with open(path, "wb") as file:
@@ -37,18 +35,18 @@ def test_closing_ends_the_thread_before_the_files_end(
     assert threading.active_count() == before
 
 
-def test_a_file_that_cannot_be_read_is_left_to_the_real_reader(tmp_path: Path) -> None:
+def test_read_ahead_ignores_a_file_it_cannot_read(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         ahead = ReadAhead(path)
         ahead.wait()
         ahead.close()
 
 
-def test_a_file_larger_than_memory_is_named_with_both_sizes() -> None:
+def test_file_larger_than_memory_is_named_with_both_sizes() -> None:
     message = shortage(Path("data/train.beton"), 2**42)
     assert message.startswith("data/train.beton (4398.0 GB) does not fit into memory (")
     assert message.endswith(" GB can be used)")
 
 
-def test_a_file_that_fits_has_no_shortage() -> None:
+def test_file_that_fits_has_no_shortage() -> None:
     assert shortage("train.beton", free_memory() // 2) == ""

@@ -42,7 +42,7 @@ def _flip_a_byte(beton: Beton, sample: int) -> None:
     overwrite(beton, sample, bytes([data[len(data) // 2] ^ 1]), offset=len(data) // 2)
 
 
-def test_stop_ends_the_iteration_at_the_first_bad_batch_with_one_line(
+def test_stop_ends_at_the_first_bad_batch_with_one_line(
     damaged: tuple[list[Batch], Beton, str],
 ) -> None:
     expected, beton, decoder = damaged
@@ -71,7 +71,7 @@ def test_stop_ends_the_iteration_at_the_first_bad_batch_with_one_line(
     assert threads() == []
 
 
-def test_skip_leaves_them_out_and_the_others_as_they_are_under_their_own_labels(
+def test_skip_leaves_out_bad_samples_and_keeps_the_others(
     damaged: tuple[list[Batch], Beton, str],
 ) -> None:
     expected, beton, decoder = damaged
@@ -94,7 +94,7 @@ def test_skip_leaves_them_out_and_the_others_as_they_are_under_their_own_labels(
     guarded(work)
 
 
-def test_a_batch_of_bad_samples_alone_is_an_error_also_where_they_are_skipped(
+def test_batch_of_only_bad_samples_is_an_error(
     damaged: tuple[list[Batch], Beton, str],
 ) -> None:
     _, beton, decoder = damaged
@@ -123,19 +123,19 @@ def _epochs(beton: Beton, verify: str, decoder: str) -> list[str]:
     ("verify", "found"), [("always", ["3", "11"]), ("first-epoch", ["3"]), ("never", [])]
 )
 @pytest.mark.parametrize(("storage", "decoder"), [("raw", "cpu"), ("yuv420", "packed")])
-def test_verify_says_when_records_are_compared(
+def test_verify_decides_when_checksums_are_compared(
     own: Own, storage: Storage, decoder: str, verify: str, found: list[str]
 ) -> None:
     assert _epochs(own(storage), verify, decoder) == found
 
 
-def test_a_file_without_checksums_is_used_as_it_is(own: Own) -> None:
+def test_file_without_checksums_is_used(own: Own) -> None:
     beton = own("yuv420")
     drop_checksums(beton.path)
     assert _epochs(open_beton(beton.path), "always", "cpu") == []
 
 
-def test_no_pixel_of_a_bad_sample_is_delivered_whatever_lay_in_memory_before(own: Own) -> None:
+def test_no_pixel_of_a_bad_sample_is_delivered(own: Own) -> None:
     # The fault of ffcv's: a destroyed header gives the previous image's pixels under this label.
     beton = own("jpeg")
     drop_checksums(beton.path)

@@ -16,7 +16,7 @@ Way = tuple[Beton, str]
 
 
 @pytest.mark.parametrize("way", ["jpeg", "yuv420", "yuv420-packed"], indirect=True)
-def test_the_rest_is_the_same_wherever_the_state_was_taken(way: Way) -> None:
+def test_restored_state_gives_the_same_rest_from_any_batch(way: Way) -> None:
     beton, decoder = way
     ids, expected = ids_of(beton), load(beton, decoder=decoder)
     for done in (0, 1, 2, len(ids) - 1, len(ids)):
@@ -33,7 +33,7 @@ def test_the_rest_is_the_same_wherever_the_state_was_taken(way: Way) -> None:
             assert_same(list(second.batches(ids, RESOLUTION, LAW)), expected)
 
 
-def test_a_state_may_be_taken_after_the_end_and_after_an_early_break(beton: Beton) -> None:
+def test_state_can_be_taken_after_the_end_or_a_break(beton: Beton) -> None:
     with Loader(beton, device=CPU) as loader:
         assert loader.state_dict() == {"batches": 0}
         list(loader.batches(ids_of(beton), RESOLUTION, LAW))
@@ -44,7 +44,7 @@ def test_a_state_may_be_taken_after_the_end_and_after_an_early_break(beton: Beto
         assert loader.state_dict() == {"batches": 2}
 
 
-def test_a_state_goes_on_from_a_state(beton: Beton) -> None:
+def test_state_of_a_restored_loader_restores_again(beton: Beton) -> None:
     ids, expected = ids_of(beton), load(beton)
     with Loader(beton, device=CPU) as loader:
         loader.load_state_dict({"batches": 1})
@@ -57,7 +57,7 @@ def test_a_state_goes_on_from_a_state(beton: Beton) -> None:
 
 
 @pytest.mark.parametrize("batches", [-1, 5])
-def test_a_state_beyond_the_batches_is_refused(beton: Beton, batches: int) -> None:
+def test_state_beyond_the_batches_is_refused(beton: Beton, batches: int) -> None:
     with Loader(beton, device=CPU) as loader:
         loader.load_state_dict({"batches": batches})
         with pytest.raises(ValueError, match=f"batch {batches} of 4 can't be the first one"):
@@ -86,7 +86,7 @@ def _ids(windows: Windows) -> list[Any]:
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "packed"])
-def test_page_wise_windows_change_nothing_but_when_pages_are_read(large: Beton, decoder: str) -> None:
+def test_page_windows_give_the_same_batches(large: Beton, decoder: str) -> None:
     windows = _windows(large)
     ids = _ids(windows)
     expected = load(large, ids, decoder=decoder)
@@ -96,7 +96,7 @@ def test_page_wise_windows_change_nothing_but_when_pages_are_read(large: Beton, 
             assert_same(list(loader.batches(ids, RESOLUTION, LAW, windows)), expected)
 
 
-def test_page_wise_order_goes_on_at_any_batch(large: Beton) -> None:
+def test_page_order_resumes_at_any_batch(large: Beton) -> None:
     windows = _windows(large)
     ids, expected = _ids(windows), load(large, _ids(windows))
     with Loader(large, device=CPU, workers=2, in_memory=False) as loader:
@@ -107,7 +107,7 @@ def test_page_wise_order_goes_on_at_any_batch(large: Beton) -> None:
             assert spy.seen == [int(sample) for batch in ids[done:] for sample in batch]
 
 
-def test_page_wise_order_may_be_left_early_and_begun_again(large: Beton) -> None:
+def test_page_order_can_be_left_early_and_restarted(large: Beton) -> None:
     windows = _windows(large)
     ids, expected = _ids(windows), load(large, _ids(windows))
     with Loader(large, device=CPU, workers=2, in_memory=False) as loader:

@@ -36,7 +36,7 @@ def _half(beton: Beton) -> int:
     return int(beton.images["data_ptr"][COUNT // 2]) + 100
 
 
-def test_a_file_cut_short_amid_an_epoch_ends_it_with_one_line(shrinking: tuple[Beton, str]) -> None:
+def test_file_cut_short_during_an_epoch_is_one_error_line(shrinking: tuple[Beton, str]) -> None:
     beton, decoder = shrinking
 
     def work() -> None:
@@ -58,9 +58,7 @@ def test_a_file_cut_short_amid_an_epoch_ends_it_with_one_line(shrinking: tuple[B
 
 
 @pytest.mark.parametrize("size", [0, 4096, 2**21 + 4096])
-def test_a_file_cut_short_before_the_loader_opens_it_is_one_line(
-    shrinking: tuple[Beton, str], size: int
-) -> None:
+def test_file_cut_short_before_opening_is_one_error_line(shrinking: tuple[Beton, str], size: int) -> None:
     beton, decoder = shrinking
     os.truncate(beton.path, size)
     gc.collect()
@@ -74,7 +72,7 @@ def test_a_file_cut_short_before_the_loader_opens_it_is_one_line(
     assert threads() == [] and len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_window_beyond_the_end_is_one_line(tmp_path: Path) -> None:
+def test_window_beyond_the_end_is_one_error_line(tmp_path: Path) -> None:
     pictures = [photo(200, 333, seed) for seed in range(40)]
     beton = open_beton(write_pixels(tmp_path, pictures, "raw"))
     pages = cut_pages(beton.images["data_ptr"], beton.sizes)
@@ -119,7 +117,7 @@ with Loader(beton, device=CPU, workers=2, decoder=decoder, in_memory=False) as l
 
 
 @pytest.mark.slow
-def test_a_file_cut_short_in_the_moment_it_is_read_is_no_crash(shrinking: tuple[Beton, str]) -> None:
+def test_file_cut_short_while_read_does_not_crash(shrinking: tuple[Beton, str]) -> None:
     if library() is None:
         pytest.skip("without the C library a read beyond the end is the end of the process")
     beton, decoder = shrinking

@@ -10,7 +10,7 @@ from engine.data.sampling.order import repeated, samples_of
 from tests.data.loaders import COUNT, CPU, LAW, RESOLUTION, assert_same, load
 
 
-def test_a_loader_gives_a_samples_views_its_label_and_crops_of_their_own(way: tuple[Beton, str]) -> None:
+def test_views_of_a_sample_share_its_label_but_not_the_crop(way: tuple[Beton, str]) -> None:
     beton, decoder = way
     views = repeated(np.arange(COUNT), repeats=3, global_batch=24).reshape(-1, 24)
     batches = load(beton, list(views), decoder=decoder)
@@ -27,7 +27,7 @@ def test_a_loader_gives_a_samples_views_its_label_and_crops_of_their_own(way: tu
         assert_same(load(beton, list(views), decoder=decoder, workers=workers), batches)
 
 
-def test_a_sample_that_the_file_does_not_have_is_refused_in_every_repeat(beton: Beton) -> None:
+def test_sample_out_of_range_is_refused_in_every_repeat(beton: Beton) -> None:
     views = np.array([0, COUNT - 1, COUNT]) + (2 << 56)
     with Loader(beton, device=CPU) as loader:
         assert len(list(loader.batches([views[:2]], RESOLUTION, LAW))) == 1

@@ -72,7 +72,7 @@ def _wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_a_window_is_whole_in_memory_when_its_first_sample_is_used(file: File) -> None:
+def test_window_is_in_memory_before_its_first_sample(file: File) -> None:
     with file.reader() as reader:
         for number in range(len(file.windows.spans)):
             reader.advance(file.window(number)[:1])
@@ -82,7 +82,7 @@ def test_a_window_is_whole_in_memory_when_its_first_sample_is_used(file: File) -
                 assert (file.memory[start : start + RECORD] == sample % 251).all()
 
 
-def test_the_next_window_is_read_while_one_is_used_and_none_beyond(file: File) -> None:
+def test_only_the_next_window_is_read_ahead(file: File) -> None:
     with file.reader() as reader:
         for number in range(len(file.windows.spans) - 1):
             reader.advance(file.window(number)[:8])
@@ -91,14 +91,14 @@ def test_the_next_window_is_read_while_one_is_used_and_none_beyond(file: File) -
             assert file.held()[number + 2 :].sum() == 0.0
 
 
-def test_a_batch_that_spans_windows_has_all_of_them(file: File) -> None:
+def test_batch_across_windows_has_all_of_them_in_memory(file: File) -> None:
     with file.reader() as reader:
         batch = file.windows.order[file.windows.starts[1] - 3 : file.windows.starts[3] + 3]
         reader.advance(batch)
         assert (file.held()[:4] == 1.0).all()
 
 
-def test_nothing_is_held_after_closing(file: File) -> None:
+def test_closed_windows_hold_no_memory(file: File) -> None:
     reader = file.reader()
     reader.advance(file.window(0))
     reader.close()
@@ -106,7 +106,7 @@ def test_nothing_is_held_after_closing(file: File) -> None:
     assert not resident(file.memory).any()
 
 
-def test_reading_may_begin_amid_the_epoch_but_not_go_back(file: File) -> None:
+def test_windows_may_start_within_an_epoch_but_not_go_back(file: File) -> None:
     with file.reader() as reader:
         reader.advance(file.window(4)[:1])
         assert file.held()[4] == 1.0
@@ -115,7 +115,7 @@ def test_reading_may_begin_amid_the_epoch_but_not_go_back(file: File) -> None:
             reader.advance(file.window(3)[:1])
 
 
-def test_a_window_stays_as_long_as_another_rank_uses_it(file: File) -> None:
+def test_window_stays_while_another_rank_uses_it(file: File) -> None:
     slow_map = np.memmap(file.path, dtype=np.uint8, mode="r")
     with WindowReader(file.path, slow_map, file.windows) as slow:
         slow.advance(file.window(0))
@@ -130,7 +130,7 @@ def test_a_window_stays_as_long_as_another_rank_uses_it(file: File) -> None:
     assert resident(file.memory).sum() <= 31 * (os.cpu_count() or 1)
 
 
-def test_an_older_system_reads_in_the_plain_way(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_kernel_reads_without_hints(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     # No such advice exists: madvise refuses it, as systems before Linux 5.14 refuse the real one.
     monkeypatch.setattr(windows_module, "_MADV_POPULATE_READ", 99)
     with file.reader() as reader:
@@ -140,7 +140,7 @@ def test_an_older_system_reads_in_the_plain_way(file: File, monkeypatch: pytest.
     assert not resident(file.memory).any()
 
 
-def test_a_file_that_became_shorter_ends_the_wait_with_its_name(file: File) -> None:
+def test_shortened_file_ends_the_wait_with_its_name(file: File) -> None:
     os.truncate(file.path, COUNT * RECORD // 3)
     # Others' tests may have left some, such as tqdm's.
     threads = threading.active_count()
@@ -154,13 +154,13 @@ def test_a_file_that_became_shorter_ends_the_wait_with_its_name(file: File) -> N
     assert threading.active_count() == threads
 
 
-def test_a_file_that_is_gone_is_one_line(file: File) -> None:
+def test_missing_file_is_one_error_line(file: File) -> None:
     file.path.unlink()
     with pytest.raises(UserError, match=r"cannot open .*records: it does not exist"):
         file.reader()
 
 
-def test_closing_wakes_whoever_waits(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_wakes_a_waiting_thread(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     # A read that takes as long as a dead server's, and ends when the test does.
     entered, leave = threading.Event(), threading.Event()
 
@@ -189,7 +189,7 @@ def test_closing_wakes_whoever_waits(file: File, monkeypatch: pytest.MonkeyPatch
     assert not closer.is_alive()
 
 
-def test_early_ends_leave_no_thread_no_descriptor_and_no_memory(file: File) -> None:
+def test_early_end_leaves_no_thread_descriptor_or_memory(file: File) -> None:
     gc.collect()
     threads = threading.active_count()
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -220,7 +220,7 @@ DatasetWriter(sys.argv[1], fields, num_workers=3, page_size=2**21).from_indexed_
 
 
 @pytest.mark.slow
-def test_a_file_of_stock_ffcv_is_read_in_page_order(tmp_path: Path) -> None:
+def test_stock_ffcv_file_is_read_in_page_order(tmp_path: Path) -> None:
     path = tmp_path / "stock.beton"
     done = subprocess.run(
         [sys.executable, "-c", _STOCK, str(path)], capture_output=True, text=True, timeout=300, check=False
@@ -242,7 +242,7 @@ def test_a_file_of_stock_ffcv_is_read_in_page_order(tmp_path: Path) -> None:
                 assert resident(memory)[-(-begin // PAGESIZE) : (begin + size) // PAGESIZE].all()
 
 
-def test_the_epoch_of_a_single_window_needs_no_next(file: File) -> None:
+def test_epoch_of_one_window_needs_no_next(file: File) -> None:
     whole = page_windows(
         cut_pages(file.pointers, np.full(COUNT, RECORD, np.uint64)), window_bytes=2**30, seed=0, epoch=0
     )

@@ -65,7 +65,7 @@ def _reference_box(law: RandomResizedCrop, sample: int, height: int, width: int)
 # The same everywhere
 
 
-def test_compiled_arithmetic_is_that_of_whole_numbers() -> None:
+def test_compiled_crops_match_integer_arithmetic() -> None:
     ids = np.array([*range(200), 1_281_166, 2**31, 2**40])
     heights, widths = _mixed_sizes(len(ids))
     law = RandomResizedCrop(seed=2**31 - 1, epoch=89, min_scale=0.25)
@@ -76,7 +76,7 @@ def test_compiled_arithmetic_is_that_of_whole_numbers() -> None:
     assert law.boxes(ids, heights, widths).tolist() == expected
 
 
-def test_another_machine_draws_the_same_boxes() -> None:
+def test_crop_boxes_match_recorded_ones() -> None:
     boxes = boxes_of(RandomResizedCrop(seed=0, epoch=0), 375, 500, np.arange(4))
     assert boxes.tolist() == FIRST_BOXES
     assert boxes.dtype == np.int32
@@ -85,7 +85,7 @@ def test_another_machine_draws_the_same_boxes() -> None:
     assert hashlib.sha256(many.astype("<i4").tobytes()).hexdigest() == BOXES_SHA256
 
 
-def test_another_machine_has_the_same_aspect_ratios() -> None:
+def test_aspect_ratios_match_recorded_ones() -> None:
     table = aspect_table(4 / 3)
     assert hashlib.sha256(table.astype("<f8").tobytes()).hexdigest() == ASPECTS_SHA256
     assert table[0] == pytest.approx(3 / 4, abs=1e-7) and table[-1] == pytest.approx(4 / 3, abs=1e-7)
@@ -95,7 +95,7 @@ def test_another_machine_has_the_same_aspect_ratios() -> None:
     assert np.abs(exact - np.floor(exact) - 0.5).min() > 1e-6
 
 
-def test_a_box_does_not_depend_on_the_batch_around_it() -> None:
+def test_crop_box_is_independent_of_its_batch() -> None:
     heights, widths = _mixed_sizes(100)
     law = RandomResizedCrop(seed=3, epoch=1)
     whole = law.boxes(np.arange(100), heights, widths)
@@ -107,7 +107,7 @@ def test_a_box_does_not_depend_on_the_batch_around_it() -> None:
         np.testing.assert_array_equal(same, whole)
 
 
-def test_seeds_epochs_and_samples_all_matter() -> None:
+def test_seed_epoch_and_sample_all_change_the_crop() -> None:
     ids = np.arange(500)
     drawn = {
         (seed, epoch): boxes_of(RandomResizedCrop(seed=seed, epoch=epoch), 375, 500, ids)
@@ -149,7 +149,9 @@ def _distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     ("height", "width", "scale"),
     [(375, 500, (0.08, 1.0)), (500, 333, (0.25, 1.0)), (64, 64, (0.08, 1.0)), (60, 200, (0.3, 1.0))],
 )
-def test_boxes_are_distributed_as_torchvisions(height: int, width: int, scale: tuple[float, float]) -> None:
+def test_crop_boxes_have_torchvisions_distribution(
+    height: int, width: int, scale: tuple[float, float]
+) -> None:
     count = 10_000
     law = RandomResizedCrop(seed=1, epoch=2, min_scale=scale[0], max_scale=scale[1])
     ours = boxes_of(law, height, width, np.arange(count)).astype(np.float64)
@@ -168,7 +170,7 @@ def test_boxes_are_distributed_as_torchvisions(height: int, width: int, scale: t
         assert _distance(measure(ours), measure(theirs)) < limit, name
 
 
-def test_the_comparison_would_notice_another_law() -> None:
+def test_distribution_test_rejects_another_law() -> None:
     theirs = _torchvision_boxes(375, 500, 10_000, (0.08, 1.0)).astype(np.float64)
     ours = boxes_of(RandomResizedCrop(seed=1, epoch=2, min_scale=0.15), 375, 500, np.arange(10_000))
     limit = math.sqrt(-math.log(1e-4 / 2) / 10_000)
@@ -178,7 +180,7 @@ def test_the_comparison_would_notice_another_law() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1000), (1000, 1), (2, 900), (900, 2), (10, 100)])
-def test_extreme_shapes_fall_back_to_torchvisions_centre(height: int, width: int) -> None:
+def test_extreme_shapes_fall_back_to_torchvisions_centre_crop(height: int, width: int) -> None:
     ours = boxes_of(RandomResizedCrop(seed=0, epoch=0, min_scale=0.9), height, width, np.arange(50))
     theirs = _torchvision_boxes(height, width, 1, (0.9, 1.0))[0]
     np.testing.assert_array_equal(ours[:, :4], np.broadcast_to(theirs, (50, 4)))
@@ -197,7 +199,7 @@ def test_extreme_shapes_fall_back_to_torchvisions_centre(height: int, width: int
         CenterCrop(ratio=1e-9),
     ],
 )
-def test_boxes_lie_inside_the_image_and_are_never_empty(law: CropLaw, height: int, width: int) -> None:
+def test_crop_boxes_are_inside_the_image_and_not_empty(law: CropLaw, height: int, width: int) -> None:
     boxes = boxes_of(law, height, width, np.arange(1000))
     assert (boxes[:, [TOP, LEFT]] >= 0).all() and (boxes[:, [HEIGHT, WIDTH]] >= 1).all()
     assert (boxes[:, TOP] + boxes[:, HEIGHT] <= height).all()
@@ -205,7 +207,7 @@ def test_boxes_lie_inside_the_image_and_are_never_empty(law: CropLaw, height: in
     assert np.isin(boxes[:, FLIP], (0, 1)).all()
 
 
-def test_every_place_can_be_drawn_up_to_the_last() -> None:
+def test_every_crop_position_can_be_drawn() -> None:
     law = RandomResizedCrop(seed=0, epoch=0, min_scale=0.25, max_scale=0.25, max_aspect=1.0)
     boxes = boxes_of(law, 6, 6, np.arange(2000))
     for column in (TOP, LEFT):
@@ -213,7 +215,7 @@ def test_every_place_can_be_drawn_up_to_the_last() -> None:
         assert len(counts) == 4 and (np.abs(counts - 500) < 5 * math.sqrt(375)).all()
 
 
-def test_half_of_the_samples_are_flipped_whatever_their_crop() -> None:
+def test_half_of_the_samples_are_flipped_for_any_crop() -> None:
     boxes = boxes_of(RandomResizedCrop(seed=5, epoch=3), 375, 500, np.arange(20_000))
     flipped = boxes[:, FLIP] == 1
     assert abs(flipped.mean() - 0.5) < 4 * 0.5 / math.sqrt(20_000)
@@ -224,7 +226,7 @@ def test_half_of_the_samples_are_flipped_whatever_their_crop() -> None:
     assert abs((flipped == again).mean() - 0.5) < 0.02
 
 
-def test_flipping_can_be_turned_off_without_moving_a_crop() -> None:
+def test_flip_off_leaves_crops_unchanged() -> None:
     ids = np.arange(1000)
     plain = boxes_of(RandomResizedCrop(seed=5, epoch=3, flip=False), 375, 500, ids)
     flipped = boxes_of(RandomResizedCrop(seed=5, epoch=3), 375, 500, ids)
@@ -239,9 +241,7 @@ def test_flipping_can_be_turned_off_without_moving_a_crop() -> None:
     ("height", "width"), [(375, 500), (500, 375), (333, 500), (256, 256), (181, 777), (97, 41)]
 )
 @pytest.mark.parametrize(("resize", "crop"), [(256, 224), (232, 224), (256, 256)])
-def test_the_centre_crop_is_what_resize_and_center_crop_leave(
-    height: int, width: int, resize: int, crop: int
-) -> None:
+def test_centre_crop_matches_torchvision(height: int, width: int, resize: int, crop: int) -> None:
     # An image whose pixels say where they are.
     rows = torch.arange(height, dtype=torch.float32)[:, None].expand(height, width)
     columns = torch.arange(width, dtype=torch.float32)[None].expand(height, width)
@@ -259,7 +259,7 @@ def test_the_centre_crop_is_what_resize_and_center_crop_leave(
     assert span == pytest.approx(box[HEIGHT], abs=1.0)
 
 
-def test_the_centre_crop_is_a_centred_square_of_the_ratio() -> None:
+def test_centre_crop_is_a_centred_square_of_the_ratio() -> None:
     boxes = CenterCrop(ratio=0.875).boxes(np.arange(3), np.array([400, 300, 1]), np.array([300, 401, 7]))
     assert boxes.tolist() == [[69, 19, 262, 262, 0], [19, 69, 262, 262, 0], [0, 3, 1, 1, 0]]
     assert boxes.dtype == np.int32

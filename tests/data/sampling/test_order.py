@@ -39,13 +39,13 @@ def _keys(count: int, seed: int, epoch: int, stream: bytes) -> list[int]:
     return [mix(key + (number + 1) * GOLDEN) for number in range(count)]
 
 
-def test_the_order_is_the_sort_of_counter_based_keys() -> None:
+def test_order_is_the_sort_of_counter_based_keys() -> None:
     seed, epoch, count = 3, 5, 300
     keys = _keys(count, seed, epoch, b"order")
     assert epoch_permutation(count, seed, epoch).tolist() == sorted(range(count), key=keys.__getitem__)
 
 
-def test_another_machine_and_numpy_give_the_same_order() -> None:
+def test_order_matches_a_recorded_one() -> None:
     assert epoch_permutation(12, 0, 0).tolist() == FIRST_ORDER
     long = epoch_permutation(1_281_167, seed=2**31 - 1, epoch=89)
     assert long.dtype == np.int64
@@ -53,11 +53,11 @@ def test_another_machine_and_numpy_give_the_same_order() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
-def test_an_epoch_is_a_permutation(count: int) -> None:
+def test_epoch_is_a_permutation(count: int) -> None:
     assert sorted(epoch_permutation(count, 0, 0)) == list(range(count))
 
 
-def test_epochs_and_seeds_differ_and_samples_wander() -> None:
+def test_epochs_and_seeds_give_different_orders() -> None:
     orders = [epoch_permutation(1000, seed, epoch) for seed in (0, 1) for epoch in (0, 1, 2)]
     for first in range(len(orders)):
         for second in range(first):
@@ -67,7 +67,7 @@ def test_epochs_and_seeds_differ_and_samples_wander() -> None:
     assert (epoch_permutation(1000, 1, 2) != epoch_permutation(1000, 2, 1)).mean() > 0.9
 
 
-def test_every_place_of_the_epoch_sees_every_part_of_the_data() -> None:
+def test_every_part_of_an_epoch_covers_the_whole_file() -> None:
     places = np.stack([np.argsort(epoch_permutation(16, 7, epoch)) for epoch in range(2000)])
     counts = np.stack([np.bincount(column, minlength=16) for column in places.T])
     # 125 expected in each cell of a 16 x 16 table; chi-squared with 225 degrees of freedom.
@@ -75,7 +75,7 @@ def test_every_place_of_the_epoch_sees_every_part_of_the_data() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_the_ranks_together_take_each_sample_once(world: int) -> None:
+def test_ranks_together_take_each_sample_once(world: int) -> None:
     used = _epoch(1000, world, 1, seed=1, epoch=2, global_batch=48).ravel()
     assert len(used) == 1000 // 48 * 48 and len(set(used)) == len(used)
     assert set(used) == set(epoch_permutation(1000, 1, 2)[: len(used)])
@@ -83,7 +83,7 @@ def test_the_ranks_together_take_each_sample_once(world: int) -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 @pytest.mark.parametrize("accumulation", [1, 2, 3])
-def test_a_global_batch_is_the_same_set_for_any_ranks_and_accumulation(world: int, accumulation: int) -> None:
+def test_global_batch_is_the_same_for_any_ranks_and_accumulation(world: int, accumulation: int) -> None:
     fixed = {"seed": 4, "epoch": 1, "global_batch": 24}
     ours = _epoch(500, world, accumulation, **fixed)
     assert ours.shape == (20, accumulation, world, 24 // accumulation // world)
@@ -92,7 +92,7 @@ def test_a_global_batch_is_the_same_set_for_any_ranks_and_accumulation(world: in
     np.testing.assert_array_equal(ours.reshape(20, 24), alone)
 
 
-def test_what_does_not_fill_a_batch_is_left_out_and_is_another_rest_each_epoch() -> None:
+def test_rest_of_an_epoch_is_left_out_and_differs_each_time() -> None:
     rests = [
         set(range(103)) - set(_epoch(103, 1, 1, seed=0, epoch=epoch, global_batch=10).ravel())
         for epoch in range(20)
@@ -114,7 +114,7 @@ def test_what_does_not_fill_a_batch_is_left_out_and_is_another_rest_each_epoch()
         (8, 0, 0, 1),
     ],
 )
-def test_what_cannot_be_laid_out_is_refused(
+def test_batch_that_does_not_divide_is_refused(
     global_batch: int, accumulation: int, rank: int, world: int
 ) -> None:
     with pytest.raises(ValueError, match=r"\d"):
@@ -143,7 +143,7 @@ def _windows(records: Records, window_bytes: int = 20 * PAGE_BYTES, seed: int = 
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_pages_hold_every_record_once_with_all_its_bytes(shuffled: bool) -> None:
+def test_pages_hold_every_record_once(shuffled: bool) -> None:
     pointers, sizes = _records(3000, shuffled=shuffled)
     pages = cut_pages(pointers, sizes)
     assert sorted(pages.samples) == list(range(3000))
@@ -158,18 +158,18 @@ def test_pages_hold_every_record_once_with_all_its_bytes(shuffled: bool) -> None
 
 
 @pytest.mark.parametrize(("mean_bytes", "pages"), [(100, 1), (PAGE_BYTES * 3, 300)])
-def test_small_records_share_a_page_and_large_ones_have_their_own(mean_bytes: int, pages: int) -> None:
+def test_small_records_share_a_page_and_large_ones_do_not(mean_bytes: int, pages: int) -> None:
     assert len(cut_pages(*_records(300, mean_bytes)).spans) == pages
 
 
 @pytest.mark.parametrize("count", [1, 2, 3000])
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_the_page_wise_order_is_a_permutation(count: int, shuffled: bool) -> None:
+def test_page_order_is_a_permutation(count: int, shuffled: bool) -> None:
     assert sorted(_windows(_records(count, shuffled=shuffled)).order) == list(range(count))
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_a_windows_samples_come_from_its_pages_alone(shuffled: bool) -> None:
+def test_samples_of_a_window_come_only_from_its_pages(shuffled: bool) -> None:
     pointers, sizes = _records(3000, shuffled=shuffled)
     windows = _windows((pointers, sizes))
     assert len(windows.spans) == len(windows.starts) - 1 == 20
@@ -184,7 +184,7 @@ def test_a_windows_samples_come_from_its_pages_alone(shuffled: bool) -> None:
 
 
 @pytest.mark.parametrize("window_pages", [5, 20, 100, 10_000])
-def test_windows_are_of_equal_size_and_never_above_the_limit(window_pages: int) -> None:
+def test_windows_have_equal_size_within_the_limit(window_pages: int) -> None:
     windows = _windows(_records(3000), window_pages * PAGE_BYTES)
     bytes_held = np.array([int((spans[:, 1] - spans[:, 0]).sum()) for spans in windows.spans])
     assert bytes_held.max() <= window_pages * PAGE_BYTES
@@ -192,13 +192,13 @@ def test_windows_are_of_equal_size_and_never_above_the_limit(window_pages: int) 
     assert bytes_held.max() - bytes_held.min() < 2.5 * PAGE_BYTES
 
 
-def test_a_window_smaller_than_two_pages_still_takes_whole_pages() -> None:
+def test_window_smaller_than_two_pages_takes_whole_pages() -> None:
     windows = _windows(_records(300), window_bytes=1)
     assert all(len(spans) >= 1 for spans in windows.spans)
     assert sorted(windows.order) == list(range(300))
 
 
-def test_samples_are_well_mixed_in_their_window_and_pages_over_the_epoch() -> None:
+def test_page_order_mixes_samples_and_pages() -> None:
     pointers, sizes = _records(20_000)
     windows = _windows((pointers, sizes), 400 * PAGE_BYTES)
     page = (pointers // np.uint64(PAGE_BYTES)).astype(np.int64)
@@ -211,7 +211,7 @@ def test_samples_are_well_mixed_in_their_window_and_pages_over_the_epoch() -> No
     assert np.std(middles) < 0.15 * 20_000, "every window takes pages from all over the file"
 
 
-def test_a_class_sorted_file_gives_batches_of_many_classes() -> None:
+def test_class_sorted_file_gives_batches_of_many_classes() -> None:
     """As ImageNet in YUV 4:2:0 at a tenth of its size: 128,117 records of 130 kB in the order of 1,000 classes."""
     count, batch = 128_117, 1024
     labels = np.arange(count) * 1000 // count
@@ -221,7 +221,7 @@ def test_a_class_sorted_file_gives_batches_of_many_classes() -> None:
     assert min(found) > 480
 
 
-def test_page_wise_epochs_and_seeds_differ_in_pages_and_in_samples() -> None:
+def test_page_order_differs_between_epochs_and_seeds() -> None:
     records = _records(3000)
     ways = [_windows(records, seed=seed, epoch=epoch) for seed in (0, 1) for epoch in (0, 1, 2)]
     for first in range(len(ways)):
@@ -233,7 +233,7 @@ def test_page_wise_epochs_and_seeds_differ_in_pages_and_in_samples() -> None:
             assert len(shared) < 0.3 * ways[first].starts[1]
 
 
-def test_the_page_wise_order_sorts_pages_and_then_each_windows_samples_by_such_keys() -> None:
+def test_page_order_is_the_sort_of_counter_based_keys() -> None:
     seed, epoch, per_page, per_window = 3, 5, 4, 10
     # 100 pages of 4 records each, and windows that hold 10 of them (11 less the one that may be too many).
     sizes = np.full(400, PAGE_BYTES // per_page, np.uint64)
@@ -252,7 +252,7 @@ def test_the_page_wise_order_sorts_pages_and_then_each_windows_samples_by_such_k
 PAGE_ORDER_SHA256 = "8bc9488aa19e1084292e78f84a960be87a90030c33ff758c07cd0937fcdb0502"
 
 
-def test_another_machine_and_numpy_give_the_same_page_wise_order() -> None:
+def test_page_order_matches_a_recorded_one() -> None:
     # Whole numbers by a rule, since a generator's stream is NumPy's own.
     numbers = np.arange(200_000, dtype=np.uint64)
     sizes = 60_000 + numbers * np.uint64(7919) % np.uint64(140_000)
@@ -264,9 +264,7 @@ def test_another_machine_and_numpy_give_the_same_page_wise_order() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_page_wise_ranks_share_each_global_batch_and_take_each_sample_once(
-    world: int, accumulation: int
-) -> None:
+def test_page_order_ranks_take_each_sample_once(world: int, accumulation: int) -> None:
     order, batch = _windows(_records(3000)).order, 48
     ranks = [
         batches_of(order, global_batch=batch, accumulation=accumulation, rank=rank, world=world)
@@ -286,9 +284,7 @@ def test_page_wise_ranks_share_each_global_batch_and_take_each_sample_once(
 @pytest.mark.parametrize("count", [0, 1, 5, 37, 50_000])
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("batch", [1, 7, 512])
-def test_validation_takes_every_sample_once_also_with_fewer_samples_than_ranks(
-    count: int, world: int, batch: int
-) -> None:
+def test_validation_takes_every_sample_once_on_any_ranks(count: int, world: int, batch: int) -> None:
     shares = [validation_batches(count, batch=batch, rank=rank, world=world) for rank in range(world)]
     batches = [ids for share in shares for ids in share]
     assert np.concatenate([*batches, np.empty(0, np.int64)]).tolist() == list(range(count))
@@ -300,6 +296,6 @@ def test_validation_takes_every_sample_once_also_with_fewer_samples_than_ranks(
 @pytest.mark.parametrize(
     ("batch", "rank", "world"), [(0, 0, 1), (-1, 0, 1), (8, 2, 2), (8, -1, 2), (8, 0, 0)]
 )
-def test_a_share_that_does_not_exist_is_refused(batch: int, rank: int, world: int) -> None:
+def test_rank_out_of_range_is_refused(batch: int, rank: int, world: int) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         validation_batches(100, batch=batch, rank=rank, world=world)

@@ -9,7 +9,7 @@ from timm.data.distributed_sampler import RepeatAugSampler
 
 from engine.data.sampling.crops import RandomResizedCrop
 from engine.data.sampling.order import batches_of, epoch_permutation, repeated, samples_of
-from engine.train.augment.draws import Draws
+from engine.train.augment.augmentation import Draws
 from engine.train.augment.mixing import partners
 
 COUNTED, BATCH = 1000, 24
@@ -30,7 +30,7 @@ def _reference(order: list[int], repeats: int, batch: int) -> list[list[tuple[in
 
 @pytest.mark.parametrize("repeats", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("batch", [7, 24])
-def test_batches_hold_what_a_slow_reference_puts_there(repeats: int, batch: int) -> None:
+def test_repeated_batches_match_a_loop(repeats: int, batch: int) -> None:
     order = epoch_permutation(130, 0, 0)
     views = repeated(order, repeats=repeats, global_batch=batch).reshape(-1, batch)
     expected = _reference(order.tolist(), repeats, batch)
@@ -39,7 +39,7 @@ def test_batches_hold_what_a_slow_reference_puts_there(repeats: int, batch: int)
     assert found == expected
 
 
-def test_one_repeat_is_the_plain_order_to_the_bit() -> None:
+def test_one_repeat_equals_the_plain_order_to_the_bit() -> None:
     views = repeated(ORDER, repeats=1, global_batch=BATCH)
     assert views.dtype == ORDER.dtype
     np.testing.assert_array_equal(views, ORDER[: COUNTED // BATCH * BATCH])
@@ -48,7 +48,7 @@ def test_one_repeat_is_the_plain_order_to_the_bit() -> None:
 
 @pytest.mark.parametrize("repeats", [2, 3, 5])
 @pytest.mark.parametrize("world", [1, 2, 4])
-def test_a_global_batch_is_the_same_for_any_ranks_and_accumulation(repeats: int, world: int) -> None:
+def test_repeated_batch_is_the_same_for_any_ranks(repeats: int, world: int) -> None:
     views = repeated(ORDER, repeats=repeats, global_batch=BATCH)
     for accumulation in (1, 2, 3):
         ranks = [
@@ -65,7 +65,7 @@ def test_a_global_batch_is_the_same_for_any_ranks_and_accumulation(repeats: int,
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 @pytest.mark.parametrize("repeats", [2, 3])
-def test_a_step_takes_the_images_that_timm_takes(world: int, repeats: int) -> None:
+def test_repeated_step_takes_the_images_timm_takes(world: int, repeats: int) -> None:
     count, share = 512, 16 // world
     ranks = [
         list(RepeatAugSampler(range(count), world, rank, shuffle=False, num_repeats=repeats))
@@ -78,7 +78,7 @@ def test_a_step_takes_the_images_that_timm_takes(world: int, repeats: int) -> No
         assert sorted(theirs) == sorted(batch.tolist())
 
 
-def test_the_share_that_an_epoch_uses_changes_until_all_images_were_used() -> None:
+def test_repeated_epochs_use_all_images_in_time() -> None:
     used = [
         set(samples_of(repeated(epoch_permutation(COUNTED, 0, epoch), repeats=4, global_batch=50)).tolist())
         for epoch in range(40)
@@ -91,13 +91,13 @@ def test_the_share_that_an_epoch_uses_changes_until_all_images_were_used() -> No
 
 @pytest.mark.parametrize("repeats", [2, 3, 8])
 @pytest.mark.parametrize("batch", [16, 20, 50])
-def test_mixups_partners_are_never_two_views_of_one_image(repeats: int, batch: int) -> None:
+def test_mixing_partners_are_never_views_of_one_image(repeats: int, batch: int) -> None:
     for views in repeated(ORDER, repeats=repeats, global_batch=batch).reshape(-1, batch):
         samples = samples_of(views)
         assert (samples != samples[partners(batch)]).all()
 
 
-def test_views_of_one_image_have_crops_and_draws_that_have_nothing_in_common() -> None:
+def test_views_of_one_image_have_independent_draws() -> None:
     samples, crop = np.arange(4000), RandomResizedCrop(seed=1, epoch=2)
     side = np.full(len(samples), 400)
     views = [samples + (repeat << 56) for repeat in range(8)]

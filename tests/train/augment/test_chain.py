@@ -1,84 +1,28 @@
-"""Erasing, ColOut, MixUp and CutMix by their formulas; what a sample gets depends on nothing but what it should."""
-
-from typing import Any
+"""Erasing, ColOut, MixUp and CutMix against their formulas."""
 
 import numpy as np
 import pytest
 import torch
 
-from engine.config.train.train_config import AugmentationConfig, DataConfig, TrainConfig
-from engine.data.loading.loader import MEAN, STD, Batch
 from engine.data.sampling.rng import sample_keys, uniforms
-from engine.train.augment.chain import ORDER, Augment, loader_dtype
+from engine.train.augment.augmentation import Draws
+from engine.train.augment.chain import AUGMENTATIONS, Augment, loader_dtype
 from engine.train.augment.colout import kept
-from engine.train.augment.draws import Draws
 from engine.train.augment.erasing import rectangles
-from engine.train.augment.kinds import AUGMENTATIONS
 from engine.train.augment.mixing import beta, cut_boxes, partners
 from tests.data.splitmix import GOLDEN, mix, uniform
-from tests.train.augment.recipes import RECIPES
-
-CLASSES = 5
+from tests.train.augment.augmented import CLASSES, augmented, batch, config
 
 
-def _config(seed: int = 0, **law: Any) -> TrainConfig:
-    config = TrainConfig(
-        data=DataConfig(train_dataset="a", val_dataset="b"), augmentation=AugmentationConfig(**law)
-    )
-    object.__setattr__(config.training, "seed", seed)
-    return config
+def test_batch_without_augmentation_passes_unchanged() -> None:
+    given = batch(range(4))
+    done = Augment(config(), CLASSES, torch.bfloat16)(given, 0)
+    assert done.images is given.images and done.targets is given.labels
+    assert loader_dtype(config(), torch.bfloat16) == torch.bfloat16
+    assert loader_dtype(config(mixup_alpha=0.2), torch.bfloat16) == torch.float32
 
 
-def _batch(ids: list[int] | range, side: int = 24) -> Batch:
-    """Whole levels, normalised; a sample's pixels and label follow from its id."""
-    levels = [
-        torch.from_numpy(np.random.default_rng(number).integers(0, 256, (3, side, side))) for number in ids
-    ]
-    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
-    images = ((torch.stack(levels) - mean) / std).contiguous(memory_format=torch.channels_last)
-    labels = torch.tensor([number % CLASSES for number in ids])
-    return Batch(images, labels, np.array(ids))
-
-
-def _augmented(
-    ids: list[int] | range, epoch: int = 0, seed: int = 0, **law: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    done = Augment(_config(seed, **law), CLASSES, torch.float32)(_batch(ids), epoch)
-    return done.images, done.targets
-
-
-def test_every_augmentation_has_a_recipe_here_and_a_place_in_the_order() -> None:
-    assert sorted(RECIPES) == AUGMENTATIONS.names() == sorted(ORDER)
-
-
-@pytest.mark.parametrize("name", ORDER)
-def test_a_sample_gets_the_same_in_any_batch_and_something_else_in_another_epoch(name: str) -> None:
-    law = RECIPES[name]
-    images, targets = _augmented(range(16), **law)
-    # Neighbours stay together, since they mix with each other.
-    shuffled = [6, 7, 2, 3, 14, 15, 8, 9]
-    others, other_targets = _augmented(shuffled, **law)
-    assert torch.allclose(others, images[shuffled], atol=1e-4)
-    assert torch.equal(other_targets, targets[shuffled])
-    assert images.is_contiguous(memory_format=torch.channels_last)
-    for changed in ({"epoch": 1}, {"seed": 1}):
-        assert not torch.allclose(_augmented(range(16), **changed, **law)[0], images, atol=0.1)
-
-
-def test_without_augmentation_a_batch_passes_as_it_came() -> None:
-    batch = _batch(range(4))
-    done = Augment(_config(), CLASSES, torch.bfloat16)(batch, 0)
-    assert done.images is batch.images and done.targets is batch.labels
-    assert loader_dtype(_config(), torch.bfloat16) == torch.bfloat16
-    assert loader_dtype(_config(mixup_alpha=0.2), torch.bfloat16) == torch.float32
-
-
-def test_images_leave_in_the_precisions_type() -> None:
-    done = Augment(_config(policy="trivial-augment"), CLASSES, torch.bfloat16)(_batch(range(4)), 0)
-    assert done.images.dtype == torch.bfloat16
-
-
-def test_draws_are_splitmix64s() -> None:
+def test_draws_match_splitmix64() -> None:
     key = mix(mix(mix(7 + GOLDEN) + 4 * GOLDEN) ^ 99)
     ids = np.array([0, 5, 1_281_166])
     keys = sample_keys(ids, 7, 3, 99)
@@ -86,7 +30,7 @@ def test_draws_are_splitmix64s() -> None:
     assert uniforms(keys, 3).tolist() == [[uniform(int(k), draw) for draw in range(3)] for k in keys]
 
 
-def test_erased_rectangles_follow_the_law() -> None:
+def test_erased_rectangles_have_the_published_distribution() -> None:
     draws = Draws(seed=0, epoch=0, ids=np.arange(40_000))
     boxes = rectangles(draws, 0.25, 224, 224)
     top, left, height, width = boxes[boxes[:, 2] > 0].T
@@ -102,10 +46,10 @@ def test_erased_rectangles_follow_the_law() -> None:
 
 
 @pytest.mark.parametrize("fill", ["mean", "noise"])
-def test_erasing_changes_its_rectangle_and_nothing_else(fill: str) -> None:
+def test_erasing_changes_only_its_rectangle(fill: str) -> None:
     ids = range(12)
-    images, targets = _augmented(ids, erasing_probability=0.5, erasing_fill=fill)
-    before = _batch(ids)
+    images, targets = augmented(ids, erasing_probability=0.5, erasing_fill=fill)
+    before = batch(ids)
     boxes = rectangles(Draws(seed=0, epoch=0, ids=before.ids), 0.5, 24, 24)
     erased = []
     for image, was, (top, left, height, width) in zip(images, before.images, boxes, strict=True):
@@ -119,10 +63,10 @@ def test_erasing_changes_its_rectangle_and_nothing_else(fill: str) -> None:
     assert values.mean() == pytest.approx(0, abs=0.1) and values.std() == pytest.approx(expected, abs=0.1)
 
 
-def test_colout_removes_exactly_the_drawn_rows_and_columns() -> None:
+def test_colout_removes_the_drawn_rows_and_columns() -> None:
     ids = range(6)
-    images, _ = _augmented(ids, colout_rows=0.25, colout_columns=0.1)
-    before, draws = _batch(ids), Draws(seed=0, epoch=0, ids=np.arange(6))
+    images, _ = augmented(ids, colout_rows=0.25, colout_columns=0.1)
+    before, draws = batch(ids), Draws(seed=0, epoch=0, ids=np.arange(6))
     rows, columns = kept(draws, "rows", 24, 0.25), kept(draws, "columns", 24, 0.1)
     assert rows.shape == (6, 18) and columns.shape == (6, 21)
     assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
@@ -131,9 +75,9 @@ def test_colout_removes_exactly_the_drawn_rows_and_columns() -> None:
         assert torch.equal(image, was[:, row][:, :, column])
 
 
-def test_mixup_is_its_formula() -> None:
-    images, targets = _augmented(range(8), mixup_alpha=0.4)
-    before = _batch(range(8))
+def test_mixup_matches_its_formula() -> None:
+    images, targets = augmented(range(8), mixup_alpha=0.4)
+    before = batch(range(8))
     share = beta(Draws(seed=0, epoch=0, ids=before.ids).uniform("mixing", 5)[:, 2], 0.4)
     one_hot = np.eye(CLASSES)[before.labels]
     for row in range(8):
@@ -144,9 +88,9 @@ def test_mixup_is_its_formula() -> None:
         assert targets[row].numpy() == pytest.approx(expected_target, abs=1e-6)
 
 
-def test_cutmix_takes_a_box_of_its_partner_and_the_target_counts_its_pixels() -> None:
-    images, targets = _augmented(range(40), cutmix_alpha=1.0)
-    before, areas = _batch(range(40)), []
+def test_cutmix_target_is_the_share_of_the_pasted_box() -> None:
+    images, targets = augmented(range(40), cutmix_alpha=1.0)
+    before, areas = batch(range(40)), []
     for row in range(40):
         own = (images[row] == before.images[row]).all(0)
         theirs = (images[row] == before.images[row ^ 1]).all(0)
@@ -161,7 +105,7 @@ def test_cutmix_takes_a_box_of_its_partner_and_the_target_counts_its_pixels() ->
     assert 0.1 < np.mean(areas) < 0.6
 
 
-def test_cut_boxes_are_clipped_and_as_large_as_their_share_says() -> None:
+def test_cut_boxes_have_their_area_before_clipping() -> None:
     boxes = cut_boxes(
         np.array([0.75, 0.75, 1.0, 0.0]), np.array([[0.5, 0.5], [0, 0], [0.5, 0.5], [0.5, 0.5]]), 40, 80
     )
@@ -169,16 +113,16 @@ def test_cut_boxes_are_clipped_and_as_large_as_their_share_says() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_are_betas(alpha: float) -> None:
+def test_mixing_shares_have_beta_moments(alpha: float) -> None:
     drawn = beta((np.arange(20_000) + 0.5) / 20_000, alpha)
     assert drawn.mean() == pytest.approx(0.5, abs=1e-3)
     assert drawn.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=1e-2)
 
 
-def test_mixup_and_cutmix_are_switched_and_left_out_with_their_probabilities() -> None:
+def test_mixup_and_cutmix_occur_with_their_probabilities() -> None:
     ids = list(range(800))
-    images, _ = _augmented(ids, mixup_alpha=1.0, cutmix_alpha=1.0, cutmix_share=0.3, mix_probability=0.8)
-    before = _batch(ids)
+    images, _ = augmented(ids, mixup_alpha=1.0, cutmix_alpha=1.0, cutmix_share=0.3, mix_probability=0.8)
+    before = batch(ids)
     same = (images - before.images).abs().amax(1) < 1e-6
     whole, some = same.flatten(1).all(1), same.flatten(1).any(1)
     assert whole.float().mean().item() == pytest.approx(0.2, abs=0.06)
@@ -186,7 +130,7 @@ def test_mixup_and_cutmix_are_switched_and_left_out_with_their_probabilities() -
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
-def test_partners_are_neighbours_and_a_last_odd_one_takes_the_first(count: int) -> None:
+def test_partners_are_neighbours_and_an_odd_last_takes_the_first(count: int) -> None:
     found = partners(count)
     assert ((found >= 0) & (found < count)).all()
     even = count - count % 2
@@ -194,11 +138,11 @@ def test_partners_are_neighbours_and_a_last_odd_one_takes_the_first(count: int) 
     assert not count % 2 or found[-1] == 0
 
 
-def test_who_mixes_with_whom_does_not_depend_on_the_cut_into_device_batches() -> None:
-    whole = _augmented(range(32), **RECIPES["mixing"])
+def test_mixing_is_independent_of_the_device_batch() -> None:
+    whole = augmented(range(32), **AUGMENTATIONS["mixing"].example)
     for device_batch in (2, 8, 16):
         parts = [
-            _augmented(range(start, start + device_batch), **RECIPES["mixing"])
+            augmented(range(start, start + device_batch), **AUGMENTATIONS["mixing"].example)
             for start in range(0, 32, device_batch)
         ]
         for index in (0, 1):

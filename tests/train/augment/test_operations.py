@@ -13,9 +13,9 @@ from torchvision.transforms.v2 import functional as reference
 from torchvision.transforms.v2._auto_augment import _AutoAugmentBase
 
 from engine.config.train.train_config import AugmentationConfig
+from engine.train.augment.augmentation import Draws
 from engine.train.augment.colour_jitter import colour_jitter_layers
 from engine.train.augment.colours import COLOURS
-from engine.train.augment.draws import Draws
 from engine.train.augment.geometry import GEOMETRIC
 from engine.train.augment.operations import IDENTITY, NAMES, Layer, apply_layer, in_space
 from engine.train.augment.policies import (
@@ -82,7 +82,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "values", "theirs"), CASES, ids=[case[0] for case in CASES])
-def test_a_colour_operation_is_torchvisions_within_a_level(name, values, theirs) -> None:  # type: ignore[no-untyped-def]
+def test_colour_operation_matches_torchvision_within_a_level(name, values, theirs) -> None:  # type: ignore[no-untyped-def]
     pictures = _pictures(2)
     ours = _done(pictures, [name, name], values)
     expected = torch.stack([theirs(picture, value) for picture, value in zip(pictures, values, strict=True)])
@@ -94,7 +94,7 @@ def test_a_colour_operation_is_torchvisions_within_a_level(name, values, theirs)
     assert ours.min() >= 0 and ours.max() <= 255
 
 
-def test_equalize_is_pillows_too_and_leaves_a_picture_of_one_level() -> None:
+def test_equalize_matches_pillow_and_keeps_a_flat_image() -> None:
     from PIL import ImageOps
 
     flat = torch.full((1, 3, HEIGHT, WIDTH), 9, dtype=torch.uint8)
@@ -106,7 +106,7 @@ def test_equalize_is_pillows_too_and_leaves_a_picture_of_one_level() -> None:
 
 
 @pytest.mark.parametrize("added", [0, 40, 110])
-def test_solarize_add_is_timms(added: int) -> None:
+def test_solarize_add_matches_timm(added: int) -> None:
     picture = _pictures(2)[1:]
     image = Image.fromarray(picture[0].permute(1, 2, 0).numpy())
     expected = np.asarray(timm_reference.solarize_add(image, added))
@@ -118,7 +118,7 @@ def test_solarize_add_is_timms(added: int) -> None:
     ("name", "size"),
     [("shear-x", 0.3), ("shear-y", 0.99), ("translate-x", 7), ("translate-y", 11), ("rotate", 33)],
 )
-def test_a_geometric_operation_is_torchvisions(name: str, size: float, sign: int) -> None:
+def test_geometric_operation_matches_torchvision(name: str, size: float, sign: int) -> None:
     # Smooth, so that float coordinates' last digits do not show.
     pictures = reference.gaussian_blur(_pictures(2).float(), [7, 7])
     ours = _done(pictures, [name, "identity"], [sign * size, 0])
@@ -134,7 +134,7 @@ def test_a_geometric_operation_is_torchvisions(name: str, size: float, sign: int
     assert torch.equal(ours[1], pictures[1])
 
 
-def test_outside_of_the_image_lies_the_fill() -> None:
+def test_translation_fills_the_outside() -> None:
     images = torch.full((1, 3, 8, 8), 50.0)
     layer = Layer(operations=np.array([NAMES.index("translate-x")]), values=np.array([3.0]))
     apply_layer(images, layer, torch.tensor([1.0, 2.0, 3.0])[:, None, None])
@@ -142,7 +142,7 @@ def test_outside_of_the_image_lies_the_fill() -> None:
     assert torch.all(images[:, :, :, 3:] == 50)
 
 
-def test_a_mixed_batch_gets_what_each_sample_would_alone() -> None:
+def test_mixed_batch_equals_each_sample_alone() -> None:
     names = [*NAMES, *NAMES]
     values = [0.2 if name in GEOMETRIC or name == "hue" else 1.5 for name in names]
     pictures = _pictures(len(names))
@@ -161,7 +161,7 @@ def test_a_mixed_batch_gets_what_each_sample_would_alone() -> None:
     ],
     ids=["trivial-augment", "rand-augment", "auto-augment"],
 )
-def test_strengths_are_torchvisions_in_every_bin(space, theirs, bins: int) -> None:  # type: ignore[no-untyped-def]
+def test_strengths_match_torchvision_in_every_bin(space, theirs, bins: int) -> None:  # type: ignore[no-untyped-def]
     names = {THEIRS[name] for name in space}
     assert names - {"Identity"} == set(theirs) - {"Identity"}
     for name in space:
@@ -184,7 +184,7 @@ def test_strengths_are_torchvisions_in_every_bin(space, theirs, bins: int) -> No
             assert ours == pytest.approx(expected, abs=1e-4), name
 
 
-def test_the_imagenet_policy_is_torchvisions() -> None:
+def test_imagenet_policy_matches_torchvision() -> None:
     policy = torchvision_reference.AutoAugment()._get_policies(
         torchvision_reference.AutoAugmentPolicy.IMAGENET
     )
@@ -199,7 +199,7 @@ def test_the_imagenet_policy_is_torchvisions() -> None:
 
 
 @pytest.mark.parametrize("magnitude", [0, 3.3, 7, 9, 10])
-def test_increasing_strengths_are_timms(magnitude: float) -> None:
+def test_increasing_strengths_match_timm(magnitude: float) -> None:
     theirs = {
         "rotate": "Rotate", "posterize": "PosterizeIncreasing", "solarize": "SolarizeIncreasing",
         "solarize-add": "SolarizeAdd", "saturation": "ColorIncreasing", "contrast": "ContrastIncreasing",
@@ -227,7 +227,7 @@ def _frequencies(layer: Layer) -> dict[str, float]:
     return {name: float((layer.operations == code).mean()) for code, name in enumerate(NAMES)}
 
 
-def test_trivial_augment_takes_each_operation_sign_and_strength_alike() -> None:
+def test_trivial_augment_draws_uniformly() -> None:
     (layer,) = trivial_augment_layers(_draws(), 224, 224)
     shares = _frequencies(layer)
     assert all(shares[name] == pytest.approx(1 / 14, abs=0.01) for name in WIDE)
@@ -237,7 +237,7 @@ def test_trivial_augment_takes_each_operation_sign_and_strength_alike() -> None:
     assert counts.min() > 5 and abs(rotations.mean()) < 6
 
 
-def test_rand_augment_takes_its_operations_alike_and_only_as_often_as_told() -> None:
+def test_rand_augment_draws_uniformly_with_its_probability() -> None:
     law = AugmentationConfig(rand_augment_ops=3, rand_augment_probability=0.5, rand_augment_form="timm",
                              rand_augment_magnitude=7, rand_augment_std=0.5)  # fmt: skip
     layers = rand_augment_layers(law, _draws(), 224, 224)
@@ -251,7 +251,7 @@ def test_rand_augment_takes_its_operations_alike_and_only_as_often_as_told() -> 
     assert (layers[0].operations != layers[1].operations).mean() > 0.5
 
 
-def test_auto_augment_takes_pairs_alike_with_their_probabilities() -> None:
+def test_auto_augment_draws_pairs_with_their_probabilities() -> None:
     first, second = auto_augment_layers(_draws(), 224, 224)
     for part, layer in enumerate((first, second)):
         expected = dict.fromkeys(NAMES, 0.0)
@@ -261,7 +261,7 @@ def test_auto_augment_takes_pairs_alike_with_their_probabilities() -> None:
         assert _frequencies(layer) == pytest.approx(expected, abs=0.015)
 
 
-def test_colour_jitter_does_each_kind_once_in_any_order_with_uniform_factors() -> None:
+def test_colour_jitter_applies_each_kind_once_with_uniform_factors() -> None:
     law = AugmentationConfig(brightness=0.4, contrast=0.3, saturation=0.2, hue=0.1)
     layers = colour_jitter_layers(law, _draws(), 32, 32)
     operations = np.stack([layer.operations for layer in layers])
@@ -277,6 +277,6 @@ def test_colour_jitter_does_each_kind_once_in_any_order_with_uniform_factors() -
 KINDS = {"brightness": (0.6, 1.4), "contrast": (0.7, 1.3), "saturation": (0.8, 1.2), "hue": (-0.1, 0.1)}
 
 
-def test_every_operation_has_a_number_of_its_own() -> None:
+def test_every_operation_has_a_different_code() -> None:
     assert len(set(NAMES)) == len(NAMES) == 1 + len(GEOMETRIC) + len(COLOURS)
     assert NAMES[IDENTITY] == "identity"

@@ -13,13 +13,11 @@ from engine.config.load import load_train_config
 from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
 from engine.models.build import build_model
-from engine.train.augment.chain import loader_dtype
-from engine.train.augment.kinds import AUGMENTATIONS
+from engine.train.augment.chain import AUGMENTATIONS, loader_dtype
 from engine.train.ranks.group import process_group
 from engine.train.step.losses import LOSSES
 from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
-from tests.train.augment.recipes import RECIPES
 
 Options = Callable[..., list[str]]
 Run = tuple[float, torch.Tensor]
@@ -58,9 +56,9 @@ def _same(first: Run, second: Run) -> bool:
     return first[0] == second[0] and torch.equal(first[1], second[1])
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS.names())
-def test_an_augmentation_trains_and_repeats_to_the_bit(options: Options, plain: Run, name: str) -> None:
-    law = {f"augmentation__{key}": value for key, value in RECIPES[name].items()}
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_training_with_an_augmentation_repeats_to_the_bit(options: Options, plain: Run, name: str) -> None:
+    law = {f"augmentation__{key}": value for key, value in AUGMENTATIONS[name].example.items()}
     run = _train(options, **law)
     assert _same(run, _train(options, workers=3, **law))
     assert not torch.equal(run[1], plain[1])
@@ -69,14 +67,16 @@ def test_an_augmentation_trains_and_repeats_to_the_bit(options: Options, plain: 
 
 @pytest.mark.parametrize("name", LOSSES.names())
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_loss_trains_on_labels_and_on_mixed_targets(options: Options, name: str, precision: str) -> None:
+def test_training_with_a_loss_works_on_labels_and_mixed_targets(
+    options: Options, name: str, precision: str
+) -> None:
     run = _train(options, loss__name=name, training__precision=precision)
     mixed = _train(options, loss__name=name, training__precision=precision, augmentation__mixup_alpha=0.4)
     assert 0.1 < run[0] < 3 and 0.1 < mixed[0] < 3
     assert not torch.equal(run[1], mixed[1])
 
 
-def test_a_teacher_trains_a_student(options: Options, plain: Run, tmp_path: Path) -> None:
+def test_teacher_changes_what_a_student_learns(options: Options, plain: Run, tmp_path: Path) -> None:
     torch.save(build_model("small_resnet", 6, use_blurpool=False).state_dict(), tmp_path / "teacher.pt")
     taught: dict[str, Any] = {"loss__teacher": tmp_path / "teacher.pt", "loss__teacher_arch": "small_resnet"}
     assert not torch.equal(_train(options, **taught)[1], plain[1])

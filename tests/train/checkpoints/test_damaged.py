@@ -31,7 +31,7 @@ def _damaged(content: bytes, seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-def test_damaged_files_are_read_or_refused_in_one_line(zipped: bool, tmp_path: Path) -> None:
+def test_damaged_file_loads_or_is_one_error_line(zipped: bool, tmp_path: Path) -> None:
     path, whole = tmp_path / "file.pt", _saved(SMALL, zipped=zipped)
     refused = 0
     for seed in range(150):
@@ -44,7 +44,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(zipped: bool, tmp_path: P
     assert refused > 75
 
 
-def test_every_change_of_a_stored_tensor_is_noticed(tmp_path: Path) -> None:
+def test_changed_byte_of_a_stored_tensor_is_refused(tmp_path: Path) -> None:
     content = bytearray(_saved({"weight": torch.full((64,), 1.5)}))
     content[content.index(torch.full((64,), 1.5).numpy().tobytes()) + 101] ^= 1
     (tmp_path / "file.pt").write_bytes(content)
@@ -52,7 +52,7 @@ def test_every_change_of_a_stored_tensor_is_noticed(tmp_path: Path) -> None:
         checkpoint_file.load(tmp_path / "file.pt")
 
 
-def test_files_that_were_written_without_checksums_are_read(tmp_path: Path) -> None:
+def test_file_without_checksums_loads(tmp_path: Path) -> None:
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(SMALL, tmp_path / "file.pt")
@@ -65,14 +65,16 @@ def test_files_that_were_written_without_checksums_are_read(tmp_path: Path) -> N
     ("content", "message"),
     [(b"", "it is empty"), (b"hello", "torch.save did not write it, its bytes were changed, or")],
 )
-def test_an_empty_file_and_a_text_are_told_as_such(content: bytes, message: str, tmp_path: Path) -> None:
+def test_empty_file_and_text_are_refused_with_their_reason(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / "file.pt").write_bytes(content)
     with pytest.raises(UserError, match=f"file.pt is not a whole checkpoint: {message}"):
         checkpoint_file.load(tmp_path / "file.pt")
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated")
-def test_a_torchscript_program_is_one_line_without_a_warning(tmp_path: Path) -> None:
+def test_torchscript_program_is_one_error_line(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "file.pt")
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"TorchScript program.*state_dict"):
         warnings.simplefilter("error")

@@ -140,7 +140,7 @@ KILLS = ["step:1:0", "step:1:3", "step:1:6", "step:2:6", "validation:1", "save:1
 
 
 @pytest.mark.parametrize("moment", KILLS)
-def test_killed_at_any_moment_it_goes_on_to_the_bit(runs: Runs, moment: str) -> None:
+def test_run_killed_at_any_moment_resumes_to_the_bit(runs: Runs, moment: str) -> None:
     # As good as after every step, so that most kills come amid an epoch that was saved in its midst.
     often: dict[str, Any] = {"checkpoint__every_minutes": 1e-9}
     name = f"kill-{moment.replace(':', '-')}"
@@ -149,7 +149,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_bit(runs: Runs, moment: str) -> 
     same_as_whole(runs, name)
 
 
-def test_without_saving_amid_an_epoch_it_repeats_the_epoch(runs: Runs) -> None:
+def test_run_saved_at_epoch_ends_repeats_the_killed_epoch(runs: Runs) -> None:
     assert runs.start("seldom", "KILL@step:1:3") == -9
     assert runs.start("seldom") == 0
     assert "resuming after epoch 1, step 6" in runs.outputs["seldom"]
@@ -160,16 +160,14 @@ def test_without_saving_amid_an_epoch_it_repeats_the_epoch(runs: Runs) -> None:
     ("what", "moment", "saved"),
     [
         ("TERM", "start", "nothing was saved yet: start again"),
-        ("TERM", "step:1:3", "saved after epoch 2, step 3: the same command goes on"),
-        ("USR1", "step:1:4", "saved after epoch 2, step 4: the same command goes on"),
-        ("TERM", "step:1:6", "saved after epoch 2, step 6: the same command goes on"),
-        ("TERM", "validation:1", "saved after epoch 1, step 6: the same command goes on"),
-        ("USR1", "save:2", "saved after epoch 2, step 6: the same command goes on"),
+        ("TERM", "step:1:3", "saved after epoch 2, step 3: run the same command to resume"),
+        ("USR1", "step:1:4", "saved after epoch 2, step 4: run the same command to resume"),
+        ("TERM", "step:1:6", "saved after epoch 2, step 6: run the same command to resume"),
+        ("TERM", "validation:1", "saved after epoch 1, step 6: run the same command to resume"),
+        ("USR1", "save:2", "saved after epoch 2, step 6: run the same command to resume"),
     ],
 )
-def test_asked_to_end_it_saves_within_a_step_and_says_so(
-    runs: Runs, what: str, moment: str, saved: str
-) -> None:
+def test_signal_saves_within_a_step_and_exits_75(runs: Runs, what: str, moment: str, saved: str) -> None:
     name = f"{what}-{moment.replace(':', '-')}"
     assert runs.start(name, f"{what}@{moment}") == EXIT_AGAIN
     assert f"interrupted: SIG{what}, {saved}" in runs.outputs[name]
@@ -184,7 +182,7 @@ def test_asked_to_end_it_saves_within_a_step_and_says_so(
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
-def test_a_damaged_newest_checkpoint_falls_back_loudly_to_the_one_before(runs: Runs, damage: str) -> None:
+def test_damaged_checkpoint_falls_back_to_the_one_before(runs: Runs, damage: str) -> None:
     assert runs.start(damage, "KILL@step:2:3") == -9
     newest, before = store.newest(runs.folder / damage)
     if damage == "cut":
@@ -197,13 +195,13 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly_to_the_one_before(runs: R
         newest.unlink()
         newest.write_bytes(content)
     assert runs.start(damage) == 0, runs.outputs[damage]
-    assert f"WARNING: {newest} is not a whole checkpoint" in runs.outputs[damage]
+    assert f"warning: {newest} is not a whole checkpoint" in runs.outputs[damage]
     assert "resuming after epoch 1, step 6" in runs.outputs[damage]
     assert before.name == "epoch_001_step_000006.pt"
     same_as_whole(runs, damage)
 
 
-def test_without_a_whole_checkpoint_it_says_so_in_one_line(runs: Runs) -> None:
+def test_no_whole_checkpoint_is_one_error_line(runs: Runs) -> None:
     assert runs.start("broken", "KILL@step:2:3") == -9
     for path in store.newest(runs.folder / "broken"):
         os.truncate(path, 100)
@@ -212,20 +210,20 @@ def test_without_a_whole_checkpoint_it_says_so_in_one_line(runs: Runs) -> None:
     assert "Traceback" not in runs.outputs["broken"]
 
 
-def test_a_finished_run_is_left_alone(runs: Runs) -> None:
+def test_finished_run_is_left_unchanged(runs: Runs) -> None:
     before = (runs.folder / "whole" / "log.jsonl").read_bytes()
     assert runs.start("whole") == 0
     assert "nothing is left to do" in runs.outputs["whole"]
     assert (runs.folder / "whole" / "log.jsonl").read_bytes() == before
 
 
-def test_other_data_are_refused(runs: Runs, betons: tuple[Path, Path]) -> None:
+def test_resume_with_other_data_is_refused(runs: Runs, betons: tuple[Path, Path]) -> None:
     assert runs.start("data", "KILL@step:1:2") == -9
     assert runs.start("data", data__train_dataset=runs.options["data.val_dataset"]) == 2
     assert "data.train_dataset is not the file that run was started with" in runs.outputs["data"]
 
 
-def test_the_newest_and_the_best_are_kept(runs: Runs) -> None:
+def test_newest_and_best_checkpoints_are_kept(runs: Runs) -> None:
     folder = runs.folder / "whole"
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert names == ["best.pt", "epoch_002_step_000006.pt", "epoch_003_step_000006.pt", "last.pt"]
@@ -254,7 +252,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
     server.stop()
 
 
-def test_a_copy_elsewhere_serves_where_the_disk_is_gone(
+def test_remote_copy_resumes_a_run_without_its_folder(
     runs: Runs, bucket: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url, name = bucket["checkpoint__copy_to"].rstrip("/"), f"moved-{request.node.callspec.id}"
@@ -262,7 +260,7 @@ def test_a_copy_elsewhere_serves_where_the_disk_is_gone(
     shutil.rmtree(runs.folder / name)
     assert runs.start(name, **bucket) == 0, runs.outputs[name]
     assert f"fetching {url}/{name}" in runs.outputs[name]
-    assert "WARNING" not in runs.outputs[name]
+    assert "warning:" not in runs.outputs[name]
     same_as_whole(runs, name)
     import fsspec
 
@@ -281,15 +279,15 @@ def test_a_copy_elsewhere_serves_where_the_disk_is_gone(
         ({"copy_to": "no-such-system://x"}, "checkpoint.copy_to: no-such-system://x/refused can't be used"),
     ],
 )
-def test_a_copy_that_can_not_be_is_refused_in_a_line(runs: Runs, changes: dict[str, str], words: str) -> None:
+def test_impossible_copy_target_is_one_error_line(runs: Runs, changes: dict[str, str], words: str) -> None:
     assert runs.start("refused", **{f"checkpoint__{key}": value for key, value in changes.items()}) == 2
     assert f"error: {words}" in runs.outputs["refused"]
 
 
-def test_a_copy_that_fails_costs_a_warning(runs: Runs, tmp_path: Path) -> None:
+def test_failed_copy_prints_a_warning(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert runs.start("uncopied", checkpoint__copy_to=f"file://{tmp_path}/file/in/a/file") == 0
-    assert "WARNING: not copied to" in runs.outputs["uncopied"]
+    assert "warning: not copied to" in runs.outputs["uncopied"]
     same_as_whole(runs, "uncopied")
 
 
@@ -314,7 +312,7 @@ def ranked(runs: Runs) -> Ranked:
 
 
 @pytest.mark.slow
-def test_two_ranks_go_on_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: Ranked) -> None:
+def test_two_ranks_resume_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: Ranked) -> None:
     """Killed on 2 ranks it goes on on 2 as it would have; on 1 with the same samples, and losses to rounding."""
     often: dict[str, Any] = {"checkpoint__every_minutes": 1e-9}
     assert ranked("two", 2) == 0, runs.outputs["two"]
@@ -336,9 +334,9 @@ def test_two_ranks_go_on_to_the_bit_and_one_rank_takes_over(runs: Runs, ranked: 
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_of_two_ranks_ends_both_after_the_same_step(runs: Runs, ranked: Ranked) -> None:
+def test_signal_to_one_rank_ends_both_after_the_same_step(runs: Runs, ranked: Ranked) -> None:
     # It comes amid the third step, for which the ranks have agreed to go on.
     assert ranked("asked", 2, strike="TERM@step:1:3") != 0
-    assert runs.outputs["asked"].count("saved after epoch 2, step 4: the same command goes on") == 2
+    assert runs.outputs["asked"].count("saved after epoch 2, step 4: run the same command to resume") == 2
     assert store.newest(runs.folder / "asked")[0].name == "epoch_002_step_000004.pt"
     assert ranked("asked", 2) == 0, runs.outputs["asked"]

@@ -21,7 +21,7 @@ def as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def test_a_signal_is_raised_at_once_and_a_second_changes_nothing() -> None:
+def test_signal_is_raised_at_once_and_a_second_ignored() -> None:
     interruption = Interruption()
     with (
         interruption.watching(),
@@ -32,7 +32,7 @@ def test_a_signal_is_raised_at_once_and_a_second_changes_nothing() -> None:
     assert interruption.asked == "SIGUSR1"
 
 
-def test_where_something_is_saved_it_waits_for_the_end_of_that() -> None:
+def test_signal_during_a_deferred_block_is_raised_at_its_end() -> None:
     interruption, done = Interruption(), []
     with (
         interruption.watching(),
@@ -59,7 +59,7 @@ run_cli(main)
 """
 
 
-def test_a_process_that_waits_in_c_ends_within_seconds() -> None:
+def test_signal_ends_a_process_that_waits_in_c() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -69,7 +69,7 @@ def test_a_process_that_waits_in_c_ends_within_seconds() -> None:
     assert (process.returncode, errors) == (EXIT_AGAIN, "interrupted: SIGTERM\n")
 
 
-def test_when_all_is_done_a_signal_is_no_failure() -> None:
+def test_signal_after_the_run_is_ignored() -> None:
     code = (
         "import os, signal\nfrom engine.train.checkpoints.interruption import Interruption\n"
         "with Interruption().watching():\n    pass\n"

@@ -9,9 +9,7 @@ from engine.train.checkpoints.remote_copy import RemoteCopy
 
 
 @pytest.mark.parametrize("missing", ["checkpoints/epoch_001_step_000002.pt", "stage1/log.jsonl"])
-def test_a_fetch_that_breaks_off_leaves_nothing_that_says_begun(
-    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_fetch_leaves_no_log(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket, folder = tmp_path / "bucket", tmp_path / "run"
     for name in ("stages.yaml", "log.jsonl", "checkpoints/epoch_001_step_000002.pt", "stage1/log.jsonl"):
         (bucket / name).parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ RICH = {
 
 
 @pytest.mark.parametrize("techniques", [PLAIN, RICH], ids=["plain", "rich"])
-def test_a_killed_run_goes_on_to_the_same_weights(options: Options, techniques: dict[str, object]) -> None:
+def test_resumed_run_ends_with_the_same_weights(options: Options, techniques: dict[str, object]) -> None:
     _, whole = train_here(options(training__epochs=5, logging__name="whole", **techniques))
     argv = options(training__epochs=5, logging__name="killed", **techniques)
     process = subprocess.Popen(command(argv), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -87,7 +87,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 
-def test_a_finished_run_has_nothing_left_to_do(options: Options, copy: Path) -> None:
+def test_resume_of_a_finished_run_is_refused(options: Options, copy: Path) -> None:
     with pytest.raises(UserError, match="all 2 epochs of that run are done"):
         train_here(options(training__epochs=2, training__resume=copy))
 
@@ -96,14 +96,14 @@ def test_a_finished_run_has_nothing_left_to_do(options: Options, copy: Path) -> 
     ("change", "message"),
     [({"training__seed": 5}, r"training\.seed=0, not 5"), ({"lr__lr": 0.3}, r"lr\.lr=0\.05, not 0\.3")],
 )
-def test_another_recipe_is_refused(
+def test_resume_with_another_recipe_is_refused(
     options: Options, copy: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         train_here(options(training__epochs=2, training__resume=copy, **change))
 
 
-def test_a_device_may_take_less_at_once_from_there_on(options: Options, tmp_path: Path) -> None:
+def test_resume_with_a_smaller_device_batch_is_allowed(options: Options, tmp_path: Path) -> None:
     """What is to be done where memory is short at a larger resolution."""
     whole = train_here(options(logging__name="whole"))[1]
     part = Path(shutil.copytree(whole, tmp_path / "part"))
@@ -122,7 +122,7 @@ def test_a_device_may_take_less_at_once_from_there_on(options: Options, tmp_path
     assert last["accumulation"] == 4 and last["images"] == undisturbed["images"]
 
 
-def test_an_option_that_is_newer_than_the_run_counts_as_its_default(options: Options, copy: Path) -> None:
+def test_option_newer_than_the_run_counts_as_its_default(options: Options, copy: Path) -> None:
     path = store.newest(copy)[0]
     content = checkpoint_file.load(path)
     del content["config"]["training"]["sam_rho"]
@@ -133,12 +133,12 @@ def test_an_option_that_is_newer_than_the_run_counts_as_its_default(options: Opt
         train_here(options(training__epochs=2, training__resume=copy, training__sam_rho=0.1))
 
 
-def test_a_folder_without_a_checkpoint_is_refused(options: Options, tmp_path: Path) -> None:
+def test_resume_of_a_folder_without_checkpoint_is_refused(options: Options, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no checkpoint: nothing was saved yet"):
         train_here(options(training__resume=tmp_path))
 
 
-def test_a_checkpoint_runs_no_code_when_it_is_read(options: Options, copy: Path, tmp_path: Path) -> None:
+def test_loading_a_checkpoint_runs_no_code(options: Options, copy: Path, tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (os.mkdir, (str(tmp_path / "sprung"),))
@@ -151,15 +151,13 @@ def test_a_checkpoint_runs_no_code_when_it_is_read(options: Options, copy: Path,
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v2"])
-def test_weights_of_another_network_are_refused(options: Options, copy: Path, arch: str) -> None:
+def test_resume_with_another_network_is_refused(options: Options, copy: Path, arch: str) -> None:
     argv = options(training__eval_only=True, model__weights=copy / "weights.pt", model__arch=arch)
     with pytest.raises(UserError, match=r"does not fit this network.*check model\.arch"):
         train_here(argv)
 
 
-def test_a_checkpoint_whose_schedule_was_reset_begins_anew(
-    options: Options, copy: Path, tmp_path: Path
-) -> None:
+def test_weights_of_a_checkpoint_start_a_new_schedule(options: Options, copy: Path, tmp_path: Path) -> None:
     from engine.cli.checkpoint import main
 
     reset = tmp_path / "reset.pt"

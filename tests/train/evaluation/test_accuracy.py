@@ -7,7 +7,7 @@ from torch import nn
 
 from engine.data.loading.loader import Batch
 from engine.errors import UserError
-from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
+from engine.train.evaluation.accuracy import Accuracy, BySample, Counter, predictions
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 
@@ -44,7 +44,7 @@ def _evaluate(
     return counter.accuracy(len(labels))
 
 
-def test_top1_top5_and_loss_are_those_of_a_slow_count() -> None:
+def test_top1_top5_and_loss_match_a_loop() -> None:
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(101, 10, generator=random)
     labels = torch.randint(0, 10, (101,), generator=random)
@@ -66,20 +66,20 @@ def test_tta_averages_probabilities_not_logits() -> None:
     assert measured.top1 == 1.0
 
 
-def test_without_tta_is_counted_beside_it() -> None:
+def test_accuracy_without_tta_is_counted_too() -> None:
     logits, mirrored = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 5.0, 0.0]])
     measured = _evaluate(logits, mirrored, torch.tensor([1]), tta=True)
     assert (measured.top1, measured.top1_no_tta) == (1.0, 0.0)
 
 
-def test_fewer_than_five_classes_count_as_many_as_there_are() -> None:
+def test_top5_of_fewer_classes_uses_all_of_them() -> None:
     measured = _evaluate(torch.eye(3), torch.eye(3), torch.tensor([2, 1, 0]), tta=False)
     assert measured.top1 == pytest.approx(1 / 3)
     assert measured.top5 == 1.0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_outputs_that_are_not_finite_are_wrong_and_counted(bad: float) -> None:
+def test_nonfinite_outputs_count_as_wrong(bad: float) -> None:
     # torch takes the first NaN for the largest: all four would be of class 0.
     logits = torch.eye(6)[[0, 0, 1, 2]]
     broken, labels = logits.clone(), torch.tensor([0, 0, 1, 2])
@@ -92,14 +92,24 @@ def test_outputs_that_are_not_finite_are_wrong_and_counted(bad: float) -> None:
     assert _evaluate(logits, logits, labels, tta=True).doubt == ""
 
 
-def test_a_logit_of_minus_infinity_is_a_class_ruled_out() -> None:
+def test_logit_of_minus_infinity_is_allowed() -> None:
     measured = _evaluate(torch.tensor([[1.0, -torch.inf]]), torch.zeros(1, 2), torch.tensor([0]), tta=False)
     assert (measured.top1, measured.nonfinite) == (1.0, 0)
 
 
-def test_a_sample_lost_or_counted_twice_is_an_error() -> None:
+def test_missing_or_repeated_sample_is_an_error() -> None:
     batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
     counter = Counter(ALONE)
     counter.take(predictions(PixelLogits(3), [batch, batch], tta=False, precision=Precision("fp32", CPU)))
     with pytest.raises(UserError, match="counted 6 samples where 3"):
         counter.accuracy(3)
+
+
+def test_sample_counted_twice_is_an_error() -> None:
+    table = BySample(5, 1, ALONE)
+    table.put(np.array([4, 0]), torch.tensor([True, False]))
+    samples, (values,) = table.gather()
+    assert (samples.tolist(), values.tolist()) == ([0, 4], [0, 1])
+    table.put(np.array([4]), torch.tensor([True]))
+    with pytest.raises(UserError, match="met sample 4 2 times"):
+        table.gather()

@@ -33,7 +33,7 @@ def _random(count: int = 500) -> Outcomes:
     )
 
 
-def test_each_class_is_counted_as_one_by_one() -> None:
+def test_class_accuracy_matches_a_loop() -> None:
     outcomes = _random()
     found = by_class(outcomes, NAMES)
     assert [entry["class"] for entry in found] == NAMES
@@ -47,7 +47,7 @@ def test_each_class_is_counted_as_one_by_one() -> None:
     assert found[-1] == {"class": "gnu", "images": 0, "top1": None, "top5": None}
 
 
-def test_confusions_are_the_wrong_pairs_by_frequency() -> None:
+def test_confusions_are_sorted_by_frequency() -> None:
     outcomes = _random()
     slow: dict[tuple[int, int], int] = {}
     for label, predicted in zip(outcomes.labels.tolist(), outcomes.predicted.tolist(), strict=True):
@@ -63,11 +63,11 @@ def test_confusions_are_the_wrong_pairs_by_frequency() -> None:
     assert sum(entry["images"] for entry in confusions(outcomes, NAMES)) == int((~outcomes.right).sum())
 
 
-def test_no_mistake_is_no_confusion() -> None:
+def test_confusions_without_mistakes_are_empty() -> None:
     assert confusions(_outcomes([0, 1], [0, 1], [0.9, 0.8]), NAMES) == []
 
 
-def test_the_calibration_error_of_an_example_by_hand() -> None:
+def test_calibration_error_matches_an_example_by_hand() -> None:
     # 15 bins are 0.0667 wide. 0.70 and 0.72 share (0.6667, 0.7333]: one of two is right, |0.5 - 0.71| = 0.21;
     # 0.95 is in the last: right, |1 - 0.95| = 0.05; 0.34 is in (0.3333, 0.4]: wrong, |0 - 0.34| = 0.34.
     found = calibration(_outcomes([0, 1, 2, 3], [0, 0, 2, 0], [0.70, 0.72, 0.95, 0.34]))
@@ -81,7 +81,7 @@ def test_the_calibration_error_of_an_example_by_hand() -> None:
 
 
 @pytest.mark.parametrize("bins", [10, 15])
-def test_the_calibration_error_is_that_of_a_slow_count(bins: int) -> None:
+def test_calibration_error_matches_a_loop(bins: int) -> None:
     outcomes = _random()
     error = 0.0
     for number in range(bins):
@@ -97,7 +97,7 @@ def test_the_calibration_error_is_that_of_a_slow_count(bins: int) -> None:
     assert sum(entry["images"] for entry in found["bins"]) == 500
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+def test_confidence_on_a_bin_edge_counts_in_the_lower_bin() -> None:
     for bins in (10, 15):
         for number in range(bins):
             edge = (number + 1) / bins
@@ -105,11 +105,11 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
             assert [entry["images"] for entry in found["bins"]].index(1) == number, edge
 
 
-def test_what_is_sure_and_right_is_calibrated_and_what_is_sure_and_wrong_is_not() -> None:
+def test_calibration_error_is_0_when_right_and_1_when_wrong() -> None:
     assert calibration(_outcomes([0, 1], [0, 1], [1.0, 1.0]))["ece"] == 0
     assert calibration(_outcomes([0, 1], [1, 0], [1.0, 1.0]))["ece"] == 1
 
 
-def test_figures_that_are_not_finite_become_null() -> None:
+def test_nonfinite_figures_become_null() -> None:
     found = calibration(_outcomes([0, 1], [0, 0], [float("nan"), 0.9]))
     assert (found["ece"], found["nll"], found["confidence"]) == (None, None, None)

@@ -1,7 +1,6 @@
 """Evaluation runs on real JPEGs: any file of weights, all that evaluation.json says, alike for any number of ranks."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,42 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton.reader import open_beton
-from engine.data.convert.conversion import convert
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.runs.log_file import RunLog
 from engine.train.evaluation import validator
-from engine.train.evaluation.accuracy import BySample, predictions
+from engine.train.evaluation.accuracy import predictions
 from engine.train.evaluation.evaluation_run import EvaluationRun
-from engine.train.ranks.group import Ranks
 from tests.shapes import CLASSES
-from tests.train.conftest import TINY, Launch, log_of, train_here
+from tests.train.conftest import Launch, log_of, train_here
 
 Options = Callable[..., list[str]]
 State = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def trained(betons: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that kept an average of its weights."""
-    data = {"data.train_dataset": betons[0], "data.val_dataset": betons[1]}
-    extra = {"training.epochs": 4, "training.ema_half_life": 4, "logging.name": "trained"}
-    folder = {"logging.folder": tmp_path_factory.mktemp("trained")}
-    return train_here([f"--{key}={value}" for key, value in {**TINY, **data, **extra, **folder}.items()])[1]
-
-
-@pytest.fixture
-def evaluate(options: Options, trained: Path) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """Evaluate the run's weights, or others; returns the result line and evaluation.json."""
-
-    def run(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        given = {"model__weights": trained / "weights.pt", "data__train_dataset": "", **changes}
-        _, folder = train_here(options(training__eval_only=True, **given))
-        return log_of(folder, "result")[0], json.loads((folder / "evaluation.json").read_text())
-
-    return run
 
 
 def _prefixed(state: State) -> State:
@@ -60,7 +35,7 @@ FILES: dict[str, Callable[[State], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("maker", FILES)
-def test_weights_of_any_maker_score_as_the_runs_own(
+def test_weights_of_any_maker_score_the_same(
     evaluate: Any, trained: Path, tmp_path: Path, maker: str
 ) -> None:
     state = torch.load(trained / "weights.pt", weights_only=True)
@@ -78,7 +53,7 @@ def test_weights_of_any_maker_score_as_the_runs_own(
         ("checkpoints/last.pt", True, "ema_"),
     ],
 )
-def test_what_a_run_leaves_scores_as_its_log_says(
+def test_saved_weights_score_as_logged(
     evaluate: Any, trained: Path, name: str, use_ema: bool, prefix: str
 ) -> None:
     result, found = evaluate(model__weights=trained / name, model__use_ema=use_ema)
@@ -88,7 +63,7 @@ def test_what_a_run_leaves_scores_as_its_log_says(
     assert (found["weights"], found["use_ema"]) == (str(trained / name), use_ema)
 
 
-def test_an_evaluation_says_what_lies_behind_its_accuracy(evaluate: Any, betons: tuple[Path, Path]) -> None:
+def test_evaluation_file_details_match_a_loop(evaluate: Any, betons: tuple[Path, Path]) -> None:
     result, found = evaluate()
     assert result["evaluation"] == {key: found[key] for key in result["evaluation"]}
     images = np.bincount(open_beton(betons[1]).labels).tolist()
@@ -109,7 +84,7 @@ def test_an_evaluation_says_what_lies_behind_its_accuracy(evaluate: Any, betons:
     )
 
 
-def test_several_resolutions_in_one_reading_score_as_each_by_itself(
+def test_several_resolutions_in_one_pass_score_as_one_by_one(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two batches of 16 at a time: the file is gone through in stretches.
@@ -123,7 +98,7 @@ def test_several_resolutions_in_one_reading_score_as_each_by_itself(
     assert found["resolutions"][0]["val_loss"] == pytest.approx(alone["val_loss"], abs=2e-6)
 
 
-def test_a_stretch_is_measured_at_all_resolutions_before_the_next_is_read(
+def test_each_stretch_is_measured_at_all_resolutions_first(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, list[int]]] = []
@@ -140,41 +115,8 @@ def test_a_stretch_is_measured_at_all_resolutions_before_the_next_is_read(
     assert asked == [(side, part) for part in (first, second) for side in (32, 16, 24)]
 
 
-def test_the_original_images_are_scored_too_and_the_gap_is_told(
-    evaluate: Any, betons: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, found = evaluate(validation__reference=betons[1].parent / "images")
-    reference = found["reference"]
-    assert (reference["images"], reference["rejected"], reference["not_in_file"]) == (37, 0, 0)
-    assert reference["engine_top1"] == found["top1_no_tta"]
-    assert reference["gap_points"] == pytest.approx(
-        100 * (found["top1_no_tta"] - reference["top1"]), abs=1e-5
-    )
-    assert reference["short_side"] == 37
-    assert abs(reference["top1"] - found["top1_no_tta"]) <= reference["changed"] / 37
-    assert 0 < reference["mean_difference"] < 0.02, "decoded in another way, but the same images"
-    assert reference["moved"] == pytest.approx(reference["mean_difference"] * len(CLASSES) / 2, abs=1e-5)
-    assert "Pillow     top-1" in capsys.readouterr().out
-
-
-def test_other_pixels_under_the_same_names_show_as_a_gap(
-    evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """The comparison can fail: images whose names were mixed up are seen."""
-    images = tmp_path / "mixed"
-    shutil.copytree(betons[1].parent / "images", images)
-    files = sorted((images / "val").glob("*/*"))
-    contents = [file.read_bytes() for file in files]
-    for file, content in zip(files, contents[19:] + contents[:19], strict=True):
-        file.write_bytes(content)
-    _, found = evaluate(validation__reference=images)
-    assert found["reference"]["changed"] > 10
-    assert found["reference"]["gap_points"] > 10
-    assert found["top1_no_tta"] > 0.5
-
-
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_any_number_of_ranks_finds_the_same(
+def test_evaluation_on_two_ranks_equals_one(
     options: Options, launch: Launch, trained: Path, betons: tuple[Path, Path], tmp_path: Path, ranks: int
 ) -> None:
     # 37 images divide neither by 2 nor by 3.
@@ -227,7 +169,7 @@ def test_corrupt_images_are_left_out_of_all_figures(
     assert sum(entry["images"] for entry in found["classes"]) == 36
 
 
-def test_weights_that_are_not_finite_get_no_accuracy_and_meet_no_target(
+def test_nonfinite_weights_score_zero_and_miss_the_target(
     evaluate: Any, trained: Path, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     state = torch.load(trained / "weights.pt", weights_only=True)
@@ -246,7 +188,7 @@ def test_weights_that_are_not_finite_get_no_accuracy_and_meet_no_target(
 
 
 @pytest.mark.parametrize("lost", ["log", "evaluation.json"])
-def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
+def test_full_disk_at_the_end_keeps_the_verdict(
     evaluate: Any, lost: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = RunLog.write
@@ -269,7 +211,7 @@ def test_a_disk_that_is_full_at_the_end_does_not_lose_the_verdict(
     assert "verdict " in said and "accuracy   top-1" in said and "by class" in said
 
 
-def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_top5_uses_tta_as_top1_does(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def never_right_without_tta(*args: Any, **options: Any) -> Any:
         for batch, final, _ in predictions(*args, **options):
             # The label comes last of six classes, which is not among five.
@@ -282,18 +224,7 @@ def test_top5_by_class_is_counted_with_tta_as_top1_is(evaluate: Any, monkeypatch
     assert found["top5"] > found["top5_no_tta"] == 0
 
 
-def test_a_sample_that_is_met_twice_is_an_error() -> None:
-    alone = Ranks(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
-    table = BySample(5, 1, alone)
-    table.put(np.array([4, 0]), torch.tensor([True, False]))
-    samples, (values,) = table.gather()
-    assert (samples.tolist(), values.tolist()) == ([0, 4], [0, 1])
-    table.put(np.array([4]), torch.tensor([True]))
-    with pytest.raises(UserError, match="met sample 4 2 times"):
-        table.gather()
-
-
-def test_the_training_file_is_not_opened(options: Options, trained: Path, tmp_path: Path) -> None:
+def test_evaluation_does_not_open_the_training_file(options: Options, trained: Path, tmp_path: Path) -> None:
     weights = trained / "weights.pt"
     gone = tmp_path / "gone.beton"
     code, _ = train_here(options(training__eval_only=True, model__weights=weights, data__train_dataset=gone))
@@ -316,40 +247,9 @@ def test_the_training_file_is_not_opened(options: Options, trained: Path, tmp_pa
         ),
     ],
 )
-def test_what_needs_an_evaluation_is_refused_in_training(
+def test_evaluation_options_are_refused_in_training(
     options: Options, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         train_here(options(**change))
     assert not (tmp_path / "runs").exists()
-
-
-def test_images_that_are_not_there_are_told_before_a_folder_is_made(evaluate: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"validation\.reference .*nowhere does not exist"):
-        evaluate(validation__reference=tmp_path / "nowhere")
-    assert not (tmp_path / "runs").exists()
-
-
-def test_flat_images_find_their_labels_in_a_list(
-    evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
-) -> None:
-    """As ILSVRC2012's validation images, which come without class folders."""
-    images = betons[1].parent / "images"
-    flat = tmp_path / "flat"
-    shutil.copytree(images / "train", flat / "train")
-    (flat / "held").mkdir()
-    rows = []
-    for file in sorted((images / "val").glob("*/*")):
-        shutil.copy(file, flat / "held" / file.name)
-        rows.append(f"{file.name} {file.parent.name}\n")
-    (tmp_path / "labels.txt").write_text("".join(rows))
-    source = SourceConfig(path=str(flat), val_folder="held", val_labels=str(tmp_path / "labels.txt"))
-    output = OutputConfig(folder=str(tmp_path / "out"), num_workers=1)
-    val = convert(WriteConfig(source=source, output=output))["val"]
-    _, found = evaluate(
-        data__val_dataset=val,
-        validation__reference=flat,
-        validation__reference_folder="held",
-        validation__reference_labels=tmp_path / "labels.txt",
-    )
-    assert found["reference"]["images"] == 37

@@ -14,7 +14,7 @@ from tests.train.conftest import log_of, train_here
 Options = Callable[..., list[str]]
 
 
-def test_held_out_images_are_not_trained_on_but_searched(
+def test_held_out_images_are_searched_but_not_trained_on(
     options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[str, int, set[int]]] = []
@@ -56,7 +56,7 @@ def test_held_out_images_are_not_trained_on_but_searched(
         ({"validation__search": "4"}, r"is not a list of resolutions from 8"),
     ],
 )
-def test_a_search_that_cannot_be_is_one_line(
+def test_impossible_search_is_one_error_line(
     options: Options, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -29,54 +29,54 @@ def _shares(seats: list[Seat]) -> list[frozenset[int]]:
 
 
 @pytest.mark.parametrize("count", range(1, 33))
-def test_shares_are_disjoint_balanced_and_leave_no_core_unused(count: int) -> None:
+def test_shares_are_disjoint_and_use_every_core(count: int) -> None:
     shares = _shares(_seats([ALL] * count))
     assert frozenset().union(*shares) == ALL and sum(map(len, shares)) == 32
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 @pytest.mark.parametrize("count", [2, 4, 8, 16])
-def test_a_share_lies_on_one_node_and_has_whole_cores(count: int) -> None:
+def test_share_is_on_one_node_with_whole_cores(count: int) -> None:
     for share in _shares(_seats([ALL] * count)):
         assert any(share <= set(cores) for cores in NODES.values())
         assert {cpu % 16 for cpu in share} == {cpu for cpu in share if cpu < 16}
         assert len(share) == 2 * len({cpu % 16 for cpu in share})
 
 
-def test_each_process_is_near_its_gpu() -> None:
+def test_share_is_on_the_node_of_its_gpu() -> None:
     gpu_nodes = [1, 0, 1, 0]
     for share, node in zip(_shares(_seats([ALL] * 4, gpu_nodes)), gpu_nodes, strict=True):
         assert share <= set(NODES[node])
 
 
-def test_gpus_on_one_node_do_not_leave_the_other_idle() -> None:
+def test_gpus_on_one_node_still_use_both_nodes() -> None:
     shares = _shares(_seats([ALL] * 4, [1, 1, 1, 1]))
     assert frozenset().union(*shares) == ALL
 
 
-def test_where_a_gpus_node_is_not_known_the_ranks_order_counts() -> None:
+def test_unknown_gpu_node_falls_back_to_rank_order() -> None:
     assert _shares(_seats([ALL] * 4, [1, 0, None, 0])) == _shares(_seats([ALL] * 4))
 
 
-def test_only_what_is_allowed_is_shared_out() -> None:
+def test_only_allowed_cores_are_shared() -> None:
     allowed = frozenset({3, 4, 5, 19, 12, 30})
     shares = _shares(_seats([allowed] * 3))
     assert shares == [{3, 19}, {4, 5}, {12, 30}]
 
 
-def test_processes_that_were_bound_apart_stay_so() -> None:
+def test_processes_bound_apart_keep_their_cores() -> None:
     bound = [frozenset({0, 1}), frozenset({2, 3}), frozenset({20})]
     assert _shares(_seats(bound)) == bound
 
 
-def test_processes_bound_to_a_socket_share_it_among_them() -> None:
+def test_processes_bound_to_a_socket_share_it() -> None:
     sockets = [frozenset(NODES[0])] * 2 + [frozenset(NODES[1])] * 4
     shares = _shares(_seats(sockets))
     assert [len(share) for share in shares] == [8, 8, 4, 4, 4, 4]
     assert shares[0] | shares[1] == sockets[0] and frozenset().union(*shares[2:]) == sockets[2]
 
 
-def test_each_host_is_shared_out_by_itself() -> None:
+def test_each_host_shares_only_its_cores() -> None:
     seats = [Seat(host, ALL, None) for host in ("a", "a", "b", "b")]
     shares = _shares(seats)
     assert shares[0] == shares[2] and shares[1] == shares[3] and not shares[0] & shares[1]
@@ -87,7 +87,7 @@ def test_more_processes_than_cores_get_one_each() -> None:
     assert all(len(share) == 1 for share in shares) and frozenset().union(*shares) == {4, 5}
 
 
-def test_cores_of_no_known_node_are_shared_out_too() -> None:
+def test_cores_without_a_known_node_are_shared_too() -> None:
     seats = _seats([frozenset({1, 40, 41, 42})] * 2)
     assert _shares(seats) == [{1, 40}, {41, 42}]
     assert [share_of_cores(rank, seats, {}) for rank in (0, 1)] == [{1, 40}, {41, 42}]
@@ -96,7 +96,7 @@ def test_cores_of_no_known_node_are_shared_out_too() -> None:
 # The system's own files
 
 
-def test_nodes_are_read_with_both_threads_of_a_core_side_by_side(tmp_path: Path) -> None:
+def test_hyperthreads_of_a_core_are_adjacent(tmp_path: Path) -> None:
     for node, cores in ((0, "0-1,4-5"), (1, "2-3,6-7"), (2, "")):
         folder = tmp_path / "node" / f"node{node}"
         folder.mkdir(parents=True)
@@ -108,11 +108,11 @@ def test_nodes_are_read_with_both_threads_of_a_core_side_by_side(tmp_path: Path)
     assert read_nodes(tmp_path) == {0: [0, 4, 1, 5], 1: [2, 6, 3, 7], 2: []}
 
 
-def test_a_system_without_topology_has_no_nodes(tmp_path: Path) -> None:
+def test_system_without_topology_has_no_nodes(tmp_path: Path) -> None:
     assert read_nodes(tmp_path) == {}
 
 
-def test_this_machines_nodes_have_its_cores() -> None:
+def test_nodes_of_this_machine_hold_its_cores() -> None:
     nodes = read_nodes()
     if not nodes:
         pytest.skip("this system does not say which node its cores belong to")
@@ -120,7 +120,7 @@ def test_this_machines_nodes_have_its_cores() -> None:
 
 
 @pytest.mark.parametrize(("content", "node"), [("1\n", 1), ("0\n", 0), ("-1\n", None)])
-def test_a_gpus_node_is_found_by_its_address(tmp_path: Path, content: str, node: int | None) -> None:
+def test_gpu_node_is_found_by_pci_address(tmp_path: Path, content: str, node: int | None) -> None:
     folder = tmp_path / "0000:c1:00.0"
     folder.mkdir()
     (folder / "numa_node").write_text(content)
@@ -178,7 +178,7 @@ def test_ranks_pin_all_their_threads_to_disjoint_halves(tmp_path: Path, allowed:
 
 
 @pytest.mark.slow
-def test_ranks_that_may_not_pin_still_count_their_share(tmp_path: Path, allowed: list[int]) -> None:
+def test_ranks_without_pinning_still_count_their_share(tmp_path: Path, allowed: list[int]) -> None:
     entries = _ranks(tmp_path, [[], []], pin=False)
     assert [entry["cores"] for entry in entries] == [allowed, allowed]
     assert sum(entry["count"] for entry in entries) == len(allowed)

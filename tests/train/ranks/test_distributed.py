@@ -16,7 +16,7 @@ from tests.train.conftest import ROOT, Launch, command, log_of
 Options = Callable[..., list[str]]
 
 
-def test_two_ranks_train_the_same_samples_and_agree_on_the_weights(options: Options, launch: Launch) -> None:
+def test_two_ranks_train_all_samples_and_agree_on_weights(options: Options, launch: Launch) -> None:
     done = launch(options(training__epochs=3, logging__name="two"), ranks=2)
     assert done.returncode == 0, done.stderr
     folder = Path(next(word for word in done.args if "logging.folder" in word).split("=")[1]) / "two"
@@ -27,7 +27,7 @@ def test_two_ranks_train_the_same_samples_and_agree_on_the_weights(options: Opti
     assert done.stdout.count("verdict") == 1, "rank 0 alone talks"
 
 
-def test_weights_do_not_depend_on_how_the_global_batch_is_split(options: Options, tmp_path: Path) -> None:
+def test_weights_are_independent_of_how_the_batch_is_split(options: Options, tmp_path: Path) -> None:
     """1 rank at once, 1 rank x 4 accumulated batches and 2 ranks x 2 of them agree to rounding.
 
     Every other step is one of SAM's, and gradients are clipped: both are about the global batch's gradient.
@@ -51,7 +51,7 @@ def test_weights_do_not_depend_on_how_the_global_batch_is_split(options: Options
             torch.testing.assert_close(trained[split][name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_a_corrupt_sample_ends_every_rank_with_its_reason(
+def test_corrupt_sample_ends_every_rank_with_its_reason(
     options: Options, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
     damaged = _damage(betons[0], tmp_path / "damaged.beton")
@@ -70,7 +70,7 @@ def test_a_corrupt_sample_ends_every_rank_with_its_reason(
     assert time.monotonic() - started < 90
 
 
-def test_a_killed_rank_ends_the_others(options: Options) -> None:
+def test_killed_rank_ends_the_others(options: Options) -> None:
     process = subprocess.Popen(
         command(options(training__epochs=500, logging__name="long", lr__lr=0.001), ranks=2),
         cwd=ROOT,

@@ -44,7 +44,7 @@ def said_by(process: "subprocess.Popen[str]") -> str:
     return process.stderr.read()
 
 
-def test_a_rank_that_stands_still_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> None:
+def test_stopped_rank_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> None:
     # As from a host that lost power: its connections stay, and nothing comes over them.
     ranks[2].send_signal(signal.SIGSTOP)
     for rank in (0, 1):
@@ -57,20 +57,20 @@ def test_a_rank_that_stands_still_ends_the_others(ranks: "list[subprocess.Popen[
         assert "Traceback" not in said
 
 
-def test_without_the_first_rank_and_its_store_the_others_end(ranks: "list[subprocess.Popen[str]]") -> None:
+def test_lost_store_ends_the_other_ranks(ranks: "list[subprocess.Popen[str]]") -> None:
     ranks[0].kill()
     for rank in (1, 2):
         assert ranks[rank].wait(timeout=60) == 2
         assert f"error: rank {rank}: the first rank's host is gone (" in said_by(ranks[rank])
 
 
-def test_ranks_that_end_in_order_end_well(ranks: "list[subprocess.Popen[str]]") -> None:
+def test_ranks_that_close_in_order_exit_0(ranks: "list[subprocess.Popen[str]]") -> None:
     for process in reversed(ranks):
         out, errors = process.communicate("close\n", timeout=30)
         assert (process.returncode, out, errors) == (0, "closed\n", "")
 
 
-def test_no_call_to_the_store_outlives_the_heartbeat() -> None:
+def test_closed_heartbeat_makes_no_more_store_calls() -> None:
     class Slow:
         calls, asked = 0, threading.Event()
 
@@ -91,7 +91,7 @@ def test_no_call_to_the_store_outlives_the_heartbeat() -> None:
     assert store.calls == 0 and not any(thread.name == "heartbeat" for thread in threading.enumerate())
 
 
-def test_a_first_rank_whose_host_answers_no_more_ends_the_others(
+def test_silent_store_host_ends_the_other_ranks(
     ranks: "list[subprocess.Popen[str]]",
 ) -> None:
     # Its store's connections stay open, and whoever asks it just waits.

@@ -17,14 +17,14 @@ SRUN = {
 }
 
 
-def test_torchrun_says_it_all() -> None:
+def test_torchrun_environment_gives_the_place() -> None:
     said = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
     # torchrun within srun: the nearer one counts.
     place = read_place({**SRUN, **said})
     assert place == Place(rank=3, world=8, local_rank=1, local_world=2, launcher="torchrun")
 
 
-def test_srun_is_understood_and_tells_torch_where_the_first_rank_is() -> None:
+def test_srun_environment_gives_place_and_master_address() -> None:
     environment = dict(SRUN)
     assert read_place(environment) == Place(rank=3, world=5, local_rank=1, local_world=2, launcher="srun")
     assert (environment["RANK"], environment["WORLD_SIZE"]) == ("3", "5")
@@ -37,13 +37,13 @@ def test_srun_is_understood_and_tells_torch_where_the_first_rank_is() -> None:
     assert later["MASTER_PORT"] != environment["MASTER_PORT"], "another step of the job may share the host"
 
 
-def test_an_address_that_is_set_stays() -> None:
+def test_master_address_that_is_set_is_kept() -> None:
     environment = dict(SRUN, MASTER_ADDR="10.0.0.1", MASTER_PORT="1234")
     read_place(environment)
     assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("10.0.0.1", "1234")
 
 
-def test_a_batch_script_with_many_tasks_is_one_process_all_the_same() -> None:
+def test_batch_script_without_srun_is_one_process() -> None:
     environment = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}
     assert read_place(environment) == Place()
     assert "RANK" not in environment
@@ -59,16 +59,16 @@ def test_a_batch_script_with_many_tasks_is_one_process_all_the_same() -> None:
         ("n[12]", "n12"),
     ],
 )
-def test_the_first_of_many_hosts(nodes: str, first: str) -> None:
+def test_first_host_of_a_node_list(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
 
 
-def test_processes_by_host() -> None:
+def test_tasks_per_node_are_expanded() -> None:
     assert tasks_per_node("2(x3),1") == [2, 2, 2, 1]
     with pytest.raises(UserError, match="SLURM_STEP_TASKS_PER_NODE is 'many'"):
         tasks_per_node("many")
 
 
-def test_what_is_no_number_is_refused_in_a_line() -> None:
+def test_rank_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(UserError, match="RANK is 'first' in the environment, not a number"):
         read_place({"RANK": "first", "WORLD_SIZE": "2"})

@@ -34,7 +34,7 @@ def test_spinning_is_limited_without_importing_torch() -> None:
 
 
 @pytest.mark.parametrize("chosen", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}])
-def test_the_users_own_choice_stands(chosen: dict[str, str]) -> None:
+def test_wait_policy_of_the_user_is_kept(chosen: dict[str, str]) -> None:
     printed = _python(SPIN + "print(os.environ.get('GOMP_SPINCOUNT'))", **chosen)
     assert printed == chosen.get("GOMP_SPINCOUNT", "None")
 
@@ -53,6 +53,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's behaviour")
-def test_freed_memory_is_used_again_without_page_faults() -> None:
+def test_freed_memory_is_reused_without_page_faults() -> None:
     given_back, kept = (int(_python(FAULTS.format(keep=keep))) for keep in (False, True))
     assert kept < given_back / 10

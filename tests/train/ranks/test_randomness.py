@@ -15,7 +15,7 @@ from tests.train.conftest import train_here
 Options = Callable[..., list[str]]
 
 
-def test_every_step_of_every_rank_draws_numbers_of_its_own() -> None:
+def test_every_step_of_every_rank_draws_different_numbers() -> None:
     drawn = set()
     for seed, epoch, step, rank in [(0, 0, 0, 0), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)]:
         for _ in range(2):
@@ -26,7 +26,7 @@ def test_every_step_of_every_rank_draws_numbers_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_numbers_are_those_of_torch_s_own_seed(name: str) -> None:
+def test_draws_match_torch_manual_seed(name: str) -> None:
     device = torch.device(name)
     torch.zeros((), device=device)
     seed_step(1, 2, 3, 4)
@@ -35,7 +35,7 @@ def test_numbers_are_those_of_torch_s_own_seed(name: str) -> None:
     assert torch.equal(torch.rand(4, device=device), drawn)
 
 
-def test_a_run_with_stochastic_depth_goes_on_to_the_same_weights(
+def test_stochastic_depth_run_resumes_to_the_same_weights(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change = {"training__epochs": 3, "model__stochastic_depth": 0.5, "model__zero_init_residual": False}

@@ -124,7 +124,7 @@ def _changes(epochs: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_ranks_killed_at_random_are_started_again_and_lose_nothing(
+def test_randomly_killed_ranks_restart_and_lose_nothing(
     options: Options, launch: Launch, tmp_path: Path
 ) -> None:
     changes = _changes(6 + 3 * KILLS)
@@ -181,7 +181,7 @@ def _on_two_hosts(hosts: list[list[str]], argv: list[str], folder: Path) -> "lis
 
 
 @pytest.mark.slow
-def test_ranks_on_two_hosts_killed_at_random_lose_nothing(
+def test_randomly_killed_ranks_on_two_hosts_lose_nothing(
     options: Options, launch: Launch, hosts: list[list[str]], tmp_path: Path
 ) -> None:
     changes = _changes(6 + 3 * KILLS)
@@ -202,7 +202,7 @@ def test_ranks_on_two_hosts_killed_at_random_lose_nothing(
 
 
 @pytest.mark.slow
-def test_a_host_whose_network_is_gone_ends_the_other_one(
+def test_host_without_network_ends_the_other_one(
     options: Options, hosts: list[list[str]], tmp_path: Path
 ) -> None:
     """No connection is closed: only the heartbeat can tell."""

@@ -33,9 +33,7 @@ with process_group("cpu") as ranks:
 
 
 @pytest.mark.slow
-def test_two_processes_read_one_file_each_on_cores_of_its_own(
-    betons: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_two_processes_share_a_file_on_disjoint_cores(betons: tuple[Path, Path], tmp_path: Path) -> None:
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         pytest.skip("a single core can't be shared out")

@@ -20,7 +20,7 @@ def fresh(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_compiled_training_is_the_same_training(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compiled_training_equals_plain_training(capsys: pytest.CaptureFixture[str]) -> None:
     plain, compiled = network(), network()
     parts = batches(3, size=8)
     odd = batches(1, size=5, seed=9)
@@ -43,7 +43,7 @@ def test_compiled_training_is_the_same_training(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
-def test_a_run_compiles_once_for_each_resolution_and_times_it_apart(
+def test_run_compiles_once_per_resolution_and_logs_the_time(
     options: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stages = {"resolution__schedule": "stages", "resolution__stages": "16x2, 24x1"}
@@ -57,7 +57,7 @@ def test_a_run_compiles_once_for_each_resolution_and_times_it_apart(
     assert told.count("compiling for 16 images of") == told.count("compiled in") == 2
 
 
-def test_without_a_compiler_a_line_says_so_and_training_goes_on(
+def test_missing_compiler_prints_a_note_and_trains(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/nowhere/g++"))
@@ -66,6 +66,6 @@ def test_without_a_compiler_a_line_says_so_and_training_goes_on(
     assert step.prepare(8, 8) > 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("note: training.compile does not work here (")
-    assert "compiler" in lines[1] and "going on without" in lines[1]
+    assert "compiler" in lines[1] and "training without it" in lines[1]
     assert step.prepare(8, 16) == 0, "it is tried once"
     assert take(step, batches(2)) == take(step_of(recipe(), plain), batches(2))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine.config.choices import OPTIMIZERS, names
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
 from engine.train.step.memory_fit import fit_plans, rehearse
@@ -15,29 +16,29 @@ from tests.train.test_run import Options
 PLANS = {128: BatchPlan(4096, 512, 1, 8), 224: BatchPlan(4096, 256, 2, 8)}
 
 
-def test_what_fits_stays_and_what_does_not_is_accumulated() -> None:
+def test_batch_that_does_not_fit_is_accumulated() -> None:
     fitted = fit_plans(PLANS, lambda count, side: count * side**2 <= 130 * 224**2)
     assert fitted[128] == BatchPlan(4096, 256, 2, 8)
     assert fitted[224] == BatchPlan(4096, 128, 4, 8)
     assert fit_plans(PLANS, lambda count, side: True) == PLANS
 
 
-def test_parts_divide_the_share_evenly() -> None:
+def test_device_batches_divide_the_share_evenly() -> None:
     assert fit_plans({64: BatchPlan(30, 30, 1, 1)}, lambda count, side: count <= 8)[64].device_batch == 6
 
 
-def test_a_device_without_room_for_one_image_is_told() -> None:
-    with pytest.raises(UserError, match=r"does not hold a step over one image of 224 px"):
+def test_device_without_memory_for_one_image_is_refused() -> None:
+    with pytest.raises(UserError, match=r"has no memory for a step over one image of 224 px"):
         fit_plans(PLANS, lambda count, side: side == 128)
 
 
 @pytest.mark.parametrize(
     "options",
     [{}, {"sam_rho": 0.05, "sam_interval": 4}, {"ema_half_life": 3}, {"nonfinite": "skip", "clip_norm": 1}]
-    + [{"optimizer": name} for name in ("sgdw", "adamw", "lamb", "muon")],
+    + [{"optimizer": name} for name in names(OPTIMIZERS)],
     ids=str,
 )
-def test_a_rehearsal_changes_nothing(options: dict[str, object]) -> None:
+def test_rehearsal_leaves_state_unchanged(options: dict[str, object]) -> None:
     plain, rehearsed = (step_of(recipe(weight_decay=1e-3, **options), network()) for _ in range(2))
     for _ in range(2):
         rehearse(rehearsed, 4, 8)
@@ -52,7 +53,7 @@ def _averages(plain: Step, rehearsed: Step) -> list[tuple[nn.Module, nn.Module]]
     return [(plain.ema.model, rehearsed.ema.model)] if plain.ema and rehearsed.ema else []
 
 
-def test_a_rehearsal_climbs_where_the_recipe_has_sam() -> None:
+def test_rehearsal_includes_the_second_sam_pass() -> None:
     step = step_of(recipe(sam_rho=0.05, sam_interval=4), network())
     passes = []
     step.model.register_forward_hook(lambda *_: passes.append(1))
@@ -60,13 +61,13 @@ def test_a_rehearsal_climbs_where_the_recipe_has_sam() -> None:
     assert len(passes) == 2
 
 
-def test_on_a_cpu_the_option_has_no_effect(options: Options) -> None:
+def test_fit_memory_on_a_cpu_has_no_effect(options: Options) -> None:
     code, _ = train_here(options(training__fit_memory=True, training__epochs=1, lr__lr_peak_epoch=0.5))
     assert code == 0
 
 
 @pytest.mark.gpu
-def test_a_gpu_with_little_memory_accumulates_to_the_same_global_batch(
+def test_small_gpu_accumulates_to_the_same_global_batch(
     options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
     total = torch.cuda.get_device_properties(0).total_memory

@@ -12,19 +12,19 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.config.choices import OPTIMIZERS, names
 from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import Batch
-from engine.train.augment.chain import Augment, loader_dtype
-from engine.train.optimizers.ema import Ema
-from engine.train.optimizers.optimizer import OPTIMIZERS
+from engine.train.augment.chain import AUGMENTATIONS, Augment, loader_dtype
+from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
 from engine.train.step.losses import LOSSES
 from engine.train.step.nonfinite import LOOK_EVERY, EpochLosses
 from engine.train.step.precision import Precision
 from engine.train.step.step import Step
-from tests.train.augment.recipes import RECIPES
+from engine.train.step.weight_average import Ema
 from tests.train.steps import ALONE
 
 CLASSES = 4
@@ -104,11 +104,11 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "clipping": {"training.clip_norm": 1.0},
     "skipping": {"training.nonfinite": "skip"},
     "everything": EVERYTHING,
-    **{f"optimizer {name}": {"training.optimizer": name, "lr.lr": 0.01} for name in OPTIMIZERS.names()},
+    **{f"optimizer {name}": {"training.optimizer": name, "lr.lr": 0.01} for name in names(OPTIMIZERS)},
     **{f"loss {name}": {"loss.name": name} for name in LOSSES.names()},
     **{
-        f"augmentation {name}": {f"augmentation.{key}": value for key, value in options.items()}
-        for name, options in RECIPES.items()
+        f"augmentation {name}": {f"augmentation.{key}": value for key, value in kind.example.items()}
+        for name, kind in AUGMENTATIONS.items()
     },
 }
 
@@ -147,7 +147,7 @@ def _take(config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Mod
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
-def test_a_step_asks_the_device_for_nothing(technique: str) -> None:
+def test_step_never_waits_for_the_device(technique: str) -> None:
     config = _config(TECHNIQUES[technique])
     steps = _take(config, ALONE, Precision("fp32", ALONE.device), network())
     with waits() as found:
@@ -156,8 +156,8 @@ def test_a_step_asks_the_device_for_nothing(technique: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS.names())
-def test_only_optimizers_without_a_fused_step_wait_to_skip_one(name: str) -> None:
+@pytest.mark.parametrize("name", names(OPTIMIZERS))
+def test_only_unfused_optimizers_wait_to_skip_a_step(name: str) -> None:
     config = _config({"training.optimizer": name, "training.nonfinite": "skip", "lr.lr": 0.01})
     model = network()
     fused = Step(config, ALONE, Precision("fp32", ALONE.device), model, CLASSES).optimizer.defaults.get(
@@ -169,7 +169,7 @@ def test_only_optimizers_without_a_fused_step_wait_to_skip_one(name: str) -> Non
     assert found == ([] if fused else ["aten::_local_scalar_dense"])
 
 
-def test_losses_are_looked_at_once_in_so_many_steps() -> None:
+def test_losses_are_read_once_every_look_interval() -> None:
     losses = EpochLosses(_config({}), ALONE, epoch=0, steps=2 * LOOK_EVERY, accumulation=1)
     loss, taken = torch.ones(()), torch.zeros((), dtype=torch.bool)
     with waits() as found:
@@ -181,13 +181,13 @@ def test_losses_are_looked_at_once_in_so_many_steps() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_ways_to_the_host_are_noticed(method: str) -> None:
+def test_checker_notices_tensor_methods_that_wait(method: str) -> None:
     with waits() as found:
         getattr(torch.ones(2), method)()
     assert method in found
 
 
-def test_operators_that_wait_are_noticed() -> None:
+def test_checker_notices_operators_that_wait() -> None:
     values = torch.ones(3)
     with waits() as found:
         values.sum().item()
@@ -202,7 +202,7 @@ def test_operators_that_wait_are_noticed() -> None:
     ]
 
 
-def test_the_average_waits_in_none_of_its_steps() -> None:
+def test_weight_average_never_waits_for_the_device() -> None:
     average = Ema(network(), half_life=3, every=1)
     with waits() as found:
         for number in range(3):
@@ -213,12 +213,12 @@ def test_the_average_waits_in_none_of_its_steps() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("technique", TECHNIQUES)
-def test_on_a_gpu_no_step_synchronises(technique: str, name: str) -> None:
+def test_gpu_step_never_synchronises(technique: str, name: str) -> None:
     device = torch.device("cuda", 0)
     if name == "bf16" and torch.cuda.get_device_capability(device) < (8, 0):
         pytest.skip("this GPU has no bf16")
     config = _config(TECHNIQUES[technique])
-    if name == "fp16" and config.training.optimizer in ("lamb", "muon"):
+    if name == "fp16" and not build_optimizer(network(), config).defaults.get("fused"):
         pytest.skip("torch's gradient scaler waits in each step for optimizers that are not fused")
     ranks = Ranks(rank=0, world=1, local_rank=0, local_world=1, device=device)
     steps = _take(config, ranks, Precision(name, device), network().to(device))

@@ -16,7 +16,7 @@ def _losses(steps: int, accumulation: int = 1, **training: Any) -> EpochLosses:
     return EpochLosses(recipe(**training), ALONE, epoch=4, steps=steps, accumulation=accumulation)
 
 
-def test_the_mean_is_over_all_parts_of_all_steps() -> None:
+def test_mean_loss_is_over_all_parts_of_all_steps() -> None:
     losses = _losses(LOOK_EVERY + 7, accumulation=2)
     for step in range(LOOK_EVERY + 7):
         losses.note(torch.tensor(2.0 * step), NO)
@@ -26,7 +26,7 @@ def test_the_mean_is_over_all_parts_of_all_steps() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("bad", [0, 3, LOOK_EVERY - 1, LOOK_EVERY + 2])
-def test_the_first_bad_step_is_named_at_the_next_look(value: float, bad: int) -> None:
+def test_first_nonfinite_step_is_named_at_the_next_look(value: float, bad: int) -> None:
     losses, last = _losses(2 * LOOK_EVERY), 2 * LOOK_EVERY if bad >= LOOK_EVERY else LOOK_EVERY
     with pytest.raises(
         UserError, match=rf"epoch 5, step {bad + 1} of 100: the training loss became"
@@ -37,7 +37,7 @@ def test_the_first_bad_step_is_named_at_the_next_look(value: float, bad: int) ->
     assert step == last - 1, "no later than the next look"
 
 
-def test_each_look_tells_the_mean_of_the_steps_since_the_last_also_in_a_process_that_goes_on() -> None:
+def test_each_look_reports_the_mean_since_the_last_after_a_resume_too() -> None:
     def told_of(leave_at: int) -> list[tuple[int, float]]:
         told: list[tuple[int, float]] = []
         steps, settings = LOOK_EVERY + 10, recipe(nonfinite="skip")
@@ -62,7 +62,7 @@ def test_each_look_tells_the_mean_of_the_steps_since_the_last_also_in_a_process_
     assert all(told_of(leave_at) == whole for leave_at in (3, LOOK_EVERY, LOOK_EVERY + 9))
 
 
-def test_a_look_at_the_end_of_the_epoch_sees_what_is_left() -> None:
+def test_look_at_the_end_of_an_epoch_covers_the_rest() -> None:
     losses = _losses(3)
     for value in (1.0, 2.0, float("nan")):
         losses.note(torch.tensor(value), NO)
@@ -70,7 +70,7 @@ def test_a_look_at_the_end_of_the_epoch_sees_what_is_left() -> None:
         losses.mean()
 
 
-def test_a_loss_above_the_limit_is_an_explosion() -> None:
+def test_loss_above_the_limit_ends_the_run() -> None:
     losses = _losses(2, loss_limit=50)
     losses.note(torch.tensor(50.0), NO)
     losses.note(torch.tensor(51.0), NO)
@@ -78,7 +78,7 @@ def test_a_loss_above_the_limit_is_an_explosion() -> None:
         losses.mean()
 
 
-def test_steps_that_were_left_out_are_counted_and_not_averaged() -> None:
+def test_skipped_steps_are_counted_and_not_averaged() -> None:
     losses = _losses(4, nonfinite="skip")
     for value, left_out in ((1.0, NO), (float("nan"), YES), (3.0, NO), (9.0, YES)):
         losses.note(torch.tensor(value), left_out)
@@ -86,7 +86,7 @@ def test_steps_that_were_left_out_are_counted_and_not_averaged() -> None:
     assert losses.skipped == 2
 
 
-def test_a_single_step_that_is_left_of_an_epoch_may_be_left_out() -> None:
+def test_single_skipped_step_at_the_end_is_allowed() -> None:
     told: list[int] = []
     losses = EpochLosses(
         recipe(nonfinite="skip"), ALONE, epoch=4, steps=LOOK_EVERY + 1, accumulation=1,
@@ -97,7 +97,7 @@ def test_a_single_step_that_is_left_of_an_epoch_may_be_left_out() -> None:
     assert (losses.mean(), losses.skipped, told) == (1.0, 1, [LOOK_EVERY])
 
 
-def test_a_short_epoch_whose_every_step_is_left_out_is_stopped() -> None:
+def test_short_epoch_with_every_step_skipped_ends_the_run() -> None:
     losses = _losses(3, nonfinite="skip")
     for _ in range(3):
         losses.note(torch.tensor(float("nan")), YES)
@@ -105,7 +105,7 @@ def test_a_short_epoch_whose_every_step_is_left_out_is_stopped() -> None:
         losses.mean()
 
 
-def test_losses_not_yet_looked_at_keep_their_size_on_another_number_of_ranks() -> None:
+def test_pending_losses_keep_their_scale_on_other_rank_counts() -> None:
     four, two = _losses(6, accumulation=4), _losses(6, accumulation=2)
     for step in range(3):
         four.note(torch.tensor(4.0 * step), NO)
@@ -115,7 +115,7 @@ def test_losses_not_yet_looked_at_keep_their_size_on_another_number_of_ranks() -
     assert two.mean() == 2.5
 
 
-def test_a_run_whose_every_step_is_left_out_is_stopped() -> None:
+def test_run_with_every_step_skipped_ends() -> None:
     losses = _losses(LOOK_EVERY, nonfinite="skip")
     with pytest.raises(
         UserError, match=r"gradients of the 50 steps up to step 50 were all not finite: lower"

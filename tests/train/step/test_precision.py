@@ -28,7 +28,7 @@ def test_bf16_on_a_v100_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("has_bf16", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_auto_on_a_cpu_follows_what_the_cpu_can_do(
+def test_auto_on_a_cpu_depends_on_its_flags(
     monkeypatch: pytest.MonkeyPatch, has_bf16: bool, chosen: str
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
@@ -40,6 +40,6 @@ def test_fp16_on_a_cpu_is_refused() -> None:
         choose_precision("fp16", CPU)
 
 
-def test_only_fp16_scales_its_gradients() -> None:
+def test_only_fp16_scales_gradients() -> None:
     assert not choose_precision("bf16", CPU).scaler().is_enabled()
     assert not choose_precision("fp32", CPU).scaler().is_enabled()

@@ -36,7 +36,7 @@ def _first(model: nn.Module) -> torch.Tensor:
     return next(model.parameters()).detach()
 
 
-def test_with_nothing_asked_for_a_step_is_the_plain_loop_to_the_bit() -> None:
+def test_plain_step_equals_a_hand_written_loop_to_the_bit() -> None:
     parts, ours, plain = batches(6), network(), network().train()
     step = step_of(recipe(momentum=0.9, weight_decay=5e-5), ours)
     groups = decay_groups(plain, 5e-5)
@@ -55,7 +55,7 @@ def test_with_nothing_asked_for_a_step_is_the_plain_loop_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e3])
-def test_gradients_are_shortened_together_and_only_where_they_are_longer(limit: float) -> None:
+def test_clipping_scales_all_gradients_by_one_factor(limit: float) -> None:
     parts, model = batches(2), network(norm=False)
     before = [weight.detach().clone() for weight in model.parameters()]
     gradients = _gradients(model, parts)
@@ -77,7 +77,7 @@ def _foret(model: nn.Module, parts: list[TrainBatch], rho: float) -> list[torch.
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-def test_sam_steps_along_the_gradient_of_the_point_it_climbed_to(accumulation: int) -> None:
+def test_sam_step_uses_the_gradient_at_the_ascended_point(accumulation: int) -> None:
     parts, model = batches(accumulation), network()
     reference = copy.deepcopy(model).train()
     before = [weight.detach().clone() for weight in model.parameters()]
@@ -92,7 +92,7 @@ def test_sam_steps_along_the_gradient_of_the_point_it_climbed_to(accumulation: i
         torch.testing.assert_close(dict(model.named_buffers())[name], buffer, msg=name)
 
 
-def test_sam_climbs_in_the_last_step_of_each_interval_alone() -> None:
+def test_sam_ascends_only_in_the_last_step_of_an_interval() -> None:
     parts = batches(3)
     never, third = network(), network()
     take(step_of(recipe(), never), parts[:2])
@@ -105,7 +105,7 @@ def test_sam_climbs_in_the_last_step_of_each_interval_alone() -> None:
     assert not torch.equal(_first(never), _first(third))
 
 
-def test_an_error_in_the_second_pass_leaves_the_weights_where_they_were() -> None:
+def test_error_in_the_second_sam_pass_restores_the_weights() -> None:
     model = network()
     step = step_of(recipe(sam_rho=0.5), model)
     before = [weight.detach().clone() for weight in model.parameters()]
@@ -127,7 +127,7 @@ def test_an_error_in_the_second_pass_leaves_the_weights_where_they_were() -> Non
     assert all(torch.equal(now, old) for now, old in zip(model.parameters(), before, strict=True))
 
 
-def test_the_average_forgets_half_in_its_half_life_whatever_its_interval() -> None:
+def test_ema_forgets_half_in_its_half_life_for_any_interval() -> None:
     for every in (1, 2, 5):
         model = network()
         step = step_of(recipe(ema_half_life=10, ema_every=every), model)
@@ -140,7 +140,7 @@ def test_the_average_forgets_half_in_its_half_life_whatever_its_interval() -> No
         torch.testing.assert_close(_first(step.ema.model), start + 0.5)
 
 
-def test_the_average_is_the_recurrence_over_weights_and_statistics_and_leaves_training_alone() -> None:
+def test_ema_matches_its_recurrence_and_leaves_training_unchanged() -> None:
     model, parts = network(), batches(6)
     alone = copy.deepcopy(model)
     average = weights(model)
@@ -158,59 +158,7 @@ def test_the_average_is_the_recurrence_over_weights_and_statistics_and_leaves_tr
         torch.testing.assert_close(value, average[name], msg=name)
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-@pytest.mark.parametrize("sam", [0.0, 0.5])
-def test_a_step_with_gradients_that_are_not_finite_is_left_out_as_if_it_had_not_been(
-    name: str, sam: float
-) -> None:
-    parts = batches(3)
-    parts[1].images[0, 0, 0, 0] = float("nan")
-    spared, without = network(), network()
-    config = recipe(nonfinite="skip", optimizer=name, sam_rho=sam)
-    taken = take(step_of(config, spared), parts, lr=0.01)
-    assert [left_out for _, left_out in taken] == [False, True, False]
-    assert math.isnan(taken[1][0])
-    take(step_of(config, without), [parts[0], parts[2]], lr=0.01)
-    for key, value in without.state_dict().items():
-        if value.is_floating_point():
-            assert torch.equal(spared.state_dict()[key], value), key
-
-
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-def test_with_finite_gradients_skipping_changes_nothing(name: str) -> None:
-    parts, plain, skipping = batches(4), network(), network()
-    first = take(step_of(recipe(optimizer=name), plain), parts, lr=0.01)
-    assert take(step_of(recipe(optimizer=name, nonfinite="skip"), skipping), parts, lr=0.01) == first
-    for key, value in plain.state_dict().items():
-        assert torch.equal(skipping.state_dict()[key], value), key
-
-
-@pytest.mark.parametrize("name", ["sgd", "sgdw", "adamw", "lamb", "muon"])
-def test_state_taken_and_loaded_goes_on_to_the_bit(name: str) -> None:
-    config = recipe(
-        optimizer=name, sam_rho=0.1, sam_interval=2, ema_half_life=4, ema_every=3, clip_norm=1, momentum=0.9
-    )
-    parts = batches(8)
-    whole, cut = network(), network()
-    step = step_of(config, whole)
-    take(step, parts, lr=0.01)
-    first = step_of(config, cut)
-    take(first, parts[:4], lr=0.01)
-    again = network()
-    again.load_state_dict(weights(cut))
-    second = step_of(config, again)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for number, part in enumerate(parts[4:], start=4):
-        second.take(iter([part]), 1, lr=0.01, number=number)
-    assert all(torch.equal(again.state_dict()[key], value) for key, value in whole.state_dict().items())
-    assert step.ema is not None and second.ema is not None
-    assert all(
-        torch.equal(second.ema.model.state_dict()[key], value)
-        for key, value in step.ema.model.state_dict().items()
-    )
-
-
-def test_norms_over_all_gpus_are_refused_where_there_is_none() -> None:
+def test_sync_bn_without_gpus_is_refused() -> None:
     with pytest.raises(UserError, match=r"training\.sync_bn needs GPUs, and this run is on the cpu: drop it"):
         step_of(recipe(sync_bn=True), network())
     with pytest.raises(UserError, match=r"training\.sync_bn needs GPUs"):
@@ -218,7 +166,7 @@ def test_norms_over_all_gpus_are_refused_where_there_is_none() -> None:
 
 
 @pytest.mark.gpu
-def test_norms_over_all_gpus_keep_the_names_of_the_weights() -> None:
+def test_sync_bn_keeps_the_names_of_the_weights() -> None:
     from engine.train.ranks.group import Ranks
     from engine.train.step.step import _synchronise_norms
 

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation (Foret et al. 2020): a step along the gradient at the worst point near the weights."""
+"""Sharpness-aware minimisation (SAM, Foret et al. 2020): the gradient is taken at the worst point near the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-# Keeps the climb finite where the gradient is 0, as in the authors' code.
+# Avoids a division by 0 where the gradient is 0, as in the authors' code.
 _TINY = 1e-12
 
 
 class Sam:
-    """Climbs `rho` along the gradient in every `interval`-th step of `model`, which then costs two passes.
+    """Ascends by `rho` along the gradient in every `interval`-th step of `model`, which then costs two passes.
 
-    The authors and Composer let each device climb along its own part's gradient. Here it is that of the global
-    batch, so that a recipe is the same experiment on any number of devices and with any accumulation.
+    The authors and Composer ascend along the gradient of each device's part of the batch. Here it is the gradient of
+    the global batch, so that a recipe is the same experiment on any number of devices and with any accumulation.
     """
 
     def __init__(self, model: nn.Module, *, rho: float, interval: int) -> None:
@@ -28,14 +28,13 @@ class Sam:
         ]
 
     def climbs(self, number: int) -> bool:
-        """Whether step `number` of the run (from 0) is one with a climb: the last of each interval, as Composer's."""
+        """Whether step `number` of the run (from 0) ascends: the last of each interval does, as in Composer."""
         return (number + 1) % self.interval == 0
 
     @contextmanager
     def climbed(self) -> Iterator[None]:
-        """Within: the weights are rho higher along their gradients, these are gone, and batch-norm statistics rest.
-
-        On leaving the weights are what they were, to the bit.
+        """Within the block the weights are moved by rho along their gradients, the gradients are cleared, and
+        batch-norm statistics do not change. Afterwards the weights have their old values, to the bit.
         """
         weights: list[torch.Tensor] = [weight for weight in self._weights if weight.grad is not None]
         before = [weight.detach().clone() for weight in weights]
@@ -49,7 +48,7 @@ class Sam:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Within: forward passes leave batch-norm statistics as they are."""
+        """Within the block forward passes leave batch-norm statistics unchanged."""
         for norm in self._norms:
             norm.track_running_stats = False
         try:

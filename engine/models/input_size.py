@@ -1,4 +1,4 @@
-"""Which image sides a network takes, found before anything is trained: each is tried without arithmetic."""
+"""Checks before training that a network accepts the image sizes of a run, without any arithmetic."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,10 +10,10 @@ from engine.errors import UserError
 
 
 def refuse_sides(model: nn.Module, arch: str, sides: Mapping[str, Iterable[int]]) -> None:
-    """Try a batch of each side (pixels), given by the option it comes from; `model` is put into eval mode.
+    """Try a batch of each image side (pixels), listed by the option that sets it; puts `model` into eval mode.
 
-    Tensors on the meta device have shapes but no contents, so this takes no memory and little time. Raises
-    UserError for the first side that the network can't take, as a vision transformer takes but one.
+    Tensors on the meta device have shapes but no contents, so this needs no memory and little time. Raises UserError
+    for the first side that the network can't take; a vision transformer takes only one.
     """
     model.eval()
     state = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
@@ -28,13 +28,13 @@ def refuse_sides(model: nn.Module, arch: str, sides: Mapping[str, Iterable[int]]
 
 
 def _refusal(model: nn.Module, state: dict[str, torch.Tensor], side: int) -> str:
-    """Why images of `side` pixels don't fit, in a line; empty where they do."""
+    """One line on why images of `side` pixels don't fit; empty if they do."""
     images = torch.empty(2, 3, side, side, device="meta")
     try:
         with torch.no_grad():
             functional_call(model, state, (images,))
     except NotImplementedError:
-        # A network that looks at its values can't be tried without any.
+        # A network that branches on values can't be tried without any.
         return ""
     except (RuntimeError, AssertionError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__

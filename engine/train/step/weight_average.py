@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights, kept beside them as a model of its own."""
+"""An exponential moving average (EMA) of a model's weights, kept as a second model."""
 
 import copy
 
@@ -7,10 +7,9 @@ from torch import nn
 
 
 class Ema:
-    """Averages weights and batch-norm statistics in every `every`-th step; what is older loses half its weight in
-    `half_life` steps, whatever `every` is.
+    """Averages weights and batch-norm statistics, updated every `every` steps, with a half-life of `half_life` steps.
 
-    W <- keep x W + (1 - keep) x weights with keep = 2^(-every / half_life), as Composer's. `model` is the average.
+    W <- keep x W + (1 - keep) x weights with keep = 2^(-every / half_life), as in Composer. `model` is the average.
     """
 
     def __init__(self, model: nn.Module, *, half_life: float, every: int) -> None:
@@ -25,7 +24,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, number: int) -> None:
-        """To be called after step `number` of the run, counted from 0."""
+        """Call after step `number` of the run, counted from 0."""
         if (number + 1) % self.every:
             return
         torch._foreach_lerp_(
