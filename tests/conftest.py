@@ -29,7 +29,7 @@ def _why_no_gpu() -> str:
 def pytest_configure() -> None:
     """Ctrl-C ends what the tests start, also where they run in the background of a shell, which lets it be ignored.
 
-    And the threads of several test processes on the same cores don't spin for each other (engine/train/ranks/process.py).
+    And threads of several test processes on the same cores don't spin for each other (engine.train.ranks.process).
     """
     limit_spinning()
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""The resize law (engine/data/decode/portable_resize.py) and BT.601 as their formulas read, in float64, to test against.
+"""The resize law (engine/data/decode/portable_resize.py) and BT.601 as formulas, in float64, to test against.
 
 Slow on purpose: each axis becomes a whole matrix, one row of weights for each output pixel.
 """

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.decode.batch import DecodeBatch
 from engine.data.native.library import Library
 
 
@@ -48,3 +49,14 @@ class Workspace:
     def __del__(self) -> None:
         if getattr(self, "address", 0) and self.library:
             self.library.free_workspace(self.address)
+
+
+def resize_rgb(batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
+    """Crop, resize and flip these rows, whose records are height x width x 3 bytes of RGB, into batch.out."""
+    if workspace.library:
+        workspace.library.decode("raw", batch, rows, workspace.address)
+        return
+    # Imported late: it brings numba, which takes seconds.
+    from engine.data.decode.portable_resize import decode_raw
+
+    decode_raw(*batch.arrays(), rows)

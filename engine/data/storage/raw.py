@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import DecodeBatch
-from engine.data.decode.workspace import Workspace
+from engine.data.decode.workspace import Workspace, resize_rgb
 from engine.data.storage.storage_format import EncodeSettings, Packing, StorageFormat
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ class RawFormat(StorageFormat):
         return record.reshape(height, width, 3)
 
     def decode_rows(self, batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
-        if workspace.library:
-            workspace.library.decode("raw", batch, rows, workspace.address)
-            return
-        # Imported late: it brings numba, which takes seconds.
-        from engine.data.decode.portable_resize import decode_raw
-
-        decode_raw(*batch.arrays(), rows)
+        resize_rgb(batch, rows, workspace)
 
 
 RAW = RawFormat()

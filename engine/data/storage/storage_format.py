@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import BAD_RECORD, WRONG_SIZE, DecodeBatch
-from engine.data.decode.workspace import Workspace
+from engine.data.decode.workspace import Workspace, resize_rgb
 from engine.data.native.library import Library
 from engine.data.storage.shrink import shrink, shrunk_size
 
@@ -182,9 +182,6 @@ class StorageFormat(ABC):
     def decode_rows(self, batch: DecodeBatch, rows: NDArray[np.int64], workspace: Workspace) -> None:
         """As `decode`, for records of the right size. By default each whole image goes through `to_rgb`: simple, and
         slow, since Python's lock is held."""
-        # Imported late: raw.py is made of this file.
-        from engine.data.storage.raw import RAW
-
         for row in rows.tolist():
             height, width = int(batch.heights[row]), int(batch.widths[row])
             start, size = int(batch.offsets[row]), int(batch.sizes[row])
@@ -206,7 +203,7 @@ class StorageFormat(ABC):
                 out=batch.out[row : row + 1],
                 status=batch.status[row : row + 1],
             )
-            RAW.decode(alone, np.zeros(1, np.int64), workspace)
+            resize_rgb(alone, np.zeros(1, np.int64), workspace)
 
     def is_in_c(self, native: Library | None) -> bool:
         """Whether `decode` does its work in the C library."""
