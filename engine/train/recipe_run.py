@@ -29,7 +29,7 @@ from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
 from engine.train.ranks.group import Ranks
-from engine.train.recipe_start import Stage, find_start, check_stage
+from engine.train.recipe_start import Stage, check_stage, find_start
 from engine.train.run import ReplayRun, Run
 
 
