@@ -174,7 +174,7 @@ def test_limit_without_effect_is_refused() -> None:
     config(format="yuv420", short_side=512)
     with pytest.raises(UserError, match=r"output\.short_side is for format yuv420"):
         config(format="jpeg", short_side=300)
-    with pytest.raises(UserError, match=r"only with --output\.short_side=0"):
+    with pytest.raises(UserError, match=r"only if output\.short_side is 0"):
         config(format="yuv420", max_resolution=300)
     with pytest.raises(UserError, match="at most 512"):
         config(format="yuv420", short_side=513)
