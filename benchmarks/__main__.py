@@ -1,13 +1,16 @@
 """`python -m benchmarks STAGE [OPTIONS]`: look a stage or a command up by its name, import it and run it."""
 
-import signal
-import sys
+from engine.ctrl_c import importing
 
-from benchmarks import commands, stages
-from benchmarks.commands import COMMANDS, RENAMED
-from benchmarks.stages import STAGES
-from engine.errors import UserError, run_cli
-from engine.registry import nearest
+with importing():
+    import signal
+    import sys
+
+    from benchmarks import commands, stages
+    from benchmarks.commands import COMMANDS, RENAMED
+    from benchmarks.stages import STAGES
+    from engine.errors import UserError, run_cli
+    from engine.registry import nearest
 
 
 def usage() -> str:
@@ -34,10 +37,10 @@ def main(arguments: list[str]) -> int:
     if name in RENAMED:
         print(f"note: `{name}` is now called `{RENAMED[name]}`", file=sys.stderr)
         name = RENAMED[name]
-    if name in STAGES:
-        return int(stages.entry(name)(rest))
-    if name in COMMANDS:
-        return int(commands.entry(name)(rest))
+    if name in STAGES or name in COMMANDS:
+        with importing():
+            run = stages.entry(name) if name in STAGES else commands.entry(name)
+        return int(run(rest))
     known = sorted({*STAGES, *COMMANDS})
     raise UserError(f"no stage {name!r}{nearest(name, known)}; choices: {', '.join(known)}")
 

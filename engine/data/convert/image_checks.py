@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from engine.config.write import RulesConfig
-from engine.data.sources.access.pixels import DamagedError, UnreadableError, open_image
+from engine.data.decode.pillow_pixels import DamagedError, UnreadableError, open_image
 from engine.data.storage.jpeg_header import ORIENTATION, JpegHeader, is_jpeg, orientation, read_jpeg_header
 
 _FORMATS = {

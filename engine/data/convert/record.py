@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.config.write import RulesConfig
 from engine.data.convert.image_checks import Look, look_at
-from engine.data.sources.access.pixels import DamagedError, decode_rgb
+from engine.data.decode.pillow_pixels import DamagedError, decode_rgb
 from engine.data.sources.base import Content
 from engine.data.storage.formats import of_mode
 from engine.data.storage.jpeg_header import JpegHeader

@@ -73,7 +73,7 @@ class JpegFormat(StorageFormat):
         )
 
     def to_rgb(self, record: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-        from engine.data.sources.access.pixels import decode_rgb
+        from engine.data.decode.pillow_pixels import decode_rgb
 
         return decode_rgb(record.tobytes())
 

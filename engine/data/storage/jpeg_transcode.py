@@ -8,8 +8,8 @@ import ctypes
 
 import numpy as np
 
+from engine.data.decode.pillow_pixels import DamagedError
 from engine.data.native.library import library
-from engine.data.sources.access.pixels import DamagedError
 from engine.data.storage.jpeg_header import JpegHeader, without_metadata
 
 _DONE, _DAMAGED, _UNSUITABLE, _TOO_LARGE = range(4)

@@ -8,8 +8,8 @@ from PIL import Image
 
 from engine.data import storage as formats
 from engine.data.convert.record import RecordSettings, make_record
+from engine.data.decode.pillow_pixels import DamagedError, decode_rgb
 from engine.data.native.library import library
-from engine.data.sources.access.pixels import DamagedError, decode_rgb
 from engine.data.storage import jpeg_transcode as transcode
 from engine.data.storage.jpeg_header import read_jpeg_header
 from tests.data.odd_files import MAKES, jpeg, picture, pixels_of, save

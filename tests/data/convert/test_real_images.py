@@ -10,8 +10,8 @@ from PIL import Image
 
 from engine.config.write import SourceConfig
 from engine.data.beton.reader import open_beton
+from engine.data.decode.pillow_pixels import decode_rgb
 from engine.data.sources import open_split
-from engine.data.sources.access.pixels import decode_rgb
 from engine.data.storage import RAW
 from engine.data.storage.shrink import shrink
 from tests.data.odd_files import pixels_of

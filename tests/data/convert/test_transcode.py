@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.data import storage as formats
 from engine.data.convert.record import Outcome, RecordSettings, make_record
-from engine.data.sources.access.pixels import decode_rgb
+from engine.data.decode.pillow_pixels import decode_rgb
 from engine.data.storage import jpeg_transcode as transcode
 from engine.data.storage.jpeg_header import read_jpeg_header
 from engine.data.storage.shrink import shrink

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.sources.access.pixels import decode_rgb
+from engine.data.decode.pillow_pixels import decode_rgb
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "1", "LA", "RGBA"])
