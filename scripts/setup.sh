@@ -129,8 +129,8 @@ install_system_packages() {
     [ -n "$missing" ] || return 0
     local system; system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}") || system=unknown
     command -v apt-get >/dev/null ||
-        die "no apt-get on this system ($system): install what Debian calls $missing by your own means, then try again"
-    can_be_root || die "these need root, and sudo is not to be had: apt-get install $missing"
+        die "no apt-get on this system ($system): install the equivalents of Debian's $missing, then try again"
+    can_be_root || die "these packages need root, and sudo is not available; run as root: apt-get install $missing"
     say "installing system packages (a few minutes): $missing"
     apt_update || true # an unreachable extra source must not stop what the others have
     # shellcheck disable=SC2086
@@ -150,11 +150,11 @@ install_wished_packages() {
         # Lists may be absent (container images) or old: refresh once, then ask whether there is anything to install.
         apt_update || true
         if [[ $(LC_ALL=C apt-cache policy "$name" 2>/dev/null) != *"Candidate: "[0-9]* ]]; then
-            say "$name is not in this system's sources: going on without"
+            say "$name is not in this system's sources: continuing without it"
             continue
         fi
         say "installing system package (wanted, not needed): $name"
-        apt_install "$name" || say "could not install $name: going on without (details: $log)"
+        apt_install "$name" || say "could not install $name: continuing without it (details: $log)"
     done
 }
 
@@ -183,7 +183,7 @@ choose_set() {
     elif [ "$before" = lower ] || [ "$before" = dev ]; then
         echo "$before"
     elif gpu_too_old; then
-        say "this GPU or its driver is too old for the newest torch: taking the lower set" >&2
+        say "this GPU or its driver is too old for the newest torch: installing the set lower (an older torch)" >&2
         echo lower
     elif needs_dev; then
         echo dev
@@ -205,11 +205,11 @@ run_uv() {
     tail -n 6 "$log" >&2
     local last; last=$(tail -n 30 "$log")
     if grep -qi 'hash mismatch' <<<"$last"; then
-        die "could not $what: what came is not what was locked, by its hash; see which package in $log"
+        die "could not $what: a downloaded package does not have the locked hash; $log names it"
     elif grep -qi 'certificate' <<<"$last"; then
         die "could not $what: this network's TLS certificate is not trusted here; add its CA to the system's (details: $log)"
     elif grep -qiE 'dns error|failed to fetch|failed to download|connection|timed out|unreachable' <<<"$last"; then
-        die "could not $what: the network or the package index is not to be had (details: $log)"
+        die "could not $what: the network or the package index can't be reached (details: $log)"
     elif grep -qi 'no space left' <<<"$last"; then
         die "could not $what: the disk is full; about 12 GB are needed, uv's cache included (details: $log)"
     fi
@@ -239,7 +239,7 @@ install_environment() {
     run_uv "install requirements/$name.txt" "${sync[@]}"
     if ! imports; then
         # uv keeps wheels it built: one built before a change of the system's OpenCV no longer loads. Build it anew.
-        say "building ffcv anew for this system's libraries"
+        say "building ffcv again for this system's libraries"
         run_uv "build ffcv" "${sync[@]}" --reinstall-package ffcv --refresh-package ffcv
         imports || { tail -n 5 "$log" >&2; die "the environment is installed but does not import (details: $log)"; }
     fi
@@ -258,7 +258,7 @@ decoders_built() {
 build_decoders() {
     decoders_built && return 0
     say "building the C decoders"
-    "$venv/bin/python" -m engine build >>"$log" 2>&1 || say "could not build them: decoding goes on in numba, slower
+    "$venv/bin/python" -m engine build >>"$log" 2>&1 || say "could not build them: numba decodes instead, slower
 setup: ($(tail -n 1 "$log"))"
 }
 

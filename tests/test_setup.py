@@ -209,5 +209,5 @@ def test_no_compiler_still_sets_up(machine: Machine) -> None:
     done = machine.setup()
     assert done.returncode == 0
     assert "no apt-get" in done.stderr and "libjpeg-dev" in done.stderr
-    assert "could not build them: decoding goes on in numba, slower" in done.stdout
+    assert "could not build them: numba decodes instead, slower" in done.stdout
     assert "(error: no C compiler: install gcc)" in done.stdout

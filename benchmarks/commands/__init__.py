@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Sequence
 
 COMMANDS = {
-    "all": "run each stage in short against every peer, and write a report",
-    "gate": "run stages in short and judge them by the committed records",
+    "all": "run a short version of each stage against every peer, and write a report",
+    "gate": "run short versions of stages and compare them with the committed records",
     "report": "draw records as one page: bars, curves, tables",
     "figures": "write the table of docs/benchmarks.md from the committed records",
 }

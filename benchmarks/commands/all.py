@@ -174,7 +174,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--stages",
         type=opt.list_of(opt.one_of(*stages)),
         default=stages,
-        help=f"of: {', '.join(stages)} (all)",
+        help=f"choices: {', '.join(stages)} (default: all)",
     )
     parser.add_data()
     add("--longest", type=opt.seconds, default=240, help="time limit of a stage in seconds (default: 240)")

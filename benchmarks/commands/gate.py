@@ -148,7 +148,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--stages",
         type=opt.list_of(opt.one_of(*names)),
         default=["loader"],
-        help=f"of: {', '.join(names)} (default: loader)",
+        help=f"choices: {', '.join(names)} (default: loader)",
     )
     parser.add_data()
     add(
@@ -162,5 +162,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     opt.check_files(options.data, options.json)
     if not options.results.is_dir():
-        raise UserError(f"--results {options.results} is no folder")
+        raise UserError(f"--results {options.results} is not a folder: give another")
     return options

@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_seconds(self, default: float) -> None:
         """`--seconds`: the length of a round."""
-        words = f"length of a round, about (default: {default:g})"
+        words = f"approximate length of a round (default: {default:g})"
         self.add_argument("--seconds", type=seconds, default=default, help=words)
 
     def add_batch(self, default: int, least: int = 1) -> None:
@@ -85,8 +85,8 @@ def loader_parser(stage: str, description: str | None, batch: int) -> Parser:
     parser = Parser(stage, description)
     add = parser.add_argument
     names, ours = ", ".join(peer_names("loader")), ", ".join(OURS["loader"])
-    add("--against", type=list_of(str), action="extend", help=f"peers, of: {names} (default: ffcv)")
-    add("--ours", type=list_of(str), default=None, help=f"of: {ours} (default: those usual for the peer)")
+    add("--against", type=list_of(str), action="extend", help=f"peers; choices: {names} (default: ffcv)")
+    add("--ours", type=list_of(str), default=None, help=f"choices: {ours} (default: those usual for the peer)")
     parser.add_data()
     parser.add_json()
     parser.add_batch(batch)
@@ -119,9 +119,9 @@ def check_outputs(paths: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise UserError(f"{path} can't be written: give a file in a folder that exists and is yours")
         if path.exists() and not path.is_file():
-            raise UserError(f"{path} can't be written: it is there already, and no file; give another name")
+            raise UserError(f"{path} can't be written: it exists and is not a file; give another name")
         if path.resolve() in taken:
-            raise UserError(f"{path} is named twice: what is written there would replace the other")
+            raise UserError(f"{path} is named twice: one output would overwrite the other; give another name")
         taken.add(path.resolve())
 
 

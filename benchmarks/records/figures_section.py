@@ -33,7 +33,7 @@ def with_section(text: str, body: str) -> str:
 def section(results: Path) -> str:
     """A row for each pair and case of the stages that matter most, and how all comparisons came out."""
     if not results.is_dir():
-        raise UserError(f"--results {results} is no folder")
+        raise UserError(f"--results {results} is not a folder: give another")
     known = [(record, path) for path in sorted(results.glob("*.json")) for record in read(path)]
     chosen = [pair for stage in _STAGES for pair in _headlines(stage, known)]
     machines = {f"{record['machine']['cpu']}, {record['machine']['cores']} cores" for record, _ in chosen}

@@ -130,7 +130,7 @@ def _small(title: str, figures: Sequence[Figure]) -> str:
 def _limits(records: Sequence[Record]) -> str:
     """What limited the trainer, where an epoch of it was measured."""
     rows = "".join(
-        f'<tr><th scope="row">{clean(one.label())}</th><td>{clean(found["words"])}; to change it: '
+        f'<tr><th scope="row">{clean(one.label())}</th><td>{clean(found["words"])}; to speed it up: '
         f"{clean(found['advice'])}</td></tr>"
         for record, one in zip(records, map(outcome, records), strict=True)
         if (found := record.get("limits"))
@@ -174,7 +174,7 @@ def _provenance(records: Sequence[Record]) -> str:
     cells = "".join(
         f'<tr><th scope="row">{clean(name)}</th><td>{clean(value)}</td></tr>' for name, value in rows
     )
-    return card("Where it comes from", f'<table class="words"><tbody>{cells}</tbody></table>')
+    return card("Command and machine", f'<table class="words"><tbody>{cells}</tbody></table>')
 
 
 def _settings(records: Sequence[Record]) -> dict[str, str]:

@@ -224,7 +224,7 @@ _peer(
     _TRAINER,
     storage=SAME,
     options={"batches": "replay"},
-    what="the trainer with batches that lie ready",
+    what="the trainer with batches loaded before",
 )
 _STOCK = "trainings.stock_training:open_side"
 _peer(

@@ -144,8 +144,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     names = opt.list_of(opt.one_of(*RECIPES))
     peers = list(PEERS["augment"])
-    add("--against", type=opt.list_of(str), default=peers, help=f"of: {', '.join(peers)} (default: all)")
-    add("--only", type=names, default=list(RECIPES), help=f"of: {', '.join(RECIPES)} (all)")
+    add("--against", type=opt.list_of(str), default=peers, help=f"choices: {', '.join(peers)} (default: all)")
+    add("--only", type=names, default=list(RECIPES), help=f"choices: {', '.join(RECIPES)} (default: all)")
     parser.add_json()
     parser.add_resolutions([224])
     parser.add_batch(64, least=2)

@@ -1,6 +1,6 @@
 """`python -m benchmarks decode`: images per second from records in memory to pixels, without a loader.
 
-Each storage of ours against other libraries' decoders on the images' own JPEG data, by resolution, least crop area
+Each storage of ours against other libraries' decoders on the images' own JPEG data, by resolution, smallest crop area
 (1: the centred square of the whole short side) and cores; in turns, each side in its own process. Exit code 1: a
 comparison failed, labels differed, images were left out, or `--against self` found a difference.
 """
@@ -85,13 +85,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_images(opt.NOT_IN_CACHE)
     add = parser.add_argument
     names = ", ".join(peer_names("decode"))
-    add("--against", type=opt.list_of(str), action="extend", help=f"of: {names} (default: opencv)")
+    add("--against", type=opt.list_of(str), action="extend", help=f"choices: {names} (default: opencv)")
     ours = ["jpeg", "jpeg-kept", "yuv420", "raw"]
     add(
         "--ours",
         type=opt.list_of(str),
         default=ours,
-        help=f"of: {', '.join(OURS['decode'])} ({','.join(ours)})",
+        help=f"choices: {', '.join(OURS['decode'])} (default: {','.join(ours)})",
     )
     parser.add_data()
     parser.add_json()
@@ -103,7 +103,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--scale",
         type=opt.list_of(opt.share),
         default=[0.08, 0.35, 1.0],
-        help="least crop areas (0.08,0.35,1)",
+        help="smallest crop areas, as a fraction of the image (default: 0.08,0.35,1)",
     )
     every = list(range(1, machine()["cores"] + 1))
     add(

@@ -110,13 +110,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--against",
         type=opt.list_of(str),
         action="extend",
-        help=f"of: {', '.join(PEERS['read'])} (default: all)",
+        help=f"choices: {', '.join(PEERS['read'])} (default: all)",
     )
     add(
         "--ours",
         type=opt.list_of(str),
         default=list(OURS["read"]),
-        help=f"of: {', '.join(OURS['read'])} (default: both)",
+        help=f"choices: {', '.join(OURS['read'])} (default: both)",
     )
     caches = opt.list_of(opt.one_of(*_CACHES))
     add(

@@ -79,7 +79,7 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterable[Fi
     if (3, 11) <= version <= (3, 13):
         yield Finding("ok", text)
     else:
-        yield Finding("fail", f"{text} is not 3.11 to 3.13", "`make setup` finds or fetches one that is")
+        yield Finding("fail", f"{text} is not 3.11 to 3.13", "`make setup` installs a suitable Python")
 
 
 def check_packages(
@@ -92,7 +92,7 @@ def check_packages(
         yield Finding("fail", "no packages are installed for this Python", f"{_REINSTALL} and use .venv")
         return
     if not pyproject.is_file():
-        yield Finding("warn", f"{pyproject} is missing, versions not checked", "run from a whole checkout")
+        yield Finding("warn", f"{pyproject} is missing, versions not checked", "run from a complete checkout")
         return
     fine = []
     for text in tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]:
@@ -319,7 +319,7 @@ def diagnose(checks: Iterable[Check] = CHECKS) -> int:
             print(finding, flush=True)
             levels.append(finding.level)
     warned, failed = levels.count("warn"), levels.count("fail")
-    print(f"{failed} failed, {warned} to look at" if failed or warned else "everything is fine")
+    print(f"{failed} failed, {warned} warnings" if failed or warned else "everything is fine")
     return EXIT_MISSED if failed else EXIT_DONE
 
 

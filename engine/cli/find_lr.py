@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     stages, recipe = load_train_stages(rest)
     config = stages[stages[0].training.first_stage - 1]
     if config.training.eval_only or config.training.resume:
-        raise UserError("find-lr starts a training of its own: drop training.eval_only and training.resume")
+        raise UserError("find-lr starts its own training: drop training.eval_only and training.resume")
     name = f"find-lr-{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     return _find(config, recipe, asked, asked.folder or Path(config.logging.folder) / name)
 

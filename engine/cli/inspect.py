@@ -73,7 +73,7 @@ def _check(sheet: Path, samples: int, seed: int) -> None:
     if not 1 <= samples <= 1000:
         raise UserError(f"--samples {samples} is not a whole number from 1 to 1000")
     if seed < 0:
-        raise UserError(f"--seed {seed} is not at least 0")
+        raise UserError(f"--seed {seed} must be at least 0")
 
 
 def summary(beton: "Beton", rejects: int | None = _SHOWN) -> Iterator[tuple[str, str]]:
@@ -107,7 +107,7 @@ def _of_manifest(manifest: "Manifest", rejects: int | None) -> Iterator[tuple[st
     yield "source", f"{manifest.source}, images in the order {manifest.order!r}"
     yield "settings", _pairs(manifest.settings)
     yield "rules", _pairs(manifest.rules) or "none recorded"
-    yield "odd images", _pairs(manifest.odd) or "none recorded"
+    yield "unusual images", _pairs(manifest.odd) or "none recorded"
     yield "rejects", f"{len(manifest.rejects):,} left out"
     yield from _listed([f"{name}: {kind}: {reason}" for name, kind, reason in manifest.rejects], rejects)
     yield "duplicates", f"{len(manifest.duplicates):,} with the same content as another image"

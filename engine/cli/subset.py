@@ -72,13 +72,13 @@ def _parser() -> CommandParser:
 
 def _check(options: argparse.Namespace) -> None:
     if options.fraction is not None and not 0 < options.fraction < 1:
-        raise UserError(f"--fraction {options.fraction} is not above 0 and below 1")
+        raise UserError(f"--fraction {options.fraction} must be above 0 and below 1")
     for name in ("count", "per_class"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} {value} is not at least 1")
+            raise UserError(f"--{name.replace('_', '-')} {value} must be at least 1")
     if options.seed < 0:
-        raise UserError(f"--seed {options.seed} is not at least 0")
+        raise UserError(f"--seed {options.seed} must be at least 0")
     ways = (options.fraction, options.count, options.per_class)
     if not options.classes and not any(ways):
         raise UserError(

@@ -83,7 +83,7 @@ def _report(beton: "Beton", found: "Verified", shown: int | None) -> list[str]:
     if beton.checksums is None:
         how = "no checksums in this file: its JPEGs were decoded instead, which misses some kinds of damage"
         if found.unchecked:
-            how += f", and {found.unchecked:,} raw images could not be checked at all"
+            how += f", and {found.unchecked:,} images without checksum that decoding can't check at all"
     else:
         how = f"each of {beton.num_samples:,} images compared with its checksum"
     lines = [f"{'BAD ' if found.bad else ''}{beton.path}: {verdict}; {how}; {read}"]

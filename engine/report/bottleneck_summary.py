@@ -40,7 +40,7 @@ def sentence(epochs: Sequence[EpochLine]) -> str:
     (epoch, limits), known = found, _judged(epochs)
     alike = sum(other.limited_by == epoch.limited_by for other, _ in known)
     often = "" if alike == len(known) else f" (in {alike} of {len(known)} epochs)"
-    return f"{limits.words}{often}; to change it: {limits.advice}"
+    return f"{limits.words}{often}; to speed it up: {limits.advice}"
 
 
 def rows(epoch: EpochLine, limits: Limits) -> list[tuple[str, str]]:

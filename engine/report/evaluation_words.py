@@ -29,10 +29,10 @@ def calibration_words(found: Evaluation) -> str:
     measured, top1 = found.calibration, found.top1
     if measured.confidence is None:
         return "the network's outputs are not finite"
-    side = "too sure" if measured.confidence > top1 else "not sure enough"
+    side = "overconfident" if measured.confidence > top1 else "underconfident"
     said = text.percent(measured.confidence, 1)
     if said == text.percent(top1, 1):
-        side = "as often right"
+        side = "and right as often"
     return (
         f"ECE {text.percent(measured.ece)} in {len(measured.bins)} bins, NLL {text.number(measured.nll, 4)}; "
         f"{said} confident on average, {side}"
@@ -44,8 +44,8 @@ def reference_words(reference: OriginalsComparison) -> str:
     return (
         f"top-1 {text.percent(reference.top1)}; as decoded here {text.percent(reference.engine_top1)}, a gap of "
         f"{text.signed(reference.gap_points)} points; {text.count(reference.changed)} of "
-        f"{text.count(reference.images)} predictions differ, by {text.percent(reference.moved)} of an image's "
-        f"probability on average"
+        f"{text.count(reference.images)} predictions differ, {text.percent(reference.moved)} of an "
+        f"image's probability moved to other classes on average"
     )
 
 

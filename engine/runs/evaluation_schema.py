@@ -10,10 +10,10 @@ _SHARE, _PIXELS, _IMAGES, _NATS = "share (0 to 1)", "px", "images", "nats"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchedResolution(JsonTable):
-    """The accuracy at one side on the images of data.holdout (validation.search)."""
+    """The accuracy at one resolution on the images of data.holdout (validation.search)."""
 
     resolution: int = log_field("side of the images", unit=_PIXELS, required=True)
-    top1: float | None = log_field("top-1, as the recipe validates", unit=_SHARE)
+    top1: float | None = log_field("top-1, measured as the recipe says", unit=_SHARE)
     loss: float | None = log_field("mean cross-entropy", unit=_NATS)
     images: int | None = log_field("images that were counted", unit=_IMAGES)
 
@@ -34,10 +34,10 @@ class Measured(JsonTable):
 
 @dataclass(frozen=True, kw_only=True)
 class ReliabilityBin(JsonTable):
-    """The images whose confidence lies in a range."""
+    """The images whose confidence is in a range."""
 
-    low: float = log_field("lower end, which does not belong to it", unit=_SHARE, required=True)
-    high: float = log_field("upper end, which does", unit=_SHARE, required=True)
+    low: float = log_field("lower end of the range, excluded", unit=_SHARE, required=True)
+    high: float = log_field("upper end of the range, included", unit=_SHARE, required=True)
     images: int = log_field("images in it", unit=_IMAGES, required=True)
     confidence: float | None = log_field("their mean confidence; null: no image", unit=_SHARE)
     accuracy: float | None = log_field("their top-1; null: no image", unit=_SHARE)
@@ -55,7 +55,7 @@ class Calibration(JsonTable):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAccuracy(JsonTable):
-    """The accuracy on one class."""
+    """The accuracy of one class."""
 
     name: str = log_field("the class", key="class", required=True)
     images: int = log_field("its images", unit=_IMAGES, required=True)
@@ -69,7 +69,7 @@ class Confusion(JsonTable):
 
     name: str = log_field("the class", key="class", required=True)
     predicted: str = log_field("the class that was predicted", required=True)
-    images: int = log_field("how many of its images", unit=_IMAGES, required=True)
+    images: int = log_field("number of its images", unit=_IMAGES, required=True)
     share: float | None = log_field("of its images", unit=_SHARE)
 
 
@@ -87,17 +87,17 @@ class OriginalsComparison(JsonTable):
     gap_points: float | None = log_field("100 x (engine_top1 - top1)", unit="points")
     changed: int | None = log_field("predictions that differ", unit=_IMAGES)
     mean_difference: float | None = log_field("mean absolute difference of a class's probability")
-    moved: float | None = log_field("mean probability that lies on other classes", unit=_SHARE)
+    moved: float | None = log_field("mean probability that moved to other classes", unit=_SHARE)
     rejected: int | None = log_field("images that the conversion left out", unit=_IMAGES)
     not_in_file: int | None = log_field("original images that the file does not hold", unit=_IMAGES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(JsonTable):
-    """All that was found in one reading of a file; top1 and its like are measured as the recipe validates."""
+    """All results of one pass over a file; top1 to val_loss are measured as the recipe says."""
 
     images: int | None = log_field("images that were counted", unit=_IMAGES)
-    left_out: int | None = log_field("corrupt images that were not", unit=_IMAGES)
+    left_out: int | None = log_field("corrupt images that were left out", unit=_IMAGES)
     decoder: str | None = log_field("how the images were decoded, as benchmark records name it")
     resolution: int | None = log_field("side of the images", unit=_PIXELS)
     ratio: float | None = log_field("side of the crop / short side of the image")

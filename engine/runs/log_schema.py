@@ -31,7 +31,7 @@ class LogLine(JsonTable):
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(JsonTable):
-    """What the run has of its host."""
+    """The machine, as the run sees it."""
 
     cpu: str | None = log_field("the processor's name")
     cores: int | None = log_field("cores that this process may use", unit="cores")
@@ -53,15 +53,15 @@ class Limits(JsonTable):
 
     words: str | None = log_field("the limiting stage and the figures that show it, as a sentence")
     advice: str | None = log_field("what to change to make it faster")
-    idle_seconds: float | None = log_field("the step waited for data", unit=SECONDS)
-    step_seconds: float | None = log_field("the step did not wait for data", unit=SECONDS)
+    idle_seconds: float | None = log_field("time the step waited for data", unit=SECONDS)
+    step_seconds: float | None = log_field("time the step did not wait for data", unit=SECONDS)
     decode_cpu_seconds: float | None = log_field("CPU time of the decoding threads", unit=SECONDS)
     decode_cpu_ms_per_image: float | None = log_field("CPU time to decode an image", unit="ms")
-    decode_queue_seconds: float | None = log_field("decoding threads waited for a core", unit=SECONDS)
-    read_seconds: float | None = log_field("decoding threads waited for the disk", unit=SECONDS)
-    window_seconds: float | None = log_field("the loader waited for a window of the file", unit=SECONDS)
-    fill_seconds: float | None = log_field("the loader made batches", unit=SECONDS)
-    copy_seconds: float | None = log_field("copies to the device took", unit=SECONDS)
+    decode_queue_seconds: float | None = log_field("time decoding threads waited for a core", unit=SECONDS)
+    read_seconds: float | None = log_field("time decoding threads waited for the disk", unit=SECONDS)
+    window_seconds: float | None = log_field("time the loader waited for a window of the file", unit=SECONDS)
+    fill_seconds: float | None = log_field("time the loader made batches", unit=SECONDS)
+    copy_seconds: float | None = log_field("time of copies to the device", unit=SECONDS)
     disk_bytes: float | None = log_field("read from disks by this process", unit=BYTES)
     record_bytes: float | None = log_field("size of the records that were decoded", unit=BYTES)
     ready: float | None = log_field("slots that were ready when a batch was asked for", unit=SHARE)
@@ -70,22 +70,22 @@ class Limits(JsonTable):
     cores: int | None = log_field("cores that this process may use", unit="cores")
 
 
-_STAGE = "which stage of the recipe this is, from 1; absent where there is one"
+_STAGE = "which stage of the recipe this is, from 1; absent if there is only one"
 _STAGES = "how many stages the recipe has"
 _EARLIER = "time of the stages before this one, which elapsed_seconds includes"
 _GLOBAL_BATCH = "images of an optimizer step, over all devices"
 _DEVICE_BATCH = "images of one forward pass on one device"
 _ACCUMULATION = "forward passes of a device for an optimizer step"
 _REPLAY = "data.replay: batches that each epoch repeats; absent in a real training"
-_TOP1 = "validation top-1, as the recipe validates; null in an epoch without a validation"
-_TOP5 = "validation top-5, as the recipe validates"
+_TOP1 = "validation top-1, measured as the recipe says; null in an epoch without a validation"
+_TOP5 = "validation top-5, measured as the recipe says"
 _TOP1_BARE, _TOP5_BARE = "validation top-1 without TTA", "validation top-5 without TTA"
 _VAL_LOSS = "mean validation cross-entropy, without label smoothing"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartLine(LogLine):
-    """A run begins, or is resumed: what is run, on what, with what."""
+    """A run starts or is resumed: network, data, versions, machine."""
 
     kind: ClassVar[str] = "start"
     schema: int | None = log_field("version of this schema; absent (0) in older logs")
@@ -105,7 +105,7 @@ class StartLine(LogLine):
     resumed_at_epoch: int | None = log_field(
         "epochs before the one that the checkpoint is in; absent in a new run"
     )
-    resumed_at_step: int | None = log_field("steps of that epoch that are done")
+    resumed_at_step: int | None = log_field("finished steps of that epoch")
     replay: int | None = log_field(_REPLAY, unit="batches")
     num_train: int | None = log_field("training images, without those held out", unit="images")
     num_val: int | None = log_field("validation images", unit="images")
@@ -120,11 +120,11 @@ class StartLine(LogLine):
 
 @dataclass(frozen=True, kw_only=True)
 class StepsLine(LogLine):
-    """The latest 50 steps of an epoch, or what is left of them at its end."""
+    """The last 50 steps, or at the end of an epoch the remaining ones."""
 
     kind: ClassVar[str] = "steps"
     epoch: int = log_field("the epoch, from 1", required=True)
-    step: int = log_field("steps of the epoch that are done", required=True)
+    step: int = log_field("finished steps of the epoch", required=True)
     steps: int | None = log_field("steps of the whole epoch")
     global_step: int | None = log_field("optimizer steps since the run began")
     train_loss: float | None = log_field("mean training loss of these steps", unit=_LOSS)
@@ -133,7 +133,7 @@ class StepsLine(LogLine):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLine(LogLine):
-    """An epoch is done and, unless logging.log_level is 0, validated."""
+    """An epoch is finished and, unless logging.log_level is 0, validated."""
 
     kind: ClassVar[str] = "epoch"
     epoch: int = log_field("the epoch, from 1", required=True)
@@ -149,28 +149,28 @@ class EpochLine(LogLine):
     skipped: int | None = log_field("corrupt images that were skipped", unit="images")
     skipped_steps: int | None = log_field("steps skipped because of non-finite gradients")
     images_per_second: float | None = log_field("training images per second, all devices", unit="images/s")
-    data_wait_seconds: float | None = log_field("rank 0 waited for data", unit=SECONDS)
+    data_wait_seconds: float | None = log_field("time rank 0 waited for data", unit=SECONDS)
     compute_seconds: float | None = log_field("train_seconds without data_wait_seconds", unit=SECONDS)
-    train_seconds: float | None = log_field("training, without compiling and validation", unit=SECONDS)
-    compile_seconds: float | None = log_field("torch.compile before the epoch", unit=SECONDS)
+    train_seconds: float | None = log_field("time of training, without compiling and validation", unit=SECONDS)
+    compile_seconds: float | None = log_field("time of torch.compile before the epoch", unit=SECONDS)
     host_memory_mb: float | None = log_field("peak host memory of rank 0 so far", unit=MIB)
     device_memory_mb: float | None = log_field("peak GPU memory of rank 0 so far; null on a CPU", unit=MIB)
     limited_by: str | None = log_field("stage that set the pace: disk, decode, copy or step")
-    limits: Limits | None = log_field("the figures behind limited_by; absent where no batch was left")
+    limits: Limits | None = log_field("the figures behind limited_by; absent if no batch was left")
     replay: int | None = log_field(_REPLAY, unit="batches")
     ema_top1: float | None = log_field(f"{_TOP1}; of the averaged weights", unit=SHARE)
     ema_top5: float | None = log_field(f"{_TOP5}; of the averaged weights", unit=SHARE)
     ema_top1_no_tta: float | None = log_field(f"{_TOP1_BARE}; of the averaged weights", unit=SHARE)
     ema_top5_no_tta: float | None = log_field(f"{_TOP5_BARE}; of the averaged weights", unit=SHARE)
     ema_val_loss: float | None = log_field(f"{_VAL_LOSS}; of the averaged weights", unit=_LOSS)
-    val_seconds: float | None = log_field("validation", unit=SECONDS)
+    val_seconds: float | None = log_field("time of validation", unit=SECONDS)
     val_resolution: int | None = log_field("side of the validation images", unit=PIXELS)
     top1: float | None = log_field(_TOP1, unit=SHARE)
     top5: float | None = log_field(_TOP5, unit=SHARE)
     top1_no_tta: float | None = log_field(_TOP1_BARE, unit=SHARE)
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
-    elapsed_seconds: float | None = log_field("training and validation since the run began", unit=SECONDS)
+    elapsed_seconds: float | None = log_field("time of training and validation since the run began", unit=SECONDS)
     stage: int | None = log_field(_STAGE)
     stages: int | None = log_field(_STAGES)
     earlier_seconds: float | None = log_field(_EARLIER, unit=SECONDS)
@@ -182,25 +182,25 @@ class ResultLine(LogLine):
 
     kind: ClassVar[str] = "result"
     replay: int | None = log_field(_REPLAY, unit="batches")
-    top1: float | None = log_field("validation top-1, as the recipe validates", unit=SHARE)
+    top1: float | None = log_field("validation top-1, measured as the recipe says", unit=SHARE)
     top5: float | None = log_field(_TOP5, unit=SHARE)
     top1_no_tta: float | None = log_field(_TOP1_BARE, unit=SHARE)
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
     plain_top1: float | None = log_field("top-1 at plain_resolution, without TTA", unit=SHARE)
     plain_top5: float | None = log_field("top-5 at plain_resolution, without TTA", unit=SHARE)
-    plain_resolution: int | None = log_field("side of the images behind plain_top1", unit=PIXELS)
+    plain_resolution: int | None = log_field("resolution of the images behind plain_top1", unit=PIXELS)
     plain_ratio: float | None = log_field("side of the crop / short side of the image, for plain_top1")
-    val_resolution: int | None = log_field("side of the images behind top1", unit=PIXELS)
+    val_resolution: int | None = log_field("resolution of the images behind top1", unit=PIXELS)
     val_ratio: float | None = log_field("side of the crop / short side of the image, for top1")
     tta: bool | None = log_field("whether top1 averages an image and its mirror image")
     num_val: int | None = log_field("validation images that were counted", unit="images")
-    elapsed_seconds: float | None = log_field("training and validation; 0: only validated", unit=SECONDS)
+    elapsed_seconds: float | None = log_field("time of training and validation; 0: only validated", unit=SECONDS)
     images_per_second: float | None = log_field("of a replay: mean over the run", unit="images/s")
     target_top1: float | None = log_field("budget.target_top1; null: no target", unit=SHARE)
     budget_seconds: float | None = log_field("budget.minutes; null: no limit", unit=SECONDS)
     met: bool | None = log_field("whether target and budget were met; null: no target")
-    verdict: str | None = log_field("what was measured against what was promised, as a sentence")
+    verdict: str | None = log_field("the outcome as a sentence: accuracy and time, against the target")
     weights: str | None = log_field("file of the weights in the run's folder; null: none saved")
     weights_note: str | None = log_field("how to load them")
     stage: int | None = log_field(_STAGE)

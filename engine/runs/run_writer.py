@@ -86,7 +86,7 @@ class RunWriter:
             log, lines, unreadable = RunLog.resume(folder)
             if unreadable:
                 note(
-                    f"{folder / LOG}: left out {unreadable} line(s) that are not whole, as a crash leaves them"
+                    f"{folder / LOG}: left out {unreadable} incomplete line(s), as a crash leaves them"
                 )
         elif writes:
             log = RunLog.begin(folder)
@@ -165,7 +165,7 @@ class RunWriter:
                 self._write_report()
             # The log is what counts: a picture of it that can't be drawn must not end hours of training.
             except Exception as error:  # noqa: BLE001
-                note(f"the report could not be renewed after this epoch: {error}")
+                note(f"the report could not be updated after this epoch: {error}")
 
     def finish(self, line: ResultLine) -> None:
         """Print the summary, log the result, and write the report; printed even if the log can't be written."""

@@ -19,19 +19,19 @@ def page() -> str:
     parts = [
         f"<!-- Made by `{COMMAND}` from engine/runs/log_schema.py: change it there. -->",
         "# The log's schema",
-        f"`{folder.LOG}` in a run's folder holds a JSON object a line, in the order in which they were written. `kind` "
-        "names what a line is. A resumed run appends to the same file: what comes after a `start` line replaces the "
-        "epochs and steps after its checkpoint. Any value may be null where it is not known or not finite, and a key "
+        f"`{folder.LOG}` in a run's folder holds one JSON object per line, in the order of writing. `kind` "
+        "is the type of the line. A resumed run appends to the same file: the lines after a `start` line replace the "
+        "epochs and steps that came after the checkpoint. Any value may be null where it is not known or not finite, and a key "
         "may be absent where it does not apply. Readers should ignore keys they do not know.",
-        f"This is version {SCHEMA}, the `schema` of the start line. A key is never renamed or given another unit "
-        "without a new version; older logs lack the number and some of the keys.",
+        f"This is version {SCHEMA} (`schema` in the start line). A key is never renamed and its unit never changes "
+        "without a new version. Logs from before version 1 lack `schema` and some of the keys.",
         *(_section(f"`kind`: `{kind}`", line) for kind, line in LINES.items()),
     ]
     nested = dict.fromkeys(inner for line in LINES.values() for inner in _nested(line))
     parts += [_section(table.__name__, table) for table in nested]
     parts.append(
-        f"## {folder.EVALUATION}\n\nA run that only validates leaves it: the object [Evaluation](#evaluation), which "
-        f"the result line holds too, after these keys.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
+        f"## {folder.EVALUATION}\n\nWritten by a run that only validates: the keys below, then those of [Evaluation](#evaluation), which "
+        f"the result line holds too.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
     )
     return "\n\n".join(parts) + "\n"
 
@@ -53,7 +53,7 @@ def _table(table: type[JsonTable], besides: type | None = None) -> str:
         for spec in log_fields(table)
         if spec.name not in known
     ]
-    return "\n".join(["| Key | Type | Unit | What it is |", "|---|---|---|---|", *rows])
+    return "\n".join(["| Key | Type | Unit | Description |", "|---|---|---|---|", *rows])
 
 
 def _type(kind: Any) -> str:

@@ -110,7 +110,7 @@ def _disk(figures: EpochFigures) -> tuple[str, str]:
     words = f"reading {measured}took {_share(figures.stages['disk'], figures)} of the time, {_idle(figures)}"
     advice = "a faster disk, or memory for the whole file, which is then read only once"
     if not figures.pages:
-        advice += "; data.order=pages where it does not fit"
+        advice += "; data.order=pages if it does not fit"
     if "jpeg" not in figures.storage:
         advice += "; jpeg storage is smaller"
     return words, advice
@@ -121,7 +121,7 @@ def _decode(figures: EpochFigures) -> tuple[str, str]:
     words = f"{figures.decoding_cores:.1f} of {cores} core{'s' if cores > 1 else ''} busy with it"
     words += f", {_idle(figures)}"
     if not figures.on_gpu:
-        words += "; the step has to share them"
+        words += "; the step shares these cores"
     if data.queue_seconds > data.cpu_seconds:
         waited = data.queue_seconds / (data.queue_seconds + data.cpu_seconds + data.read_seconds)
         words += f"; its threads waited for a core {waited:.0%} of their time"
@@ -163,7 +163,7 @@ def _step(figures: EpochFigures) -> tuple[str, str]:
         slowest = max(figures.stages.values())
         words = f"it waited for data {figures.idle:.0%} of the time"
         if slowest:
-            words += f", which could come {figures.seconds / slowest:.1f} times as fast"
+            words += f"; data could come {figures.seconds / slowest:.1f} times as fast"
         return (
             words + _in_bursts(figures),
             "training.compile, a lower precision, a smaller network or resolution, or a faster device",
@@ -175,7 +175,7 @@ def _step(figures: EpochFigures) -> tuple[str, str]:
     )
     advice = "a smaller network or resolution, or more cores"
     if figures.decoding_cores > 0.1 * figures.cores and _cheaper_images(figures):
-        advice = f"{_cheaper_images(figures)[0]}, which leaves it more of the cores; {advice}"
+        advice = f"{_cheaper_images(figures)[0]}, which leaves more of the cores to the step; {advice}"
     return words, advice
 
 
@@ -183,7 +183,7 @@ def _in_bursts(figures: EpochFigures) -> str:
     return (
         ""
         if figures.idle < _WAITING
-        else "; that was for first batches or in bursts: no other stage was busier"
+        else "; it waited for the first batches or in short bursts: no other stage was busier"
     )
 
 

@@ -218,22 +218,22 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
                 folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
             )
         elapsed = result.elapsed_seconds or 0.0
-    raise UserError(f"training.resume: all {len(stages)} stages of that run are done; nothing is left to do")
+    raise UserError(f"training.resume: all {len(stages)} stages of the run are done; nothing is left to do")
 
 
 def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainConfig]) -> None:
     """Raises UserError where the stages are not those that the run was started with."""
     if len(stages) != len(before):
-        raise UserError(f"training.resume: that run was started with {len(before)} stages, not {len(stages)}")
+        raise UserError(f"training.resume: the run was started with {len(before)} stages, not {len(stages)}")
     now, first = stages[0].training.first_stage, before[0].training.first_stage
     if now not in (1, first):
-        raise UserError(f"training.resume: that run was started with training.first_stage={first}, not {now}")
+        raise UserError(f"training.resume: the run was started with training.first_stage={first}, not {now}")
     for number, (stage, old) in enumerate(zip(stages, before, strict=True), start=1):
         with _naming_stage(number):
             resume.refuse_other_recipe(stage, to_dict(old))
             if number > first and stage.model.weights != old.model.weights:
                 raise UserError(
-                    f"training.resume: that run was started to go on from {old.model.weights}, not "
+                    f"training.resume: the run was started to continue from {old.model.weights}, not "
                     f"{stage.model.weights}: change model.use_ema back"
                 )
 
@@ -242,7 +242,7 @@ def _write_recipe(staged: StagedRun) -> None:
     folders = ", ".join(stage_folder(number + 1) for number in range(staged.first - 1, len(staged.stages)))
     head = (
         f"# The recipe of this run of several stages, which are in {folders}; -C with this file repeats it.\n"
-        f"# To go on after an interruption: the same command as before, with --training.resume={staged.folder}\n"
+        f"# To continue after an interruption: the same command as before, with --training.resume={staged.folder}\n"
     )
     # It repeats the run under another name.
     stages = [replace(stage, logging=replace(stage.logging, name="")) for stage in staged.stages]

@@ -120,7 +120,7 @@ class Run(RunBase):
         done = begun.epoch == epochs - 1 and begun.step == self.trainer.steps(begun.epoch)
         if done and self.ranks.agree(record.finished):
             raise UserError(
-                f"training.resume: all {epochs} epochs of that run are done; nothing is left to do"
+                f"training.resume: all {epochs} epochs of the run are done; nothing is left to do"
             )
 
     def _fit(self, saver: Saver, record: RunWriter) -> tuple[Accuracy, Accuracy | None]:

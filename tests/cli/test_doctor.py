@@ -233,7 +233,7 @@ def test_failed_check_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -> N
     assert doctor.diagnose([fair, bad, fair]) == 1
     output = capsys.readouterr().out
     assert "fail  nothing works: do something\n" in output
-    assert output.endswith("1 failed, 2 to look at\n")
+    assert output.endswith("1 failed, 2 warnings\n")
 
 
 def test_check_that_lacks_a_package_fails_and_the_next_runs(

@@ -197,7 +197,7 @@ def test_find_lr_stops_when_the_loss_explodes(
     [
         (["--from=1", "--to=0.1"], "--from 1, --to 0.1"),
         (["--steps=3"], "at least 20"),
-        (["--training.eval_only=true", "--model.weights=x.pt"], "find-lr starts a training of its own"),
+        (["--training.eval_only=true", "--model.weights=x.pt"], "find-lr starts its own training"),
         (["--lr.rl=1"], "unknown option 'lr.rl'"),
     ],
 )

@@ -138,7 +138,7 @@ def limits_entry(train: float, wait: float, stage: str = "step") -> Line:
     return {
         "limited_by": stage,
         "limits": {
-            "words": f"{stage}: it waited for data {wait / train:.0%} of the time, which could come 1.9 times as fast",
+            "words": f"{stage}: it waited for data {wait / train:.0%} of the time; data could come 1.9 times as fast",
             "advice": "training.compile, a lower precision, a smaller network or resolution, or a faster device",
             "idle_seconds": wait,
             "step_seconds": train - wait,

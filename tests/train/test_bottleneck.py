@@ -105,7 +105,7 @@ def test_copy_limit_has_the_link_share() -> None:
 
 def test_step_limit_says_how_much_faster_data_could_come() -> None:
     found = judged({"idle_seconds": 1, "fill_seconds": 40, "cpu_seconds": 100, "copy_seconds": 20})
-    assert found.words == "step: it waited for data 1% of the time, which could come 2.5 times as fast"
+    assert found.words == "step: it waited for data 1% of the time; data could come 2.5 times as fast"
     # The threads wait for free slots then; what they were busy with does not matter.
     assert judged({"idle_seconds": 1, "fill_seconds": 99, "cpu_seconds": 390}).stage == "step"
 
@@ -115,11 +115,11 @@ def test_cpu_decoding_with_most_of_the_cpu_time_is_the_limit() -> None:
     data = {"idle_seconds": 2, "fill_seconds": 95, "cpu_seconds": 120}
     most = judged(data, process_cpu_seconds=190.0, **cpu)
     assert most.words == (
-        "decode: 1.2 of 2 cores busy with it, step idle 2% of the time; the step has to share them"
+        "decode: 1.2 of 2 cores busy with it, step idle 2% of the time; the step shares these cores"
     )
     less = judged(data, process_cpu_seconds=250.0, **cpu)
     assert less.words == "step: 1.3 of 2 cores busy with it, 1.2 with decoding, step idle 2% of the time"
-    assert less.advice.startswith("use yuv420 storage, which leaves it more of the cores")
+    assert less.advice.startswith("use yuv420 storage, which leaves more of the cores to the step")
     assert judged({"cpu_seconds": 5}, **cpu).advice == "a smaller network or resolution, or more cores"
 
 
@@ -127,7 +127,7 @@ def test_short_wait_without_a_busy_stage_is_step() -> None:
     # Four steps, of which the first waited for its batch.
     found = judged({"idle_seconds": 6, "fill_seconds": 30, "cpu_seconds": 100})
     assert found.words == (
-        "step: it waited for data 6% of the time, which could come 3.3 times as fast; that was for first batches or in "
+        "step: it waited for data 6% of the time; data could come 3.3 times as fast; it waited for the first batches or in short "
         "bursts: no other stage was busier"
     )
     busier = judged({"idle_seconds": 6, "fill_seconds": 96, "cpu_seconds": 380})

@@ -73,6 +73,6 @@ def drop(path: Path) -> None:
     share = resident_share(path)
     if share > _NEARLY:
         raise UserError(
-            f"{share:.0%} of {path} stays in memory, so that its first reading can't be measured: end what has it "
-            "open, and keep it on a disk (XDG_CACHE_HOME names the folder)"
+            f"{share:.0%} of {path} stays in memory, so its first read can't be measured: close programs that use "
+            "it, or keep it on a disk (XDG_CACHE_HOME names the folder)"
         )

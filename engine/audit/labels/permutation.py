@@ -84,10 +84,10 @@ def order_hint(meaning: NDArray[np.int64], names: Sequence[str]) -> str:
     if len(moved) > 2 and steps.max() >= len(moved) - 1:
         step = int(steps.argmax())
         step -= count if step > count // 2 else 0
-        return f". They are off by {abs(step)}, as where a class was left out or added on one side"
+        return f". They are off by {abs(step)}, as if a class was left out or added on one side"
     for words, order in _orders(list(names[:count])):
         if np.array_equal(meaning, order):
-            return f". That is what numbering the classes {words} does"
+            return f". Numbering the classes {words} gives this"
     if len(moved) > count / 2:
         return ". Another list of classes was used: ids of the devkit instead of sorted names, for example"
     return ""

@@ -33,7 +33,7 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
     chance = 1 / train.classes
     if ours.after - chance < (1 - chance) * chance / 2:
         raise UserError(
-            f"the network is right on {ours.before:.1%} of train, guessing on {chance:.1%}: "
+            f"the network is right on {ours.before:.1%} of train, a guess on {chance:.1%}: "
             "use one that was trained on these classes"
         )
     findings = [_outputs(ours, names)]
@@ -53,13 +53,13 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
 
 def _outputs(ours: Permutation, names: Sequence[str]) -> Finding:
     if not ours.cycles:
-        verdict = f"the network's classes are train's; it is right on {ours.before:.1%} of train"
+        verdict = f"the network has train's classes and is right on {ours.before:.1%} of train"
         return Finding(check="network", level=FINE, verdict=verdict, data={"train_top1": ours.before})
     return Finding(
         check="network",
         level=FOUND,
         verdict=f"its classes are in another order than train's: right on {ours.before:.1%} of train as labelled, on "
-        f"{ours.after:.1%} after a permutation of {_moved(ours)} classes, with which the rest is measured",
+        f"{ours.after:.1%} after a permutation of {_moved(ours)} classes; the other checks use this permutation",
         details=_cycle_lines(ours, names),
         data=_permutation_data(ours, names),
     )
@@ -111,12 +111,12 @@ def _gaps(train: Opinion, val: Opinion, names: Sequence[str]) -> Finding:
     gaps = find_gaps((train.labels, train.predicted), (val.labels, val.predicted), train.classes)
     overall = [float((one.labels == one.predicted).mean()) for one in (train, val)]
     lines = [
-        f"{names[gap.label]}: train {gap.train:.1%}, val {gap.val:.1%} of {gap.count:,}; as the other classes go it "
-        f"would be {gap.expected:.1%}"
+        f"{names[gap.label]}: train {gap.train:.1%}, val {gap.val:.1%} of {gap.count:,}; expected from the "
+        f"other classes: {gap.expected:.1%}"
         for gap in gaps
     ]
     shown = ", ".join(repr(names[gap.label]) for gap in gaps[:3]) + (", ..." if len(gaps) > 3 else "")
-    level = f"train {overall[0]:.1%}, val {overall[1]:.1%} over all"
+    level = f"train {overall[0]:.1%}, val {overall[1]:.1%} over all classes"
     return Finding(
         check="classes that fall",
         level=FOUND if gaps else FINE,
@@ -134,10 +134,10 @@ def _noise(
     found, fell = val.low > max(_LEAST_NOISE, train.high), fallen.level == FOUND
     # Rounded up: it is a bound. It does not cover images of one class that were labelled as another one.
     most = math.ceil(max(val.most, val.high) * 1000) / 1000
-    bound = "" if fell else f", up to {most:.1%} may be as far as the network can tell"
-    more = f"; those of the {fallen.check} may be wrong besides, which this does not count" if fell else ""
+    bound = "" if fell else f", up to {most:.1%} may be wrong"
+    more = f"; labels of the {fallen.check} are not counted here and may be wrong too" if fell else ""
     figures = f"about {val.share:.1%} ({val.low:.1%} to {val.high:.1%}) of val's labels look wrong{bound}"
-    same = f"of train's by the same measure {train.share:.1%}" + (
+    same = f"by the same measure {train.share:.1%} of train's" + (
         ", with the permutation undone" if undone else ""
     )
     return Finding(
@@ -145,7 +145,7 @@ def _noise(
         level=FOUND if found else NOTE if fell else FINE,
         verdict=f"{figures}, {same}; {len(suspects):,} images are named{more}"
         if found
-        else f"no sign of more than is usual: {figures}, {same}{more}",
+        else f"no more than usual: {figures}, {same}{more}",
         details=shorten([suspect.line() for suspect in suspects]),
         data={
             "share": val.share,

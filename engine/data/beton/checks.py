@@ -26,7 +26,7 @@ def sizes_of(path: Path, images: NDArray[np.void], table: NDArray[np.void]) -> N
     place = np.minimum(np.searchsorted(table["ptr"], images["data_ptr"]), len(table) - 1)
     _refuse_first(path, table["ptr"][place] != images["data_ptr"], "is not in the allocation table")
     other = table["sample_id"][place] != np.arange(len(images), dtype=np.uint64)
-    _refuse_first(path, other, "has the record of another one")
+    _refuse_first(path, other, "has the record of another sample")
     return table["size"][place].astype(np.uint64)
 
 
@@ -45,7 +45,7 @@ def check_records(
     order = np.argsort(pointers, kind="stable")
     overlaps = np.zeros(len(pointers), bool)
     overlaps[order[:-1]] = sizes[order[:-1]] > np.diff(pointers[order])
-    _refuse_first(path, overlaps, "reaches into the record of another one")
+    _refuse_first(path, overlaps, "overlaps the record of another sample")
 
 
 def check_images(
@@ -54,7 +54,7 @@ def check_images(
     """Raise UserError unless every image is stored in one of the formats, in a record of the size that this takes."""
     mode = images["mode"]
     known = np.isin(mode, [form.mode for form in formats])
-    _refuse_first(path, ~known, "is stored in a mode unknown here")
+    _refuse_first(path, ~known, "has an unknown storage mode")
     empty = (images["width"] == 0) | (images["height"] == 0) | (sizes == 0)
     _refuse_first(path, empty, "has no pixels")
     heights, widths = (images[side].astype(np.int64) for side in ("height", "width"))

@@ -46,7 +46,7 @@ class Mapping:
         if (size := os.fstat(self._descriptor).st_size) < self._size:
             raise UserError(
                 f"{self.beton.path} was cut short while it was in use: it has {size} bytes and had {self._size}; "
-                "copy or write it again, and start anew"
+                "copy or write it again, then start again"
             )
         if self._library is None or self._slot is None:
             return
@@ -54,7 +54,7 @@ class Mapping:
         if offset is not None:
             raise UserError(
                 f"{self.beton.path} can't be read at byte {offset}{self._sample_at(offset)}: the disk or the "
-                "network failed, or the file was cut short; copy it anew, from a sound disk"
+                "network failed, or the file was cut short; copy it again, from a healthy disk"
             )
 
     def _sample_at(self, offset: int) -> str:

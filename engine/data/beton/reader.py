@@ -116,7 +116,7 @@ def _read(path: Path, file: BinaryIO) -> Beton:
         parts, crc32(table.view(np.uint8), crc32(samples.view(np.uint8))), num_samples
     )
     if checksums is None and manifest and manifest.checksums:
-        raise UserError(f"{path} is damaged: its checksums are gone; copy or write it again")
+        raise UserError(f"{path} is damaged: its checksums are missing; copy or write it again")
     parts.check_rest(int(header["page_size"]))
     limits = custom_arguments(image_field["arguments"])
     is_custom = types[image_place] == layout.CUSTOM_FIELD
@@ -202,13 +202,13 @@ def _check_ends(path: Path, file_size: int, num_samples: int, data_start: int, t
             f"{max(data_start, table_start)}; copy or write it again"
         )
     if table_start < data_start:
-        raise UserError(f"{path} is damaged: its allocation table lies over its header; {_AGAIN}")
+        raise UserError(f"{path} is damaged: its allocation table overlaps its header; {_AGAIN}")
     if num_samples == 0:
         raise UserError(f"{path} holds no images; {_AGAIN}")
     # Before the table is read: a damaged pointer could make the whole file of it.
     if file_size - table_start != num_samples * layout.ALLOCATION.itemsize:
         raise UserError(
-            f"{path} was cut short or has bytes too many: its allocation table has {file_size - table_start} "
+            f"{path} was cut short or has too many bytes: its allocation table has {file_size - table_start} "
             f"bytes, not {layout.ALLOCATION.itemsize} for each of {num_samples} images; copy or write it again"
         )
 
@@ -255,7 +255,7 @@ class _Parts:
         stock ffcv's last page: zeros. What else lies there is a part whose entry was lost.
         """
         lost = UserError(
-            f"{self.path} is damaged: where its manifest or checksums lie is no longer written in it; copy or write "
+            f"{self.path} is damaged: it no longer says where its manifest or checksums are; copy or write "
             "it again"
         )
         at = self.start

@@ -293,7 +293,7 @@ def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
         lines.append(f"  {human_rate(stages.bytes, stages.total, 'bytes')}, {stages.describe()}")
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
     if kinds:
-        lines.append(f"  odd images by kind: {kinds}; {len(writer.rejects):,} left out")
+        lines.append(f"  unusual images by kind: {kinds}; {len(writer.rejects):,} left out")
     if writer.rejects:
         lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
     return "\n".join(lines)

@@ -20,7 +20,7 @@ REASONS = {
     UNKNOWN_MODE: "its storage mode is unknown",
     OUT_OF_MEMORY: "there is no memory to decode it",
     BAD_RECORD: "its data is damaged",
-    BAD_CHECKSUM: "its bytes are not those that were written (the checksum differs)",
+    BAD_CHECKSUM: "its bytes have changed since they were written (wrong checksum)",
 }
 
 

@@ -119,7 +119,7 @@ def _check(beton: Beton, stretch: Stretch, checksums: NDArray[np.uint32]) -> Non
         why = (
             "the disk fails to read it"
             if stretch.unread[row]
-            else "it is not what was written (the checksum differs)"
+            else "its bytes have changed since they were written (wrong checksum)"
         )
         raise UserError(
             f"{beton.path}: sample {sample}{name} can't be copied: {why}; nothing was written: write that file again"

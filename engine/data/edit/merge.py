@@ -107,7 +107,7 @@ def _search(
     searched = search(betons, of_val, rules)
     notes = [_found(searched)] if any(one.manifest.duplicates for one in searched) else []
     if is_train and not of_val:
-        notes.append("images that are in val as well were not looked for: --val VAL_SHARD... does")
+        notes.append("training images that are also in val were not looked for: pass --val VAL_SHARD... to find them")
     return searched, tuple(notes)
 
 
@@ -134,7 +134,7 @@ def _check_storage(betons: Sequence[Beton]) -> None:
         if first.formats[0].magic != beton.formats[0].magic:
             alone = next(one.storage for one in (first, beton) if one.formats[0].magic)
             raise UserError(
-                f"{first.path} is {first.storage} and {beton.path} {beton.storage}: {alone} goes only with {alone}"
+                f"{first.path} stores {first.storage} and {beton.path} {beton.storage}: {alone} merges only with {alone}"
             )
         limits = [(one.short_side, one.max_resolution) for one in (first, beton)]
         if limits[0] != limits[1]:
@@ -175,7 +175,7 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
     missing = sorted({*range(1, totals.pop() + 1)} - numbers.keys())
     if missing and not partial:
         listed = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
-        raise UserError(f"of the shards, {listed} are missing: add them, or pass --partial to do without")
+        raise UserError(f"shards {listed} are missing: add them, or pass --partial to merge without them")
     ordered = [numbers[number] for number in sorted(numbers)]
     for beton in ordered[1:]:
         for name in ("settings", "rules", "source", "order", "license"):

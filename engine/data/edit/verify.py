@@ -19,7 +19,7 @@ from engine.data.native.library import library
 from engine.data.storage.formats import all_formats, of_mode
 from engine.progress import Progress
 
-_CHANGED = "its bytes are not those that were written (the checksum differs)"
+_CHANGED = "its bytes have changed since they were written (wrong checksum)"
 
 
 @dataclass(frozen=True, order=True)

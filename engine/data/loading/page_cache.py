@@ -61,7 +61,7 @@ def shortage(what: Path | str, size: int) -> str:
     free = free_memory()
     if size <= _SHARE_FOR_A_FILE * free:
         return ""
-    return f"{what} ({size / 1e9:.1f} GB) does not fit into memory ({free / 1e9:.1f} GB can be used)"
+    return f"{what} ({size / 1e9:.1f} GB) does not fit into memory ({free / 1e9:.1f} GB available)"
 
 
 class ReadAhead:

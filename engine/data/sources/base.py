@@ -47,7 +47,7 @@ class Source:
     """Sample -> what its reader needs to find it: a path, an offset and size, ... Small, sliced and pickled."""
     reader: Reader
     notes: tuple[str, ...] = ()
-    """Lines the user should see, for example about files that were passed over."""
+    """Lines the user should see, for example about files that were ignored."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -211,7 +211,7 @@ def _refuse_missing(rows: Sequence[_Row], ids: Sequence[str], file: Location) ->
     if missing:
         first = rows[min(missing)]
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        names = "; column names, if these are, must be path and label" if first is rows[0] else ""
+        names = "; if this row has column names, they must be path and label" if first is rows[0] else ""
         raise UserError(
             f"{file}, line {first.line}: there is no file {printable(first.path)} in {file.parent}{more}: correct the "
             f"paths, which are relative to the list's folder or absolute{names}"

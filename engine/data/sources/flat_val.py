@@ -87,9 +87,9 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
         classes = image_folder.class_names(config)
     notes = listed.notes(images.names)
     if images.skipped:
-        notes = (*notes, f"val: passed over {images.skipped} files that are not images")
+        notes = (*notes, f"val: ignored {images.skipped} files that are not images")
     if images.hidden:
-        notes = (*notes, f"val: passed over {images.hidden} images with hidden names")
+        notes = (*notes, f"val: ignored {images.hidden} images with hidden names")
     return Source(
         kind=images.kind,
         classes=classes,

@@ -57,7 +57,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         places=np.concatenate([found[name] for name in classes]),
         reader=TarReader(tar.parent, (tar.name,)),
         notes=(
-            f"train: passed over {len(skipped)} files that are not images, such as {printable(skipped[0])}",
+            f"train: ignored {len(skipped)} files that are not images, such as {printable(skipped[0])}",
         )
         if skipped
         else (),

@@ -1,7 +1,7 @@
 """Images in class folders: `<split>/<class>/**/<name>.jpg`, the layout of ImageNet and torchvision.
 
 A label is the index of its class among the sorted class names. Files are taken in sorted order, at any depth
-below the class folder; hidden ones and those without an image's extension are passed over, with a note.
+below the class folder; hidden ones and those without an image's extension are ignored, with a note.
 """
 
 from collections.abc import Iterator, Sequence
@@ -120,7 +120,7 @@ def _class_folders(root: Location) -> tuple[list[str], int]:
         elif is_image(entry.name):
             loose += 1
     if not classes:
-        found = f"{loose} images lie directly in it" if loose else "it holds neither folders nor images"
+        found = f"{loose} images are directly in it" if loose else "it holds neither folders nor images"
         raise UserError(
             f"no class folders in {root}: {found}; put each class's images into a folder of the class's name"
         )
@@ -134,7 +134,7 @@ def _files_below(root: Location, name: str, hidden: list[str]) -> Iterator[str]:
     if name.count("/") >= _MOST_FOLDERS:
         first = root / "/".join(name.split("/")[:2])
         raise UserError(
-            f"{first} holds folders in folders without end: remove the link in it that leads back up"
+            f"{first} holds an endless loop of folders: remove the link in it that leads back up"
         )
     for entry in (root / name).entries():
         path = f"{name}/{entry.name}"
@@ -162,11 +162,11 @@ def passed_over(
     """Notes about `loose` images in no class folder, `skipped` files that are not images, and `hidden` images."""
     notes = []
     if loose:
-        notes.append(f"{split}: passed over {loose} images that lie beside the class folders, not in one")
+        notes.append(f"{split}: ignored {loose} images that are beside the class folders, not in one")
     if skipped:
         example = printable(skipped[0])
-        notes.append(f"{split}: passed over {len(skipped)} files that are not images, such as {example}")
+        notes.append(f"{split}: ignored {len(skipped)} files that are not images, such as {example}")
     if hidden:
         example = printable(hidden[0])
-        notes.append(f"{split}: passed over {len(hidden)} images with hidden names, such as {example}")
+        notes.append(f"{split}: ignored {len(hidden)} images with hidden names, such as {example}")
     return tuple(notes)

@@ -52,7 +52,7 @@ def render(runs: Sequence[ComparedRun]) -> str:
         card("What came out", _table(runs, measure_rows(runs))),
         card(
             "Where the recipes differ",
-            _table(runs, options) if options else '<p class="soft">In no option.</p>',
+            _table(runs, options) if options else '<p class="soft">No option differs.</p>',
         ),
         *drawn[1:],
     ]
@@ -107,7 +107,7 @@ def _figure(runs: Sequence[ComparedRun], axis: _Axis) -> Figure:
     legend = [(f"run r{index}", _named(run)) for index, run in enumerate(runs)]
     svgs = in_both_sizes(lambda size: _draw(runs, axis, size))
     note = (
-        "Each point is one validation as the run's recipe has it"
+        "Each point is one validation, measured as the run's recipe says"
         + (" (of the averaged weights where it says EMA)" if any(run.has_average for run in runs) else "")
         + "."
     )

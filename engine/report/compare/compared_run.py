@@ -127,11 +127,11 @@ def _names(folders: Sequence[Path]) -> list[str]:
 def _read_run(folder: Path, name: str) -> ComparedRun:
     parts = [folder] if (folder / LOG).is_file() else stages_with(folder, LOG)
     if not parts:
-        raise UserError(f"{folder} is no run: it holds no {LOG}; pass the folder of a run")
+        raise UserError(f"{folder} is not a run folder: it has no {LOG}; pass the folder of a run")
     told = [(read_config(part / CONFIG), _history(part / LOG)) for part in parts]
     begun = [(config, history) for config, history in told if history.begun]
     if not begun:
-        raise UserError(f"{folder} is no run yet: its {LOG} does not say how it was started")
+        raise UserError(f"{folder} is not a run yet: its {LOG} has no start line; wait until it has started")
     return ComparedRun(name=name, folder=folder, stages=begun, measured=_measured(begun))
 
 
@@ -139,7 +139,7 @@ def _history(log: Path) -> History:
     lines, unreadable = read_log(log)
     if unreadable:
         # Not among what is compared, which may go into a file.
-        print(f"note: {unreadable} line(s) of {log} are not whole and were left out", file=sys.stderr)
+        print(f"note: {unreadable} line(s) of {log} are incomplete and were left out", file=sys.stderr)
     return build_history(lines)
 
 

@@ -222,7 +222,7 @@ def provenance(history: History) -> str:
     memory = f"{machine.memory_gb} GB" if machine.memory_gb else text.MISSING
     rows = [
         ("started", text.moment(start.time)),
-        ("went on", ", ".join(f"after epoch {number}" for number in history.resumed_at)),
+        ("resumed", ", ".join(f"after epoch {number}" for number in history.resumed_at)),
         ("source revision", _revision(start.revision)),
         ("processor", f"{machine.cpu or '?'}, {machine.cores or '?'} cores, {memory}"),
         ("GPUs", named),
@@ -234,7 +234,7 @@ def provenance(history: History) -> str:
     )
     command = _shell(["python", *(start.command or [])])
     body = f'<table class="words"><tbody>{cells}</tbody></table>{_code(command)}'
-    return card("Where it comes from", body)
+    return card("Command and machine", body)
 
 
 def _revision(revision: Revision | None) -> str:

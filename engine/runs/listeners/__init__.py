@@ -58,4 +58,4 @@ def _report(name: str, error: Exception) -> None:
     else:
         reason = plain_line(error)
     # Above the progress bar, where there is one.
-    tqdm.write(f"note: {name}: {reason}; the run goes on without it")
+    tqdm.write(f"note: {name}: {reason}; the run continues without it")

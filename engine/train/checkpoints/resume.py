@@ -101,7 +101,7 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
     for split, now in data.items():
         if found["data"][split] != now:
             raise UserError(
-                f"training.resume: data.{split}_dataset is not the file that run was started with: it had "
+                f"training.resume: data.{split}_dataset is not the file that this run was started with: it had "
                 f"{found['data'][split]}, this one has {now}"
             )
     return found
@@ -129,4 +129,4 @@ def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) 
             # An option that is newer than that run: the run behaved like its default.
             then = before.get(section, {}).get(key, specs[key].default)
             if then != now:
-                raise UserError(f"training.resume: that run was started with {name}={then}, not {now}")
+                raise UserError(f"training.resume: the run was started with {name}={then}, not {now}")

@@ -80,7 +80,7 @@ class EvaluationRun(RunBase):
         held = held_out(train.num_samples, config.data.holdout, config.training.seed)
         if not len(held):
             raise UserError(
-                f"data.holdout {config.data.holdout:g} of {train.num_samples} images is none: raise it"
+                f"data.holdout {config.data.holdout:g} of {train.num_samples} images is less than one image: raise it"
             )
         loader = open_loader(config, self.ranks, self.precision, train, training=False, in_memory=False)
         self._owned.enter_context(loader)

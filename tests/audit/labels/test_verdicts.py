@@ -80,13 +80,13 @@ def test_wrong_labels_with_fallen_classes_are_not_called_fine(collection: Collec
         findings, _ = check_labels(collection, ten_classes(5), ten_classes(6, exchanged=exchanged))
         said[name] = {finding.check: finding for finding in findings}
     assert said["right"]["wrong labels"].level == FINE
-    assert "as far as the network can tell" in said["right"]["wrong labels"].verdict
+    assert "may be wrong, by the same measure" in said["right"]["wrong labels"].verdict
     assert said["exchanged"]["classes that fall"].level == FOUND
     wrong = said["exchanged"]["wrong labels"]
     assert wrong.level == NOTE
-    assert "as far as the network can tell" not in wrong.verdict
+    assert "may be wrong, by the same measure" not in wrong.verdict
     assert wrong.verdict.endswith(
-        "; those of the classes that fall may be wrong besides, which this does not count"
+        "; labels of the classes that fall are not counted here and may be wrong too"
     )
 
 

@@ -48,7 +48,7 @@ def test_changed_record_is_reported_until_it_is_written(
 def test_missing_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*missing\.md"):
         main(["figures", f"--page={tmp_path}/missing.md"])
-    with pytest.raises(UserError, match=r"--results .*nowhere is no folder"):
+    with pytest.raises(UserError, match=r"--results .*nowhere is not a folder"):
         main(["figures", "--check", f"--results={tmp_path}/nowhere"])
 
 

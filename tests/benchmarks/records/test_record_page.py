@@ -64,7 +64,7 @@ def test_bars_of_a_figure_have_distinct_names() -> None:
 def test_limits_of_training_are_shown() -> None:
     limits = {"stage": "decode", "words": "decode: 1.8 of 2 cores busy", "advice": "use yuv420 storage"}
     page = render([record(limits=limits), record()])
-    assert page.count("decode: 1.8 of 2 cores busy; to change it: use yuv420 storage") == 1
+    assert page.count("decode: 1.8 of 2 cores busy; to speed it up: use yuv420 storage") == 1
     assert "What limits training" not in render([record()])
 
 

@@ -183,7 +183,7 @@ def test_failed_read_is_named_by_its_place(run: Run, beton: Beton, verify: str) 
     assert done.returncode == 0, done.stderr
     first, again = done.stdout.splitlines()
     assert first.startswith(f"{beton.path} can't be read at byte ") and " (sample " in first
-    assert first.endswith("copy it anew, from a sound disk")
+    assert first.endswith("copy it again, from a healthy disk")
     # Not only this once: what lies behind the end has been replaced by zeros.
     assert again == first
 

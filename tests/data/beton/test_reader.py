@@ -206,7 +206,7 @@ def test_undecodable_records_are_refused(beton: Path) -> None:
     _refused(beton, f"sample {raw} has no pixels")
     samples[raw] = good
     samples["f0"]["mode"][raw] = 2
-    _refused(beton, f"sample {raw} is stored in a mode unknown here")
+    _refused(beton, f"sample {raw} has an unknown storage mode")
 
 
 def test_labels_without_a_class_are_refused(beton: Path) -> None:
@@ -271,15 +271,15 @@ def _zero(path: Path, *places: int) -> None:
 
 def test_lost_checksums_entry_is_refused(beton: Path) -> None:
     _zero(beton, layout.CHECKSUMS_PLACE)
-    _refused(beton, "its checksums are gone")
+    _refused(beton, "its checksums are missing")
 
 
 def test_lost_entries_do_not_pass_as_an_ffcv_file(beton: Path) -> None:
     good = beton.read_bytes()
     _zero(beton, layout.MANIFEST_PLACE)
-    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+    _refused(beton, "it no longer says where its manifest or checksums are")
     _zero(beton, layout.CHECKSUMS_PLACE)
-    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+    _refused(beton, "it no longer says where its manifest or checksums are")
     # Also when a single byte is left of them.
     content = np.memmap(beton, np.uint8, "r+")
     content[:] = np.frombuffer(good, np.uint8)
@@ -289,7 +289,7 @@ def test_lost_entries_do_not_pass_as_an_ffcv_file(beton: Path) -> None:
     content[first:last] = 0
     assert open_beton(beton).manifest is None, "zeros are what stock ffcv pads its last page with"
     content[last - 1] = 1
-    _refused(beton, "where its manifest or checksums lie is no longer written in it")
+    _refused(beton, "it no longer says where its manifest or checksums are")
 
 
 def test_file_older_than_the_checksums_note_opens(beton: Path) -> None:
@@ -309,7 +309,7 @@ def test_gap_of_a_page_is_refused(beton: Path) -> None:
         beton.write_bytes(content[:table_start] + bytes(more) + content[table_start:])
         _header(beton)["alloc_table_ptr"] = table_start + more
         if refused:
-            _refused(beton, "where its manifest or checksums lie is no longer written in it")
+            _refused(beton, "it no longer says where its manifest or checksums are")
         else:
             assert open_beton(beton).num_samples == 40
 
@@ -319,16 +319,16 @@ def test_overlapping_records_are_refused(beton: Path) -> None:
     samples, table = _samples(beton), _table(beton)
     good = table.copy()
     table["sample_id"][[3, 4]] = table["sample_id"][[4, 3]]
-    _refused(beton, "sample 3 has the record of another one (and 1 more like it)")
+    _refused(beton, "sample 3 has the record of another sample (and 1 more like it)")
     table[:] = good
     jpeg = int(np.argmax(samples["f0"]["mode"] == JPEG.mode))
     table["size"][jpeg] += 1
-    _refused(beton, f"sample {jpeg} reaches into the record of another one")
+    _refused(beton, f"sample {jpeg} overlaps the record of another sample")
     table["size"][jpeg] = 2**21
     _refused(beton, f"sample {jpeg} ")
     table[:] = good
     samples["f0"]["data_ptr"][jpeg] = samples["f0"]["data_ptr"][jpeg + 1]
-    _refused(beton, f"sample {jpeg} has the record of another one")
+    _refused(beton, f"sample {jpeg} has the record of another sample")
 
 
 def test_record_across_pages_is_refused(beton: Path) -> None:

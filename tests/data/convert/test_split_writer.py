@@ -218,7 +218,7 @@ def test_notes_and_summary_of_each_file_are_printed(
     (pets / "train/dog/nothing.jpg").touch()
     convert_and_open(pets, tmp_path / "out", {"empty": "skip"}, format="proportion")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "note: val: passed over 1 files that are not images, such as dog/readme.txt"
+    assert lines[0] == "note: val: ignored 1 files that are not images, such as dog/readme.txt"
     assert lines[1].startswith(f"wrote {tmp_path}/out/train.beton: 40 images (")
     assert " raw), 2 classes, " in lines[1]
     assert "/s, limited by " in lines[2]

@@ -205,7 +205,7 @@ def test_files_that_do_not_go_together(tmp_path: Path) -> None:
         "are of the splits train and val": {"split": "val"},
         "both hold the image '0001': leave one out": {"first_id": 1},
         "names no classes": {"named": False},
-        "is raw and .* yuv420: yuv420 goes only with yuv420": {"mode": YUV420.mode},
+        "stores raw and .* yuv420: yuv420 merges only with yuv420": {"mode": YUV420.mode},
     }
     for words, options in others.items():
         second = make(tmp_path / "2.beton", [1], **({"first_id": 5} | options))  # type: ignore[arg-type]

@@ -161,11 +161,11 @@ def test_refusals(tmp_path: Path) -> None:
     empty.write_text("\n")
     for source, arguments, words in (
         (whole, [], "nothing is selected: pass --classes, --fraction, --count or --per-class"),
-        (whole, ["--fraction", "1.5"], "--fraction 1.5 is not above 0 and below 1"),
-        (whole, ["--fraction", "nan"], "--fraction nan is not above 0"),
-        (whole, ["--count", "0"], "--count 0 is not at least 1"),
-        (whole, ["--per-class", "-3"], "--per-class -3 is not at least 1"),
-        (whole, ["--count", "1", "--seed", "-1"], "--seed -1 is not at least 0"),
+        (whole, ["--fraction", "1.5"], "--fraction 1.5 must be above 0 and below 1"),
+        (whole, ["--fraction", "nan"], "--fraction nan must be above 0"),
+        (whole, ["--count", "0"], "--count 0 must be at least 1"),
+        (whole, ["--per-class", "-3"], "--per-class -3 must be at least 1"),
+        (whole, ["--count", "1", "--seed", "-1"], "--seed -1 must be at least 0"),
         (whole, ["--classes", "d"], "has no class 'd'"),
         (whole, ["--classes", "b"], "none of the 3 images of .* is chosen"),
         (whole, ["--classes", str(latin)], "latin.txt is not a text file"),

@@ -45,7 +45,7 @@ def test_read_ahead_ignores_a_file_it_cannot_read(tmp_path: Path) -> None:
 def test_file_larger_than_memory_is_named_with_both_sizes() -> None:
     message = shortage(Path("data/train.beton"), 2**42)
     assert message.startswith("data/train.beton (4398.0 GB) does not fit into memory (")
-    assert message.endswith(" GB can be used)")
+    assert message.endswith(" GB available)")
 
 
 def test_file_that_fits_has_no_shortage() -> None:

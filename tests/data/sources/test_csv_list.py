@@ -139,7 +139,7 @@ def test_labels_that_are_not_all_whole_numbers_are_names(tmp_path: Path, labels:
         ("a.jpg,cat\n./a.jpg,cat\n", "train.csv lists ./a.jpg twice, in lines 1 and 2"),
         ("a.jpg,cat\n\nx.jpg,dog\ny/z.jpg,dog\n", "train.csv, line 3: there is no file x.jpg in "),
         ("a.jpg,cat\nx.jpg,dog\ny/z.jpg,dog\n", "(and 1 more): correct the paths"),
-        ("picture,kind\na.jpg,cat\n", "; column names, if these are, must be path and label"),
+        ("picture,kind\na.jpg,cat\n", "; if this row has column names, they must be path and label"),
         ("a.jpg,cat\n.,dog\n", "line 2: there is no file . in "),
         ("a.jpg,cat\nb.jpg,\n", "train.csv, line 2 has no label (b.jpg): write one, or remove the row"),
         ("a.jpg,cat\nb.jpg,  \n", "line 2 has no label"),

@@ -113,7 +113,7 @@ def test_listed_images_not_there_are_noted(root: Path, flat: Flat) -> None:
     (root / "val" / flat[4][0]).unlink()
     source = open_source(root, "val")
     assert len(source) == len(flat) - 1
-    assert source.notes[1].endswith("has 1 more images, such as ILSVRC2012_val_00000005: they are not there")
+    assert source.notes[1].endswith("has 1 more images, such as ILSVRC2012_val_00000005: they do not exist")
 
 
 def test_files_that_are_not_images_are_counted(root: Path, flat: Flat) -> None:
@@ -121,8 +121,8 @@ def test_files_that_are_not_images_are_counted(root: Path, flat: Flat) -> None:
     (root / "val/notes.txt").touch()
     (root / "val/._a.jpg").touch()
     assert open_source(root, "val").notes[-2:] == (
-        "val: passed over 1 files that are not images",
-        "val: passed over 1 images with hidden names",
+        "val: ignored 1 files that are not images",
+        "val: ignored 1 images with hidden names",
     )
 
 

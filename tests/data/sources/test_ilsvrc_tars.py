@@ -155,7 +155,7 @@ def test_files_that_are_not_images_are_noted(tmp_path: Path) -> None:
     write_tar(tmp_path / TRAIN, [("n01.tar", inner)])
     source = open_source(tmp_path)
     assert contents(source) == Counter({("n01", b"x"): 1})
-    assert source.notes == ("train: passed over 1 files that are not images, such as n01/readme.txt",)
+    assert source.notes == ("train: ignored 1 files that are not images, such as n01/readme.txt",)
 
 
 def test_val_without_list_of_classes_is_refused(official: Path) -> None:

@@ -39,9 +39,9 @@ def test_nested_folders_and_any_case_are_read_but_not_hidden_files(make_tree: Ca
     assert source.classes == ["k"]
     assert source.ids == ["k/a.JPEG", "k/b.jpg", "k/c.Png", "k/d.bmp", "k/e.webp", "k/inner/i.jpg"]
     assert source.notes == (
-        "train: passed over 1 images that lie beside the class folders, not in one",
-        "train: passed over 2 files that are not images, such as k/f.txt",
-        "train: passed over 1 images with hidden names, such as k/.h.jpg",
+        "train: ignored 1 images that are beside the class folders, not in one",
+        "train: ignored 2 files that are not images, such as k/f.txt",
+        "train: ignored 1 images with hidden names, such as k/.h.jpg",
     )
 
 
@@ -109,7 +109,7 @@ def test_link_to_a_parent_is_refused_in_a_short_line(make_tree: Callable[..., Pa
     root = make_tree({"train": {"k": {"a.jpg": _dot()}, "l": {"b.jpg": _dot()}}})
     (root / "train/l/loop").symlink_to(target)
     assert refused(root) == (
-        f"{root}/train/l/loop holds folders in folders without end: remove the link in it that leads back up"
+        f"{root}/train/l/loop holds an endless loop of folders: remove the link in it that leads back up"
     )
 
 

@@ -43,7 +43,7 @@ def test_shards_of_neither_split_are_noted_once(shards: Path) -> None:
     for name in ("test-000.tar", "train-val-000.tar"):
         (shards / name).write_bytes((shards / "train-000.tar").read_bytes())
     assert open_source(shards).notes == (
-        "passed over 2 *.tar files of neither train nor val, such as test-000.tar",
+        "ignored 2 *.tar files of neither train nor val, such as test-000.tar",
     )
     assert open_source(shards, "val").notes == ()
 

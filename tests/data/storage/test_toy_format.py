@@ -97,7 +97,7 @@ def test_verify_without_checksums_counts_records_as_unchecked(
 ) -> None:
     drop_checksums(path)
     assert verify_main([str(path)]) == 0
-    assert "48 raw images could not be checked" in capsys.readouterr().out
+    assert "48 images without checksum that decoding can't check" in capsys.readouterr().out
 
 
 def test_inspect_and_extract_know_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -225,12 +225,12 @@ def test_other_version_of_the_field_is_refused(damaged: Path, version: int) -> N
 @pytest.mark.parametrize("mode", [JPEG.mode, RAW.mode, 3])
 def test_mode_of_another_field_is_refused(damaged: Path, mode: int) -> None:
     _images(damaged)["mode"][2] = mode
-    _refused(damaged, "sample 2 is stored in a mode unknown here")
+    _refused(damaged, "sample 2 has an unknown storage mode")
 
 
 def test_yuv420_in_an_rgb_field_is_refused(damaged: Path) -> None:
     _field(damaged)["type_id"] = layout.RGB_IMAGE_FIELD
-    _refused(damaged, "sample 0 is stored in a mode unknown here (and 3 more like it)")
+    _refused(damaged, "sample 0 has an unknown storage mode (and 3 more like it)")
 
 
 def test_impossible_sizes_are_refused(damaged: Path) -> None:

@@ -66,7 +66,7 @@ def test_line_with_wrong_type_is_left_out_with_a_note(
     folder = _write(tmp_path / "a", lines)
     assert main([str(folder), str(folder)]) == 0
     said = capsys.readouterr()
-    assert f"note: 1 line(s) of {folder / 'log.jsonl'} are not whole and were left out" in said.err
+    assert f"note: 1 line(s) of {folder / 'log.jsonl'} are incomplete and were left out" in said.err
     assert "74.00%" in said.out
 
 
@@ -159,7 +159,7 @@ def test_stage_missing_in_some_runs_shows_its_changes(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         _write(tmp_path / "no", [])
-    with pytest.raises(UserError, match=r"no is no run") as caught:
+    with pytest.raises(UserError, match=r"no is not a run folder") as caught:
         read_runs([tmp_path / "no"])
     assert "\n" not in str(caught.value)
 

@@ -24,7 +24,7 @@ def test_stage_limiting_most_time_stands_for_the_run() -> None:
     assert found is not None and found[0].epoch == 3
     said = bottleneck_summary.sentence(epochs_of(epochs))
     assert said.startswith("decode: it waited for data 50% of the time")
-    assert "(in 2 of 4 epochs); to change it: training.compile" in said
+    assert "(in 2 of 4 epochs); to speed it up: training.compile" in said
     epochs[3]["train_seconds"] = 100
     assert bottleneck_summary.sentence(epochs_of(epochs)).startswith("step: ")
 

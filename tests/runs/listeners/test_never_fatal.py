@@ -41,7 +41,7 @@ def _notes(capsys: pytest.CaptureFixture[str]) -> list[str]:
     out, err = capsys.readouterr()
     assert err == ""
     notes = [line for line in out.splitlines() if line.startswith("note: ")]
-    assert all(note.endswith("; the run goes on without it") for note in notes)
+    assert all(note.endswith("; the run continues without it") for note in notes)
     assert "Traceback" not in out
     return notes
 
@@ -81,7 +81,7 @@ def _run_in_a_process(folder: Path, also: str, before: str = "", between: str = 
     assert (done.stderr, done.returncode) == ("", 0)
     note, *_, kinds = done.stdout.splitlines()
     assert kinds == str(ALL)
-    assert note.endswith("; the run goes on without it")
+    assert note.endswith("; the run continues without it")
     assert done.stdout.count("the run goes on") == 1
     return note
 
@@ -144,7 +144,7 @@ def test_tensorboard_on_full_disk_is_dropped(
     small_disk("tensorboard")
     assert _run(tmp_path, "tensorboard", lambda folder: _fill(folder / "tensorboard")) == ALL
     (note,) = _notes(capsys)
-    assert note == "note: tensorboard: [Errno 28] No space left on device; the run goes on without it"
+    assert note == "note: tensorboard: [Errno 28] No space left on device; the run continues without it"
 
 
 def test_wandb_on_full_disk_is_dropped(
@@ -153,7 +153,7 @@ def test_wandb_on_full_disk_is_dropped(
     small_disk("wandb")
     assert _run(tmp_path, "wandb", lambda folder: _fill(folder / "wandb")) == ALL
     (note,) = _notes(capsys)
-    assert note == f"note: wandb: {tmp_path}/one/wandb: No space left on device; the run goes on without it"
+    assert note == f"note: wandb: {tmp_path}/one/wandb: No space left on device; the run continues without it"
 
 
 def test_csv_that_fails_later_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,7 +220,7 @@ def test_finished_run_is_left_unchanged(runs: Runs) -> None:
 def test_resume_with_other_data_is_refused(runs: Runs, betons: tuple[Path, Path]) -> None:
     assert runs.start("data", "KILL@step:1:2") == -9
     assert runs.start("data", data__train_dataset=runs.options["data.val_dataset"]) == 2
-    assert "data.train_dataset is not the file that run was started with" in runs.outputs["data"]
+    assert "data.train_dataset is not the file that this run was started with" in runs.outputs["data"]
 
 
 def test_newest_and_best_checkpoints_are_kept(runs: Runs) -> None:

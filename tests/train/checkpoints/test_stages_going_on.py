@@ -132,16 +132,16 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 def test_a_finished_run_of_stages_has_nothing_left_to_do(staged: Staged, copy: Path) -> None:
     before = {path: path.read_bytes() for path in copy.glob("*/*.*")}
     message = refusal([*staged([FROM_AVERAGE]), f"--training.resume={copy}"])
-    assert message == "training.resume: all 2 stages of that run are done; nothing is left to do"
+    assert message == "training.resume: all 2 stages of the run are done; nothing is left to do"
     assert {path: path.read_bytes() for path in copy.glob("*/*.*")} == before
 
 
 @pytest.mark.parametrize(
     ("then", "changes", "words"),
     [
-        ([FROM_AVERAGE], {"training__seed": 5}, "in stage 1: training.resume: that run was started with training.seed"),
-        ([{**FROM_AVERAGE, "lr": {"lr": 0.02}}], {}, "in stage 2: training.resume: that run was started with lr."),
-        ([SECOND], {}, "in stage 2: training.resume: that run was started to go on from stage1/weights_ema.pt"),
+        ([FROM_AVERAGE], {"training__seed": 5}, "in stage 1: training.resume: the run was started with training.seed"),
+        ([{**FROM_AVERAGE, "lr": {"lr": 0.02}}], {}, "in stage 2: training.resume: the run was started with lr."),
+        ([SECOND], {}, "in stage 2: training.resume: the run was started to continue from stage1/weights_ema.pt"),
         ([FROM_AVERAGE, SECOND], {}, "that run was started with 2 stages, not 3"),
         ([], {}, "is a run of several stages: pass its recipe"),
         ([FROM_AVERAGE], {"training__first_stage": 2}, "started with training.first_stage=1, not 2"),

@@ -49,7 +49,7 @@ class LabelList:
         """
         stems = [_stem(name) for name in names]
         _refuse_repeated(
-            stems, f"images differ in nothing but folder or extension, so {self.where} can't tell them"
+            stems, f"images have the same name but for folder or extension, so {self.where} can't tell them apart"
         )
         missing = [stem for stem in stems if stem not in self.classes]
         if missing:
@@ -73,7 +73,7 @@ class LabelList:
         notes = [f"val: classes of the images from {self.where}"]
         if absent:
             notes.append(
-                f"val: {self.where} has {len(absent)} more images, such as {examples(absent)}: they are not there"
+                f"val: {self.where} has {len(absent)} more images, such as {examples(absent)}: they do not exist"
             )
         return tuple(notes)
 

@@ -59,7 +59,7 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
     if split != "train" or not others:
         return Shards(every[0].at(folder), names)
     note = (
-        f"passed over {len(others)} *{ending} files of neither train nor val, such as {printable(others[0])}"
+        f"ignored {len(others)} *{ending} files of neither train nor val, such as {printable(others[0])}"
     )
     return Shards(every[0].at(folder), names, (note,))
 
