@@ -1,8 +1,7 @@
 # The project's commands. `make speedrun` and `make test` set up all they need on a fresh Debian/Ubuntu machine.
 #
-#   make PYTHON=python3 TARGET   uses that Python as it is and sets nothing up (an offline machine, a conda
-#                                environment)
-#   make setup SET=lower         installs the lower bound (a V100, an older driver); SET=default, dev likewise
+#   make PYTHON=python3 TARGET   uses that Python and installs nothing (an offline machine, a conda environment)
+#   make setup SET=lower         installs the oldest supported torch (a V100, an older driver); also SET=default, dev
 
 PYTHON ?= .venv/bin/python
 SET ?= auto
@@ -17,12 +16,12 @@ setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2
 results = benchmarks/results/$(1)_$(shell date +%F).json
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: ## install what is missing: system packages, uv, the locked environment in .venv
+setup: ## install missing system packages, uv, and the locked environment in .venv
 	$(call setup_for,setup,$(SET))
 
-speedrun: ## the whole job on real images: data set, training, accuracy target, report
+speedrun: ## the complete job on small real images: convert, train, check the target, write a report
 	$(call setup_for,speedrun)
 	@$(PYTHON) -m engine speedrun
 
@@ -44,20 +43,20 @@ lint: ## style, format, types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-bench: ## one benchmark on this machine (STAGE=loader|memory|startup|..., AGAINST=peer, DATA=images), recorded under benchmarks/results/
+bench: ## run one benchmark on this machine (STAGE=loader|memory|startup|..., AGAINST=peer, DATA=images); writes its record to benchmarks/results/
 	$(call setup_for,bench)
 	$(PYTHON) -m benchmarks $(STAGE) $(if $(AGAINST),--against $(AGAINST)) $(if $(DATA),--data $(DATA)) \
 		--json $(call results,$(STAGE)_$(shell nproc)-cores)
 
-gate: ## optional: short benchmarks held against the last committed records (STAGES=loader,decode,...)
+gate: ## optional: short benchmarks compared with the last committed records (STAGES=loader,decode,...)
 	$(call setup_for,bench)
 	$(PYTHON) -m benchmarks gate --stages $(or $(STAGES),loader) $(if $(DATA),--data $(DATA))
 
 gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
 
-# Each part goes on where the one before failed, so that a machine lent for minutes gives all that it can. Those that
-# compile or compare much have a limit in seconds: what they measured until then is recorded.
-gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/results/
+# If a part fails the next ones still run, so that a machine rented for minutes gives as many results as possible. Parts
+# that compile or compare much have a limit in seconds; measurements until then are recorded.
+gpu: ## run every GPU test and GPU benchmark; writes records to benchmarks/results/
 	$(call setup_for,gpu)
 	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
 		"make gpu: torch sees no CUDA device here; `$(PYTHON) -m engine doctor` says why")'
@@ -81,5 +80,5 @@ gpu: ## every GPU test and GPU benchmark in one go, recorded under benchmarks/re
 		--json $(call results,techniques_$(gpu_name)) || failed="$$failed techniques"; \
 	[ -z "$$failed" ] || { echo "make gpu: failed:$$failed"; exit 1; }
 
-lock: ## pin anew after a change of dependencies in pyproject.toml (UPGRADE=1: to the newest)
+lock: ## update requirements/ after a change of dependencies in pyproject.toml (UPGRADE=1: newest versions)
 	scripts/lock.sh

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes this machine ready: system packages (Debian/Ubuntu, only those missing), uv, and the locked environment.
+# Sets up this machine: missing system packages (Debian/Ubuntu), uv, and the locked environment.
 #
 #   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower]
 #
-# The first word says what it is for: `speedrun` also wants Fashion-MNIST's package, `test` also the developer's
-# tools and a Chromium for the report's screenshot. The second names a set of requirements/; `auto` takes what is
-# needed, and `lower` by itself where the GPU or its driver is too old for the newest torch.
+# The first word is the purpose: `speedrun` also installs Fashion-MNIST's package, `test` the developer's tools and
+# Chromium for the report's screenshot. The second is a set in requirements/; `auto` chooses the one that is needed, and
+# `lower` if the GPU or its driver is too old for the newest torch.
 #
 #   VENV=DIR      where the environment goes (.venv)
 #   UV_PYTHON=X   the Python to use (3.12, or a path), else a suitable one on this machine, else uv fetches one
@@ -153,7 +153,7 @@ install_wished_packages() {
             say "$name is not in this system's sources: continuing without it"
             continue
         fi
-        say "installing system package (wanted, not needed): $name"
+        say "installing optional system package: $name"
         apt_install "$name" || say "could not install $name: continuing without it (details: $log)"
     done
 }
@@ -227,7 +227,7 @@ install_environment() {
     python=$(find_python)
     if [ -z "$python" ]; then
         python=3.12
-        say "no Python 3.11 to 3.13 with its headers here: uv finds or fetches $python"
+        say "no Python 3.11 to 3.13 with headers found: uv will provide $python"
     fi
     if ! suitable "$venv/bin/python" || [ -n "${UV_PYTHON:-}" ]; then
         run_uv "make $venv with Python $python" venv --clear --python "$python" "$venv"
@@ -269,7 +269,7 @@ if satisfied && decoders_built && [ -z "$wished" ]; then exit 0; fi
 mkdir -p .tools
 exec 9>.tools/lock
 if command -v flock >/dev/null && ! flock -n 9; then
-    say "waiting for another set-up in this folder"
+    say "waiting for another set-up that is running in this folder"
     flock 9
 fi
 : >"$log"

@@ -86,7 +86,9 @@ def loader_parser(stage: str, description: str | None, batch: int) -> Parser:
     add = parser.add_argument
     names, ours = ", ".join(peer_names("loader")), ", ".join(OURS["loader"])
     add("--against", type=list_of(str), action="extend", help=f"peers; choices: {names} (default: ffcv)")
-    add("--ours", type=list_of(str), default=None, help=f"choices: {ours} (default: those usual for the peer)")
+    add(
+        "--ours", type=list_of(str), default=None, help=f"choices: {ours} (default: those usual for the peer)"
+    )
     parser.add_data()
     parser.add_json()
     parser.add_batch(batch)

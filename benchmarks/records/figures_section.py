@@ -37,7 +37,7 @@ def section(results: Path) -> str:
     known = [(record, path) for path in sorted(results.glob("*.json")) for record in read(path)]
     chosen = [pair for stage in _STAGES for pair in _headlines(stage, known)]
     machines = {f"{record['machine']['cpu']}, {record['machine']['cores']} cores" for record, _ in chosen}
-    head = "| what | ours | peer | at | times as good [interval] | |\n|---|---|---|---|---:|---|"
+    head = "| what | ours | peer | at | ours / peer [90% interval] | |\n|---|---|---|---|---:|---|"
     intro = (
         "Ours / peer, median of alternating rounds [90% interval]. Above 1 ours is better, for times and memory too "
         f"({' and '.join(sorted(machines))}). {_all_of_it(known)}Each record names machine, versions and data. "

@@ -270,13 +270,26 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = opt.Parser("blurpool", __doc__)
     add = parser.add_argument
     add(
-        "--part", type=opt.list_of(opt.one_of(*_PARTS)), default=list(_PARTS), help=f"choices: {', '.join(_PARTS)}"
+        "--part",
+        type=opt.list_of(opt.one_of(*_PARTS)),
+        default=list(_PARTS),
+        help=f"choices: {', '.join(_PARTS)}",
     )
     add("--arch", default="resnet50", help="part network: which (default: resnet50)")
     parser.add_json()
     parser.add_resolutions([64, 128], least=16)
-    add("--precision", type=opt.list_of(opt.one_of(*_DTYPES)), default=["fp32"], help="choices: fp32, bf16 (default: fp32)")
-    add("--compiled", type=opt.list_of(_yes_or_no), default=[False], help="torch.compile; choices: no, yes (default: no)")
+    add(
+        "--precision",
+        type=opt.list_of(opt.one_of(*_DTYPES)),
+        default=["fp32"],
+        help="choices: fp32, bf16 (default: fp32)",
+    )
+    add(
+        "--compiled",
+        type=opt.list_of(_yes_or_no),
+        default=[False],
+        help="torch.compile; choices: no, yes (default: no)",
+    )
     parser.add_batch(16)
     parser.add_rounds()
     parser.add_seconds(0.5)

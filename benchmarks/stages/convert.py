@@ -229,7 +229,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     peers = list(PEERS["convert"])
     add("--against", default="ffcv", help=f"choices: {', '.join(peers)} (default: ffcv)")
-    add("--case", action="append", help=f"choices: {', '.join(CASES)} (default: all); may be given more than once")
+    add(
+        "--case",
+        action="append",
+        help=f"choices: {', '.join(CASES)} (default: all); may be given more than once",
+    )
     parser.add_data()
     add("--images", type=opt.whole(1, 10**6), help=f"different images at most (default: {PHOTOS})")
     add("--folder", type=Path, help="where to write (default: the system's temporary folder)")

@@ -81,7 +81,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = opt.Parser("copy", __doc__)
     names = list(_BYTES)
     add = parser.add_argument
-    add("--what", type=opt.list_of(opt.one_of(*names)), default=names, help=f"choices: {', '.join(names)} (default: all)")
+    add(
+        "--what",
+        type=opt.list_of(opt.one_of(*names)),
+        default=names,
+        help=f"choices: {', '.join(names)} (default: all)",
+    )
     parser.add_resolutions([128, 224])
     parser.add_batch(256)
     parser.add_rounds()

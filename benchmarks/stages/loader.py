@@ -92,7 +92,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     caches = "; ".join(f"{name}: {text}" for name, text in _CACHES.items())
     add("--cache", type=opt.list_of(opt.one_of(*_CACHES)), default=["warm"], help=f"{caches} (default: warm)")
     parser.add_resolutions([128, 160, 192, 224])
-    add("--scale", type=opt.list_of(opt.share), default=scales, help="smallest crop areas, as a fraction of the image (default: 0.08,0.35)")
+    add(
+        "--scale",
+        type=opt.list_of(opt.share),
+        default=scales,
+        help="smallest crop areas, as a fraction of the image (default: 0.08,0.35)",
+    )
     add(
         "--cores",
         type=opt.list_of(opt.whole(1, 1024)),

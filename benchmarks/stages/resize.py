@@ -175,11 +175,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, checked. Raises UserError, one line, for what can't be used."""
     parser = opt.Parser("resize", __doc__)
     add = parser.add_argument
-    add("--storage", type=opt.list_of(opt.one_of(*_MODES)), default=["yuv420"], help="choices: yuv420, raw (default: yuv420)")
+    add(
+        "--storage",
+        type=opt.list_of(opt.one_of(*_MODES)),
+        default=["yuv420"],
+        help="choices: yuv420, raw (default: yuv420)",
+    )
     parser.add_data()
     parser.add_json()
     parser.add_resolutions([128, 160, 192, 224], least=1)
-    add("--scale", type=opt.share, default=0.08, help="smallest crop area, as a fraction of the image (default: 0.08)")
+    add(
+        "--scale",
+        type=opt.share,
+        default=0.08,
+        help="smallest crop area, as a fraction of the image (default: 0.08)",
+    )
     parser.add_batch(1024)
     parser.add_rounds()
     parser.add_seconds(0.5)

@@ -187,7 +187,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = opt.Parser("roofline", __doc__)
     add = parser.add_argument
     parts = ["step", "decode"]
-    add("--what", type=opt.list_of(opt.one_of(*parts)), default=parts, help="choices: step, decode (default: both)")
+    add(
+        "--what",
+        type=opt.list_of(opt.one_of(*parts)),
+        default=parts,
+        help="choices: step, decode (default: both)",
+    )
     add("--arch", help="network, as model.arch (default: resnet50 on a GPU, resnet18 on a CPU)")
     add(
         "--resolution",
@@ -201,7 +206,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--decode-resolution", type=opt.whole(8, 4096), default=224, help="pixels (default: 224)")
     add("--decode-batch", type=opt.whole(1, 65536), default=64, help="images in a batch (default: 64)")
     add(
-        "--scale", type=opt.list_of(opt.share), default=[1.0, 0.35], help="smallest crop areas, as a fraction of the image; 1: no random crop (default: 1,0.35)"
+        "--scale",
+        type=opt.list_of(opt.share),
+        default=[1.0, 0.35],
+        help="smallest crop areas, as a fraction of the image; 1: no random crop (default: 1,0.35)",
     )
     parser.add_data()
     parser.add_images("a few hundred")

@@ -161,7 +161,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--batch", type=opt.whole(2, 65536), help="images in a batch (default: 256 on a GPU, 64 on a CPU)")
     add("--images", type=opt.whole(8, 10**7), help="of an epoch (default: 20480 on a GPU, 1024 on a CPU)")
     add("--precision", choices=PRECISIONS, default="auto", help="default: each side's own")
-    add("--scale", type=opt.share, default=0.35, help="smallest crop area, as a fraction of the image (default: 0.35)")
+    add(
+        "--scale",
+        type=opt.share,
+        default=0.35,
+        help="smallest crop area, as a fraction of the image (default: 0.35)",
+    )
     parser.add_data()
     parser.add_rounds()
     parser.add_json()

@@ -22,8 +22,8 @@ class SourceConfig:
     path: str = option(
         "",
         "the data set: a folder of class folders, the official ILSVRC2012 tars or their folder, Kaggle's ILSVRC tree, "
-        "WebDataset shards, parquet files, CSV lists or MNIST-style idx files, as a path or as a URL that fsspec supports; or "
-        "python:MODULE:ATTRIBUTE for a map-style data set in Python",
+        "WebDataset shards, parquet files, CSV lists or MNIST-style idx files, as a path or as a URL that fsspec "
+        "supports; or python:MODULE:ATTRIBUTE for a map-style data set in Python",
     )
     kind: str = option(
         "auto",

@@ -151,7 +151,9 @@ class EpochLine(LogLine):
     images_per_second: float | None = log_field("training images per second, all devices", unit="images/s")
     data_wait_seconds: float | None = log_field("time rank 0 waited for data", unit=SECONDS)
     compute_seconds: float | None = log_field("train_seconds without data_wait_seconds", unit=SECONDS)
-    train_seconds: float | None = log_field("time of training, without compiling and validation", unit=SECONDS)
+    train_seconds: float | None = log_field(
+        "time of training, without compiling and validation", unit=SECONDS
+    )
     compile_seconds: float | None = log_field("time of torch.compile before the epoch", unit=SECONDS)
     host_memory_mb: float | None = log_field("peak host memory of rank 0 so far", unit=MIB)
     device_memory_mb: float | None = log_field("peak GPU memory of rank 0 so far; null on a CPU", unit=MIB)
@@ -170,7 +172,9 @@ class EpochLine(LogLine):
     top1_no_tta: float | None = log_field(_TOP1_BARE, unit=SHARE)
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
-    elapsed_seconds: float | None = log_field("time of training and validation since the run began", unit=SECONDS)
+    elapsed_seconds: float | None = log_field(
+        "time of training and validation since the run began", unit=SECONDS
+    )
     stage: int | None = log_field(_STAGE)
     stages: int | None = log_field(_STAGES)
     earlier_seconds: float | None = log_field(_EARLIER, unit=SECONDS)
@@ -195,7 +199,9 @@ class ResultLine(LogLine):
     val_ratio: float | None = log_field("side of the crop / short side of the image, for top1")
     tta: bool | None = log_field("whether top1 averages an image and its mirror image")
     num_val: int | None = log_field("validation images that were counted", unit="images")
-    elapsed_seconds: float | None = log_field("time of training and validation; 0: only validated", unit=SECONDS)
+    elapsed_seconds: float | None = log_field(
+        "time of training and validation; 0: only validated", unit=SECONDS
+    )
     images_per_second: float | None = log_field("of a replay: mean over the run", unit="images/s")
     target_top1: float | None = log_field("budget.target_top1; null: no target", unit=SHARE)
     budget_seconds: float | None = log_field("budget.minutes; null: no limit", unit=SECONDS)

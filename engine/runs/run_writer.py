@@ -85,9 +85,7 @@ class RunWriter:
         if writes and begun:
             log, lines, unreadable = RunLog.resume(folder)
             if unreadable:
-                note(
-                    f"{folder / LOG}: left out {unreadable} incomplete line(s), as a crash leaves them"
-                )
+                note(f"{folder / LOG}: left out {unreadable} incomplete line(s), as a crash leaves them")
         elif writes:
             log = RunLog.begin(folder)
         record = cls(folder, config, recipe, display, log, lines)

@@ -21,8 +21,8 @@ def page() -> str:
         "# The log's schema",
         f"`{folder.LOG}` in a run's folder holds one JSON object per line, in the order of writing. `kind` "
         "is the type of the line. A resumed run appends to the same file: the lines after a `start` line replace the "
-        "epochs and steps that came after the checkpoint. Any value may be null where it is not known or not finite, and a key "
-        "may be absent where it does not apply. Readers should ignore keys they do not know.",
+        "epochs and steps that came after the checkpoint. Any value may be null where it is not known or not finite, "
+        "and a key may be absent where it does not apply. Readers should ignore keys they do not know.",
         f"This is version {SCHEMA} (`schema` in the start line). A key is never renamed and its unit never changes "
         "without a new version. Logs from before version 1 lack `schema` and some of the keys.",
         *(_section(f"`kind`: `{kind}`", line) for kind, line in LINES.items()),
@@ -30,8 +30,8 @@ def page() -> str:
     nested = dict.fromkeys(inner for line in LINES.values() for inner in _nested(line))
     parts += [_section(table.__name__, table) for table in nested]
     parts.append(
-        f"## {folder.EVALUATION}\n\nWritten by a run that only validates: the keys below, then those of [Evaluation](#evaluation), which "
-        f"the result line holds too.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
+        f"## {folder.EVALUATION}\n\nWritten by a run that only validates: the keys below, then those of "
+        f"[Evaluation](#evaluation), which the result line holds too.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
     )
     return "\n\n".join(parts) + "\n"
 

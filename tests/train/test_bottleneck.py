@@ -127,8 +127,8 @@ def test_short_wait_without_a_busy_stage_is_step() -> None:
     # Four steps, of which the first waited for its batch.
     found = judged({"idle_seconds": 6, "fill_seconds": 30, "cpu_seconds": 100})
     assert found.words == (
-        "step: it waited for data 6% of the time; data could come 3.3 times as fast; it waited for the first batches or in short "
-        "bursts: no other stage was busier"
+        "step: it waited for data 6% of the time; data could come 3.3 times as fast; it waited for the first "
+        "batches or in short bursts: no other stage was busier"
     )
     busier = judged({"idle_seconds": 6, "fill_seconds": 96, "cpu_seconds": 380})
     assert busier.stage == "decode"

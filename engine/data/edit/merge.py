@@ -107,7 +107,9 @@ def _search(
     searched = search(betons, of_val, rules)
     notes = [_found(searched)] if any(one.manifest.duplicates for one in searched) else []
     if is_train and not of_val:
-        notes.append("training images that are also in val were not looked for: pass --val VAL_SHARD... to find them")
+        notes.append(
+            "training images that are also in val were not looked for: pass --val VAL_SHARD... to find them"
+        )
     return searched, tuple(notes)
 
 
@@ -134,7 +136,8 @@ def _check_storage(betons: Sequence[Beton]) -> None:
         if first.formats[0].magic != beton.formats[0].magic:
             alone = next(one.storage for one in (first, beton) if one.formats[0].magic)
             raise UserError(
-                f"{first.path} stores {first.storage} and {beton.path} {beton.storage}: {alone} merges only with {alone}"
+                f"{first.path} stores {first.storage} and {beton.path} {beton.storage}: "
+                f"{alone} merges only with {alone}"
             )
         limits = [(one.short_side, one.max_resolution) for one in (first, beton)]
         if limits[0] != limits[1]:

@@ -48,7 +48,9 @@ def build() -> Path:
             _run([*compiler, *_FLAGS, "-shared", "-o", library, *files, *objects, *jpeg, "-lm"])
             os.replace(library, target)
     except OSError as error:
-        raise UserError(f"{FOLDER} can't be written ({error.strerror}): build as a user who may write there") from None
+        raise UserError(
+            f"{FOLDER} can't be written ({error.strerror}): build as a user who may write there"
+        ) from None
     for old in FOLDER.glob(f"libengine-{platform.machine()}-*.so"):
         if old != target:
             old.unlink(missing_ok=True)

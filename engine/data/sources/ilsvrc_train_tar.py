@@ -56,9 +56,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[one for name in classes for one in ids[name]],
         places=np.concatenate([found[name] for name in classes]),
         reader=TarReader(tar.parent, (tar.name,)),
-        notes=(
-            f"train: ignored {len(skipped)} files that are not images, such as {printable(skipped[0])}",
-        )
+        notes=(f"train: ignored {len(skipped)} files that are not images, such as {printable(skipped[0])}",)
         if skipped
         else (),
     )

@@ -133,9 +133,7 @@ def _files_below(root: Location, name: str, hidden: list[str]) -> Iterator[str]:
     folders: list[str] = []
     if name.count("/") >= _MOST_FOLDERS:
         first = root / "/".join(name.split("/")[:2])
-        raise UserError(
-            f"{first} holds an endless loop of folders: remove the link in it that leads back up"
-        )
+        raise UserError(f"{first} holds an endless loop of folders: remove the link in it that leads back up")
     for entry in (root / name).entries():
         path = f"{name}/{entry.name}"
         if entry.name[0] != ".":

@@ -60,8 +60,8 @@ def reference_card(found: Evaluation) -> str:
     )
     note = (
         f"The gap is {text.signed(reference.gap_points)} points of top-1. {text.count(reference.changed)} of "
-        f"{images} predictions differ; {text.percent(reference.moved)} of an image’s probability moved to other classes, "
-        f"{text.significant(reference.mean_difference, 2)} for each class.{rest}"
+        f"{images} predictions differ; {text.percent(reference.moved)} of an image’s probability moved to other "
+        f"classes, {text.significant(reference.mean_difference, 2)} for each class.{rest}"
     )
     return card("The original images", f'{table}<p class="note more">{clean(note)}</p>')
 

@@ -84,7 +84,10 @@ def test_what_was_found_and_what_was_not_looked_for_is_said(
     assert main([str(tmp_path / "1.beton"), *train]) == 0
     said = capsys.readouterr().out
     assert "copies: duplicate 3; python -m engine inspect lists them" in said
-    assert "training images that are also in val were not looked for: pass --val VAL_SHARD... to find them" in said
+    assert (
+        "training images that are also in val were not looked for: pass --val VAL_SHARD... to find them"
+        in said
+    )
     assert main([str(tmp_path / "2.beton"), *train, "--leak=skip", "--val", *val]) == 0
     said = capsys.readouterr().out
     assert "copies: duplicate 3, leak 2;" in said and "not looked for" not in said

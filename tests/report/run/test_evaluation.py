@@ -123,7 +123,9 @@ def test_figures_that_are_not_finite_are_dashes() -> None:
     start, result = _log(10, finite=False)
     result["evaluation"]["reference"] |= {"gap_points": None, "mean_difference": None, "moved": None}
     assert "a gap of – points" in closing_summary(CONFIG, [start, result])
-    assert "an image’s probability moved to other classes, – for each class." in render(CONFIG, [start, result])
+    assert "an image’s probability moved to other classes, – for each class." in render(
+        CONFIG, [start, result]
+    )
 
 
 def test_two_classes_are_one_best_and_one_lowest() -> None:

@@ -49,7 +49,8 @@ class LabelList:
         """
         stems = [_stem(name) for name in names]
         _refuse_repeated(
-            stems, f"images have the same name but for folder or extension, so {self.where} can't tell them apart"
+            stems,
+            f"images have the same name but for folder or extension, so {self.where} can't tell them apart",
         )
         missing = [stem for stem in stems if stem not in self.classes]
         if missing:

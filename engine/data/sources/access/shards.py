@@ -58,9 +58,7 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
     others = sorted(shard.name for shard in every if _split_of(shard, config) is None)
     if split != "train" or not others:
         return Shards(every[0].at(folder), names)
-    note = (
-        f"ignored {len(others)} *{ending} files of neither train nor val, such as {printable(others[0])}"
-    )
+    note = f"ignored {len(others)} *{ending} files of neither train nor val, such as {printable(others[0])}"
     return Shards(every[0].at(folder), names, (note,))
 
 
