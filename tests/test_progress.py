@@ -40,7 +40,7 @@ def test_no_terminal_prints_a_line_every_30_seconds(
     ), "one line after 35 s, the next one not before 65 s"
 
 
-def test_done_before_counts_neither_for_rate_nor_time_left(
+def test_earlier_work_is_excluded_from_rate_and_time_left(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Progress("train", 4000, done=3000, size=7_000_000) as progress:
@@ -51,9 +51,7 @@ def test_done_before_counts_neither_for_rate_nor_time_left(
     )
 
 
-def test_bytes_are_shown_as_sizes_without_details_not_given(
-    clock: list[float], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_byte_counts_are_shown_as_sizes(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with scanning("a.tar", 3_000_000, "bytes") as progress:
         clock[0] += 50
         progress.reach(500_000)
@@ -66,7 +64,7 @@ def test_bytes_are_shown_as_sizes_without_details_not_given(
     ]
 
 
-def test_nothing_done_yet_says_no_time_left(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_work_done_shows_no_time_left(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("train", 10) as progress:
         clock[0] += 31
         progress.update(0)
@@ -74,7 +72,7 @@ def test_nothing_done_yet_says_no_time_left(clock: list[float], capsys: pytest.C
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_not_shown_prints_nothing(
+def test_hidden_progress_prints_nothing(
     is_terminal: bool, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = _as_stderr(monkeypatch, is_terminal)
@@ -84,7 +82,7 @@ def test_not_shown_prints_nothing(
     assert terminal.getvalue() == "" and progress.done == 20
 
 
-def test_terminal_shows_a_bar_that_vanishes(
+def test_terminal_bar_is_removed_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = _as_stderr(monkeypatch)
@@ -148,10 +146,10 @@ def test_times_are_readable(seconds: float, expected: str) -> None:
     assert human_time(seconds) == expected
 
 
-def test_rates_have_the_unit_of_what_is_counted() -> None:
+def test_rates_have_the_unit_of_the_count() -> None:
     assert human_rate(5000, 2, "images") == "2,500 images/s"
     assert human_rate(5e6, 2, "bytes") == "2.5 MB/s"
 
 
-def test_time_left_is_what_is_left_at_the_rate_so_far() -> None:
+def test_time_left_assumes_the_mean_rate() -> None:
     assert seconds_left(done=10, left=30, seconds=5) == 15

@@ -62,7 +62,7 @@ def test_stage_accepts_its_short_options(stage: str) -> None:
         assert hasattr(options, "data") == each.takes_images
 
 
-def test_only_ways_of_training_have_no_short_version() -> None:
+def test_only_training_stages_lack_a_short_version() -> None:
     without = {name for name, stage in STAGES.items() if not stage.short}
     assert without == {"accuracy", "augment", "blurpool", "techniques"}
 

@@ -43,6 +43,13 @@ def test_base_files_are_read_recursively(recipe: Recipe, tmp_path: Path) -> None
     assert (config.training.epochs, config.training.seed, config.training.batch_size) == (3, 2, 8)
 
 
+def test_option_of_a_removed_optimizer_in_an_old_config_is_ignored(recipe: Recipe) -> None:
+    config = train("-C", recipe("training: {muon_lr: 0.02, epochs: 3}\n"))
+    assert config.training.epochs == 3
+    assert "'muon' is not one of" in refusal("-C", recipe("training: {optimizer: muon}\n"))
+    assert "the optimizer muon was removed" in refusal("--training.muon_lr=0.02")
+
+
 def test_circular_bases_are_refused(recipe: Recipe) -> None:
     recipe("base: b.yaml\n", "a.yaml")
     assert "builds on itself" in refusal("-C", recipe("base: a.yaml\n", "b.yaml"))

@@ -53,7 +53,7 @@ def test_every_named_file_folder_and_module_exists() -> None:
     assert not missing, "\n".join(missing)
 
 
-def test_code_in_strings_imports_what_exists() -> None:
+def test_imports_in_code_strings_exist() -> None:
     repository = _repository()
     missing = []
     for path in repository.files:
@@ -86,7 +86,7 @@ def test_imports_in_strings_are_found() -> None:
         ("engine.data.beton.reader.NoSuchThing", ["engine.data.beton.reader.NoSuchThing"]),
     ],
 )
-def test_missing_names_only_what_is_not_there(text: str, missing: list[str]) -> None:
+def test_missing_lists_only_nonexistent_names(text: str, missing: list[str]) -> None:
     assert _repository().missing(text) == missing
 
 
@@ -100,7 +100,7 @@ def test_missing_names_only_what_is_not_there(text: str, missing: list[str]) -> 
         ("engine.nowhere.gray", False),
     ],
 )
-def test_new_file_needs_a_folder_that_is_there(name: str, may: bool) -> None:
+def test_new_file_needs_an_existing_folder(name: str, may: bool) -> None:
     assert _repository().may_be_new(name) == may
 
 

@@ -87,7 +87,7 @@ def test_every_expected_page_exists() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page_links_lead_somewhere(page: str) -> None:
+def test_page_links_have_targets(page: str) -> None:
     broken = broken_links(page, TEXTS[page])
     assert not broken, broken
 
@@ -138,7 +138,7 @@ def test_contributing_names_every_folder_of_the_code() -> None:
     assert not unnamed, unnamed
 
 
-def test_every_verb_is_told_of_in_docs() -> None:
+def test_every_verb_appears_in_docs() -> None:
     text = "\n".join(TEXTS.values())
     assert [verb for verb in VERBS if f"python -m engine {verb}" not in text] == []
 

@@ -33,7 +33,7 @@ def test_rate_keeps_about_three_figures(value: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(7, "0:07"), (67.4, "1:07"), (4620, "1:17:00")])
-def test_clock(seconds: float, words: str) -> None:
+def test_clock_formats_hours_minutes_and_seconds(seconds: float, words: str) -> None:
     assert text.clock(seconds) == words
 
 
@@ -61,6 +61,6 @@ def test_settings_read_as_in_a_recipe() -> None:
     ]
 
 
-def test_moment() -> None:
+def test_moment_shows_date_time_and_offset() -> None:
     assert text.moment("2026-11-21T12:05:00+00:00") == "2026-11-21 12:05:00 +00:00"
     assert text.moment(None) == text.MISSING

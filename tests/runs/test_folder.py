@@ -12,7 +12,7 @@ DECLARED = {"engine/runs/folder.py", "engine/config/stages.py"}
 OTHERWISE_USED = {"checkpoints", "tensorboard", "wandb", "steps"}
 
 
-def test_checkpoints_are_sorted_by_their_place_newest_first(tmp_path: Path) -> None:
+def test_checkpoints_are_sorted_newest_first(tmp_path: Path) -> None:
     assert names.checkpoints_of(tmp_path) == []
     inside = tmp_path / names.CHECKPOINTS
     inside.mkdir()
@@ -31,7 +31,7 @@ def test_checkpoints_are_sorted_by_their_place_newest_first(tmp_path: Path) -> N
     assert names.checkpoint_name(3, 120) == "epoch_003_step_000120.pt"
 
 
-def test_a_file_in_place_of_the_folder_holds_no_checkpoints(tmp_path: Path) -> None:
+def test_file_named_like_the_folder_has_no_checkpoints(tmp_path: Path) -> None:
     (tmp_path / names.CHECKPOINTS).touch()
     assert names.checkpoints_of(tmp_path) == []
 
@@ -45,7 +45,7 @@ def test_stages_are_sorted_by_number(tmp_path: Path) -> None:
     assert found == ["stage1", "stage2", "stage10"]
 
 
-def test_names_are_spelt_in_one_place(repository: Path) -> None:
+def test_run_file_names_are_defined_in_one_module(repository: Path) -> None:
     declared = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
     assert len(declared) > 12
     found = []

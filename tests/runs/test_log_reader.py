@@ -97,12 +97,12 @@ def test_mean_throughput_weighs_by_time_not_by_epoch() -> None:
     assert mean_throughput([EpochLine(epoch=1, images=100)]) is None
 
 
-def test_waiting_share_is_unknown_where_it_was_not_measured() -> None:
+def test_unmeasured_waiting_share_is_unknown() -> None:
     assert waiting_share([EpochLine(epoch=1, train_seconds=4.0, data_wait_seconds=1.0)]) == 0.25
     assert waiting_share([EpochLine(epoch=1, train_seconds=4.0)]) is None
 
 
-def test_goal_is_the_recipes_until_there_is_a_result() -> None:
+def test_goal_is_the_recipes_until_a_result_exists() -> None:
     config = run_config(budget={"target_top1": 0.92, "minutes": 3.0})
     assert goal(config, None) == (0.92, 180)
     assert goal(config, ResultLine(target_top1=0.5)) == (0.5, None)

@@ -26,7 +26,7 @@ from tests.report.runs import epoch_lines, start_line, steps_lines, whole_log
 @pytest.mark.parametrize(
     "line", [*whole_log(2), *steps_lines(1, [3.0]), *EVALUATIONS["few"]], ids=lambda line: str(line["kind"])
 )
-def test_line_is_written_as_it_was_read(line: dict[str, Any]) -> None:
+def test_line_round_trip_keeps_all_keys(line: dict[str, Any]) -> None:
     read = line_of(line)
     assert read.extra == {}
     assert read.to_json() == line
@@ -47,7 +47,7 @@ def test_line_of_unknown_kind_is_kept_and_ignored() -> None:
         assert read.to_json() == content
 
 
-def test_null_and_absent_keys_stay_apart() -> None:
+def test_null_and_absent_keys_stay_distinct() -> None:
     line = EpochLine(epoch=1, top1=None)
     assert line.top1 is None and line.ema_top1 is None
     assert line.to_json() == {"kind": "epoch", "epoch": 1, "top1": None}
@@ -77,7 +77,7 @@ def test_value_of_wrong_type_makes_the_line_unreadable(changes: dict[str, Any]) 
     assert parse_log(row) == ([], 1)
 
 
-def test_whole_numbers_written_with_a_point_are_read_as_such() -> None:
+def test_integral_floats_are_read_as_integers() -> None:
     (line,), _ = parse_log(json.dumps(epoch_lines(1)[0] | {"epoch": 1.0}).encode())
     assert isinstance(line, EpochLine) and type(line.epoch) is int
 
@@ -89,13 +89,13 @@ def test_misspelt_field_is_refused() -> None:
         ResultLine().replaced(tpo1=0.5)
 
 
-def test_key_that_is_a_word_of_python_has_another_field_name() -> None:
+def test_python_keyword_key_has_another_field_name() -> None:
     entry = ClassAccuracy.from_json({"class": "cat", "images": 3, "top1": None, "top5": 1.0})
     assert entry.name == "cat"
     assert list(entry.to_json()) == ["class", "images", "top1", "top5"]
 
 
-def test_fields_of_a_validation_are_fields_of_the_lines() -> None:
+def test_validation_fields_exist_in_epoch_and_result_lines() -> None:
     for line in (EpochLine(epoch=1), ResultLine()):
         for prefix in ("", "ema_"):
             line = line.replaced(**validation_fields(None, prefix))
@@ -116,7 +116,7 @@ def test_every_field_is_described() -> None:
             ), spec.name
 
 
-def test_page_is_what_the_schema_gives(repository: Path) -> None:
+def test_schema_page_is_current(repository: Path) -> None:
     text = (repository / "docs/reference/log_schema.md").read_text()
     assert text == page(), f"run {COMMAND}"
     for table in (

@@ -10,7 +10,7 @@ import engine
 from engine.runs import machine
 
 
-def test_versions_are_those_that_are_installed() -> None:
+def test_versions_equal_the_installed_ones() -> None:
     versions = machine.versions()
     assert versions["numpy"] == importlib.metadata.version("numpy")
     assert versions["engine"] == engine.__version__
@@ -18,7 +18,7 @@ def test_versions_are_those_that_are_installed() -> None:
     assert list(versions) == ["python", "torch", "torchvision", "numba", "numpy", "ffcv", "engine"]
 
 
-def test_machine_names_its_processor_and_what_the_process_may_use() -> None:
+def test_machine_has_processor_and_usable_resources() -> None:
     facts = machine.machine()
     assert facts["cpu"]
     assert 1 <= facts["cores"] <= len(os.sched_getaffinity(0))
@@ -26,14 +26,14 @@ def test_machine_names_its_processor_and_what_the_process_may_use() -> None:
     assert isinstance(facts["gpus"], list)
 
 
-def test_a_containers_limits_count(tmp_path: Path) -> None:
+def test_container_limits_are_applied(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 100000\n")
     (tmp_path / "memory.max").write_text("1048576\n")
     assert machine.usable_cores(tmp_path / "cpu.max") == 1
     assert machine.usable_memory(tmp_path / "memory.max") == 1048576
 
 
-def test_no_limit_and_no_file_leave_the_machines_own(tmp_path: Path) -> None:
+def test_missing_limits_give_the_machine_resources(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
     for folder in (tmp_path, tmp_path / "missing"):
@@ -41,7 +41,7 @@ def test_no_limit_and_no_file_leave_the_machines_own(tmp_path: Path) -> None:
         assert machine.usable_memory(folder / "memory.max") > 1048576
 
 
-def test_revision_of_a_clean_and_of_a_changed_checkout(tmp_path: Path) -> None:
+def test_revision_marks_a_changed_checkout_as_dirty(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q")
     (tmp_path / "file").write_text("one")
     _git(tmp_path, "add", "file")
@@ -52,7 +52,7 @@ def test_revision_of_a_clean_and_of_a_changed_checkout(tmp_path: Path) -> None:
     assert machine.revision(tmp_path) == {"commit": commit, "dirty": True}
 
 
-def test_no_revision_outside_git_nor_of_a_repository_around_the_source(tmp_path: Path) -> None:
+def test_revision_is_none_outside_git_and_inside_another_repository(tmp_path: Path) -> None:
     assert machine.revision(tmp_path) is None
     _git(tmp_path, "init", "-q")
     (tmp_path / "unpacked").mkdir()

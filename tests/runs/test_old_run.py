@@ -56,7 +56,7 @@ def test_old_log_has_every_key_in_its_schema() -> None:
             assert not isinstance(line, EpochLine) or (line.limits is not None and line.limits.extra == {})
 
 
-def test_old_log_is_written_again_as_it_was() -> None:
+def test_old_log_round_trip_is_unchanged() -> None:
     rows = UNINTERRUPTED.read_text().splitlines()
     assert [json.dumps(line.to_json()) for line in read_log(UNINTERRUPTED)[0]] == rows
 
@@ -69,7 +69,7 @@ def test_old_log_is_drawn_and_compared(run: Path, capsys: pytest.CaptureFixture[
     assert "epoch 2 of 5" in capsys.readouterr().out
 
 
-def test_old_run_resumes_and_ends_as_it_would_have(
+def test_resumed_old_run_equals_the_uninterrupted_one(
     run: Path, old_network: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = SourceConfig(path=str(write_images(tmp_path / "images")))

@@ -29,7 +29,7 @@ from tests.report.runs import (
 )
 
 
-def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_folder_has_config_log_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     epoch = epoch_lines(1)[0]
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
@@ -56,7 +56,7 @@ def test_a_run_leaves_config_log_and_report(tmp_path: Path, capsys: pytest.Captu
     assert str(record.folder / "report.html") in printed
 
 
-def test_the_config_reads_back_as_the_run(tmp_path: Path) -> None:
+def test_written_config_reads_back_equal(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     RunWriter.open(config, "demo", writes=True, display=RunDisplay()).close()
     path = tmp_path / "one" / "config.yaml"
@@ -91,7 +91,7 @@ def test_taken_name_is_refused_and_run_untouched(tmp_path: Path) -> None:
     assert (record.folder / "log.jsonl").read_bytes() == before
 
 
-def test_name_of_run_that_never_began_is_free(tmp_path: Path) -> None:
+def test_name_of_unstarted_run_is_free(tmp_path: Path) -> None:
     RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()).close()
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
@@ -194,7 +194,7 @@ def test_failing_report_does_not_end_the_run(
     assert [line["kind"] for line in log_lines(record.folder)] == ["epoch", "result"]
 
 
-def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+def test_file_at_the_folder_path_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(UserError, match=r"cannot make the run folder .*runs"):
         RunWriter.open(config_of(tmp_path / "runs"), "demo", writes=True, display=RunDisplay())
@@ -258,7 +258,7 @@ def test_steps_on_full_disk_are_noted_once_and_run_continues(
     assert [line.get("step") for line in log_lines(record.folder)] == [None, 50, 200, None]
 
 
-def test_close_twice_and_after_an_error(tmp_path: Path) -> None:
+def test_closing_twice_after_an_error_is_allowed(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyError),
         RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record,

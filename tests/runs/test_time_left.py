@@ -18,7 +18,7 @@ def test_time_left_is_unknown_before_a_measurement() -> None:
     assert seconds_left(_ahead(128), [], []) is None
 
 
-def test_nothing_is_left_at_the_end() -> None:
+def test_time_left_at_the_end_is_zero() -> None:
     assert seconds_left([], [_pace(128, 10)], [3.0]) == 0
 
 
@@ -53,12 +53,12 @@ def test_fit_never_gives_negative_cost() -> None:
     assert left is not None and left > 0
 
 
-def test_the_first_epoch_counts_only_until_there_is_another() -> None:
+def test_first_epoch_counts_only_without_later_ones() -> None:
     assert seconds_left(_ahead(128), [_pace(128, 30)], []) == pytest.approx(30)
     assert seconds_left(_ahead(128), [_pace(128, 30), _pace(128, 10)], []) == pytest.approx(10)
 
 
-def test_the_last_three_epochs_of_a_resolution_make_its_pace() -> None:
+def test_pace_is_the_mean_of_the_last_three_epochs() -> None:
     paces = [_pace(128, seconds) for seconds in (99, 50, 10, 12, 14)]
     assert seconds_left(_ahead(128), paces, []) == pytest.approx(12)
 
@@ -95,7 +95,7 @@ def test_epoch_without_figures_is_left_out() -> None:
     assert len(validations_of(epochs_of(lines))) == 2
 
 
-def test_outlook_counts_what_is_left_of_the_running_epoch() -> None:
+def test_outlook_counts_the_rest_of_the_running_epoch() -> None:
     first, second, later = (
         Ahead(images=count, side=side) for count, side in ((100, 16), (200, 32), (50, 64))
     )
@@ -107,7 +107,7 @@ def test_outlook_counts_what_is_left_of_the_running_epoch() -> None:
     assert outlook.ahead(300, 2) == [later]
 
 
-def test_outlook_keeps_the_validation_of_an_epoch_not_logged_yet() -> None:
+def test_outlook_keeps_validation_of_unlogged_epoch() -> None:
     outlook = Outlook(epochs=_ahead(16, images=100, validated=True) * 2)
     assert outlook.ahead(100, 0) == [Ahead(images=0, side=16), Ahead(images=100, side=16)]
     assert outlook.ahead(100, 1) == [Ahead(images=100, side=16)]

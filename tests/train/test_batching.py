@@ -78,7 +78,7 @@ def test_images_left_out_of_an_epoch_are_counted_once() -> None:
     assert left_out_note(_plans(px64=8, px96=16), 22) == expected, "the same at both resolutions"
 
 
-def test_images_left_out_at_some_resolutions_are_counted_by_resolution() -> None:
+def test_images_left_out_are_counted_per_resolution() -> None:
     note = left_out_note(_plans(px64=16, px96=5, px128=11), 22)
     assert "leaves out 6 of 22 images at 64 px, 2 of 22 images at 96 px, different" in note
 
@@ -87,6 +87,6 @@ def test_epoch_that_uses_all_images_gives_no_note() -> None:
     assert left_out_note(_plans(px64=16, px96=8), 32) == ""
 
 
-def test_repeats_leave_out_what_their_repetitions_displace() -> None:
+def test_repeats_count_displaced_images_as_left_out() -> None:
     note = left_out_note(_plans(px64=16), 96, repeats=3)
     assert "leaves out 64 of 96 images" in note and "used 3 times (augmentation.repeats)" in note

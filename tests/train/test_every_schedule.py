@@ -39,7 +39,7 @@ def test_registered_schedules_are_the_choices_of_the_options() -> None:
 
 
 @EVERY_LR
-def test_rates_are_finite_and_reach_the_peak_but_no_more(name: str) -> None:
+def test_rates_are_finite_and_peak_at_lr(name: str) -> None:
     rates = _rates(_lr(name))
     assert np.isfinite(rates).all() and rates.min() >= 0
     assert rates.max() == pytest.approx(0.5)
@@ -79,7 +79,7 @@ def _shared(choices: Choices) -> list[str]:
 
 @EVERY_LR
 @pytest.mark.parametrize("option", _shared(LR_SCHEDULES))
-def test_lr_option_has_an_effect_exactly_where_it_is_taken(name: str, option: str) -> None:
+def test_lr_option_changes_rates_only_if_supported(name: str, option: str) -> None:
     plain = _lr(name, step_length=5)
     value: Any = _another(options_of(LrConfig)[option])
     changed = replace(plain, **{option: value})
@@ -95,7 +95,7 @@ def test_resolutions_are_multiples_that_grow_up_to_the_last(name: str) -> None:
 
 @EVERY_RESOLUTION
 @pytest.mark.parametrize("option", _shared(RESOLUTION_SCHEDULES))
-def test_resolution_option_has_an_effect_exactly_where_it_is_taken(name: str, option: str) -> None:
+def test_resolution_option_changes_sizes_only_if_supported(name: str, option: str) -> None:
     values: dict[str, Any] = {
         "min_res": 128, "max_res": 192, "start_ramp": 0.5, "end_ramp": 0.5, "multiple_of": 32,
         "initial_scale": 0.75, "delay_fraction": 0.1, "finetune_fraction": 0.4, "stages": "96x12, 224x6",

@@ -28,7 +28,7 @@ def staged(betons: tuple[Path, Path], tmp_path: Path) -> Staged:
     return partial(recipe_of, tmp_path, betons)
 
 
-def test_every_stage_is_a_run_of_its_own_in_the_runs_folder(
+def test_each_stage_has_a_run_folder_inside_the_run(
     staged: Staged, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run_here(staged([FROM_AVERAGE], budget__target_top1=0.01, budget__minutes=1e-6))
@@ -54,9 +54,7 @@ def test_every_stage_is_a_run_of_its_own_in_the_runs_folder(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lamb"])
-def test_fixres_second_stage_changes_the_head_and_the_last_norm_alone(
-    staged: Staged, tmp_path: Path, optimizer: str
-) -> None:
+def test_fixres_stage_changes_only_head_and_last_norm(staged: Staged, tmp_path: Path, optimizer: str) -> None:
     techniques = {"training__clip_norm": 1, "training__nonfinite": "skip", "training__sam_rho": 0.05}
     run_here(staged([FIXRES], training__epochs=1, lr__lr_peak_epoch=0, training__optimizer=optimizer,
                     model__stochastic_depth=0.3, **techniques))  # fmt: skip
@@ -68,9 +66,7 @@ def test_fixres_second_stage_changes_the_head_and_the_last_norm_alone(
     assert {entry["resolution"] for entry in log_of(after, "epoch")} == {32}
 
 
-def test_the_averaged_weights_are_handed_on_where_a_stage_asks_for_them(
-    staged: Staged, tmp_path: Path
-) -> None:
+def test_stage_with_use_ema_starts_from_ema_weights(staged: Staged, tmp_path: Path) -> None:
     average = {
         "model": {"train_only": "head", "use_ema": True},
         "training": {"epochs": 1},
@@ -91,7 +87,7 @@ def test_the_averaged_weights_are_handed_on_where_a_stage_asks_for_them(
         ({"training": {"precision": "fp16"}}, "in stage 2: training.precision fp16 needs a GPU"),
     ],
 )
-def test_what_a_later_stage_cannot_use_is_found_before_the_first_begins(
+def test_mistake_in_a_later_stage_is_refused_before_the_first(
     staged: Staged, tmp_path: Path, item: dict[str, Any], words: str
 ) -> None:
     assert words in refusal(staged([item]))

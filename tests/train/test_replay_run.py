@@ -18,7 +18,7 @@ from tests.train.conftest import Launch, log_of, train_here
 Options = Callable[..., list[str]]
 
 
-def test_batches_are_made_once_and_given_in_turn(betons: tuple[Path, Path]) -> None:
+def test_replayed_batches_are_loaded_once_and_cycled(betons: tuple[Path, Path]) -> None:
     ids = np.arange(24).reshape(-1, 4)
     with Loader(open_beton(betons[0]), device=CPU, in_memory=False) as loader:
         whole = list(loader.batches(ids, 16, LAW))
@@ -34,9 +34,7 @@ def test_batches_are_made_once_and_given_in_turn(betons: tuple[Path, Path]) -> N
     assert [bool((a == whole[i % 2].images).all()) for i, a in enumerate(given)] == [True] * 5
 
 
-def test_a_replay_says_what_it_is_and_leaves_no_result(
-    options: Options, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_replay_run_is_marked_and_has_no_result(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
     argv = options(data__replay=2, training__ema_half_life=4, augmentation__cutmix_alpha=1.0)
     code, folder = train_here(argv)
     (result,), epochs = log_of(folder, "result"), log_of(folder, "epoch")
@@ -58,7 +56,7 @@ def test_a_replay_says_what_it_is_and_leaves_no_result(
 
 
 @pytest.mark.slow
-def test_ranks_replay_together(options: Options, launch: Launch, tmp_path: Path) -> None:
+def test_two_ranks_replay_with_exit_code_0(options: Options, launch: Launch, tmp_path: Path) -> None:
     done = launch(options(data__replay=1, training__epochs=2, logging__name="two"), ranks=2)
     assert done.returncode == 0, done.stderr
     assert log_of(tmp_path / "runs" / "two", "result")[0]["replay"] == 1
@@ -72,13 +70,13 @@ def test_ranks_replay_together(options: Options, launch: Launch, tmp_path: Path)
         ("training__eval_only", True),
     ],
 )
-def test_what_would_let_it_pass_for_a_run_is_refused(options: Options, option: str, value: object) -> None:
+def test_replay_with_options_of_real_runs_is_refused(options: Options, option: str, value: object) -> None:
     more = {"model__weights": "w.pt"} if option == "training__eval_only" else {}
     with pytest.raises(UserError, match=f"data.replay .* {option.replace('__', '.')} has no effect"):
         load_train_config(options(data__replay=2, **{option: value}, **more))
 
 
-def test_a_recipe_of_several_stages_is_refused(options: Options, tmp_path: Path) -> None:
+def test_replay_with_several_stages_is_refused(options: Options, tmp_path: Path) -> None:
     recipe = tmp_path / "two.yaml"
     recipe.write_text("then:\n- {lr: {lr: 0.1}}\n")
     with pytest.raises(UserError, match=r"in stage 1: data\.replay leaves no weights for a later stage"):

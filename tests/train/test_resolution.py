@@ -111,7 +111,7 @@ def test_run_in_stages_uses_each_stages_batch_and_rate(
     assert [entry["images"] for entry in epochs] == [96, 96, 96]
 
 
-def test_start_of_a_run_says_once_how_many_images_an_epoch_leaves_out(
+def test_images_left_out_per_epoch_are_noted_once_at_start(
     options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = options(

@@ -15,7 +15,7 @@ from tests.train.conftest import log_of, train_here
 Options = Callable[..., list[str]]
 
 
-def test_a_run_learns_and_leaves_its_record(options: Options) -> None:
+def test_run_learns_and_writes_its_files(options: Options) -> None:
     code, folder = train_here(options(training__epochs=6))
     assert code == 0
     epochs, (result,) = log_of(folder, "epoch"), log_of(folder, "result")
@@ -29,7 +29,7 @@ def test_a_run_learns_and_leaves_its_record(options: Options) -> None:
     }
 
 
-def test_every_epoch_says_what_the_issue_asks_for(options: Options) -> None:
+def test_epoch_line_has_every_required_figure(options: Options) -> None:
     _, folder = train_here(options(training__epochs=2))
     entry = log_of(folder, "epoch")[0]
     wanted = "train_loss val_loss top1 top5 top1_no_tta top5_no_tta lr resolution images_per_second"
@@ -40,7 +40,7 @@ def test_every_epoch_says_what_the_issue_asks_for(options: Options) -> None:
     assert entry["data_wait_seconds"] + entry["compute_seconds"] == pytest.approx(entry["train_seconds"])
 
 
-def test_a_named_runs_settings_repeat_it_and_validate_its_weights_under_another_name(
+def test_config_of_named_run_repeats_and_validates_it(
     options: Options,
 ) -> None:
     _, folder = train_here(options(training__epochs=2, logging__name="named"))
@@ -54,9 +54,7 @@ def test_a_named_runs_settings_repeat_it_and_validate_its_weights_under_another_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_losses_within_an_epoch_are_logged_and_average_to_its_own(
-    options: Options, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_step_losses_average_to_the_epoch_loss(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nonfinite, "LOOK_EVERY", 4)
     _, folder = train_here(options(lr__lr_peak_epoch=2))
     lines, epochs = log_of(folder, "steps")[:4], log_of(folder, "epoch")[:2]
@@ -73,7 +71,7 @@ def test_the_losses_within_an_epoch_are_logged_and_average_to_its_own(
     )
 
 
-def test_the_plain_result_is_measured_at_its_own_resolution_without_tta(options: Options) -> None:
+def test_plain_result_uses_its_resolution_without_tta(options: Options) -> None:
     _, folder = train_here(options(training__epochs=2))
     (result,) = log_of(folder, "result")
     assert (result["plain_resolution"], result["val_resolution"], result["tta"]) == (24, 32, True)
@@ -85,7 +83,7 @@ def test_the_plain_result_is_measured_at_its_own_resolution_without_tta(options:
     assert checked["top1"] == result["plain_top1"]
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(options: Options) -> None:
+def test_seed_alone_decides_the_weights(options: Options) -> None:
     def weights(seed: int, workers: int) -> dict[str, torch.Tensor]:
         argv = options(training__epochs=2, training__seed=seed, data__num_workers=workers)
         return dict(torch.load(train_here(argv)[1] / "weights.pt", weights_only=True))
@@ -114,7 +112,7 @@ def test_log_level_0_validates_only_at_the_end(options: Options) -> None:
 
 
 @pytest.mark.parametrize(("target", "code"), [(0.01, 0), (1.0, 1)])
-def test_the_exit_code_is_the_verdicts(options: Options, target: float, code: int) -> None:
+def test_exit_code_follows_the_verdict(options: Options, target: float, code: int) -> None:
     argv = options(training__epochs=2, budget__target_top1=target, budget__minutes=30)
     exit_code, folder = train_here(argv)
     (result,) = log_of(folder, "result")
@@ -123,7 +121,7 @@ def test_the_exit_code_is_the_verdicts(options: Options, target: float, code: in
     assert result["met"] is (code == 0)
 
 
-def test_the_resolved_config_repeats_the_run(options: Options) -> None:
+def test_resolved_config_repeats_the_losses(options: Options) -> None:
     _, folder = train_here(options(training__epochs=2))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["training"]["epochs"] == 2
@@ -132,12 +130,12 @@ def test_the_resolved_config_repeats_the_run(options: Options) -> None:
     assert first == second
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(options: Options) -> None:
+def test_nonfinite_loss_ends_the_run_and_names_the_step(options: Options) -> None:
     with pytest.raises(UserError, match=r"epoch 1, step [23] of 6: the training loss became (nan|inf|\d)"):
         train_here(options(lr__lr=1e30))
 
 
-def test_the_averaged_weights_are_validated_saved_and_judged_beside_the_others(options: Options) -> None:
+def test_ema_weights_are_validated_saved_and_judged(options: Options) -> None:
     changes = {"training__ema_half_life": 4, "training__ema_every": 2, "training__sam_rho": 0.05}
     argv = options(training__epochs=2, training__sam_interval=3, budget__target_top1=0.01, **changes)
     _, folder = train_here(argv)
@@ -152,14 +150,14 @@ def test_the_averaged_weights_are_validated_saved_and_judged_beside_the_others(o
     assert checked["val_loss"] == pytest.approx(result["ema_val_loss"], rel=1e-5)
 
 
-def test_bf16_trains_too(options: Options) -> None:
+def test_bf16_run_logs_its_precision(options: Options) -> None:
     _, folder = train_here(options(training__precision="bf16", training__epochs=2))
     assert log_of(folder, "start")[0]["precision"] == "bf16"
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
-def test_a_run_on_the_gpu_learns_in_each_precision(options: Options, precision: str) -> None:
+def test_gpu_run_learns_in_each_precision(options: Options, precision: str) -> None:
     argv = options(training__epochs=6, training__device="cuda", training__precision=precision)
     code, folder = train_here(argv)
     assert code == 0
@@ -168,7 +166,7 @@ def test_a_run_on_the_gpu_learns_in_each_precision(options: Options, precision: 
 
 
 @pytest.mark.gpu
-def test_weights_score_the_same_on_the_gpu_and_on_the_cpu(options: Options, tmp_path: Path) -> None:
+def test_weights_score_the_same_on_gpu_and_cpu(options: Options, tmp_path: Path) -> None:
     _, folder = train_here(options(training__epochs=6, training__device="cuda"))
     results = []
     for device in ("cpu", "cuda"):

@@ -8,7 +8,7 @@ from engine.train.verdict import describe_seconds, judge
 PROMISE = BudgetConfig(target_top1=0.92, minutes=3)
 
 
-def test_target_reached_in_time_is_met() -> None:
+def test_target_reached_in_time_exits_0() -> None:
     verdict = judge(PROMISE, 0.9215, 150.0)
     assert verdict.met and verdict.exit_code == 0
     assert verdict.sentence == "target met: 92.15% top-1 in 2 min 30 s (target 92.00% within 3 min 00 s)"
@@ -22,7 +22,7 @@ def test_target_reached_in_time_is_met() -> None:
         (0.90, 300, "2.00% short and 2 min 00 s late"),
     ],
 )
-def test_missed_target_says_by_how_much_and_exits_1(top1: float, seconds: float, words: str) -> None:
+def test_missed_target_shows_the_gap_and_exits_1(top1: float, seconds: float, words: str) -> None:
     verdict = judge(PROMISE, top1, seconds)
     assert verdict.met is False and verdict.exit_code == 1
     assert words in verdict.sentence

@@ -113,7 +113,7 @@ def test_short_rounds_are_judged_by_short_ones() -> None:
     assert judge([short], [record, short])[0][1] == "ok"
 
 
-def test_stage_without_results_is_worse_if_it_had_some() -> None:
+def test_stage_that_lost_all_results_is_worse() -> None:
     record = a_record()
     shared = {key: record[key] for key in ("machine", "versions", "revision", "started")}
     broken = all_stages._without("memory", "it took longer than 9 s", shared, not_run=False)

@@ -7,7 +7,7 @@ from benchmarks.sides import OURS, PEERS, SELF, Side
 from engine.errors import UserError
 
 
-def test_peer_meets_its_usual_sides_or_the_given_ones() -> None:
+def test_peer_is_paired_with_usual_or_given_sides() -> None:
     usual = [(ours, "ffcv-jpeg") for ours in ("jpeg", "yuv420", "yuv420-packed")]
     assert pairs("loader", ["ffcv"], None) == pairs("loader", ["ffcv-jpeg", "ffcv"], None) == usual
     assert pairs("loader", ["ffcv-raw", "self"], None) == [
@@ -18,7 +18,7 @@ def test_peer_meets_its_usual_sides_or_the_given_ones() -> None:
     assert pairs("loader", ["ffcv", "self"], ["raw"]) == [("raw", "ffcv-jpeg"), ("raw", "self")]
 
 
-def test_form_names_the_work_left_for_packed_crops() -> None:
+def test_form_names_unfinished_work_of_packed_crops() -> None:
     assert "NOT in this figure" in form_in_words("yuv420-packed", "ffcv-jpeg", "host")
     # Both sides need the same still, or neither does.
     assert "peer" not in form_in_words("yuv420-packed", "self", "host")
@@ -59,7 +59,7 @@ def test_peer_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("stage", ["loader", "decode"])
-def test_every_peer_meets_sides_of_ours(stage: str) -> None:
+def test_every_peer_is_paired_with_our_sides(stage: str) -> None:
     for name in set(peer_names(stage)) - {"all", "ffcv"}:
         peer = PEERS[stage].get(name)
         if peer is None or not peer.why_not("cuda"):

@@ -44,5 +44,5 @@ def test_interval_decides_the_outcome_also_for_times() -> None:
 
 
 @pytest.mark.parametrize("peer", ["self", "replay", "without", "bare step"])
-def test_share_of_a_limit_is_no_contest(peer: str) -> None:
+def test_share_of_a_limit_is_neither_won_nor_lost(peer: str) -> None:
     assert outcome(record(peer=peer, **interval(0.4, 0.5, 0.6))).kind == "share"

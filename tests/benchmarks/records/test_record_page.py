@@ -33,7 +33,7 @@ def broken() -> dict[str, Any]:
     return record(peer="webdataset", **failed("webdataset: RuntimeError: no <luck>"))
 
 
-def test_every_comparison_is_a_bar_lost_and_failed_too() -> None:
+def test_every_comparison_has_a_bar_including_lost_and_failed() -> None:
     records = [*read(RESULTS[0]), record(peer="timm", **interval(0.4, 0.5, 0.6)), broken()]
     page, markdown = render(records), as_markdown(records)
     wide = [svg for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL) if 'class="chart wide"' in svg]

@@ -80,7 +80,7 @@ def test_peer_delivers_the_same_images_once_and_all_batches(
 
 
 @pytest.mark.slow
-def test_peer_says_where_it_normalises(cache: Path) -> None:
+def test_peer_reports_where_batches_are_normalised(cache: Path) -> None:
     side = PEERS["loader"]["torchvision-io"]
     with Worker("torchvision-io", side, task(side, form="cpu")) as worker:
         assert worker.round(1, 4).images == 4 * BATCH

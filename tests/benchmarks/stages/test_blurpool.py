@@ -38,7 +38,7 @@ def test_shortcut_of_each_block_is_measured(tmp_path: Path) -> None:
     ]
 
 
-def test_every_form_meets_the_depthwise_one(tmp_path: Path) -> None:
+def test_every_form_is_compared_with_the_depthwise_one(tmp_path: Path) -> None:
     file = tmp_path / "filter.json"
     assert main([*TINY, "--part=filter", "--precision=bf16", f"--json={file}"]) == 0
     found = record_checks.read(file)

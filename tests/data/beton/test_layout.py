@@ -49,7 +49,7 @@ def test_sample_metadata_equals_ffcvs_in_either_order() -> None:
         assert _places(ours) == _places(theirs)
 
 
-def test_own_parts_fit_where_ffcv_does_not_look() -> None:
+def test_added_parts_fit_into_bytes_ffcv_ignores() -> None:
     places = [layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE, layout.FIELD["arguments"].itemsize]
     assert all(end - start >= layout.PART.itemsize for start, end in pairwise(places))
     for dtype, magic in (

@@ -202,7 +202,7 @@ def test_closed_map_is_no_longer_guarded(run: Run) -> None:
     assert done.returncode == -signal.SIGBUS
 
 
-def test_map_at_a_dropped_maps_place_has_its_own_faults(run: Run, beton: Beton) -> None:
+def test_map_at_a_reused_address_reports_new_faults(run: Run, beton: Beton) -> None:
     same_place, cut_short, failed = run(_AFTER_ONE_THAT_WAS_DROPPED).stdout.splitlines()
     if same_place != "True 0":
         pytest.skip("the system has put the second map elsewhere")

@@ -52,7 +52,7 @@ def _free(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 _ABOUT = Estimate(bytes=1e5, error=0.1, seconds=0.01)
 
 
-def test_line_says_size_time_and_free_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_line_has_size_time_and_free_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     _free(monkeypatch, 500e9)
     assert _ABOUT.check(Path("out"), images=1_000_000, left=720_000, there=0, workers=2) == (
         "1,000,000 images need about 100.0 GB (90.0 GB to 110.0 GB) in out, where 500.0 GB are free; 720,000 of them "
@@ -61,7 +61,7 @@ def test_line_says_size_time_and_free_disk(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("left", "expected"), [(5_999, None), (6_000, "in about 1.0 min with 1 worker")])
-def test_time_below_a_minute_is_not_said(
+def test_time_below_a_minute_is_not_printed(
     monkeypatch: pytest.MonkeyPatch, left: int, expected: str | None
 ) -> None:
     _free(monkeypatch, 500e9)
@@ -89,7 +89,7 @@ _opened: list[bool] = []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_opening_of_source_is_not_counted_per_image(workers: int) -> None:
+def test_source_opening_time_is_excluded_per_image(workers: int) -> None:
     _opened.clear()
     count = 1000
     source = Source(
@@ -108,7 +108,7 @@ def test_opening_of_source_is_not_counted_per_image(workers: int) -> None:
     assert 0 < found.seconds < 0.008
 
 
-def test_sizes_said_are_what_the_files_take_on_disk(
+def test_printed_sizes_equal_disk_usage(
     tmp_path: Path, gray_squares: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = WriteConfig(
@@ -150,7 +150,7 @@ def gray_squares(tmp_path: Path) -> Path:
         (61e9, 50e9, "fits"),
     ],
 )
-def test_disk_too_small_is_refused_and_a_doubt_is_said(
+def test_too_small_disk_is_refused_and_tight_disk_noted(
     monkeypatch: pytest.MonkeyPatch, free: float, there: float, expected: str
 ) -> None:
     _free(monkeypatch, free)
@@ -164,7 +164,7 @@ def test_disk_too_small_is_refused_and_a_doubt_is_said(
     assert ("they may not fit" in said) == (expected == "may not fit")
 
 
-def test_chunk_is_some_megabytes_and_a_fraction_of_a_second() -> None:
+def test_chunk_is_limited_by_bytes_and_seconds() -> None:
     assert [chunk_size(each, 0) for each in (1, 1e3, 1e5, 1e6, 1e8)] == [256, 256, 41, 4, 1]
     assert [chunk_size(1e5, each) for each in (1e-4, 0.02, 0.2, 5)] == [41, 12, 1, 1]
 

@@ -152,7 +152,7 @@ def test_many_scans_do_not_stop_a_conversion(in_c: None) -> None:
     assert outcome.rejected == "damaged"
 
 
-def test_encoder_name_says_who_encodes(either_way: None, request: pytest.FixtureRequest) -> None:
+def test_encoder_name_is_that_of_the_encoder_used(either_way: None, request: pytest.FixtureRequest) -> None:
     in_c = "C" in request.node.callspec.id
     assert transcode.encoder_name().endswith(", C" if in_c else "OpenCV")
     assert transcode.encoder_name().startswith("libjpeg-turbo " if in_c else "Pillow")

@@ -52,7 +52,7 @@ def test_mixed_modes_are_decoded(files: Files, portable: bool) -> None:
     assert np.abs(out.astype(int) - wanted).mean() < 6
 
 
-def test_crop_is_cut_where_its_box_says(files: Files, portable: bool) -> None:
+def test_crop_is_cut_at_its_box(files: Files, portable: bool) -> None:
     places = [(0, 0), (32, 32), (5, 17), (31, 2)]
     law = fixed(*((top, left, 32, 32, 0) for top, left in places))
     out = pixels(files["raw"], range(4), law, 32, portable=portable)
@@ -138,7 +138,7 @@ def test_output_of_the_wrong_shape_is_refused(files: Files) -> None:
         pool.close()
 
 
-def test_other_id_types_compile_nothing_anew(files: Files) -> None:
+def test_other_id_types_cause_no_recompilation(files: Files) -> None:
     expected = {name: pixels(files[name], [0, 2, 4], portable=True) for name in STORAGES}
     known = [len(kernel.signatures) for kernel in (decode_whole, decode_raw)]
     others: list[NDArray[Any]] = [np.arange(6)[::2], np.array([0, 2, 4], np.int32), np.array([0, 2, 4], "u1")]

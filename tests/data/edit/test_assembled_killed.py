@@ -32,7 +32,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("verb", ["merge", "subset"])
-def test_kill_9_leaves_one_file_that_the_next_attempt_replaces(
+def test_killed_edit_leaves_one_file_replaced_by_the_next(
     tmp_path: Path, repository: Path, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beton = make(tmp_path / "1.beton", [0, 1, 2], side=200)
@@ -50,7 +50,7 @@ def test_kill_9_leaves_one_file_that_the_next_attempt_replaces(
     assert contents(open_beton(output)) == contents(beton)
 
 
-def test_a_second_one_to_the_same_file_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+def test_second_writer_of_one_file_is_refused_without_damage(tmp_path: Path) -> None:
     beton = make(tmp_path / "1.beton", [0, 1])
     with open_locked(tmp_path / "x.beton.partial-copy") as other:
         other.write(b"of another process")
@@ -62,7 +62,7 @@ def test_a_second_one_to_the_same_file_is_refused_and_harms_nothing(tmp_path: Pa
         assert (tmp_path / "x.beton.partial-copy").read_bytes() == b"of another process"
 
 
-def test_an_interrupted_conversion_to_the_same_file_is_left_alone(tmp_path: Path) -> None:
+def test_edit_over_interrupted_conversion_is_refused(tmp_path: Path) -> None:
     beton = make(tmp_path / "1.beton", [0, 1])
     journal_path(tmp_path / "x.beton").touch()
     for run in (merge, lambda options: subset([*options, "--count=1"])):

@@ -36,7 +36,7 @@ np.savez(sys.argv[1], **found)
 
 
 @pytest.mark.slow
-def test_stock_ffcv_loads_merged_and_chosen_images(tmp_path: Path) -> None:
+def test_stock_ffcv_loads_merged_and_subset_files(tmp_path: Path) -> None:
     raw = make(tmp_path / "raw.beton", [0, 1, 2, 1, 0], side=16)
     jpeg = make(tmp_path / "jpeg.beton", [2, 2, 0], side=16, mode=JPEG.mode, first_id=5)
     merged, chosen = tmp_path / "merged.beton", tmp_path / "chosen.beton"

@@ -27,14 +27,14 @@ def number_of(beton: Beton, picture: int) -> int:
     return [int(Path(name).stem) for name in beton.manifest.ids].index(picture)
 
 
-def test_a_jpeg_comes_with_its_own_bytes(tmp_path: Path) -> None:
+def test_jpeg_is_extracted_byte_for_byte(tmp_path: Path) -> None:
     beton = beton_of(tmp_path, "jpeg")
     for sample in range(3):
         image = extract(beton, sample)
         assert (image.content, image.suffix, image.sound) == (record(beton, sample), ".jpg", True)
 
 
-def test_raw_pixels_come_back_as_png(tmp_path: Path) -> None:
+def test_raw_image_is_extracted_as_png(tmp_path: Path) -> None:
     beton = beton_of(tmp_path, "raw")
     for picture, pixels in enumerate(PICTURES):
         image = extract(beton, number_of(beton, picture))
@@ -42,7 +42,7 @@ def test_raw_pixels_come_back_as_png(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.content))), pixels)
 
 
-def test_yuv420_comes_back_by_the_formula_of_jfif(tmp_path: Path) -> None:
+def test_yuv420_image_is_converted_by_jfif_formula(tmp_path: Path) -> None:
     beton = beton_of(tmp_path, "yuv420")
     sample = number_of(beton, 0)
     data = record(beton, sample)
@@ -61,7 +61,7 @@ def test_yuv420_comes_back_by_the_formula_of_jfif(tmp_path: Path) -> None:
     assert pixels_of(beton, number_of(beton, 2), record(beton, number_of(beton, 2))).shape == (2, 2, 3)
 
 
-def test_the_command_says_what_the_image_is(
+def test_command_prints_name_label_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beton = beton_of(tmp_path, "jpeg")
@@ -78,7 +78,7 @@ def test_the_command_says_what_the_image_is(
     assert (folder / "x.jpeg").read_bytes() == record(beton, sample)
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused_in_one_line(tmp_path: Path) -> None:
     beton = beton_of(tmp_path, "raw")
     there = tmp_path / "there.png"
     there.write_bytes(b"mine")
@@ -95,7 +95,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert there.read_bytes() == b"mine"
 
 
-def test_a_damaged_record_is_written_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_record_is_extracted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     beton = beton_of(tmp_path, "jpeg")
     overwrite(beton, 0, b"damage")
     output = tmp_path / "x.jpg"

@@ -54,7 +54,7 @@ def converted(source: Path, folder: Path, shard: str = "", **output: Any) -> Pat
         (3, {"format": "raw", "subset": 17, "license": "none"}),
     ],
 )
-def test_all_shards_are_the_unsharded_file_byte_by_byte(
+def test_merged_shards_equal_the_unsharded_file(
     source: Path, tmp_path: Path, parts: int, output: dict[str, Any]
 ) -> None:
     whole = converted(source, tmp_path / "whole", **output)
@@ -67,7 +67,7 @@ def test_all_shards_are_the_unsharded_file_byte_by_byte(
         assert said is not None and said.odd == {"empty": 1, "grayscale": 1} and len(said.rejects) == 1
 
 
-def test_missing_shards_are_named_and_may_be_done_without(source: Path, tmp_path: Path) -> None:
+def test_missing_shards_are_refused_unless_partial(source: Path, tmp_path: Path) -> None:
     shards = [converted(source, tmp_path, f"{part}/4") for part in (4, 2)]
     with pytest.raises(UserError, match=r"of the shards, 1, 3 are missing: add them, or pass --partial"):
         main([str(tmp_path / "x.beton"), *map(str, shards)])
@@ -88,7 +88,7 @@ def contents(beton: Beton) -> list[tuple[str, int, bytes]]:
     ]
 
 
-def test_shards_that_do_not_go_together(source: Path, tmp_path: Path) -> None:
+def test_incompatible_shards_are_refused(source: Path, tmp_path: Path) -> None:
     one, two = (converted(source, tmp_path / "a", f"{part}/2") for part in (1, 2))
     other = converted(source, tmp_path / "b", "2/2", seed=1)
     of_three = converted(source, tmp_path / "b", "2/3")
@@ -134,7 +134,7 @@ def test_shards_of_different_copies_of_the_source_are_refused(
     assert not list(tmp_path.glob("x.beton*"))
 
 
-def test_shards_of_earlier_versions_do_not_tell_their_source(tmp_path: Path) -> None:
+def test_shards_of_earlier_versions_merge_without_source_digest(tmp_path: Path) -> None:
     said: list[dict[str, Any]] = [{}, {"found": 6, "found_digest": "a"}, {"found": 6, "found_digest": "a"}]
     paths = [
         make(tmp_path / f"{part}.beton", [0, 1], first_id=2 * part, shard=f"{part + 1}/3", **one).path
@@ -145,7 +145,7 @@ def test_shards_of_earlier_versions_do_not_tell_their_source(tmp_path: Path) -> 
     assert merged is not None and (merged.found, merged.found_digest) == (0, "")
 
 
-def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: Path) -> None:
+def test_files_of_different_conversions_are_concatenated(tmp_path: Path) -> None:
     first = make(
         tmp_path / "1.beton",
         [0, 2, 1],
@@ -183,7 +183,7 @@ def test_files_of_different_conversions_are_laid_one_after_the_other(tmp_path: P
     assert (said.license, said.order, said.source_numbers) == ("A, B", "merged", ())
 
 
-def test_many_pages_and_page_sizes(tmp_path: Path) -> None:
+def test_merged_file_of_several_pages_keeps_contents(tmp_path: Path) -> None:
     # Images of 750 kB: two to a page of 2 MiB.
     betons = [make(tmp_path / f"{i}.beton", [0, 1, 2], side=500, first_id=3 * i) for i in range(2)]
     merge(tmp_path / "x.beton", [beton.path for beton in betons])
@@ -193,7 +193,7 @@ def test_many_pages_and_page_sizes(tmp_path: Path) -> None:
     assert [page - pages[0] for page in pages] == [0, 0, 1, 1, 2, 2]
 
 
-def test_files_that_do_not_go_together(tmp_path: Path) -> None:
+def test_incompatible_files_are_refused(tmp_path: Path) -> None:
     first = make(tmp_path / "1.beton", [0, 1])
     yuv = [
         make(tmp_path / f"y{side}.beton", [0], mode=YUV420.mode, limits=(side, 0), first_id=9)
@@ -221,7 +221,7 @@ def test_files_that_do_not_go_together(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.beton*"))
 
 
-def test_files_without_names_get_checksums_and_no_more(tmp_path: Path) -> None:
+def test_files_without_names_get_only_checksums(tmp_path: Path) -> None:
     betons = [make(tmp_path / f"{i}.beton", [i, 5], named=False, first_id=i) for i in range(2)]
     drop_checksums(betons[0].path)
     merge(tmp_path / "x.beton", [beton.path for beton in betons])
@@ -230,7 +230,7 @@ def test_files_without_names_get_checksums_and_no_more(tmp_path: Path) -> None:
     assert merged.labels.tolist() == [0, 5, 1, 5] and not verify(merged).bad
 
 
-def test_a_damaged_record_ends_it_and_nothing_is_left(tmp_path: Path) -> None:
+def test_damaged_record_ends_merge_and_leaves_no_file(tmp_path: Path) -> None:
     betons = [make(tmp_path / f"{i}.beton", [0, 1, 2], first_id=3 * i) for i in range(2)]
     overwrite(betons[1], 2, bytes([record(betons[1], 2)[8] ^ 255]), offset=8)
     with pytest.raises(UserError, match=r"1\.beton: sample 2 \(0005\) can't be copied: it is not what was"):
@@ -250,7 +250,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_disk_that_is_too_small_is_told_before(tmp_path: Path, small_disk: Path) -> None:
+def test_too_small_disk_is_refused_before_writing(tmp_path: Path, small_disk: Path) -> None:
     beton = make(tmp_path / "1.beton", [0, 1], side=500)
     with pytest.raises(UserError, match=r"has only 1\.0 MB free, and x\.beton needs about 1\.5 MB"):
         merge(small_disk / "x.beton", [beton.path])

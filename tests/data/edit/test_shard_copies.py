@@ -53,7 +53,7 @@ def shards(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Split
 @pytest.mark.parametrize(
     "rules", [{}, {"duplicate": "skip"}, {"leak": "skip"}, {"duplicate": "skip", "leak": "skip"}]
 )
-def test_merged_shards_are_the_unsharded_file_with_its_copies(
+def test_merged_shards_apply_copy_rules_like_the_unsharded_file(
     source: Path, shards: dict[Split, list[Path]], tmp_path: Path, rules: dict[str, str]
 ) -> None:
     whole = converted(source, tmp_path / "whole", **rules)
@@ -77,7 +77,7 @@ def _manifest(path: Path) -> Manifest:
     return manifest
 
 
-def test_what_was_found_and_what_was_not_looked_for_is_said(
+def test_found_copies_and_skipped_leak_search_are_printed(
     shards: dict[Split, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train, val = (list(map(str, shards[split])) for split in ("train", "val"))
@@ -94,7 +94,7 @@ def test_what_was_found_and_what_was_not_looked_for_is_said(
     assert "wrote" in said and "31 images of 3 files" in said
 
 
-def test_shards_alone_hold_digests_and_what_is_made_of_them_does_not(
+def test_digests_are_stored_in_shards_only(
     source: Path, shards: dict[Split, list[Path]], tmp_path: Path
 ) -> None:
     whole = converted(source, tmp_path / "whole")
@@ -117,7 +117,7 @@ def test_shards_alone_hold_digests_and_what_is_made_of_them_does_not(
         ("damaged", True, {}, "damaged.beton is damaged: its digests cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
+def test_unusable_copy_rules_or_shards_are_refused_in_one_line(
     shards: dict[Split, list[Path]],
     tmp_path: Path,
     split: str,
@@ -136,14 +136,14 @@ def test_what_cannot_be_done_is_one_line(
     assert not list(tmp_path.glob("x.beton*"))
 
 
-def test_train_is_compared_with_shards_of_val_only(shards: dict[Split, list[Path]], tmp_path: Path) -> None:
+def test_val_option_accepts_only_all_shards_of_val(shards: dict[Split, list[Path]], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--val: .*train\.1-of-3\.beton is no shard of val"):
         merge(tmp_path / "x.beton", shards["train"], val=shards["train"])
     with pytest.raises(UserError, match="of the shards, 2, 3 are missing"):
         merge(tmp_path / "x.beton", shards["train"], val=shards["val"][:1])
 
 
-def test_shards_of_an_earlier_version_are_merged_and_that_is_said(tmp_path: Path) -> None:
+def test_shards_of_an_earlier_version_are_merged_with_a_note(tmp_path: Path) -> None:
     paths = [
         make(tmp_path / f"{part}.beton", [0, 1], first_id=2 * part, shard=f"{part}/2").path for part in (1, 2)
     ]
@@ -153,7 +153,7 @@ def test_shards_of_an_earlier_version_are_merged_and_that_is_said(tmp_path: Path
     assert note.startswith("copies were not looked for: ") and "1.beton was written by an earlier" in note
 
 
-def test_train_that_is_all_in_val_is_refused(tmp_path: Path) -> None:
+def test_train_with_only_leaked_images_is_refused(tmp_path: Path) -> None:
     pictures = {"ant": {"1.jpg": photo(16, 16, 1)}, "bee": {"1.jpg": photo(16, 16, 2)}}
     source = write_tree(tmp_path / "source", {"train": pictures, "val": pictures})
     paths = converted(source, tmp_path, "1/1")

@@ -23,7 +23,7 @@ _SAMPLES = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
 
 @given(labels=_SAMPLES, seed=st.integers(0, 3), small=st.floats(0.01, 0.5), larger=st.floats(0, 0.5))
-def test_a_share_is_taken_of_each_class_and_is_part_of_a_larger_one(
+def test_fraction_is_per_class_and_nested_in_larger_fractions(
     labels: list[int], seed: int, small: float, larger: float
 ) -> None:
     of_samples, every = np.array(labels), np.arange(5)
@@ -40,7 +40,7 @@ def test_a_share_is_taken_of_each_class_and_is_part_of_a_larger_one(
 
 
 @given(labels=_SAMPLES, seed=st.integers(0, 3), number=st.integers(1, 70))
-def test_numbers_are_exact_where_there_are_enough(labels: list[int], seed: int, number: int) -> None:
+def test_counts_are_exact_when_enough_images_exist(labels: list[int], seed: int, number: int) -> None:
     of_samples, every = np.array(labels), np.arange(5)
     in_all = choose(of_samples, every, Choice(count=number, seed=seed))
     assert len(set(in_all.tolist())) == len(in_all) == min(number, len(labels))
@@ -51,7 +51,7 @@ def test_numbers_are_exact_where_there_are_enough(labels: list[int], seed: int, 
     assert set(fewer.tolist()) <= set(in_all.tolist())
 
 
-def test_another_seed_is_another_choice() -> None:
+def test_seed_changes_the_selection() -> None:
     labels = np.zeros(1000, np.int64)
     chosen = [set(choose(labels, np.array([0]), Choice(count=500, seed=seed)).tolist()) for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1]
@@ -60,7 +60,7 @@ def test_another_seed_is_another_choice() -> None:
 
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_classes_apart_and_put_together_are_all_images(
+def test_single_class_subsets_merge_into_all_images(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     labels = data.draw(st.lists(st.integers(0, 2), min_size=2, max_size=12).filter(lambda x: len(set(x)) > 1))
@@ -74,7 +74,7 @@ def test_classes_apart_and_put_together_are_all_images(
     assert sorted(contents(open_beton(folder / "merged.beton"))) == sorted(contents(whole))
 
 
-def test_chosen_classes_are_numbered_anew_in_their_order(tmp_path: Path) -> None:
+def test_selected_classes_are_renumbered_in_order(tmp_path: Path) -> None:
     whole = make(
         tmp_path / "whole.beton",
         LABELS,
@@ -108,7 +108,7 @@ def test_chosen_classes_are_numbered_anew_in_their_order(tmp_path: Path) -> None
     ]
 
 
-def test_labels_are_kept_where_that_is_wanted(tmp_path: Path) -> None:
+def test_keep_labels_option_keeps_all_class_numbers(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", LABELS)
     assert main([str(tmp_path / "x.beton"), str(whole.path), "--classes", "c", "--keep-labels"]) == 0
     chosen = open_beton(tmp_path / "x.beton")
@@ -116,7 +116,7 @@ def test_labels_are_kept_where_that_is_wanted(tmp_path: Path) -> None:
     assert contents(chosen) == [one for one in contents(whole) if one[1] == 2]
 
 
-def test_the_same_choice_makes_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_same_selection_gives_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = make(tmp_path / "whole.beton", LABELS)
     for name in ("x", "y"):
         command = [str(tmp_path / f"{name}.beton"), str(whole.path), "--fraction", "0.5", "--seed", "4"]
@@ -125,7 +125,7 @@ def test_the_same_choice_makes_the_same_bytes(tmp_path: Path, capsys: pytest.Cap
     assert ": 7 images, " in capsys.readouterr().out
 
 
-def test_classes_may_come_from_a_file(tmp_path: Path) -> None:
+def test_classes_are_read_from_a_file(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", LABELS)
     listed = tmp_path / "classes.txt"
     listed.write_text("c\n\n  b \n", encoding="utf-8")
@@ -135,14 +135,14 @@ def test_classes_may_come_from_a_file(tmp_path: Path) -> None:
     assert chosen.num_samples == 3
 
 
-def test_a_file_without_names_keeps_its_labels(tmp_path: Path) -> None:
+def test_file_without_names_keeps_labels(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", [7, 3, 7, 3, 3], named=False)
     subset(tmp_path / "x.beton", whole.path, Choice(per_class=1))
     chosen = open_beton(tmp_path / "x.beton")
     assert chosen.manifest is None and sorted(chosen.labels.tolist()) == [3, 7]
 
 
-def test_a_count_beyond_what_is_there_takes_all_and_says_so(
+def test_count_above_available_takes_all_with_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = make(tmp_path / "whole.beton", [0, 0, 2])
@@ -153,7 +153,7 @@ def test_a_count_beyond_what_is_there_takes_all_and_says_so(
     assert "note: --count 1,000: only 3 images match, all of them were taken\n" in capsys.readouterr().out
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_invalid_selection_is_refused_in_one_line(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", [0, 0, 2])
     bare = make(tmp_path / "bare.beton", [0], named=False)
     latin, empty = tmp_path / "latin.txt", tmp_path / "empty.txt"
@@ -180,7 +180,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("x.beton*"))
 
 
-def test_a_damaged_record_ends_it_only_where_it_is_chosen(tmp_path: Path) -> None:
+def test_damaged_record_ends_subset_only_if_selected(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.beton", LABELS)
     overwrite(whole, 7, b"damage")
     subset(tmp_path / "x.beton", whole.path, Choice(classes=("a", "b")))

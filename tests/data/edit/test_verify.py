@@ -49,7 +49,7 @@ def flip(beton: Beton, sample: int, offset: int) -> None:
 
 
 @pytest.mark.parametrize("mode", STORAGES)
-def test_sound_files_pass_and_one_bit_does_not(copy_of, mode: str, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_sound_file_passes_and_flipped_bit_fails(copy_of, mode: str, capsys) -> None:  # type: ignore[no-untyped-def]
     beton = copy_of(mode)
     assert main([str(beton.path)]) == 0
     assert (
@@ -70,7 +70,7 @@ def test_sound_files_pass_and_one_bit_does_not(copy_of, mode: str, capsys) -> No
     assert line + "its bytes have changed since they were written (wrong checksum)\n" in said
 
 
-def test_several_files_are_all_verified_whatever_is_wrong_with_the_first(copy_of, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_all_files_are_verified_after_a_bad_first_one(copy_of, capsys) -> None:  # type: ignore[no-untyped-def]
     cut, sound = copy_of("raw"), copy_of("jpeg")
     os.truncate(cut.path, cut.path.stat().st_size - 1)
     assert main([str(cut.path), str(sound.path)]) == 1
@@ -78,7 +78,7 @@ def test_several_files_are_all_verified_whatever_is_wrong_with_the_first(copy_of
     assert first.startswith(f"BAD {cut.path} was cut short") and f"{sound.path}: sound" in second
 
 
-def test_a_log_tells_how_far_it_is(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_progress_lines_show_images_bytes_and_time_left(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("engine.progress.LOG_SECONDS", 0)
     assert main([str(copy_of("raw").path)]) == 0
     said = capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_quick_reads_no_image(copy_of, capsys) -> None:  # type: ignore[no-untyp
     assert main(["--quick", str(beton.path)]) == 1
 
 
-def test_only_so_many_bad_images_are_named_unless_all_are_wanted(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_list_of_bad_images_is_cut_unless_all_is_given(copy_of, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     beton = copy_of("raw")
     for sample in range(COUNT):
         flip(beton, sample, 5)
@@ -122,14 +122,14 @@ def test_jpegs_without_checksums_are_decoded(copy_of, capsys) -> None:  # type: 
     assert "  sample 4, bytes " in said
 
 
-def test_raw_images_without_checksums_are_told_to_be_unchecked(copy_of, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_raw_images_without_checksums_are_reported_unchecked(copy_of, capsys) -> None:  # type: ignore[no-untyped-def]
     beton = copy_of("yuv420", bare=True)
     assert main([str(beton.path)]) == 0
     assert f"and {COUNT} images without checksum that decoding can't check at all" in capsys.readouterr().out
     assert verify(beton).unchecked == COUNT
 
 
-def test_gaps_at_the_ends_of_pages_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gaps_at_page_ends_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Pages of 2 MiB hold two images of 720 kB each.
     path = write_pixels(tmp_path, [photo(500, 480, seed) for seed in range(3)])
     found = verify(open_beton(path))
@@ -138,7 +138,7 @@ def test_gaps_at_the_ends_of_pages_are_told(tmp_path: Path, capsys: pytest.Captu
     assert "657.2 kB between the records: padding" in capsys.readouterr().out
 
 
-def test_a_path_that_leads_nowhere_is_a_mistake_before_any_work(copy_of, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_missing_path_is_refused_before_any_reading(copy_of, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     sound = copy_of("raw")
     for path, words in ((tmp_path / "none.beton", "does not exist"), (tmp_path, "is not a file")):
         with pytest.raises(UserError, match=words):
@@ -146,7 +146,7 @@ def test_a_path_that_leads_nowhere_is_a_mistake_before_any_work(copy_of, tmp_pat
     assert capsys.readouterr().out == ""
 
 
-def test_exit_codes_of_the_command(copy_of, tmp_path: Path, repository: Path) -> None:  # type: ignore[no-untyped-def]
+def test_exit_code_is_0_sound_1_bad_2_missing(copy_of, tmp_path: Path, repository: Path) -> None:  # type: ignore[no-untyped-def]
     def run(path: Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "engine", "verify", str(path)]
         return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
@@ -160,7 +160,7 @@ def test_exit_codes_of_the_command(copy_of, tmp_path: Path, repository: Path) ->
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_a_disk_that_fails_names_the_images_it_failed_at(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_failing_disk_names_the_unreadable_images(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     whole = open_beton(write_pixels(tmp_path, [photo(200, 333, seed) for seed in range(COUNT)], "raw"))
     bad = int(whole.images["data_ptr"][30]) + 2**16
     assert int(whole.sizes.sum()) > _STRETCH, "there are stretches without damage, too"

@@ -76,7 +76,7 @@ def test_rgb_is_within_a_level_of_jfif() -> None:
     assert np.abs(np.array(found) - expected.clip(0, 255)).max() < 0.51
 
 
-def test_chroma_serves_its_own_pixels() -> None:
+def test_chroma_is_upsampled_to_the_right_pixels() -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
     for row in range(2):
         for column in range(3):

@@ -44,7 +44,7 @@ def test_pixels_match_the_reference(mode: int, resolution: int, longest: int) ->
     assert difference.mean() < 0.03
 
 
-def test_raw_crop_at_its_own_size_is_the_stored_bytes() -> None:
+def test_unscaled_raw_crop_equals_the_stored_bytes() -> None:
     crops = random_crops(RAW.mode, 16, 30)
     for plan, box, record, size in zip(crops.geometry, crops.boxes, crops.records, crops.sizes, strict=True):
         top, left, side = int(box[0]), int(box[1]), int(min(box[2:4]))

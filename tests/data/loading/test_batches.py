@@ -49,7 +49,7 @@ print(json.dumps([digest(load(open_beton(path), decoder=decoder, workers=3)) for
 
 
 @pytest.mark.slow
-def test_another_process_makes_the_same_batches(stored: Callable[[Storage], Beton]) -> None:
+def test_batches_are_equal_in_another_process(stored: Callable[[Storage], Beton]) -> None:
     ways = [(str(stored(storage).path), decoder) for storage, decoder in WAYS.values()]
     done = subprocess.run(
         [sys.executable, "-c", _ELSEWHERE, json.dumps(ways)],
@@ -92,7 +92,7 @@ def test_ranks_together_give_each_sample_once_as_one_rank_does(way: Way, world: 
             assert torch.equal(batch.images, whole.images[torch.from_numpy(batch.ids)])
 
 
-def test_second_iteration_equals_the_first_after_a_break_too(way: Way) -> None:
+def test_second_iteration_equals_the_first_even_after_a_break(way: Way) -> None:
     beton, decoder = way
     expected = load(beton, decoder=decoder)
     with Loader(beton, device=CPU, workers=2, decoder=decoder) as loader:
@@ -125,7 +125,7 @@ def test_earlier_batches_stay_unchanged(way: Way) -> None:
     assert_same(kept, copies)
 
 
-def test_last_batch_may_be_smaller_and_there_may_be_none(way: Way) -> None:
+def test_smaller_last_batch_and_no_batches_are_allowed(way: Way) -> None:
     beton, decoder = way
     ids = validation_batches(COUNT, batch=20, rank=0, world=1)
     assert [len(batch.ids) for batch in load(beton, ids, decoder=decoder)] == [20, 20, 8]
@@ -174,7 +174,7 @@ def test_half_precision_is_rounded_once_at_the_end(way: Way, dtype: torch.dtype)
         assert torch.equal(short.images, exact.images.to(dtype))
 
 
-def test_memory_order_is_as_asked(way: Way) -> None:
+def test_memory_order_follows_the_option(way: Way) -> None:
     beton, decoder = way
     (last,), (first,) = (
         load(beton, [np.arange(8)], channels_last=choice, decoder=decoder) for choice in (True, False)
@@ -193,7 +193,7 @@ def test_wait_seconds_add_up(beton: Beton) -> None:
     assert seen[0] == 0.0 and all(one < other for one, other in pairwise(seen))
 
 
-def test_file_is_read_ahead_only_when_asked(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_read_ahead_only_with_the_option(beton: Beton, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Path] = []
 
     class Recorder(ReadAhead):

@@ -56,7 +56,7 @@ def test_gpu_batches_are_equal_for_any_thread_count(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["raw", "yuv420", "jpeg"], indirect=True)
-def test_auto_decoder_packs_what_can_be_packed(way: Way) -> None:
+def test_auto_decoder_packs_packable_storages(way: Way) -> None:
     beton, _ = way
     device = torch.device("cuda")
     with Loader(beton, device=device) as loader:

@@ -81,7 +81,7 @@ def test_cgroup_version_1_is_read(machine: Machine) -> None:
     assert machine.free() == 12
 
 
-def test_container_root_is_its_own_group(machine: Machine) -> None:
+def test_container_root_is_read_as_the_own_group(machine: Machine) -> None:
     machine.belongs("4:memory:/docker/only-the-host-has-this")
     machine.group("memory", **_v1(16 * GIB, 12, 8))
     assert machine.free() == 12

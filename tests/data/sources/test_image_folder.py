@@ -113,7 +113,7 @@ def test_link_to_a_parent_is_refused_in_a_short_line(make_tree: Callable[..., Pa
     )
 
 
-def test_image_that_went_away_is_an_error(make_tree: Callable[..., Path]) -> None:
+def test_image_removed_after_listing_is_an_error(make_tree: Callable[..., Path]) -> None:
     source = open_source(make_tree({"train": {"k": {"x.jpg": _dot()}}}))
     Path(source.where(0)).unlink()
     with pytest.raises(UserError, match=r"cannot read .*k/x\.jpg: it does not exist"):

@@ -187,7 +187,7 @@ def test_images_in_unknown_form_are_refused(module: str, attribute: str, shape: 
 
 
 @pytest.mark.parametrize("path", ["python:", "python:module", "python::x", "python:no_such_module:x"])
-def test_name_that_leads_nowhere_is_refused(path: Any) -> None:
+def test_name_of_no_object_is_refused(path: Any) -> None:
     assert "python:" in refused(path)
 
 

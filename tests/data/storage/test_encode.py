@@ -63,7 +63,7 @@ def test_shrunk_size_predicts_shrink() -> None:
         assert shrunk_size(width, height, 160) == shrink(_noise(height, width), 160).shape[1::-1]
 
 
-def test_jpeg_subsampling_is_as_asked() -> None:
+def test_jpeg_subsampling_follows_the_option() -> None:
     # Colours that change from pixel to pixel: only full chroma keeps them.
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[::2, ::2, 0] = pixels[1::2, 1::2, 2] = 255

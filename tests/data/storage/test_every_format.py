@@ -51,7 +51,7 @@ def test_fit_gives_the_stored_size(form: StorageFormat, size: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_records_have_the_size_that_is_checked(form: StorageFormat, size: tuple[int, int]) -> None:
+def test_wrong_record_sizes_are_detected(form: StorageFormat, size: tuple[int, int]) -> None:
     fitted = form.fit(photo(*size), SETTINGS)
     data = form.encode(fitted, SETTINGS)
     height, width = (np.array([side]) for side in fitted.shape[:2])
@@ -62,7 +62,7 @@ def test_records_have_the_size_that_is_checked(form: StorageFormat, size: tuple[
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_pixels_come_back_near_those_stored(form: StorageFormat, size: tuple[int, int]) -> None:
+def test_decoded_pixels_are_near_the_stored_ones(form: StorageFormat, size: tuple[int, int]) -> None:
     # Grey keeps in any format.
     fitted = form.fit(photo(*size)[:, :, :1].repeat(3, 2), SETTINGS)
     data = form.encode(fitted, SETTINGS)
@@ -93,7 +93,7 @@ def test_decoders_agree_with_each_other_and_with_pixels(form: StorageFormat) -> 
 # --- records cut short
 
 
-def test_cut_record_is_refused_by_every_decoder_and_read_no_further(form: StorageFormat) -> None:
+def test_cut_record_is_refused_without_reading_past_its_end(form: StorageFormat) -> None:
     command = [sys.executable, "-m", "tests.data.storage.cut_records", form.name, GRAY_MODULE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     # A read past the record is a segmentation fault, -11.

@@ -70,7 +70,7 @@ def test_modes_are_counted_and_described_by_field() -> None:
     ]
 
 
-def test_modules_of_formats_are_those_that_register_them() -> None:
+def test_modules_lists_the_modules_of_all_formats() -> None:
     with gray_registered():
         assert "tests.data.storage.gray_format" in formats.modules()
     assert all(name.startswith("engine.data.storage.") for name in formats.modules())

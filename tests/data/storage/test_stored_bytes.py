@@ -46,6 +46,6 @@ def lasting_bytes(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("storage", SHA256)
-def test_conversion_makes_the_bytes_it_always_made(storage: str, tmp_path: Path) -> None:
+def test_converted_bytes_match_recorded_digests(storage: str, tmp_path: Path) -> None:
     path = write_pixels(tmp_path, pictures(), storage)
     assert hashlib.sha256(lasting_bytes(path)).hexdigest() == SHA256[storage]

@@ -100,7 +100,7 @@ def test_verify_without_checksums_counts_records_as_unchecked(
     assert "48 images without checksum that decoding can't check" in capsys.readouterr().out
 
 
-def test_inspect_and_extract_know_it(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_and_extract_accept_the_format(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sheet, output = path.parent / "sheet.png", path.parent / "image.png"
     assert inspect_main([str(path), "--sheet", str(sheet)]) == 0
     assert "48 (48 gray)" in capsys.readouterr().out
@@ -114,7 +114,7 @@ def test_contact_sheet_shows_pixels(path: Path) -> None:
     assert gray.sum() > 1000, "dark images lie on the sheet"
 
 
-def test_training_learns_from_it(folder: Path, tmp_path: Path) -> None:
+def test_training_on_the_format_learns(folder: Path, tmp_path: Path) -> None:
     files = {f"data.{split}_dataset": folder / f"{split}.beton" for split in ("train", "val")}
     options = {**TINY, **files, "logging.folder": tmp_path / "runs", "training.batch_size": 12}
     code, run = train_here([f"--{name}={value}" for name, value in options.items()])
@@ -122,7 +122,7 @@ def test_training_learns_from_it(folder: Path, tmp_path: Path) -> None:
     assert code == 0 and result["top1"] > 0.9, "two classes by brightness"
 
 
-def test_packing_it_is_refused_in_a_line(folder: Path, tmp_path: Path) -> None:
+def test_packed_decoder_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     files = {f"data.{split}_dataset": folder / f"{split}.beton" for split in ("train", "val")}
     options = {**TINY, **files, "logging.folder": tmp_path / "runs", "data.decoder": "packed"}
     with pytest.raises(UserError, match=r"stores gray images, which can't be packed: use data\.decoder=auto"):

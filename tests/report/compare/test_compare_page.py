@@ -52,7 +52,7 @@ def _rows(runs: list[Path]) -> dict[str, list[str]]:
     return dict(measure_rows(read_runs(runs)))
 
 
-def test_time_of_running_run_is_that_of_its_last_epoch(tmp_path: Path) -> None:
+def test_running_run_has_the_time_of_the_last_epoch(tmp_path: Path) -> None:
     lines = whole_log(4)
     (run,) = read_runs([_write(tmp_path / "a", lines[:-1])])
     assert run.seconds == lines[-2]["elapsed_seconds"] > lines[1]["elapsed_seconds"]
@@ -70,7 +70,7 @@ def test_line_with_wrong_type_is_left_out_with_a_note(
     assert "74.00%" in said.out
 
 
-def test_results_of_runs_stand_side_by_side(tmp_path: Path) -> None:
+def test_results_of_two_runs_share_a_table(tmp_path: Path) -> None:
     whole, demo = _write(tmp_path / "a", whole_log(16)), _write(tmp_path / "b", demo_log())
     rows = _rows([whole, demo])
     assert rows["state"] == ["finished", "finished"]
@@ -96,7 +96,7 @@ def test_target_row_shows_when_first_reached(tmp_path: Path) -> None:
     ]
 
 
-def test_the_best_is_of_the_average_where_there_is_one(tmp_path: Path) -> None:
+def test_best_accuracy_uses_ema_when_logged(tmp_path: Path) -> None:
     lines = [line | {"ema_top1": line["top1"] + 0.01 * (line["epoch"] == 2)} for line in epoch_lines(3)]
     lines[1]["ema_top1"] = 0.9
     rows = _rows([_write(tmp_path / "a", [start_line(), *lines])])
@@ -126,7 +126,7 @@ def test_stages_are_one_curve_on_one_clock(tmp_path: Path) -> None:
     assert half.result is None
 
 
-def test_the_first_stage_alone_is_not_the_whole_run(tmp_path: Path) -> None:
+def test_run_with_only_first_stage_done_has_no_result(tmp_path: Path) -> None:
     folder = _stages(tmp_path / "two")
     (folder / "stage2" / "log.jsonl").write_text("")
     (run,) = read_runs([folder])
@@ -156,7 +156,7 @@ def test_stage_missing_in_some_runs_shows_its_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, ""])
-def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, content: str | None) -> None:
+def test_folder_without_run_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         _write(tmp_path / "no", [])
     with pytest.raises(UserError, match=r"no is not a run folder") as caught:
@@ -164,14 +164,14 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, content: str | None
     assert "\n" not in str(caught.value)
 
 
-def test_runs_of_one_name_are_named_by_their_folders(tmp_path: Path) -> None:
+def test_runs_with_equal_names_are_named_by_folder(tmp_path: Path) -> None:
     folders = [_write(tmp_path / parent / "same", whole_log(2)) for parent in ("x", "y")]
     folders += [_write(tmp_path / "other", whole_log(2))]
     names = [run.name for run in read_runs([*folders, folders[2]])]
     assert names == ["x/same", "y/same", "other (1)", "other (2)"]
 
 
-def test_a_narrow_terminal_gets_the_runs_below_one_another() -> None:
+def test_narrow_terminal_lists_runs_vertically() -> None:
     names, rows = ["first", "second"], [("a measure", ["1" * 20, "2" * 20])]
     wide, narrow = (tables(names, [("", rows)], width) for width in (200, 40))
     assert len(wide.splitlines()) == 2
@@ -184,13 +184,15 @@ def test_a_narrow_terminal_gets_the_runs_below_one_another() -> None:
     ]
 
 
-def test_a_long_value_shows_its_end() -> None:
+def test_long_value_is_cut_to_its_end() -> None:
     text = tables(["a"], [("", [("path", ["/data/" + "x" * 60 + "/train.beton"])])], 200)
     assert text.endswith("/train.beton") and "…" in text
     assert max(map(len, text.splitlines())) < 60
 
 
-def test_the_verb_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_verb_prints_tables_and_writes_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = [_write(tmp_path / "a", whole_log(4)), _write(tmp_path / "b", demo_log(), lr={"lr": 0.1})]
     assert main([*map(str, runs), "--html", str(tmp_path / "page.html")]) == 0
     printed = capsys.readouterr().out
@@ -204,12 +206,12 @@ def test_the_verb_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture
         main([str(runs[0]), "--html", str(tmp_path)])
 
 
-def test_hostile_run_names_stay_text(tmp_path: Path) -> None:
+def test_run_name_with_html_is_escaped(tmp_path: Path) -> None:
     run = _write(tmp_path / "<script>x", whole_log(2))
     assert "<script>" not in render(read_runs([run]))
 
 
-def test_many_runs_have_a_line_of_their_own_each(tmp_path: Path) -> None:
+def test_ten_runs_have_distinct_line_styles(tmp_path: Path) -> None:
     runs = read_runs([_write(tmp_path / f"run{number:02d}", whole_log(3)) for number in range(10)])
     page = render(runs)
     styles = re.findall(r"\.line\.r\d+\{(stroke:[^}]+)\}", page)

@@ -25,7 +25,7 @@ def test_ticks_are_evenly_spaced_and_span_the_values(low: float, high: float) ->
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (1, 5), (1, 16), (1, 88), (1, 600), (3, 7), (41, 88)])
-def test_epoch_ticks_are_whole_few_and_show_both_ends(low: int, high: int) -> None:
+def test_epoch_ticks_are_few_integers_with_both_ends(low: int, high: int) -> None:
     ticks = charts.whole_ticks(low, high, 9)
     assert ticks[0] == low
     assert ticks[-1] == high
@@ -33,19 +33,19 @@ def test_epoch_ticks_are_whole_few_and_show_both_ends(low: int, high: int) -> No
     assert len(ticks) <= 13
 
 
-def test_values_land_where_the_axes_say() -> None:
+def test_extreme_values_map_to_frame_edges() -> None:
     assert FRAME.x(0) == FRAME.left
     assert FRAME.x(10) == FRAME.edge
     assert FRAME.y(0) == FRAME.floor
     assert FRAME.y(1) == FRAME.top
 
 
-def test_an_axis_without_extent_does_not_divide_by_zero() -> None:
+def test_axis_without_extent_does_not_divide_by_zero() -> None:
     flat = Frame(width=400, height=200, x_low=3, x_high=3, y_low=0.5, y_high=0.5)
     assert (flat.x(3), flat.y(0.5)) == (flat.left, flat.floor)
 
 
-def test_a_line_goes_through_its_points() -> None:
+def test_line_passes_through_all_points() -> None:
     path = charts.line(FRAME, [(0, 0), (10, 1)], "first")
     assert re.findall(r"[\d.]+ [\d.]+", path) == ["46.0 158.0", "386.0 26.0"]
     assert charts.line(FRAME, [], "first") == ""
@@ -74,7 +74,7 @@ def test_readings_cover_the_plot_without_gaps() -> None:
     assert edge == pytest.approx(FRAME.edge, abs=0.15)
 
 
-def test_a_chart_is_named_and_described_for_those_who_cannot_see_it() -> None:
+def test_chart_has_accessible_title_and_description() -> None:
     drawn = charts.svg(FRAME, "key", "A title", "What it shows.", [])
     svg = ElementTree.fromstring(drawn)
     assert svg.attrib["role"] == "img"
@@ -88,7 +88,7 @@ def test_a_chart_is_named_and_described_for_those_who_cannot_see_it() -> None:
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", "a\" onload='x", "]]>&amp;", "\x00\x1b[31m\ud800\uffff"]
 )
-def test_hostile_text_stays_text(text: str) -> None:
+def test_text_with_markup_is_escaped(text: str) -> None:
     svg = ElementTree.fromstring(charts.svg(FRAME, "k", text, text, [charts.label(1, 1, text, "tick")]))
     assert {part.tag for part in svg.iter()} == {"svg", "title", "desc", "text"}
     assert all(not name.startswith("on") for part in svg.iter() for name in part.attrib)

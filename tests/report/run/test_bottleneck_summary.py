@@ -15,7 +15,7 @@ from tests.report.runs import (
 )
 
 
-def test_stage_limiting_most_time_stands_for_the_run() -> None:
+def test_limit_of_the_run_is_the_stage_limiting_longest() -> None:
     epochs = epoch_lines(4)
     for epoch in epochs[1:3]:
         epoch |= limits_entry(60, 30, "decode") | {"train_seconds": 60}
@@ -29,7 +29,7 @@ def test_stage_limiting_most_time_stands_for_the_run() -> None:
     assert bottleneck_summary.sentence(epochs_of(epochs)).startswith("step: ")
 
 
-def test_figures_that_are_zero_are_left_out() -> None:
+def test_zero_figures_are_left_out() -> None:
     (epoch,) = epoch_lines(1)
     epoch |= limits_entry(60, 30) | {"train_seconds": 60}
     line = epoch_of(epoch)

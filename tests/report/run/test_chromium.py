@@ -104,7 +104,7 @@ def _shot(folder: Path, width: int, scheme: int) -> Image.Image:
     return Image.open(folder / "shot.png").convert("RGB")
 
 
-def test_the_browser_shows_the_verdict_and_every_figure(tmp_path: Path) -> None:
+def test_browser_shows_verdict_and_every_figure(tmp_path: Path) -> None:
     dom = _browse(tmp_path, render(CONFIG, demo_log()), "--dump-dom")
     assert "Target met: 92.31% top-1 in 2 min 16 s" in dom
     assert dom.count('<svg class="chart') == 8  # six figures, two of them in two sizes
@@ -112,7 +112,7 @@ def test_the_browser_shows_the_verdict_and_every_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 @pytest.mark.parametrize("log", list(LOGS))
-def test_nothing_overflows_overlaps_or_becomes_too_small(tmp_path: Path, log: str, width: int) -> None:
+def test_page_has_no_overflow_overlap_or_tiny_text(tmp_path: Path, log: str, width: int) -> None:
     measured = _measure(tmp_path, render(CONFIG, LOGS[log]), width)
     assert measured["room"] == width
     assert measured["wide"] <= width
@@ -130,7 +130,7 @@ def test_measuring_finds_overflow_and_overlap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "light"), [(LIGHT, True), (DARK, False)])
-def test_the_screenshot_is_a_page_in_the_readers_colours(tmp_path: Path, scheme: int, light: bool) -> None:
+def test_screenshot_follows_the_colour_scheme(tmp_path: Path, scheme: int, light: bool) -> None:
     image = _shot(tmp_path, DESK, scheme)
     assert image.size == (DESK, 2600)
     colours = image.getcolors(maxcolors=2**24)

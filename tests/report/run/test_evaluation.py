@@ -92,7 +92,7 @@ def test_terminal_shows_each_finding_in_a_line() -> None:
     )
 
 
-def test_the_page_shows_all_of_few_classes_and_both_ends_of_many() -> None:
+def test_page_lists_few_classes_fully_and_many_by_extremes() -> None:
     few, thousand = (render(CONFIG, LOGS[name]) for name in ("few", "thousand"))
     assert len(re.findall(r'<td class="">class\d+</td><td class="figure">10</td>', few)) == 10
     assert len(re.findall(r'<td class="">class\d+</td><td class="figure">10</td>', thousand)) == 20
@@ -107,7 +107,7 @@ def test_the_page_shows_all_of_few_classes_and_both_ends_of_many() -> None:
         assert page.count('<svg class="chart') == 4, "by class in two sizes, reliability and confidence"
 
 
-def test_many_classes_are_drawn_in_bars_that_can_be_told_apart() -> None:
+def test_thousand_classes_are_grouped_into_100_bars() -> None:
     wide = re.search(r'<svg class="chart wide".*?</svg>', render(CONFIG, LOGS["thousand"]), re.DOTALL)
     assert wide and wide[0].count('<g class="bar">') == 100
     assert "classes 1–10: class0000 100.0% to class0009 99.1%" in wide[0]
@@ -119,7 +119,7 @@ def test_nonfinite_outputs_are_named_and_not_drawn() -> None:
     assert "Reliability" not in render(CONFIG, log)
 
 
-def test_figures_that_are_not_finite_are_dashes() -> None:
+def test_nonfinite_figures_are_dashes() -> None:
     start, result = _log(10, finite=False)
     result["evaluation"]["reference"] |= {"gap_points": None, "mean_difference": None, "moved": None}
     assert "a gap of – points" in closing_summary(CONFIG, [start, result])
@@ -128,19 +128,19 @@ def test_figures_that_are_not_finite_are_dashes() -> None:
     )
 
 
-def test_two_classes_are_one_best_and_one_lowest() -> None:
+def test_two_classes_are_listed_as_best_and_worst() -> None:
     assert "by class   from class0000 100.0% down to class0001 50.0%\n" in closing_summary(CONFIG, _log(2))
     assert "by class" not in closing_summary(CONFIG, _log(1))
 
 
-def test_well_calibrated_network_is_called_neither_side() -> None:
+def test_well_calibrated_network_is_neither_over_nor_underconfident() -> None:
     start, result = _log(10)
     result["evaluation"]["top1"] = result["evaluation"]["calibration"]["confidence"] = 1.0
     assert "100.0% confident on average, as often right\n" in closing_summary(CONFIG, [start, result])
 
 
 @pytest.mark.parametrize("key", ["reference", "confusions"])
-def test_missing_findings_leave_no_trace(key: str) -> None:
+def test_missing_findings_have_no_section(key: str) -> None:
     start, result = _log(10)
     found = result["evaluation"]
     found[key] = [] if key == "confusions" else None

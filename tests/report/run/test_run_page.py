@@ -124,7 +124,7 @@ LOGS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("log", LOGS, ids=list(LOGS))
-def test_every_log_gives_a_well_formed_page_of_modest_size(log: str) -> None:
+def test_every_log_gives_a_well_formed_small_page(log: str) -> None:
     page = render(run_config(reference=REFERENCE), LOGS[log])
     parsed = Page(page)
     _charts(page)
@@ -136,7 +136,7 @@ def test_every_log_gives_a_well_formed_page_of_modest_size(log: str) -> None:
 
 
 @pytest.mark.parametrize("log", LOGS, ids=list(LOGS))
-def test_the_page_loads_nothing_and_runs_nothing(log: str) -> None:
+def test_page_has_no_external_resource_or_script(log: str) -> None:
     page = render(run_config(reference=REFERENCE), LOGS[log])
     for tag, attributes in Page(page).tags:
         assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base"}
@@ -173,7 +173,7 @@ def test_missed_target_shows_gap_and_delay() -> None:
     assert 'class="card head bad"' in page
 
 
-def test_without_a_target_nothing_is_promised() -> None:
+def test_page_without_target_mentions_no_goal() -> None:
     text = Page(render(run_config(), LOGS["no target"])).text
     assert "No target set" in text
     for word in ("Target met", "Target missed", "Budget", "points above", "goal"):
@@ -190,7 +190,7 @@ def test_validated_only_run_has_no_time_and_no_figures() -> None:
     assert _charts(page) == {}
 
 
-def test_an_unfinished_run_shows_how_far_it_is() -> None:
+def test_unfinished_run_shows_progress() -> None:
     page = render(run_config(budget={"target_top1": 0.735, "minutes": 20.0}), LOGS["running"])
     assert "Not finished" in page
     assert "Epoch 5 of 16:" in page
@@ -198,7 +198,7 @@ def test_an_unfinished_run_shows_how_far_it_is() -> None:
     assert "Budget 20 min of training and validation" in Page(page).text
 
 
-def test_a_finished_run_has_every_figure_and_its_goal() -> None:
+def test_finished_run_has_every_chart_and_its_target() -> None:
     drawn = _charts(render(run_config(), demo_log()))
     assert list(drawn) == [
         "Accuracy against time",
@@ -220,7 +220,7 @@ def test_a_finished_run_has_every_figure_and_its_goal() -> None:
     assert all(svg.findtext("desc") for svg in drawn.values())
 
 
-def test_the_loss_within_epochs_is_drawn_over_the_width_of_each() -> None:
+def test_step_losses_are_spread_over_their_epoch() -> None:
     page = render(run_config(), _with_steps(4))
     chart = _charts(page)["Loss by epoch"]
     (within,) = (part for part in chart.iter("path") if part.get("class") == "line second faint")
@@ -239,7 +239,7 @@ def test_the_loss_within_epochs_is_drawn_over_the_width_of_each() -> None:
     "log",
     ["one epoch", "running", "quiet", "speedrun", "long", "very long", "no target", "losses within epochs"],
 )
-def test_nothing_is_drawn_outside_its_chart(log: str) -> None:
+def test_chart_parts_stay_inside_the_chart(log: str) -> None:
     config = run_config(budget={"target_top1": 0.735, "minutes": 20.0})
     for title, svg in _charts(render(config, LOGS[log])).items():
         _, _, width, height = map(float, svg.attrib["viewBox"].split())
@@ -282,7 +282,7 @@ def test_long_table_is_thinned_and_keeps_last_epoch() -> None:
     assert "<tr><td>600</td>" in page
 
 
-def test_results_stand_beside_how_they_were_measured() -> None:
+def test_results_are_listed_with_measurement_settings() -> None:
     text = Page(render(run_config(), whole_log(16))).text
     assert "as the recipe validates 74.00% 92.27% 256 px, crop ratio 0.875, with flip TTA" in text
     assert "the same, no TTA 73.40% 91.92% 256 px, crop ratio 0.875, no TTA" in text
@@ -290,7 +290,7 @@ def test_results_stand_beside_how_they_were_measured() -> None:
     assert "measured on 50,000 images" in text
 
 
-def test_published_figures_are_labelled_and_never_drawn() -> None:
+def test_published_figures_are_labelled_and_not_plotted() -> None:
     page = render(run_config(reference=REFERENCE), whole_log(16))
     said = "Published by ffcv-imagenet, not ours: 73.80% top-1 , with TTA, 14 min 54 s, on 8 × A100."
     assert said in Page(page).text
@@ -301,7 +301,7 @@ def test_published_figures_are_labelled_and_never_drawn() -> None:
     assert "Published by" not in render(run_config(), whole_log(16))
 
 
-def test_published_curve_stands_beside_ours() -> None:
+def test_published_curve_is_tabulated_beside_ours() -> None:
     curve = {**REFERENCE, "curve": "1:0.19, 16:0.738, 20:0.75", "note": "a note", "citation": "a paper"}
     lines = whole_log(16)
     ours = next(line["top1"] for line in lines if line.get("epoch") == 1)
@@ -314,7 +314,7 @@ def test_published_curve_stands_beside_ours() -> None:
     assert "Top-1 by epoch" not in render(run_config(reference={**REFERENCE, "curve": "soon"}), lines)
 
 
-def test_settings_that_differ_say_their_default_and_all_are_there() -> None:
+def test_changed_settings_show_defaults_and_all_are_listed() -> None:
     page = render(run_config(lr={"lr": 1.7}), demo_log())
     assert "<dt>lr</dt><dd>1.7<span>default 0.5</span></dd>" in page
     every = page.split("<summary>All options</summary>")[1]
@@ -323,13 +323,13 @@ def test_settings_that_differ_say_their_default_and_all_are_there() -> None:
     assert "3 of the options differ" in page  # lr, and the two data files
 
 
-def test_settings_of_another_version_are_shown_too() -> None:
+def test_settings_of_another_version_are_shown() -> None:
     page = render({"lr": {"lr": 0.5, "gone": 3}, "old": {"x": 1}}, [])
     assert "<dt>gone</dt><dd>3</dd>" in page
     assert "<dt>x</dt><dd>1</dd>" in page
 
 
-def test_where_it_comes_from() -> None:
+def test_page_shows_revision_machine_and_command() -> None:
     text = Page(render(run_config(), whole_log(2))).text
     for part in (
         "0123456789ab, with uncommitted changes",
@@ -343,7 +343,7 @@ def test_where_it_comes_from() -> None:
         assert part in text
 
 
-def test_weights_come_with_valid_code_and_command() -> None:
+def test_weights_section_has_valid_code_and_command() -> None:
     config = run_config(model={"arch": "resnet50"}, training={"use_blurpool": True})
     log = whole_log(2)
     log[0]["folder"] = "my runs/it's"
@@ -356,14 +356,14 @@ def test_weights_come_with_valid_code_and_command() -> None:
     assert """-C 'my runs/it'"'"'s/config.yaml'""" in measure
 
 
-def test_run_without_weights_offers_none() -> None:
+def test_run_without_weights_has_no_weights_section() -> None:
     assert "weights.pt" not in render(run_config(), whole_log(2, weights=None))
 
 
 HOSTILE = "</style></title><script>alert(1)</script><img src=x onerror='y'>\"\x00\x1b[31m\ud800&lt;"
 
 
-def test_hostile_text_anywhere_stays_text() -> None:
+def test_text_with_html_anywhere_is_escaped() -> None:
     def poison(value: Any) -> Any:
         if isinstance(value, dict):
             return {key if key == "kind" else poison_key(key): poison(inner) for key, inner in value.items()}
@@ -390,7 +390,9 @@ def test_hostile_text_anywhere_stays_text() -> None:
     assert all(not name.startswith("on") for _, attributes in parsed.tags for name in attributes)
 
 
-def test_the_verb_draws_every_stages_report_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_verb_rewrites_the_report_of_every_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for stage in (tmp_path / "stage1", tmp_path / "stage2"):
         stage.mkdir()
         (stage / "config.yaml").write_text(yaml.safe_dump(run_config(), sort_keys=False))
@@ -401,7 +403,7 @@ def test_the_verb_draws_every_stages_report_anew(tmp_path: Path, capsys: pytest.
     assert all("92.31%" in path.read_text() for path in drawn)
 
 
-def test_the_verb_draws_a_folders_report_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_verb_rewrites_the_report_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(run_config(), sort_keys=False))
     rows = "\n".join(json.dumps(line) for line in demo_log())
     (tmp_path / "log.jsonl").write_text(rows + '\n{"kind": "ep')
@@ -413,7 +415,7 @@ def test_the_verb_draws_a_folders_report_anew(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("content", [None, "- a\n- b", "a: [", "a: 1", ""])
-def test_the_verb_refuses_what_is_not_a_run_folder(tmp_path: Path, content: str | None) -> None:
+def test_report_verb_refuses_other_folders(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(UserError, match="run's"):

@@ -43,7 +43,7 @@ def test_bar_shows_limit_of_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "limit: decode" in terminal.getvalue()
 
 
-def test_the_loss_of_the_latest_steps_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_loss_of_the_latest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = _on_terminal(monkeypatch)
     with LiveView(Outlook(epochs=AHEAD), EPOCHS[:1], shown=True) as view:
         view.refresh()

@@ -36,13 +36,13 @@ def test_epoch_line_without_tta_gives_one_accuracy() -> None:
     assert "no TTA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "top1_no_tta": 0.5})
 
 
-def test_epoch_line_has_the_averaged_weights_beside_the_raw_ones() -> None:
+def test_epoch_line_shows_ema_accuracy_beside_the_raw_one() -> None:
     line = epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": 0.625})
     assert "top-1 50.00%  EMA 62.50%" in line
     assert "EMA" not in epoch_line({"epoch": 1, "epochs": 1, "top1": 0.5, "ema_top1": None})
 
 
-def test_closing_summary_says_verdict_accuracies_time_and_pace() -> None:
+def test_closing_summary_has_verdict_accuracies_time_and_speed() -> None:
     summary = closing_summary(run_config(), demo_log())
     assert summary.splitlines()[0].startswith("verdict    target met: 92.31%")
     for part in (
@@ -56,19 +56,19 @@ def test_closing_summary_says_verdict_accuracies_time_and_pace() -> None:
         assert part in summary
 
 
-def test_closing_summary_names_who_published_a_reference() -> None:
+def test_closing_summary_names_the_publisher_of_a_reference() -> None:
     config = run_config(reference={"source": "someone", "top1": 0.738, "resolution": 256, "tta": True})
     said = "reference  73.80%, published by someone, not ours (at 256 px, with TTA)"
     assert said in closing_summary(config, whole_log(2))
     assert "published" not in closing_summary(run_config(), whole_log(2))
 
 
-def test_closing_summary_of_a_run_that_only_validated() -> None:
+def test_closing_summary_of_validated_only_run_has_no_speed() -> None:
     start, *_, result = whole_log(1)
     summary = closing_summary(run_config(), [start, result])
     assert "top-1 74.00%" in summary
     assert "img/s" not in summary
 
 
-def test_closing_summary_before_there_is_a_result() -> None:
+def test_closing_summary_without_result_has_no_verdict() -> None:
     assert closing_summary(run_config(), [start_line()]) == "verdict    no result yet"

@@ -57,7 +57,7 @@ def test_unknown_listener_is_refused_with_nearest_name() -> None:
 
 
 @pytest.mark.parametrize("name", LISTENERS.names())
-def test_listener_whose_place_is_taken_is_dropped(
+def test_listener_with_occupied_path_is_dropped(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "one" / PLACES[name]

@@ -11,7 +11,7 @@ from tests.runs.listeners.listened import FACTS, history_of, open_record, wandb_
 pytest.importorskip("wandb")
 
 
-def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None:
+def test_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None:
     lines = epoch_lines(2, limited_by="decode")
     with open_record(tmp_path, "wandb") as record:
         record.start(start_of(FACTS))
@@ -38,7 +38,7 @@ def test_an_offline_run_holds_epochs_result_and_settings(tmp_path: Path) -> None
     assert "target met" in summary["verdict"]
 
 
-def test_losses_within_an_epoch_lie_between_the_epochs(tmp_path: Path) -> None:
+def test_step_losses_have_fractional_epochs(tmp_path: Path) -> None:
     with open_record(tmp_path, "wandb") as record:
         record.start(start_of(FACTS))
         for line in [*steps_lines(1, [3.0, 2.5])]:

@@ -39,7 +39,7 @@ def trained(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
-def test_each_registered_optimizer_has_its_file_and_the_reverse() -> None:
+def test_registered_optimizers_match_the_files() -> None:
     folder = Path(engine.train.optimizers.__file__).parent
     files = {file.stem for file in folder.glob("*.py")} - {"__init__", "optimizer"}
     assert files == {name.replace("-", "_") for name in names(OPTIMIZERS)}
@@ -182,7 +182,7 @@ def _another(spec: OptionSpec) -> Any:
 
 @EVERY
 @pytest.mark.parametrize("option", TAKEN)
-def test_option_has_an_effect_exactly_where_it_is_taken(name: str, option: str) -> None:
+def test_option_changes_weights_only_if_supported(name: str, option: str) -> None:
     value, changed = _another(options_of(TrainingConfig)[option]), network()
     plain = network()
     take(step_of(recipe(optimizer=name), plain), batches(3))

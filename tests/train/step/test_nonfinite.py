@@ -37,7 +37,7 @@ def test_first_nonfinite_step_is_named_at_the_next_look(value: float, bad: int) 
     assert step == last - 1, "no later than the next look"
 
 
-def test_each_look_reports_the_mean_since_the_last_after_a_resume_too() -> None:
+def test_look_reports_the_mean_since_the_last_even_after_resume() -> None:
     def told_of(leave_at: int) -> list[tuple[int, float]]:
         told: list[tuple[int, float]] = []
         steps, settings = LOOK_EVERY + 10, recipe(nonfinite="skip")

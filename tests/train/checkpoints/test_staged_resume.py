@@ -59,7 +59,7 @@ ENDS: dict[str, tuple[type, str, Callable[..., bool], list[int]]] = {
 
 @pytest.mark.parametrize("resume", ["its folder", "auto"])
 @pytest.mark.parametrize("end", ENDS)
-def test_a_run_that_ended_anywhere_goes_on_to_the_same_weights(
+def test_interrupted_staged_run_resumes_to_the_same_weights(
     staged: Staged, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, resume: str
 ) -> None:
     argv, run = staged([FROM_AVERAGE]), tmp_path / "runs" / "run"
@@ -81,7 +81,7 @@ def test_a_run_that_ended_anywhere_goes_on_to_the_same_weights(
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_in_its_second_stage_goes_on_to_the_same_weights(
+def test_run_killed_in_stage_2_resumes_to_the_same_weights(
     staged: Staged, whole: Path, tmp_path: Path
 ) -> None:
     argv, run = staged([FROM_AVERAGE]), tmp_path / "runs" / "run"
@@ -99,7 +99,7 @@ def test_a_run_that_was_killed_in_its_second_stage_goes_on_to_the_same_weights(
     same_runs(whole, run)
 
 
-def test_a_stage_and_the_whole_can_be_repeated_from_what_they_left(whole: Path, tmp_path: Path) -> None:
+def test_written_configs_repeat_a_stage_and_the_whole_run(whole: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((whole / "stage2" / "config.yaml").read_text())
     assert config["model"]["weights"] == str(whole / "stage1" / "weights_ema.pt")
     assert "then" not in config and config["training"]["first_stage"] == 1
@@ -110,9 +110,7 @@ def test_a_stage_and_the_whole_can_be_repeated_from_what_they_left(whole: Path, 
     same_runs(whole, tmp_path / "again")
 
 
-def test_the_time_of_earlier_stages_counts_for_the_budget(
-    staged: Staged, whole: Path, tmp_path: Path
-) -> None:
+def test_time_of_earlier_stages_counts_for_the_budget(staged: Staged, whole: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(whole, tmp_path / "run"))
     shutil.rmtree(run / "stage2")
     log = run / "stage1" / "log.jsonl"
@@ -129,7 +127,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
-def test_a_finished_run_of_stages_has_nothing_left_to_do(staged: Staged, copy: Path) -> None:
+def test_resume_of_finished_staged_run_is_refused(staged: Staged, copy: Path) -> None:
     before = {path: path.read_bytes() for path in copy.glob("*/*.*")}
     message = refusal([*staged([FROM_AVERAGE]), f"--training.resume={copy}"])
     assert message == "training.resume: all 2 stages of the run are done; nothing is left to do"
@@ -147,14 +145,14 @@ def test_a_finished_run_of_stages_has_nothing_left_to_do(staged: Staged, copy: P
         ([FROM_AVERAGE], {"training__first_stage": 2}, "started with training.first_stage=1, not 2"),
     ],
 )  # fmt: skip
-def test_another_recipe_is_refused(
+def test_resume_with_another_recipe_is_refused(
     staged: Staged, copy: Path, then: list[dict[str, Any]], changes: dict[str, Any], words: str
 ) -> None:
     shutil.rmtree(copy / "stage2")
     assert words in refusal([*staged(then, **changes), f"--training.resume={copy}"])
 
 
-def test_the_folder_to_go_on_with_is_the_runs(staged: Staged, copy: Path, tmp_path: Path) -> None:
+def test_resume_from_a_stage_or_other_folder_is_refused(staged: Staged, copy: Path, tmp_path: Path) -> None:
     argv = staged([FROM_AVERAGE])
     assert f"pass {copy}, the run that it is a stage of" in refusal(
         [*argv, f"--training.resume={copy / 'stage1'}"]
@@ -162,13 +160,13 @@ def test_the_folder_to_go_on_with_is_the_runs(staged: Staged, copy: Path, tmp_pa
     assert "is not a run of several stages" in refusal([*argv, f"--training.resume={tmp_path}"])
 
 
-def test_a_name_that_stages_took_is_taken(staged: Staged, options: Options, copy: Path) -> None:
+def test_name_of_a_staged_run_is_taken(staged: Staged, options: Options, copy: Path) -> None:
     for argv in (staged([FROM_AVERAGE]), options(training__epochs=1, lr__lr_peak_epoch=0)):
         taken = [*argv, f"--logging.folder={copy.parent}", "--logging.name=copy"]
         assert "copy holds a run already" in refusal(taken)
 
 
-def test_a_run_can_begin_with_the_second_stage(
+def test_run_started_at_stage_2_resumes_to_the_same_weights(
     staged: Staged, options: Options, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = [f"--model.weights={whole / 'stage1' / 'checkpoints' / 'last.pt'}", "--training.first_stage=2"]
@@ -183,14 +181,14 @@ def test_a_run_can_begin_with_the_second_stage(
     assert (result["stage"], result["earlier_seconds"]) == (2, 0)
 
 
-def test_a_validation_takes_the_last_stages_resolution(staged: Staged, whole: Path, tmp_path: Path) -> None:
+def test_eval_only_uses_the_last_stages_resolution(staged: Staged, whole: Path, tmp_path: Path) -> None:
     argv = staged([{**SECOND, "validation": {"resolution": 24}}], training__eval_only=True)
     run_here([*argv, f"--model.weights={whole / 'stage2' / 'weights.pt'}"])
     (result,) = log_of(tmp_path / "runs" / "run", "result")
     assert result["val_resolution"] == 24 and "stage" not in result
 
 
-def test_a_run_that_has_begun_from_weights_can_be_gone_on_with(
+def test_run_started_from_weights_resumes_to_the_same_weights(
     options: Options, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = [f"--model.weights={whole / 'stage1' / 'weights.pt'}"]
@@ -205,9 +203,7 @@ def test_a_run_that_has_begun_from_weights_can_be_gone_on_with(
 
 
 @pytest.mark.slow
-def test_two_ranks_go_through_both_stages_and_go_on_after_an_end(
-    staged: Staged, launch: Launch, tmp_path: Path
-) -> None:
+def test_two_ranks_run_both_stages_and_resume(staged: Staged, launch: Launch, tmp_path: Path) -> None:
     argv, run = staged([FROM_AVERAGE]), tmp_path / "runs" / "run"
     done = launch(argv, ranks=2)
     assert done.returncode == 0, done.stderr
