@@ -12,7 +12,7 @@ from engine.files import atomic_write
 if TYPE_CHECKING:
     from engine.data.beton.reader import Beton
 
-_DESCRIPTION = """Write one image of a .beton file to a file of its own.
+_DESCRIPTION = """Write one image of a .beton file to a separate file.
 
 A JPEG is written byte for byte as it is stored; any other image becomes a PNG. Exit code 1: the image's checksum is
 wrong."""

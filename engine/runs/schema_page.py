@@ -31,7 +31,8 @@ def page() -> str:
     parts += [_section(table.__name__, table) for table in nested]
     parts.append(
         f"## {folder.EVALUATION}\n\nWritten by a run that only validates: the keys below, then those of "
-        f"[Evaluation](#evaluation), which the result line holds too.\n\n{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
+        f"[Evaluation](#evaluation), which the result line holds too.\n\n"
+        f"{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
     )
     return "\n\n".join(parts) + "\n"
 

@@ -108,10 +108,10 @@ def test_guessing_network_gives_no_permutation() -> None:
 def test_common_orders_of_classes_are_recognised() -> None:
     names = [str(number) for number in range(12)]
     as_text = [names.index(name) for name in sorted(names)]
-    assert "alphabetical order does" in order_hint(np.array(as_text), names)
+    assert "alphabetical order gives this" in order_hint(np.array(as_text), names)
     assert "from the end" in order_hint(np.arange(12)[::-1], names)
     mixed = ["apple", "Bear", "cat", "Dog"]
     by_code = [mixed.index(name) for name in sorted(mixed)]
-    assert "alphabetical order does" in order_hint(np.array(by_code), mixed)
+    assert "alphabetical order gives this" in order_hint(np.array(by_code), mixed)
     assert "Another list of classes" in order_hint(np.array([3, 1, 0, 2, 6, 5, 4, 7]), list("abcdefgh"))
     assert order_hint(np.array([1, 0, *range(2, 12)]), names) == ""
