@@ -220,7 +220,7 @@ def test_list_beside_class_folders_is_refused(
 def test_two_images_of_one_name_are_refused(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     shutil.copy(root / "val" / flat[0][0], (root / "val" / flat[0][0]).with_suffix(".png"))
-    assert "1 images differ in nothing but folder or extension" in refused(root, "val")
+    assert "1 images have the same name but for folder or extension" in refused(root, "val")
 
 
 def test_missing_train_is_refused_not_guessed(root: Path, flat: Flat) -> None:
