@@ -54,7 +54,7 @@ def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: b
         return False
     if training and data.order == "pages":
         held = min(size, 2 * data.window_mb * 2**20)
-        if lack := shortage("two windows", held):
+        if lack := shortage("the data of two windows", held):
             print(f"note: {lack}: lower data.window_mb (it is {data.window_mb})", flush=True)
         return False
     lack = shortage(beton.path, size)

@@ -1,8 +1,9 @@
 """What the tests of benchmarks share: a cache of their own, tiny work, and sides of a few lines."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,17 @@ TINY = ("--images=12", "--resolution=16", "--scale=0.35", "--seconds=0.01", "--b
 def cache_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where these tests keep their files, so that equal ones are made once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cores_given_back() -> Iterator[None]:
+    """Some stages keep their process to one core: in these tests that is the test process."""
+    if not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture

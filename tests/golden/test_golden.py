@@ -45,6 +45,7 @@ def test_golden_run_reproduces_100_losses(betons: Path) -> None:
     assert _deviations(found, "val").max() < VALIDATION
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -62,6 +63,7 @@ def test_small_recipe_change_alters_golden_losses(betons: Path, change: dict[str
     assert _first(figures(betons, epochs=2, **change)) > 10 * FIRST
 
 
+@pytest.mark.slow
 def test_late_change_alters_golden_losses(betons: Path) -> None:
     found = figures(betons, resolution__stages="16x2, 32x4")
     assert _first(found) < FIRST

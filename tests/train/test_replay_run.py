@@ -45,7 +45,7 @@ def test_replay_run_is_marked_and_has_no_result(options: Options, capsys: pytest
         assert line["top1"] is line["val_loss"] is None
     assert result["verdict"].startswith("replay of 2 batches, no result: ")
     assert (result["met"], result["weights"]) == (None, None)
-    assert all("made before" in epoch["limits"]["words"] for epoch in epochs)
+    assert all("loaded before the epoch" in epoch["limits"]["words"] for epoch in epochs)
     # As many steps as any epoch, and none of them waited.
     assert [epoch["images"] for epoch in epochs] == [96, 96, 96]
     assert [epoch["data_wait_seconds"] for epoch in epochs] == [0, 0, 0]

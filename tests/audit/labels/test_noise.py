@@ -65,6 +65,7 @@ def test_few_images_give_a_wide_interval() -> None:
     assert noise.high - noise.low > 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sureness", [0.05, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
 def test_tail_bound_holds_for_an_unsure_network(share: float, sureness: float) -> None:

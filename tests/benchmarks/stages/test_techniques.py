@@ -85,10 +85,10 @@ def test_measured_figures_are_those_of_the_named_record() -> None:
     named = re.search(r"benchmarks/results/(techniques_\S+)\.md", TEXT)
     assert named
     records = record_checks.read(ROOT / "benchmarks" / "results" / f"{named[1]}.json")
-    # The record also has techniques that were removed since it was made.
-    kept = [record for record in records if record["ours"] in TECHNIQUES]
-    assert len(kept) > 20
-    for record in kept:
+    # A record may hold techniques that were removed since.
+    present = [record for record in records if record["ours"] in TECHNIQUES]
+    assert len(present) >= len(TECHNIQUES) / 2
+    for record in present:
         ratio = record["ratio"]
         figure = f"x {ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
         words = " ".join(TEXT.split())

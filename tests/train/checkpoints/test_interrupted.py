@@ -139,7 +139,11 @@ def same_as_whole(runs: Runs, name: str) -> None:
 KILLS = ["step:1:0", "step:1:3", "step:1:6", "step:2:6", "validation:1", "save:1", "save:4"]
 
 
-@pytest.mark.parametrize("moment", KILLS)
+# One kill is quick; the others are slow tests.
+@pytest.mark.parametrize(
+    "moment",
+    [moment if moment == "step:1:3" else pytest.param(moment, marks=pytest.mark.slow) for moment in KILLS],
+)
 def test_run_killed_at_any_moment_resumes_to_the_bit(runs: Runs, moment: str) -> None:
     # As good as after every step, so that most kills come amid an epoch that was saved in its midst.
     often: dict[str, Any] = {"checkpoint__every_minutes": 1e-9}
@@ -149,6 +153,7 @@ def test_run_killed_at_any_moment_resumes_to_the_bit(runs: Runs, moment: str) ->
     same_as_whole(runs, name)
 
 
+@pytest.mark.slow
 def test_run_saved_at_epoch_ends_repeats_the_killed_epoch(runs: Runs) -> None:
     assert runs.start("seldom", "KILL@step:1:3") == -9
     assert runs.start("seldom") == 0
@@ -159,12 +164,19 @@ def test_run_saved_at_epoch_ends_repeats_the_killed_epoch(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("what", "moment", "saved"),
     [
-        ("TERM", "start", "nothing was saved yet: start again"),
+        pytest.param("TERM", "start", "nothing was saved yet: start again", marks=pytest.mark.slow),
         ("TERM", "step:1:3", "saved after epoch 2, step 3: run the same command to resume"),
-        ("USR1", "step:1:4", "saved after epoch 2, step 4: run the same command to resume"),
-        ("TERM", "step:1:6", "saved after epoch 2, step 6: run the same command to resume"),
-        ("TERM", "validation:1", "saved after epoch 1, step 6: run the same command to resume"),
-        ("USR1", "save:2", "saved after epoch 2, step 6: run the same command to resume"),
+        *(
+            pytest.param(
+                what, moment, f"saved after {place}: run the same command to resume", marks=pytest.mark.slow
+            )
+            for what, moment, place in [
+                ("USR1", "step:1:4", "epoch 2, step 4"),
+                ("TERM", "step:1:6", "epoch 2, step 6"),
+                ("TERM", "validation:1", "epoch 1, step 6"),
+                ("USR1", "save:2", "epoch 2, step 6"),
+            ]
+        ),
     ],
 )
 def test_signal_saves_within_a_step_and_exits_75(runs: Runs, what: str, moment: str, saved: str) -> None:
@@ -181,7 +193,10 @@ def test_signal_saves_within_a_step_and_exits_75(runs: Runs, what: str, moment: 
     same_as_whole(runs, name)
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", pytest.param("emptied", marks=pytest.mark.slow), pytest.param("changed", marks=pytest.mark.slow)],
+)
 def test_damaged_checkpoint_falls_back_to_the_one_before(runs: Runs, damage: str) -> None:
     assert runs.start(damage, "KILL@step:2:3") == -9
     newest, before = store.newest(runs.folder / damage)
@@ -235,7 +250,7 @@ def test_newest_and_best_checkpoints_are_kept(runs: Runs) -> None:
     assert names == [*(f"epoch_00{epoch}_step_000006.pt" for epoch in (1, 2, 3)), "last.pt"]
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A place for copies, empty: a folder, and a real server of the S3 protocol on loopback."""
     if request.param == "folder":
@@ -284,6 +299,7 @@ def test_impossible_copy_target_is_one_error_line(runs: Runs, changes: dict[str,
     assert f"error: {words}" in runs.outputs["refused"]
 
 
+@pytest.mark.slow
 def test_failed_copy_prints_a_warning(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert runs.start("uncopied", checkpoint__copy_to=f"file://{tmp_path}/file/in/a/file") == 0

@@ -57,7 +57,7 @@ ENDS: dict[str, tuple[type, str, Callable[..., bool], list[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("resume", ["its folder", "auto"])
+@pytest.mark.parametrize("resume", [pytest.param("its folder", marks=pytest.mark.slow), "auto"])
 @pytest.mark.parametrize("end", ENDS)
 def test_interrupted_staged_run_resumes_to_the_same_weights(
     staged: Staged, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, resume: str

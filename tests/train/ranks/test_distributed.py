@@ -27,6 +27,7 @@ def test_two_ranks_train_all_samples_and_agree_on_weights(options: Options, laun
     assert done.stdout.count("verdict") == 1, "rank 0 alone talks"
 
 
+@pytest.mark.slow
 def test_weights_are_independent_of_how_the_batch_is_split(options: Options, tmp_path: Path) -> None:
     """1 rank at once, 1 rank x 4 accumulated batches and 2 ranks x 2 of them agree to rounding.
 
@@ -51,6 +52,7 @@ def test_weights_are_independent_of_how_the_batch_is_split(options: Options, tmp
             torch.testing.assert_close(trained[split][name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_corrupt_sample_ends_every_rank_with_its_reason(
     options: Options, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_corrupt_sample_ends_every_rank_with_its_reason(
     assert time.monotonic() - started < 90
 
 
+@pytest.mark.slow
 def test_killed_rank_ends_the_others(options: Options) -> None:
     process = subprocess.Popen(
         command(options(training__epochs=500, logging__name="long", lr__lr=0.001), ranks=2),
@@ -104,6 +107,7 @@ def _damage(path: Path, copy: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_more_ranks_than_images_are_refused_by_all(options: Options, launch: Launch) -> None:
     done = launch(options(training__batch_size=1), ranks=2)
     assert done.returncode != 0

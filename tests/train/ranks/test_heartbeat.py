@@ -44,6 +44,7 @@ def said_by(process: "subprocess.Popen[str]") -> str:
     return process.stderr.read()
 
 
+@pytest.mark.slow
 def test_stopped_rank_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> None:
     # As from a host that lost power: its connections stay, and nothing comes over them.
     ranks[2].send_signal(signal.SIGSTOP)
@@ -91,6 +92,7 @@ def test_closed_heartbeat_makes_no_more_store_calls() -> None:
     assert store.calls == 0 and not any(thread.name == "heartbeat" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_silent_store_host_ends_the_other_ranks(
     ranks: "list[subprocess.Popen[str]]",
 ) -> None:

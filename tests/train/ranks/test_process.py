@@ -52,6 +52,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's behaviour")
 def test_freed_memory_is_reused_without_page_faults() -> None:
     given_back, kept = (int(_python(FAULTS.format(keep=keep))) for keep in (False, True))

@@ -57,6 +57,7 @@ def test_run_compiles_once_per_resolution_and_logs_the_time(
     assert told.count("compiling for 16 images of") == told.count("compiled in") == 2
 
 
+@pytest.mark.slow
 def test_missing_compiler_prints_a_note_and_trains(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
