@@ -23,7 +23,7 @@ def test_half_line_is_dropped_with_a_note(
     with RunWriter.open(config, "demo", writes=True, display=RunDisplay()) as record:
         record.epoch(epoch_of(epoch_lines(1)[0]))
     assert [line["kind"] for line in log_lines(record.folder)] == ["start", "epoch"]
-    assert "left out 1 line(s) that are not whole" in capsys.readouterr().err
+    assert "left out 1 incomplete line(s)" in capsys.readouterr().err
 
 
 def test_last_line_without_newline_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,9 @@ def _read_run(folder: Path, name: str) -> ComparedRun:
     told = [(read_config(part / CONFIG), _history(part / LOG)) for part in parts]
     begun = [(config, history) for config, history in told if history.begun]
     if not begun:
-        raise UserError(f"{folder} is not a run yet: its {LOG} has no start line; wait until it has started")
+        raise UserError(
+            f"{folder} is not a run yet: its {LOG} has no start line; wait until it has started, or pass another"
+        )
     return ComparedRun(name=name, folder=folder, stages=begun, measured=_measured(begun))
 
 

@@ -159,7 +159,7 @@ def test_stage_missing_in_some_runs_shows_its_changes(tmp_path: Path) -> None:
 def test_folder_without_run_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         _write(tmp_path / "no", [])
-    with pytest.raises(UserError, match=r"no is not a run folder") as caught:
+    with pytest.raises(UserError, match=r"no is not a run") as caught:
         read_runs([tmp_path / "no"])
     assert "\n" not in str(caught.value)
 

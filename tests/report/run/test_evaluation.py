@@ -81,7 +81,7 @@ LOGS = {"few": _log(10), "thousand": _log(1000)}
 def test_terminal_shows_each_finding_in_a_line() -> None:
     said = closing_summary(CONFIG, LOGS["few"])
     assert "288 px     top-1 53.21%, top-5 90.00% (288 px, crop ratio 0.875, with flip TTA)" in said
-    assert "calibrated ECE 61.00% in 15 bins, NLL 0.6100; 61.0% confident on average, too sure" in said
+    assert "calibrated ECE 61.00% in 15 bins, NLL 0.6100; 61.0% confident on average, overconfident" in said
     assert (
         "by class   from class0000 100.0% down to class0009 10.0%, class0008 20.0%, class0007 30.0%" in said
     )
@@ -136,7 +136,7 @@ def test_two_classes_are_listed_as_best_and_worst() -> None:
 def test_well_calibrated_network_is_neither_over_nor_underconfident() -> None:
     start, result = _log(10)
     result["evaluation"]["top1"] = result["evaluation"]["calibration"]["confidence"] = 1.0
-    assert "100.0% confident on average, as often right\n" in closing_summary(CONFIG, [start, result])
+    assert "100.0% confident on average, and right as often\n" in closing_summary(CONFIG, [start, result])
 
 
 @pytest.mark.parametrize("key", ["reference", "confusions"])

@@ -84,7 +84,7 @@ def _run_in_a_process(folder: Path, also: str, before: str = "", between: str = 
     note, *_, kinds = done.stdout.splitlines()
     assert kinds == str(ALL)
     assert note.endswith("; the run continues without it")
-    assert done.stdout.count("the run goes on") == 1
+    assert done.stdout.count("the run continues") == 1
     return note
 
 
