@@ -122,7 +122,7 @@ def test_invalid_sheet_options_are_refused_first(train: Path, tmp_path: Path) ->
     for arguments, words in (
         (["--sheet", str(train)], "give it a name that ends in .png"),
         (["--samples", "0"], "not a whole number from 1 to 1000"),
-        (["--seed", "-1"], "not at least 0"),
+        (["--seed", "-1"], "must be at least 0"),
     ):
         before = train.read_bytes()
         with pytest.raises(UserError, match=words):

@@ -80,7 +80,7 @@ def test_skip_names_and_counts_the_corrupt_image(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("storage", "reason"), [("yuv420", "the checksum differs"), ("jpeg", "JPEG data is damaged")]
+    ("storage", "reason"), [("yuv420", "wrong checksum"), ("jpeg", "JPEG data is damaged")]
 )
 def test_stop_ends_with_one_error_line(
     files: Files, options: Options, launch: Launch, storage: str, reason: str
@@ -131,7 +131,7 @@ def test_damaged_validation_image_is_left_out_and_counted(
 ) -> None:
     paths = files("yuv420")
     name = _damage(paths["val"], "yuv420")
-    with pytest.raises(UserError, match=r"val\.beton: sample 4 .*checksum differs"):
+    with pytest.raises(UserError, match=r"val\.beton: sample 4 .*wrong checksum"):
         train_here(_options(options, paths))
     code, folder = train_here(_options(options, paths, data__corrupt="skip"))
     (result,) = log_of(folder, "result")

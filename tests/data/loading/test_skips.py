@@ -57,7 +57,7 @@ def test_stop_ends_at_the_first_bad_batch_with_one_line(
             assert beton.manifest is not None
             assert f"{beton.path}: sample {BAD[0]} ({beton.manifest.ids[BAD[0]]}) can't be used: " in line
             reason = (
-                "checksum differs" if beton.checksums is not None else "JPEG data is damaged (Not a JPEG file"
+                "wrong checksum" if beton.checksums is not None else "JPEG data is damaged (Not a JPEG file"
             )
             assert reason in line and "--data.corrupt=skip" in line and "\n" not in line
             assert list(batches) == [], "the iteration is over"

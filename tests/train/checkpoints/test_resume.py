@@ -90,7 +90,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_resume_of_a_finished_run_is_refused(options: Options, copy: Path) -> None:
-    with pytest.raises(UserError, match="all 2 epochs of that run are done"):
+    with pytest.raises(UserError, match="all 2 epochs of the run are done"):
         train_here(options(training__epochs=2, training__resume=copy))
 
 
@@ -129,7 +129,7 @@ def test_option_newer_than_the_run_counts_as_its_default(options: Options, copy:
     content = checkpoint_file.load(path)
     del content["config"]["training"]["sam_rho"]
     checkpoint_file.save(path, content)
-    with pytest.raises(UserError, match="all 2 epochs of that run are done"):
+    with pytest.raises(UserError, match="all 2 epochs of the run are done"):
         train_here(options(training__epochs=2, training__resume=copy))
     with pytest.raises(UserError, match=r"started with training\.sam_rho=0\.0, not 0\.1"):
         train_here(options(training__epochs=2, training__resume=copy, training__sam_rho=0.1))

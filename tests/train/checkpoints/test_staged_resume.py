@@ -140,7 +140,7 @@ def test_resume_of_finished_staged_run_is_refused(staged: Staged, copy: Path) ->
         ([FROM_AVERAGE], {"training__seed": 5}, "in stage 1: training.resume: the run was started with training.seed"),
         ([{**FROM_AVERAGE, "lr": {"lr": 0.02}}], {}, "in stage 2: training.resume: the run was started with lr."),
         ([SECOND], {}, "in stage 2: training.resume: the run was started to continue from stage1/weights_ema.pt"),
-        ([FROM_AVERAGE, SECOND], {}, "that run was started with 2 stages, not 3"),
+        ([FROM_AVERAGE, SECOND], {}, "the run was started with 2 stages, not 3"),
         ([], {}, "is a run of several stages: pass its recipe"),
         ([FROM_AVERAGE], {"training__first_stage": 2}, "started with training.first_stage=1, not 2"),
     ],
