@@ -34,6 +34,7 @@ def cuda(*gpus: Gpu, version: str | None = "13.2", driver: str | None = "580.1",
     return Cuda(version=version, architectures=ARCHITECTURES, gpus=gpus, driver=driver, **more)
 
 
+@pytest.mark.slow
 def test_doctor_passes_on_this_installation(repository: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "engine", "doctor"],

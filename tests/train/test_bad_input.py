@@ -29,12 +29,16 @@ def _refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
         ({"training__epochs": "many"}, ["training.epochs", "'many'", "whole number"]),
         ({"model__arch": "resnet5o"}, ["no network 'resnet5o'", "resnet50"]),
         ({"data__train_dataset": "/nowhere/train.beton"}, ["/nowhere/train.beton", "does not exist"]),
-        ({"data__val_dataset": "/tmp"}, ["/tmp", "is not a file"]),
-        ({"training__batch_size": 1000}, ["more than the 96 training samples"]),
+        pytest.param({"data__val_dataset": "/tmp"}, ["/tmp", "is not a file"], marks=pytest.mark.slow),
+        pytest.param(
+            {"training__batch_size": 1000}, ["more than the 96 training samples"], marks=pytest.mark.slow
+        ),
         ({"resolution__min_res": 64, "resolution__max_res": 32}, ["is above resolution.max_res"]),
         ({"training__eval_only": True}, ["model.weights"]),
-        ({"model__weights": "/nowhere/w.pt"}, ["/nowhere/w.pt", "does not exist"]),
-        ({"training__device": "cuda"}, ["torch sees no GPU", "doctor"]),
+        pytest.param(
+            {"model__weights": "/nowhere/w.pt"}, ["/nowhere/w.pt", "does not exist"], marks=pytest.mark.slow
+        ),
+        pytest.param({"training__device": "cuda"}, ["torch sees no GPU", "doctor"], marks=pytest.mark.slow),
     ],
 )
 def test_bad_option_is_one_error_line(
@@ -58,6 +62,7 @@ def test_text_file_as_data_is_one_error_line(options: Options, launch: Launch, t
     _refused(launch(options(data__train_dataset=path)), str(path))
 
 
+@pytest.mark.slow
 def test_truncated_beton_is_one_error_line(
     options: Options, launch: Launch, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -73,6 +78,7 @@ def test_different_classes_in_train_and_val_are_refused(
     _refused(launch(options(data__val_dataset=other[1])), "different classes", "'fawn'", "'green'")
 
 
+@pytest.mark.slow
 def test_unwritable_run_folder_is_one_error_line(options: Options, launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     _refused(launch(options(logging__folder=tmp_path / "file" / "runs")), str(tmp_path / "file"))
@@ -92,6 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_error_line_and_leaves_no_partial_checkpoint(
     options: Options, launch: Launch, small_disk: Path
 ) -> None:

@@ -101,7 +101,10 @@ def _train(argv: list[str]) -> Outcome:
 
 def _marked(case: Case) -> Any:
     gpu = "cuda" in (case.on | case.base).values()
-    return pytest.param(case, id=case.name, marks=pytest.mark.gpu if gpu else [])
+    # The larger networks take seconds a step.
+    large = case.on.get("model.arch") in ("resnet34_32px", "resnet50_32px")
+    marks = [*([pytest.mark.gpu] if gpu else []), *([pytest.mark.slow] if large else [])]
+    return pytest.param(case, id=case.name, marks=marks)
 
 
 @pytest.mark.parametrize("case", [_marked(case) for case in CASES])

@@ -32,6 +32,7 @@ def flip(
     return flipped, which
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sureness", [0.6, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
 def test_interval_holds_the_true_share_for_any_confidence(share: float, sureness: float) -> None:

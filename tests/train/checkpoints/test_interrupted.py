@@ -193,9 +193,10 @@ def test_signal_saves_within_a_step_and_exits_75(runs: Runs, what: str, moment: 
     same_as_whole(runs, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
-    ["cut", pytest.param("emptied", marks=pytest.mark.slow), pytest.param("changed", marks=pytest.mark.slow)],
+    ["cut", "emptied", "changed"],
 )
 def test_damaged_checkpoint_falls_back_to_the_one_before(runs: Runs, damage: str) -> None:
     assert runs.start(damage, "KILL@step:2:3") == -9
@@ -216,6 +217,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(runs: Runs, damage: str
     same_as_whole(runs, damage)
 
 
+@pytest.mark.slow
 def test_no_whole_checkpoint_is_one_error_line(runs: Runs) -> None:
     assert runs.start("broken", "KILL@step:2:3") == -9
     for path in store.newest(runs.folder / "broken"):
@@ -250,7 +252,7 @@ def test_newest_and_best_checkpoints_are_kept(runs: Runs) -> None:
     assert names == [*(f"epoch_00{epoch}_step_000006.pt" for epoch in (1, 2, 3)), "last.pt"]
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["folder", "s3"])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A place for copies, empty: a folder, and a real server of the S3 protocol on loopback."""
     if request.param == "folder":
@@ -267,6 +269,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
     server.stop()
 
 
+@pytest.mark.slow
 def test_remote_copy_resumes_a_run_without_its_folder(
     runs: Runs, bucket: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -39,9 +39,8 @@ RICH = {
 }
 
 
-@pytest.mark.parametrize(
-    "techniques", [PLAIN, pytest.param(RICH, marks=pytest.mark.slow)], ids=["plain", "rich"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("techniques", [PLAIN, RICH], ids=["plain", "rich"])
 def test_resumed_run_ends_with_the_same_weights(options: Options, techniques: dict[str, object]) -> None:
     _, whole = train_here(options(training__epochs=5, logging__name="whole", **techniques))
     argv = options(training__epochs=5, logging__name="killed", **techniques)

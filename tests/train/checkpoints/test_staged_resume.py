@@ -58,7 +58,9 @@ ENDS: dict[str, tuple[type, str, Callable[..., bool], list[int]]] = {
 
 
 @pytest.mark.parametrize("resume", [pytest.param("its folder", marks=pytest.mark.slow), "auto"])
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end", [end if end == "between the stages" else pytest.param(end, marks=pytest.mark.slow) for end in ENDS]
+)
 def test_interrupted_staged_run_resumes_to_the_same_weights(
     staged: Staged, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, resume: str
 ) -> None:
@@ -99,6 +101,7 @@ def test_run_killed_in_stage_2_resumes_to_the_same_weights(
     same_runs(whole, run)
 
 
+@pytest.mark.slow
 def test_written_configs_repeat_a_stage_and_the_whole_run(whole: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((whole / "stage2" / "config.yaml").read_text())
     assert config["model"]["weights"] == str(whole / "stage1" / "weights_ema.pt")

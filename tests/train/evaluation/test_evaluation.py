@@ -115,7 +115,8 @@ def test_each_stretch_is_measured_at_all_resolutions_first(
     assert asked == [(side, part) for part in (first, second) for side in (32, 16, 24)]
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_evaluation_on_two_ranks_equals_one(
     options: Options, launch: Launch, trained: Path, betons: tuple[Path, Path], tmp_path: Path, ranks: int
 ) -> None:

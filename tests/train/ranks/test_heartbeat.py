@@ -58,6 +58,7 @@ def test_stopped_rank_ends_the_others(ranks: "list[subprocess.Popen[str]]") -> N
         assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_lost_store_ends_the_other_ranks(ranks: "list[subprocess.Popen[str]]") -> None:
     ranks[0].kill()
     for rank in (1, 2):
