@@ -75,6 +75,7 @@ def found(findings: dict[str, dict[str, Any]]) -> set[str]:
     return {check for check, finding in findings.items() if finding["level"] == "FOUND"}
 
 
+@pytest.mark.slow
 def test_correct_labels_give_no_finding(
     files: dict[str, Path], run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,6 +86,7 @@ def test_correct_labels_give_no_finding(
     assert first == "fine   class lists: the same 6 names in the same order"
 
 
+@pytest.mark.slow
 def test_permuted_labels_are_found(
     images: Path, files: dict[str, Path], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +103,7 @@ def test_permuted_labels_are_found(
     assert first.startswith("FOUND  permuted labels: the labels of val look permuted: accuracy as labelled ")
 
 
+@pytest.mark.slow
 def test_network_with_another_class_order_is_recognised(images: Path, run: Path, tmp_path: Path) -> None:
     renamed = {name: f"{5 - place}-{name}" for place, name in enumerate(CLASSES)}
     for split in ("train", "val"):
@@ -155,6 +158,7 @@ def test_audit_bad_input_is_refused(
         engine(["audit", "--train", str(files["train"]), "--val", str(files["val"]), "--skip-near", *filled])
 
 
+@pytest.mark.slow
 def test_untrained_network_is_refused(files: dict[str, Path], run: Path, tmp_path: Path) -> None:
     import torch
 

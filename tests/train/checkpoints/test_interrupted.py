@@ -240,6 +240,7 @@ def test_resume_with_other_data_is_refused(runs: Runs, betons: tuple[Path, Path]
     assert "data.train_dataset is not the file that this run was started with" in runs.outputs["data"]
 
 
+@pytest.mark.slow
 def test_newest_and_best_checkpoints_are_kept(runs: Runs) -> None:
     folder = runs.folder / "whole"
     names = sorted(path.name for path in (folder / "checkpoints").iterdir())
