@@ -1,9 +1,9 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
-    errors, files, registry, progress <- config <- runs <- data | models <- train <- report <- recipes, plan, predict,
+    errors, files, registry, progress <- config <- runs <- data | models | knowledge <- train <- report <- recipes, plan, predict,
     audit <- cli and entry points
 
-data and models know nothing of each other, nor do recipes, plan, predict and audit. Any other module directly in
+data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module directly in
 engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it. fastargs is
 imported in engine/config/load.py alone; ffcv in engine/data/, the doctor and benchmarks/ alone.
 """
@@ -20,7 +20,7 @@ RANKS = {
     **dict.fromkeys(("files", "registry", "progress"), 1),
     "config": 2,
     "runs": 3,
-    **dict.fromkeys(("data", "models"), 4),
+    **dict.fromkeys(("data", "models", "knowledge"), 4),
     "train": 5,
     "report": 6,
     **dict.fromkeys(("recipes", "plan", "predict", "audit"), 7),
@@ -32,7 +32,7 @@ DOORS = {
 }
 
 MOST_FILES = 12
-MORE_FILES = {"engine/cli": "one file for each verb"}
+MORE_FILES = {"engine/cli": "one file for each verb", "engine/config/train": "one file for each section"}
 """Folders that may hold more, and why."""
 
 SAME_NAMES = ("engine/cli/", "engine/config/train/")

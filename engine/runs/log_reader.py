@@ -73,7 +73,8 @@ def goal(config: dict[str, Any], result: ResultLine | None) -> tuple[float | Non
     if result is not None:
         return result.target_top1, result.budget_seconds
     budget = config.get("budget", {})
-    return budget.get("target_top1") or None, 60 * (budget.get("minutes") or 0) or None
+    seconds = 60 * (budget.get("minutes") or 0) + 3600 * (budget.get("hours") or 0)
+    return budget.get("target_top1") or None, seconds or None
 
 
 def mean_throughput(epochs: Sequence[EpochLine]) -> float | None:

@@ -80,6 +80,7 @@ _REPLAY = "data.replay: batches that each epoch repeats; absent in a real traini
 _TOP1 = "validation top-1, measured as the recipe says; null in an epoch without a validation"
 _TOP5 = "validation top-5, measured as the recipe says"
 _TOP1_BARE, _TOP5_BARE = "validation top-1 without TTA", "validation top-5 without TTA"
+_LOW, _HIGH = "lower end of its 90% interval", "upper end of its 90% interval"
 _VAL_LOSS = "mean validation cross-entropy, without label smoothing"
 
 
@@ -107,6 +108,16 @@ class StartLine(LogLine):
     )
     resumed_at_step: int | None = log_field("finished steps of that epoch")
     replay: int | None = log_field(_REPLAY, unit="batches")
+    setup_seconds: float | None = log_field(
+        "time from the start of the process to the first step; elapsed_seconds includes it", unit=SECONDS
+    )
+    family: str | None = log_field("plan.family: the family that predictions are from; absent without one")
+    predicted_top1: float | None = log_field("top-1 that the family predicts for this length", unit=SHARE)
+    predicted_top1_low: float | None = log_field(_LOW, unit=SHARE)
+    predicted_top1_high: float | None = log_field(_HIGH, unit=SHARE)
+    predicted_seconds: float | None = log_field("plan.minutes: the predicted time of the run", unit=SECONDS)
+    predicted_seconds_low: float | None = log_field(_LOW, unit=SECONDS)
+    predicted_seconds_high: float | None = log_field(_HIGH, unit=SECONDS)
     num_train: int | None = log_field("training images, without those held out", unit="images")
     num_val: int | None = log_field("validation images", unit="images")
     versions: dict[str, str | None] | None = log_field("version by package; null: not installed")
@@ -146,6 +157,10 @@ class EpochLine(LogLine):
     device_batch: int | None = log_field(_DEVICE_BATCH, unit="images")
     accumulation: int | None = log_field(_ACCUMULATION)
     images: int | None = log_field("images trained on, without those skipped", unit="images")
+    length: float | None = log_field(
+        "epochs of the run in all as planned now, with budget.adapt or training.timeline", unit="epochs"
+    )
+    schedule: float | None = log_field("share of the schedule that is done at the epoch's end", unit=SHARE)
     skipped: int | None = log_field("corrupt images that were skipped", unit="images")
     skipped_steps: int | None = log_field("steps skipped because of non-finite gradients")
     images_per_second: float | None = log_field("training images per second, all devices", unit="images/s")
@@ -173,11 +188,49 @@ class EpochLine(LogLine):
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
     elapsed_seconds: float | None = log_field(
-        "time of training and validation since the run began", unit=SECONDS
+        "time since the run began: set-up, training, validation and saving", unit=SECONDS
     )
     stage: int | None = log_field(_STAGE)
     stages: int | None = log_field(_STAGES)
     earlier_seconds: float | None = log_field(_EARLIER, unit=SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplanLine(LogLine):
+    """budget.adapt changed the length of the run, since it would have ended late or early."""
+
+    kind: ClassVar[str] = "replan"
+    at: float = log_field("finished epochs at the change", unit="epochs", required=True)
+    length: float = log_field("epochs of the run in all from now on", unit="epochs", required=True)
+    length_before: float | None = log_field("epochs of the run in all before the change", unit="epochs")
+    validations: str | None = log_field("validations from now on: all, or last (only the last one)")
+    reason: str | None = log_field("why, as a sentence")
+    seconds_left: float | None = log_field("time left of the budget at the change", unit=SECONDS)
+    late_seconds: float | None = log_field(
+        "how late the run would have ended without the change; negative: early", unit=SECONDS
+    )
+    images_per_second: float | None = log_field("speed of training at the change", unit="images/s")
+    predicted_seconds: float | None = log_field(
+        "predicted time of the whole run after the change", unit=SECONDS
+    )
+    predicted_top1: float | None = log_field("top-1 that the family predicts for the new length", unit=SHARE)
+    predicted_top1_low: float | None = log_field(_LOW, unit=SHARE)
+    predicted_top1_high: float | None = log_field(_HIGH, unit=SHARE)
+    elapsed_seconds: float | None = log_field("time since the run began", unit=SECONDS)
+    stage: int | None = log_field(_STAGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmLine(LogLine):
+    """The accuracy is far below that of the family's other runs at this point of the schedule, twice in a row."""
+
+    kind: ClassVar[str] = "alarm"
+    epoch: int = log_field("the epoch, from 1", required=True)
+    top1: float | None = log_field("validation top-1 of this run", unit=SHARE)
+    expected: float | None = log_field("mean top-1 of the family's runs at this point", unit=SHARE)
+    spread: float | None = log_field("standard deviation between the family's runs there", unit=SHARE)
+    z: float | None = log_field("(top1 - expected) / spread")
+    causes: list[str] | None = log_field("likely causes, the likeliest first, each with what was found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,12 +253,26 @@ class ResultLine(LogLine):
     tta: bool | None = log_field("whether top1 averages an image and its mirror image")
     num_val: int | None = log_field("validation images that were counted", unit="images")
     elapsed_seconds: float | None = log_field(
-        "time of training and validation; 0: only validated", unit=SECONDS
+        "time of the whole run: set-up, training, validation and saving; 0: only validated",
+        unit=SECONDS,
     )
     images_per_second: float | None = log_field("of a replay: mean over the run", unit="images/s")
     target_top1: float | None = log_field("budget.target_top1; null: no target", unit=SHARE)
-    budget_seconds: float | None = log_field("budget.minutes; null: no limit", unit=SECONDS)
-    met: bool | None = log_field("whether target and budget were met; null: no target")
+    budget_seconds: float | None = log_field(
+        "the time limit (budget.minutes or hours); null: no limit", unit=SECONDS
+    )
+    met: bool | None = log_field("whether target and budget were met; null: neither was set")
+    time_to_target_seconds: float | None = log_field(
+        "from the first training image read to the end of the first validation that reached the target, as MLPerf "
+        "counts; null: not reached",
+        unit=SECONDS,
+    )
+    stopped_early: float | None = log_field(
+        "budget.stop_at_target: time that ending early saved, as predicted", unit=SECONDS
+    )
+    replans: int | None = log_field("how often budget.adapt changed the length of the run")
+    length: float | None = log_field("epochs trained", unit="epochs")
+    cost: float | None = log_field("elapsed time x budget.price; absent without a price")
     verdict: str | None = log_field("the outcome as a sentence: accuracy and time, against the target")
     weights: str | None = log_field("file of the weights in the run's folder; null: none saved")
     weights_note: str | None = log_field("how to load them")
@@ -233,7 +300,9 @@ class OtherLine(LogLine):
         return self.extra
 
 
-LINES: dict[str, type[LogLine]] = {line.kind: line for line in (StartLine, StepsLine, EpochLine, ResultLine)}
+LINES: dict[str, type[LogLine]] = {
+    line.kind: line for line in (StartLine, StepsLine, EpochLine, ReplanLine, AlarmLine, ResultLine)
+}
 
 
 def line_of(content: Json) -> LogLine:

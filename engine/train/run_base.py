@@ -66,7 +66,7 @@ class RunBase:
             num_val=accuracy.count,
             elapsed_seconds=elapsed,
             target_top1=budget.target_top1 or None,
-            budget_seconds=budget.minutes * 60 or None,
+            budget_seconds=budget.seconds or None,
             met=verdict.met,
             verdict=verdict.sentence,
             weights=weights,

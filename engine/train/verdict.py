@@ -29,13 +29,13 @@ def judge(budget: BudgetConfig, top1: float, elapsed_seconds: float, of: str = "
         return Verdict(None, f"{measured}; no target was set")
     promised = f"{budget.target_top1:.2%}"
     in_time = True
-    if budget.minutes:
-        in_time = elapsed_seconds <= budget.minutes * 60
-        promised += f" within {describe_seconds(budget.minutes * 60)}"
+    if budget.seconds:
+        in_time = elapsed_seconds <= budget.seconds
+        promised += f" within {describe_seconds(budget.seconds)}"
     met = top1 >= budget.target_top1 and in_time
     failings = [] if top1 >= budget.target_top1 else [f"{budget.target_top1 - top1:.2%} short"]
     if not in_time:
-        failings.append(f"{describe_seconds(elapsed_seconds - budget.minutes * 60)} late")
+        failings.append(f"{describe_seconds(elapsed_seconds - budget.seconds)} late")
     outcome = "target met" if met else f"target missed, {' and '.join(failings)}"
     return Verdict(met, f"{outcome}: {measured} (target {promised})")
 

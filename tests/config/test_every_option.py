@@ -26,6 +26,7 @@ VALUES = {
     "validation.resolutions": "224,288",
     "validation.search": "224,256",
     "reference.curve": "1:0.2, 3:0.4",
+    "plan.pace": "160:21000, 192:15600",
     "output.page_size": 16,
     "lr.lr_start": 0.1,
     "lr.lr_final": 0.1,
@@ -36,6 +37,7 @@ VALUES = {
 }
 
 _VALIDATED = {"training.eval_only": True, "model.weights": "w.pt"}
+_TARGET = {"budget.target_top1": 0.9}
 _COSINE = {"lr.lr_schedule_type": "cosine"}
 
 # Options that are refused alone: what has to be set with them.
@@ -43,6 +45,9 @@ WITH: dict[str, dict[str, Any]] = {
     "resolution.stages": {"resolution.schedule": "stages"},
     "resolution.start_ramp": {"resolution.end_ramp": 1},
     "augmentation.max_scale": {"augmentation.min_scale": 0.01},
+    "budget.hours": _TARGET,
+    "budget.adapt": {"budget.minutes": 3},
+    "budget.stop_at_target": _TARGET,
     "loss.bce_sum": {"loss.name": "bce"},
     "loss.bce_threshold": {"loss.name": "bce"},
     "loss.teacher": {"loss.teacher_arch": "resnet18"},

@@ -21,6 +21,8 @@ from engine.config.train.loss import LossConfig as LossConfig
 from engine.config.train.loss import check_loss
 from engine.config.train.model import ModelConfig as ModelConfig
 from engine.config.train.model import check_model
+from engine.config.train.plan import PlanConfig as PlanConfig
+from engine.config.train.plan import check_plan
 from engine.config.train.reference import ReferenceConfig as ReferenceConfig
 from engine.config.train.reference import check_reference
 from engine.config.train.schedule import LrConfig as LrConfig
@@ -48,6 +50,7 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class TrainConfig:
         check_logging(self.logging)
         check_reference(self.reference)
         check_budget(self.budget)
+        check_plan(self.plan)
         check_validation(self.validation, eval_only=self.training.eval_only, holdout=self.data.holdout)
         _check_repeats(self)
         _check_replay(self)

@@ -86,6 +86,12 @@ class TrainingConfig:
     )
     loss_limit: float = option(1e6, "end the run when the training loss exceeds this", above=0)
     epochs: int = option(30, "passes over the training data", unit="epochs", low=1)
+    timeline: str = option(
+        "",
+        "changes of the run's length, as AT:EPOCHS pairs such as 0:5.4, 2.25:6.1: from AT finished epochs on the run "
+        "has EPOCHS epochs in all, and the rest of the schedule (learning rate, resolution) is stretched or shrunk to "
+        "its end; budget.adapt writes what it changed here into config.yaml, which then repeats the run; empty = none",
+    )
     label_smoothing: float = option(
         0.1,
         "label smoothing: fraction of the target spread evenly over all classes; 0 = off",

@@ -13,6 +13,9 @@ class ValidationConfig:
     """How accuracy is measured; a plain result (224 px of 256, no TTA) is always reported too."""
 
     batch_size: int = option(512, "images per validation step on each device", unit="images", low=1)
+    every: int = option(
+        1, "validate after every N epochs, and always after the last one", unit="epochs", low=1
+    )
     resolution: int = option(
         256,
         "side of the validation crop; above the training resolution it often scores higher (FixRes)",

@@ -52,7 +52,9 @@ class EvaluationRun(RunBase):
         accuracy, plain, found = examination.run()
         tell_new_skips(part.loader for part in (self.validator, self.search) if part is not None)
         # Without training there is no time to judge.
-        verdict = judge(replace(self.config.budget, minutes=0.0), accuracy.top1, 0.0, accuracy.doubt)
+        verdict = judge(
+            replace(self.config.budget, minutes=0.0, hours=0.0), accuracy.top1, 0.0, accuracy.doubt
+        )
         result = self.result_line(accuracy, plain, verdict, 0.0, None, **searched, evaluation=found)
         # It prints the verdict before anything is written: what took an hour should not be lost with a full disk.
         record.finish(result)
