@@ -15,8 +15,8 @@ from engine.train.batching import plans_by_resolution
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_WHOLE_FROM = 10
-"""Lengths are whole numbers of epochs from here on, multiples of 0.1 below."""
+_WHOLE_FROM, _FIVES_FROM = 10, 120
+"""Lengths are whole numbers of epochs from the first on, multiples of 0.1 below it and of 5 beyond the second."""
 _LEAST_EPOCHS = 0.5
 
 
@@ -80,7 +80,11 @@ def lengths(family: Family) -> list[float]:
     tenths = range(
         math.ceil(max(low, _LEAST_EPOCHS) * 10 - 1e-6), min(math.floor(high * 10 + 1e-6), 10 * _WHOLE_FROM - 1) + 1
     )
-    whole_ones = range(max(math.ceil(low - 1e-6), _WHOLE_FROM), math.floor(high + 1e-6) + 1)
+    whole_ones = [
+        whole
+        for whole in range(max(math.ceil(low - 1e-6), _WHOLE_FROM), math.floor(high + 1e-6) + 1)
+        if whole <= _FIVES_FROM or whole % 5 == 0
+    ]
     return [*(tenth / 10 for tenth in tenths), *map(float, whole_ones)]
 
 
