@@ -9,7 +9,7 @@ from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family, Prediction
-from engine.plan.duration import Duration, run_duration, stretched, thinned
+from engine.plan.duration import Duration, ahead, run_duration, stretched, thinned
 from engine.plan.pace import Pace
 from engine.train.batching import plans_by_resolution
 
@@ -33,6 +33,11 @@ class Candidate:
     duration: Duration
     price: float = 0.0
     """Per hour; 0: not known."""
+
+    @property
+    def sides(self) -> list[int]:
+        """The resolutions of the run in pixels, the smallest first."""
+        return sorted({part.side for parts in ahead(self.config, self.family.num_train) for part in parts})
 
     @property
     def cost(self) -> float | None:
