@@ -248,7 +248,7 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
         log = folder / stage_folder(number) / LOG
         lines = read_log(log)[0] if log.is_file() else []
         history = build_history(lines)
-        if number == first and history.start:
+        if number == first and lines:
             setup = history.start.setup_seconds or 0.0
             began = _start_of(lines) - setup
         if history.result is None:

@@ -105,6 +105,7 @@ class Run(RunBase):
                 num_val=self.validator.loader.beton.num_samples,
             )
         )
+        record.keep_timeline(str(self.trainer.timeline))
         accuracy, average = self._fit(saver, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
@@ -116,7 +117,13 @@ class Run(RunBase):
         }
         self.elapsed = clock.elapsed()
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
-        verdict = judge(self.config.budget, judged.top1, self.elapsed, f"{of} {judged.doubt}".strip())
+        verdict = judge(
+            self.config.budget,
+            judged.top1,
+            self.elapsed,
+            f"{of} {judged.doubt}".strip(),
+            saved_seconds=self._saved_seconds,
+        )
         record.finish(self.result_line(accuracy, plain, verdict, self.elapsed, WEIGHTS, **further))
         saver.finish()
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
@@ -142,7 +149,8 @@ class Run(RunBase):
             return None
 
         def told(line: ReplanLine) -> None:
-            record.replan(line.replaced(**self.stage.number_entry()), str(self.trainer.timeline))
+            line = line.replaced(**self.stage.number_entry())
+            record.replan(line, str(self.trainer.timeline), self._outlook())
 
         keeper = Keeper(
             config,

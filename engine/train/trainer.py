@@ -53,14 +53,12 @@ Pace = Callable[[int, int], None]
 """Called after each step with the epoch (from 0) and its finished steps; may change the trainer's timeline."""
 
 
-@dataclass
-class _Pass:
-    """Where a pass over the data is: finished steps, time of compiling, and the clocks once they run."""
+@dataclass(frozen=True)
+class _Clocks:
+    """An epoch's clocks: the state after so many steps, and what limits it."""
 
-    step: int
-    compile_seconds: float = 0.0
-    state: Callable[[int], EpochState] | None = None
-    meter: EpochMeter | None = None
+    state: Callable[[int], EpochState]
+    meter: EpochMeter
 
 
 class Trainer:
@@ -126,36 +124,36 @@ class Trainer:
         )
         if begun.losses:
             losses.load_state_dict(begun.losses)
-        passed = _Pass(step=begun.step)
-        while passed.step < self.steps(epoch):
+        step, compile_seconds, clocks = begun.step, 0.0, None
+        while step < self.steps(epoch):
             # One part of the epoch after the other, each at one resolution: without changes there is only one.
-            side, plan = self.side(epoch, passed.step), self.plan(epoch, passed.step)
+            side, plan = self.side(epoch, step), self.plan(epoch, step)
             bar.set_description(f"epoch {epoch + 1}/{self.timeline.count}, {side} px", refresh=False)
             compiling = self.step.prepare(plan.device_batch, side)
-            passed.compile_seconds += compiling
+            compile_seconds += compiling
             self.compile_seconds[side] = self.compile_seconds.get(side, 0.0) + compiling
-            with closing(self.batches(epoch, passed.step)) as batches:
+            with closing(self.batches(epoch, step)) as batches:
                 # Replayed batches are loaded before the clocks start.
-                if passed.meter is None:
-                    passed.state = self._sitting(begun, losses)
-                    passed.meter = EpochMeter(self.config, self.ranks, self.loader)
-                while passed.step < self.steps(epoch) and self.side(epoch, passed.step) == side:
+                clocks = clocks or self._clocks(begun, losses)
+                while step < self.steps(epoch) and self.side(epoch, step) == side:
                     if pauses:
                         pauses.begin_step()
-                    seed_step(self.config.training.seed, epoch, passed.step, self.ranks.rank)
-                    lr = self._lr(epoch, passed.step / self.full_steps(epoch))
-                    number = first + passed.step
+                    seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
+                    lr = self._lr(epoch, step / self.full_steps(epoch))
+                    number = first + step
                     losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=number))
                     bar.update(plan.global_batch)
-                    passed.step += 1
+                    step += 1
                     if pauses:
-                        pauses.end_step(partial(passed.state, passed.step))
+                        pauses.end_step(partial(clocks.state, step))
                     if paced:
-                        paced(epoch, passed.step)
-        state = passed.state or self._sitting(begun, losses)
-        meter = passed.meter or EpochMeter(self.config, self.ranks, self.loader)
-        train_loss, self.done = losses.mean(), state(passed.step)
-        return self._epoch_line(self.done, train_loss, losses.skipped, passed.compile_seconds, meter)
+                        paced(epoch, step)
+        clocks = clocks or self._clocks(begun, losses)
+        train_loss, self.done = losses.mean(), clocks.state(step)
+        return self._epoch_line(self.done, train_loss, losses.skipped, compile_seconds, clocks.meter)
+
+    def _clocks(self, begun: EpochState, losses: EpochLosses) -> _Clocks:
+        return _Clocks(self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader))
 
     def _sitting(self, begun: EpochState, losses: EpochLosses) -> Callable[[int], EpochState]:
         """A function (steps done) -> state of the epoch, with times from now on; all ranks have to call it together."""
@@ -197,7 +195,7 @@ class Trainer:
         """The log's line on a whole epoch. Every rank has to call this."""
         plan, steps, full = self.plan(done.epoch), done.step, self.full_steps(done.epoch)
         images, device = steps * plan.global_batch - done.skips, self.ranks.device
-        timed = {
+        timed: dict[str, Any] = {
             "length": self.timeline.length,
             "schedule": self.timeline.schedule(done.epoch + steps / full),
         }
