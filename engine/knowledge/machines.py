@@ -53,7 +53,7 @@ class Machine:
     def speed(self, network: str, side: int) -> float:
         """Images per second of the whole machine in training at `side` pixels.
 
-        See `interpolated` for resolutions that were not published. Raises UserError for a network without published speeds.
+        See `interpolated` for resolutions that were not published. Raises UserError for a network without speeds.
         """
         if network not in self.speeds:
             known = ", ".join(sorted(self.speeds))
@@ -176,15 +176,13 @@ def _ratio(speeds: Mapping[str, Mapping[int, float]], base: Mapping[str, Any], n
 
 def _basis(gpu: str, factor: float) -> str:
     data = _data()
-    entry = data["gpus"][gpu]
+    entry, sources = data["gpus"][gpu], data["sources"]
     if "speeds" in entry:
         used = {source for by_side in entry["speeds"].values() for _, source in by_side.values()}
-        return f"published speeds ({'; '.join(data['sources'][source] for source in data['sources'] if source in used)})"
+        return f"speeds by {'; '.join(sources[name] for name in sources if name in used)}"
     count, minutes, source = entry["mlperf"]
-    return (
-        f"{data['scaled_from']}'s published speeds x {factor:.2f}, the ratio of GPU-minutes in MLPerf "
-        f"({count}x{gpu}: {minutes:g} min, {data['sources'][source]})"
-    )
+    taken = f"{count}x{gpu}'s {minutes:g} minutes in {sources[source]}"
+    return f"{data['scaled_from']}'s speeds x {factor:.2f}, from {taken}"
 
 
 def machine_names() -> list[str]:

@@ -10,7 +10,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family, Prediction
 from engine.plan.duration import Duration, ahead, run_duration, stretched, thinned
-from engine.plan.pace import Pace
+from engine.plan.machine_pace import Pace
 from engine.train.batching import plans_by_resolution
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,8 @@ def lengths(family: Family) -> list[float]:
         whole = float(round(low))
         return [whole if whole and abs(whole - low) <= 0.01 * low else low]
     tenths = range(
-        math.ceil(max(low, _LEAST_EPOCHS) * 10 - 1e-6), min(math.floor(high * 10 + 1e-6), 10 * _WHOLE_FROM - 1) + 1
+        math.ceil(max(low, _LEAST_EPOCHS) * 10 - 1e-6),
+        min(math.floor(high * 10 + 1e-6), 10 * _WHOLE_FROM - 1) + 1,
     )
     whole_ones = [
         whole
@@ -98,9 +99,7 @@ def candidates(family: Family, recipe: TrainConfig, pace: Pace, price: float = 0
     return [_candidate(family, recipe, pace, length, price) for length in lengths(family)]
 
 
-def _candidate(
-    family: Family, recipe: TrainConfig, pace: Pace, length: float, price: float
-) -> Candidate:
+def _candidate(family: Family, recipe: TrainConfig, pace: Pace, length: float, price: float) -> Candidate:
     config = thinned(stretched(recipe, length), pace, family.num_train)
     if pace.precision:
         config = replace(config, training=replace(config.training, precision=pace.precision))

@@ -12,7 +12,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family
 from engine.plan.candidates import Candidate, candidates, family_recipe
-from engine.plan.pace import Pace
+from engine.plan.machine_pace import Pace
 
 SURE = 0.9
 _ALIKE = 0.005
@@ -113,6 +113,13 @@ def plan_for(
     return choose(found, Request(target=target, seconds=seconds, price=price))
 
 
+def likelihood(probability: float) -> str:
+    """A probability in words: 88%, and >99% or <1% at the ends, which no prediction reaches."""
+    if probability > 0.99:
+        return ">99%"
+    return "<1%" if probability < 0.01 else f"{probability:.0%}"
+
+
 def fits(candidate: Candidate, request: Request) -> bool:
     """Whether both hold at the middle of their predictions."""
     target, limit = request.target, request.limit
@@ -130,8 +137,8 @@ def _for_both(found: Sequence[Candidate], target: float, limit: float) -> tuple[
     pick = min(alike, key=lambda one: one.duration.seconds)
     cheaper = f"; the shortest of {len(alike)} that are as likely" if len(alike) > 1 else ""
     return pick, (
-        f"the highest probability that both hold, {pick.holds(target, limit):.0%} "
-        f"(accuracy {pick.accuracy_holds(target):.0%} x time {pick.time_holds(limit):.0%}){cheaper}"
+        f"the highest probability that both hold, {likelihood(pick.holds(target, limit))} "
+        f"(accuracy {likelihood(pick.accuracy_holds(target))}, time {likelihood(pick.time_holds(limit))}){cheaper}"
     )
 
 
@@ -170,14 +177,19 @@ def _what_would_fit(found: Sequence[Candidate], request: Request) -> list[str]:
         return advice
     shortest = min(reaching or found, key=lambda one: one.duration.seconds)
     if target is not None:
-        words = f"{shortest.family.name} reaches {target:.2%} in {shortest.epochs:g} epochs, {_time(shortest)}"
+        words = (
+            f"{shortest.family.name} reaches {target:.2%} in {shortest.epochs:g} epochs, {_time(shortest)}"
+        )
     else:
-        words = f"the shortest run, {shortest.epochs:g} epochs of {shortest.family.name}, takes {_time(shortest)}"
+        words = (
+            f"the shortest run, {shortest.epochs:g} epochs of {shortest.family.name}, takes {_time(shortest)}"
+        )
     advice.append(f"more time: {words}")
     if in_time and target is not None:
         most = max(in_time, key=lambda one: one.prediction.top1)
         advice.append(
-            f"fewer points: {most.family.name} reaches {most.prediction.top1:.2%} in {most.epochs:g} epochs, {_time(most)}"
+            f"fewer points: {most.family.name} reaches {most.prediction.top1:.2%} in {most.epochs:g} epochs, "
+            f"{_time(most)}"
         )
     if limit is not None and shortest.duration.seconds > limit:
         times = shortest.duration.seconds / limit

@@ -1,13 +1,14 @@
 """The time of a run, added up from its parts: set-up, first steps, training, validation, saving, the end.
 
-Training takes, per resolution, the run's images there over the speed of the slower of data path and step (pace.py).
+Training takes, per resolution, the run's images there over the speed of the slower of data path
+and step (machine_pace.py).
 """
 
 import math
 from dataclasses import dataclass, replace
 
 from engine.config.train.train_config import TrainConfig
-from engine.plan.pace import Z90, Pace
+from engine.plan.machine_pace import Z90, Pace
 from engine.runs.time_left import Ahead
 from engine.train.batching import parts_ahead, plans_by_resolution
 
@@ -15,7 +16,7 @@ VALIDATION_SHARE = 0.05
 """Validations between the first and the last may take this share of the training time; else there are fewer."""
 
 FLOOR_SECONDS = 1.0
-"""Added to the half-width of each interval: what the clock of a short run can't resolve (start and end of processes)."""
+"""Added to the half-width of each interval: the start and end of processes, which vary by that in short runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,7 @@ def stretched(config: TrainConfig, length: float) -> TrainConfig:
     if abs(length - whole) < 1e-6:
         return replace(config, training=replace(config.training, epochs=whole, timeline=""))
     epochs = math.ceil(length)
-    return replace(
-        config, training=replace(config.training, epochs=epochs, timeline=f"0:{length:.10g}")
-    )
+    return replace(config, training=replace(config.training, epochs=epochs, timeline=f"0:{length:.10g}"))
 
 
 def thinned(config: TrainConfig, pace: Pace, num_train: int) -> TrainConfig:

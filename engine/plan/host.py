@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from engine.errors import UserError
 from engine.knowledge.machines import interpolated
-from engine.plan.pace import Pace, SidePace
+from engine.plan.machine_pace import Pace, SidePace
 
 PER_CORE = {
     "jpeg": {128: 2174.0, 160: 2022.0, 192: 1875.0, 224: 1862.0},
@@ -50,7 +50,8 @@ def with_host(pace: Pace, host: Host) -> Pace:
         return pace
     if not pace.gpus:
         raise UserError(
-            "--cores, --storage and --disk are for machines with GPUs: on a CPU the step shares the cores; measure there"
+            "--cores, --storage and --disk are for machines with GPUs: on a CPU the step shares the cores; measure "
+            "there"
         )
     cores = host.cores or pace.cores
     if host.storage and not cores:
@@ -122,5 +123,7 @@ def _stored(name: str) -> str:
 def _words(host: Host, storage: str, cores: int, per_image: float) -> str:
     parts = [f"{cores} cores decode {storage}"] if host.cores or host.storage else []
     if host.disk:
-        parts.append(f"a disk of {host.disk / 1e9:.3g} GB/s reads {per_image / 1e3:.0f} kB an image, every epoch")
+        parts.append(
+            f"a disk of {host.disk / 1e9:.3g} GB/s reads {per_image / 1e3:.0f} kB an image, every epoch"
+        )
     return f"what-if: {', '.join(parts)}"

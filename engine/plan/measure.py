@@ -28,7 +28,7 @@ from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.models.head import train_mode
 from engine.plan.candidates import sides_of
-from engine.plan.pace import Z90, Pace, SidePace
+from engine.plan.machine_pace import Z90, Pace, SidePace
 from engine.progress import Progress
 from engine.runs.machine import machine
 from engine.train.augment.chain import TrainBatch
@@ -72,7 +72,9 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
     Raises UserError for data or a network that can't be used, for several processes, and for senseless seconds.
     """
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-        raise UserError(f"--seconds {seconds:g}: a measurement takes {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds")
+        raise UserError(
+            f"--seconds {seconds:g}: a measurement takes {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds"
+        )
     begin = time.perf_counter()
     with (
         process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
@@ -81,7 +83,9 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
         redirect_stdout(io.StringIO()),
     ):
         if ranks.world > 1:
-            raise UserError("--measure times one process: start it with python, and say --gpus N for several GPUs")
+            raise UserError(
+                "--measure times one process: start it with python, and say --gpus N for several GPUs"
+            )
         imports = _import_seconds()
         return _Measurement(config, ranks, begin, seconds, progress).pace(imports)
 
@@ -146,9 +150,13 @@ class _Measurement:
         )
 
     def _choose_precision(self, side: int, seconds: float) -> tuple[Precision, str]:
-        """The precision to measure with, and its name where it should be pinned: on a CPU auto may not be the fastest."""
+        """The precision to measure with, and its name where it should be pinned: auto may not be a CPU's fastest."""
         asked = choose_precision(self.config.training.precision, self.ranks.device)
-        if self.config.training.precision != "auto" or self.ranks.device.type != "cpu" or asked.name == "fp32":
+        if (
+            self.config.training.precision != "auto"
+            or self.ranks.device.type != "cpu"
+            or asked.name == "fp32"
+        ):
             return asked, ""
         rates = {}
         for name in (asked.name, "fp32"):
@@ -211,7 +219,8 @@ class _Measurement:
         self._step(trainer, batches)
         self._wait()
         first = time.perf_counter() - begin
-        blocks, images, started, begin = [], 0, time.perf_counter(), time.perf_counter()
+        blocks: list[tuple[int, float]] = []
+        images, started, begin = 0, time.perf_counter(), time.perf_counter()
         while not blocks or time.perf_counter() - started < seconds:
             self._step(trainer, batches)
             images += plan.global_batch
@@ -222,12 +231,12 @@ class _Measurement:
                 images, begin = 0, time.perf_counter()
         rate = sum(count for count, _ in blocks) / sum(taken for _, taken in blocks)
         usual = plan.global_batch / rate
-        return Timing(
-            rate=rate, spread=_spread(blocks), first_seconds=max(0.0, first - usual, compiling)
-        )
+        return Timing(rate=rate, spread=_spread(blocks), first_seconds=max(0.0, first - usual, compiling))
 
     def _step(self, trainer: Trainer, batches: Iterator[TrainBatch]) -> None:
-        trainer.step.take(batches, trainer.plan(0).accumulation, lr=_LEARNING_RATE, number=next(self._numbers))
+        trainer.step.take(
+            batches, trainer.plan(0).accumulation, lr=_LEARNING_RATE, number=next(self._numbers)
+        )
         self._tick()
 
     def _validations(self, precision: Precision, trainer: Trainer, seconds: float) -> tuple[float, float]:
@@ -283,7 +292,9 @@ def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
 
     On a CPU a large batch is cut: a step takes seconds there, and its speed hardly depends on the batch.
     """
-    training = replace(config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs))
+    training = replace(
+        config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs)
+    )
     resolution = config.resolution
     if ranks.device.type == "cpu" and training.batch_size > _CPU_BATCH:
         training = replace(training, batch_size=_CPU_BATCH // 2, device_batch_size=0)

@@ -38,7 +38,9 @@ def check_free(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise UserError(f"{path} already exists: choose another --output, or pass --force to replace it")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: the folder {path.parent} does not exist: create it, or choose another --output")
+        raise UserError(
+            f"{path}: the folder {path.parent} does not exist: create it, or choose another --output"
+        )
 
 
 def plan_text(choice: Choice, path: Path, *, data: tuple[str, str] | None = None) -> str:
@@ -80,7 +82,7 @@ def plan_content(choice: Choice, pick: Candidate) -> dict[str, Any]:
             "pace": ", ".join(f"{side}:{rate:.6g}" for side, rate in sides.items()),
             "validation_seconds": round(pick.pace.validation_seconds, 3),
             "finish_seconds": round(pick.pace.finish_seconds, 3),
-            "machine": f"{pick.pace.machine}, {pick.pace.basis}",
+            "machine": f"{pick.pace.machine}, {'measured' if pick.pace.measured else 'by published speeds'}",
         },
     }
 

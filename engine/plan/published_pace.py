@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.knowledge.families import Family, Point
 from engine.knowledge.machines import Machine, find_machine
 from engine.plan.duration import run_duration, stretched
-from engine.plan.pace import Pace, SidePace
+from engine.plan.machine_pace import Pace, SidePace
 
 ERROR_ELSEWHERE = 0.05
 """Added to the interval where a recipe's resolution was not published but interpolated: the log-log line between
@@ -25,6 +25,7 @@ programs' difference; most of the rest is allowed."""
 UNKNOWN_SLOWDOWN, UNKNOWN_ERROR = 1.6, 0.4
 """Of families that publish no minutes: those that do, beside ffcv-imagenet's, took 1.3 to 2.4 times as long."""
 
+_SAME = 0.05
 _ODD = 3.0
 """A larger ratio says more about that machine's disk or loader than about the recipe: it is not used."""
 
@@ -49,7 +50,7 @@ def published_pace(family: Family, recipe: TrainConfig, machine: Machine, sides:
         plain,
         sides=tuple(replace(side, step=side.step / slowdown.factor) for side in plain.sides),
         error=math.hypot(plain.error, slowdown.error),
-        notes=(slowdown.words,),
+        notes=(slowdown.words,) if abs(slowdown.factor - 1) > _SAME else (),
     )
 
 
@@ -61,7 +62,9 @@ def slowdown_of(family: Family, recipe: TrainConfig, sides: Sequence[int]) -> Sl
         if (ratio := _minutes_ratio(family, recipe, point, sides)) and ratio <= _ODD
     ]
     if not logs:
-        words = f"{family.name} publishes no usable minutes: taken as {UNKNOWN_SLOWDOWN} x the plain speeds' time"
+        words = (
+            f"{family.name} publishes no usable minutes: taken as {UNKNOWN_SLOWDOWN} x the plain speeds' time"
+        )
         return Slowdown(factor=UNKNOWN_SLOWDOWN, error=UNKNOWN_ERROR, words=words)
     middle, half = sum(logs) / len(logs), (max(logs) - min(logs)) / 2
     factor = math.exp(middle)
@@ -71,9 +74,7 @@ def slowdown_of(family: Family, recipe: TrainConfig, sides: Sequence[int]) -> Sl
     return Slowdown(factor=factor, error=half if len(logs) > 1 else 0.2, words=words)
 
 
-def _minutes_ratio(
-    family: Family, recipe: TrainConfig, point: Point, sides: Sequence[int]
-) -> float | None:
+def _minutes_ratio(family: Family, recipe: TrainConfig, point: Point, sides: Sequence[int]) -> float | None:
     """Published minutes over predicted ones, of training alone; None where one of them is not known."""
     if not point.minutes:
         return None
@@ -99,7 +100,7 @@ def _plain_pace(family: Family, recipe: TrainConfig, machine: Machine, sides: Se
     )
     return Pace(
         machine=machine.name,
-        basis=f"published, not measured here: {machine.basis}",
+        basis=f"published, not measured here; {machine.basis}",
         measured=False,
         gpus=machine.count,
         sides=tuple(SidePace(side=side, step=machine.speed(family.network, side)) for side in sorted(sides)),

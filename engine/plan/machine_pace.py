@@ -113,7 +113,7 @@ class Pace:
         return replace(
             self,
             machine=f"{self.machine} x {count}",
-            basis=f"{self.basis}; {count} GPUs by published scaling (MLPerf: 2, 4 and 8 A100 are 2, 4 and 8 times as fast)",
+            basis=f"{self.basis}; {count} GPUs taken as {count} times as fast, as MLPerf's 2, 4 and 8 A100 are",
             gpus=count,
             sides=sides,
             validation_seconds=self.validation_seconds / count,
