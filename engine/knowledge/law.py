@@ -112,7 +112,7 @@ def fit(observed: Sequence[Observation], prior_degrees: float) -> Law:
         factor=factor,
         power=power,
         free=tuple(free),
-        covariance=np.linalg.pinv(gradients.T @ (weights[:, None] * gradients)),
+        covariance=_inverse(gradients.T @ (weights[:, None] * gradients)),
         scale=scale,
         degrees=prior_degrees + left,
         rms=float(np.sqrt(np.mean(residuals**2))),
@@ -137,6 +137,10 @@ def _gradients(epochs: Array, factor: float, power: float) -> Array:
     """Of the error by floor, factor and power; shape (len(epochs), 3)."""
     term = epochs**-power
     return np.stack([np.ones_like(epochs), term, -factor * term * np.log(epochs)], axis=1)
+
+
+def _inverse(matrix: Array) -> Array:
+    return np.asarray(np.linalg.pinv(matrix), dtype=np.float64)
 
 
 def _words(lengths: int, floor: float, factor: float, power: float) -> str:
