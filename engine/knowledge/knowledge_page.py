@@ -10,13 +10,13 @@ from engine.knowledge.law import USUAL_POWER
 COMMAND = "python -m engine.knowledge.knowledge_page > docs/reference/knowledge.md"
 
 _ABOUT = f"""\
-A family is one recipe trained for several lengths, its schedule stretched whole. The prediction for a further length is
-a law fitted by least squares: error = a + b E^-c, E epochs, a >= 0, c from 0.1 to 3. With two or three lengths c is
-{USUAL_POWER}, between those of ffcv-imagenet's two families; with one length there is no law. The interval should hold one
-new run in 90% of cases. It has the fit's error (from the linearised covariance, Student's t), the spread between seeds
-and, for published recipes, the difference between a publication and a run elsewhere ({100 * REPLICATION_SD:.2f} points, one
-standard deviation, from mmpretrain's reruns of RSB). Nothing is predicted outside the lengths that a family covers. Code
-and figures are in `engine/knowledge/`."""
+A family is one recipe trained for several lengths, its schedule stretched whole. The prediction for a further length
+is a law fitted by least squares: error = a + b E^-c, E epochs, a >= 0, c from 0.1 to 3. With two or three lengths c is
+{USUAL_POWER}, between those of ffcv-imagenet's two families; with one length there is no law. The interval should
+hold one new run in 90% of cases. It has the fit's error (from the linearised covariance, Student's t), the spread
+between seeds and, for published recipes, the difference between a publication and a run elsewhere
+({100 * REPLICATION_SD:.2f} points, one standard deviation, from mmpretrain's reruns of RSB). Nothing is predicted
+outside the lengths that a family covers. Code and figures are in `engine/knowledge/`."""
 
 _ABOUT_MEASURED = """\
 # Measured here
