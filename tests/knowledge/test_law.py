@@ -1,5 +1,7 @@
 """The law of error by epochs: exact curves are found again, bounds hold, intervals hold new runs."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from engine.errors import UserError
 from engine.knowledge.law import Law, Observation, fit
 
 
-def law_through(points: dict[float, float], sd: float = 0.001, prior: float = 4) -> Law:
+def law_through(points: Mapping[int, float], sd: float = 0.001, prior: float = 4) -> Law:
     observed = [Observation(epochs=at, error=error, variance=sd**2) for at, error in points.items()]
     return fit(observed, prior)
 
