@@ -19,6 +19,7 @@ from engine.train.trainer import Trainer
 _BLOCK_SECONDS = 0.25
 _LEARNING_RATE = 1e-6
 _ENOUGH_STEPS, _BEHIND = 20, 0.9
+_UNSEEN = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +134,14 @@ def endless(trainer: Trainer) -> Generator[TrainBatch, None, None]:
 
 
 def spread(blocks: Sequence[tuple[int, float]]) -> float:
-    """Standard deviation of the mean rate of (images, seconds), relative to it; 0 from fewer than four blocks.
+    """Standard deviation of the mean rate of (images, seconds), relative to it.
 
-    At least half of the difference between the two halves: a machine that slows down has no steady mean.
+    At least half of the difference between the two halves: a machine that slows down has no steady mean. Fewer than
+    four blocks show neither: _UNSEEN.
     """
     rates = [images / seconds for images, seconds in blocks]
     if len(rates) < 4:
-        return 0.0
+        return _UNSEEN
     half, mean = len(rates) // 2, statistics.mean(rates)
     drift = abs(statistics.mean(rates[:half]) - statistics.mean(rates[half:])) / 2
     return max(statistics.stdev(rates) / math.sqrt(len(rates)), drift) / mean
