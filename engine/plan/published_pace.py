@@ -58,7 +58,7 @@ def slowdown_of(family: Family, recipe: TrainConfig, sides: Sequence[int]) -> Sl
     """From the minutes of the family's published runs on known machines."""
     logs = [
         math.log(ratio)
-        for point in (*family.points, *family.reruns)
+        for point in (*family.points, *family.unfitted)
         if (ratio := _minutes_ratio(family, recipe, point, sides)) and ratio <= _ODD
     ]
     if not logs:
