@@ -80,7 +80,9 @@ def record_of(folder: Path, recipe: str) -> Record:
         "images_per_second": total(epoch.images for epoch in epochs) / train_seconds,
         "device": start.device,
         "precision": start.precision,
-        "data": "; ".join(_identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")),
+        "data": "; ".join(
+            data_identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")
+        ),
         "epochs": [epoch.to_json() for epoch in epochs],
         "config": config,
         "started": start.time,
@@ -97,7 +99,7 @@ def _top1(result: ResultLine, to: str, *, averaged: bool = False) -> Record:
     return {f"{to}top1_tta": top1 if result.tta else None, f"{to}top1_no_tta": no_tta}
 
 
-def _identity(path: Path) -> str:
+def data_identity(path: Path) -> str:
     """A .beton in words: its name, its images, and a hash of its bytes."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
