@@ -21,8 +21,8 @@ def replan_figures(history: History, limit: float | None) -> list[Figure]:
 
 def _end(history: History) -> float:
     """The clock at the run's end, or so far."""
-    lines = [*history.replans, *history.epochs, *([history.result] if history.result else [])]
-    return max((line.elapsed_seconds or 0.0 for line in lines), default=0.0)
+    clocks = [line.elapsed_seconds or 0.0 for line in (*history.replans, *history.epochs)]
+    return max([*clocks, (history.result and history.result.elapsed_seconds) or 0.0])
 
 
 def _length(replans: list[ReplanLine], end: float) -> Figure:

@@ -130,7 +130,11 @@ def test_command_of_an_adapted_run_has_its_lengths() -> None:
 
 def test_digest_is_equal_for_repeats_only() -> None:
     first = _record(whole_log(2)).settings
-    repeats = {"training": {"seed": 9}, "logging": {"name": "b"}, "data": {"num_workers": 3}}
+    repeats: dict[str, dict[str, Any]] = {
+        "training": {"seed": 9},
+        "logging": {"name": "b"},
+        "data": {"num_workers": 3},
+    }
     assert _record(whole_log(2), **repeats).settings == first
     assert _record(whole_log(2), training={"epochs": 17}).settings != first
     # Settings from before an option existed.
@@ -151,7 +155,7 @@ def test_digest_is_equal_for_repeats_only() -> None:
     ],
 )
 def test_data_set_is_named_by_its_numbers_or_files(
-    counts: tuple[int | None, ...], files: tuple[str | None, ...], name: str
+    counts: tuple[int | None, int | None, int | None], files: tuple[str | None, str | None], name: str
 ) -> None:
     assert data_set_name(*counts, *files) == name
 
