@@ -41,6 +41,8 @@ class Entry:
     to_target_seconds: float | None = None
     """First image read to the target evaluated, the mean; None unless each of the runs reached it."""
     cost: float | None = None
+    started_from: str = ""
+    """Weights that training started from; empty: from scratch."""
     source: str = ""
     date: str = ""
     command: str = ""
@@ -78,6 +80,7 @@ def _entry(group: Sequence[tuple[Path, RunRecord]]) -> Entry:
     path, last = max(group, key=lambda one: one[1].date or "")
     top1 = [record.top1 for record in records if record.top1 is not None]
     averaged = ", averaged weights" if last.averaged else ""
+    started = f"; started from {last.started_from}" if last.started_from else ""
     return Entry(
         published=False,
         data=_data(last),
@@ -86,7 +89,7 @@ def _entry(group: Sequence[tuple[Path, RunRecord]]) -> Entry:
         machine=machine_words(last),
         top1=statistics.fmean(top1),
         top1_sd=statistics.stdev(top1) if len(top1) > 1 else None,
-        how=measured_as(last.val_resolution, last.val_ratio, tta=bool(last.tta)) + averaged,
+        how=measured_as(last.val_resolution, last.val_ratio, tta=bool(last.tta)) + averaged + started,
         runs=len(records),
         epochs=_mean(record.epochs for record in records),
         seconds=_mean(record.elapsed_seconds for record in records),
@@ -94,6 +97,7 @@ def _entry(group: Sequence[tuple[Path, RunRecord]]) -> Entry:
         reached=None if last.target_top1 is None else sum(one >= last.target_top1 for one in top1),
         to_target_seconds=_mean(record.time_to_target_seconds for record in records),
         cost=_mean(record.cost for record in records),
+        started_from=last.started_from or "",
         source=str(path),
         date=(last.date or "")[:10],
         command=last.command or "",
@@ -162,17 +166,18 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def on_the_frontier(entries: Sequence[Entry]) -> set[int]:
-    """Indices of the entries than which no other of the same data is both as fast and as accurate."""
-    found = set()
-    for index, one in enumerate(entries):
-        beaten = any(
-            other.data == one.data and _dominates(other, one)
-            for place, other in enumerate(entries)
-            if place != index
-        )
-        if one.seconds is not None and not beaten:
-            found.add(index)
-    return found
+    """Indices of the entries than which no other of the same data is both as fast and as accurate.
+
+    Only those with a time that were trained from scratch are compared.
+    """
+    compared = [
+        (index, one) for index, one in enumerate(entries) if one.seconds is not None and not one.started_from
+    ]
+    return {
+        index
+        for index, one in compared
+        if not any(other.data == one.data and _dominates(other, one) for _, other in compared)
+    }
 
 
 def _dominates(one: Entry, other: Entry) -> bool:

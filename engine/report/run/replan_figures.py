@@ -21,8 +21,12 @@ def replan_figures(history: History, limit: float | None) -> list[Figure]:
 
 def _end(history: History) -> float:
     """The clock at the run's end, or so far."""
-    clocks = [line.elapsed_seconds or 0.0 for line in (*history.replans, *history.epochs)]
-    return max([*clocks, (history.result and history.result.elapsed_seconds) or 0.0])
+    clocks = [
+        *(replan.elapsed_seconds for replan in history.replans),
+        *(epoch.elapsed_seconds for epoch in history.epochs),
+        history.result and history.result.elapsed_seconds,
+    ]
+    return max(clock or 0.0 for clock in clocks)
 
 
 def _length(replans: list[ReplanLine], end: float) -> Figure:

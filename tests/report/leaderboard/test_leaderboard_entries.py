@@ -39,7 +39,8 @@ def test_runs_that_differ_in_their_seed_are_one_entry(tmp_path: Path) -> None:
         put(tmp_path / str(seed), lines, training={"seed": seed})
     put(tmp_path / "longer", run_of(0.75, 2000.0), training={"epochs": 32})
     first, second = _entries(tmp_path)
-    assert (first.runs, first.top1, first.seconds) == (3, pytest.approx(0.742), pytest.approx(1001.0))
+    assert first.runs == 3
+    assert first.top1 == pytest.approx(0.742) and first.seconds == pytest.approx(1001.0)
     assert first.top1_sd == pytest.approx(0.002) and first.to_target_seconds == pytest.approx(901.0)
     assert (second.runs, second.top1_sd) == (1, None)
 
@@ -53,7 +54,6 @@ def test_time_to_target_needs_each_run_to_reach_it(tmp_path: Path) -> None:
 
 
 def test_published_points_with_minutes_are_listed_ours_are_not() -> None:
-    point = {"epochs": 16.0, "source": "a paper"}
     values: dict[str, Any] = {
         "name": "f",
         "title": "F",
@@ -64,7 +64,10 @@ def test_published_points_with_minutes_are_listed_ours_are_not() -> None:
         "num_train": 1,
         "num_val": 1,
     }
-    points = (Point(top1=0.7, minutes=2.0, **point), Point(top1=0.71, **point))
+    points = (
+        Point(epochs=16.0, top1=0.7, minutes=2.0, source="a paper"),
+        Point(epochs=16.0, top1=0.71, source=""),
+    )
     theirs, ours = (Family(points=points, measured=measured, **values) for measured in (False, True))
     (entry,) = published_entries([theirs, ours])
     assert (entry.published, entry.seconds, entry.top1, entry.source) == (True, 120.0, 0.7, "a paper")
@@ -96,6 +99,7 @@ def test_frontier_has_no_entry_that_is_beaten() -> None:
     assert on_the_frontier(entries) == {0, 1}
     assert on_the_frontier([_entry(0.5, 1.0), _entry(0.5, 1.0)]) == {0, 1}
     assert on_the_frontier([_entry(0.5, 1.0), _entry(0.4, 2.0, data="A")]) == {0, 1}
+    assert on_the_frontier([_entry(0.5, 1.0, started_from="weights.pt"), _entry(0.4, 2.0)]) == {1}
 
 
 def test_tables_keep_published_points_apart() -> None:

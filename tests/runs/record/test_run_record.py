@@ -195,3 +195,20 @@ def test_unknown_keys_of_a_record_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"kind": "run_record", "schema": 1, "power": 3}))
     assert read_record(path).extra == {"power": 3}
+
+
+@pytest.mark.parametrize(
+    ("stages", "sections", "started_from"),
+    [
+        ({}, {}, None),
+        ({}, {"model": {"weights": "/data/old/weights.pt"}}, "weights.pt"),
+        ({"stage": 2, "stages": 2}, {"model": {"weights": "stage1/weights.pt"}}, None),
+        ({"stage": 2, "stages": 2}, {"training": {"first_stage": 2}}, "stage 2"),
+    ],
+)
+def test_record_says_what_training_started_from(
+    stages: dict[str, Any], sections: dict[str, Any], started_from: str | None
+) -> None:
+    lines = whole_log(2, **stages)
+    lines[0] |= stages
+    assert _record(lines, **sections).started_from == started_from
