@@ -164,20 +164,27 @@ class RunWriter:
             tqdm.write("  ".join(filter(None, (self._display.epoch_words(written), left))))
             self._update_report()
 
-    def replan(self, line: ReplanLine, outlook: Outlook | None = None) -> None:
+    def replan(self, line: ReplanLine, timeline: str, outlook: Outlook | None = None) -> None:
         """Log a change of the run's length and, unless log_level is 0, show it; `outlook`: the run as it is now.
 
-        Raises UserError where it can't be logged.
+        `timeline` is training.timeline as it is now. Raises UserError where it can't be logged.
         """
         if self._log is None:
             return
         written = _stamped(line)
         self._keep(written)
+        self.keep_timeline(timeline)
         if self._view and outlook is not None:
             self._view.replanned(outlook)
         if self._watchable:
             tqdm.write(self._display.replan_words(written))
             self._update_report()
+
+    def keep_timeline(self, timeline: str) -> None:
+        """Write the changes of the run's length into config.yaml, which then repeats the run as it was."""
+        if self._log is not None and timeline:
+            self._config["training"]["timeline"], self._config["budget"]["adapt"] = timeline, False
+            self._write_config()
 
     def alarm(self, line: AlarmLine) -> None:
         """Log that the accuracy is far below the family's, and warn of it on stderr, also with log_level 0.
