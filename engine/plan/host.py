@@ -87,6 +87,7 @@ def host_lines(pace: Pace) -> list[str]:
     lines = []
     for side in pace.sides:
         stages = ", ".join(f"{name} {rate:,.0f}" for name, rate in side.stages.items())
+        stages += f", together {side.together:,.0f}" if side.together else ""
         limit = side.limited_by
         rest = sorted(side.stages.values())
         by = f": the next one could do {rest[1] / rest[0]:.1f} times as much" if len(rest) > 1 else ""
