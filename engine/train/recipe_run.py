@@ -212,7 +212,7 @@ def _run_stage(
         if ranks.main and staged.number == staged.first and not staged.begun:
             _write_recipe(staged)
             _send_recipe(staged)
-        return run.execute(record), run.clock
+        return run.execute(record), run.contract.clock
 
 
 def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
