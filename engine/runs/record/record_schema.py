@@ -112,6 +112,9 @@ class RunRecord(JsonTable):
     versions: dict[str, str | None] | None = log_field("version by package; null: not installed")
     revision: Revision | None = log_field("git revision of the source; null outside a git checkout")
     seed: int | None = log_field("training.seed")
+    started_from: str | None = log_field(
+        "file of the weights that training started from, or the recipe's stage that it began with; null: from scratch"
+    )
     settings: str | None = log_field(
         "digest of the options that say what is trained; runs in which it is equal are repeats"
     )

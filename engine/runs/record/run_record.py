@@ -80,6 +80,7 @@ def record_of(config: Config, lines: Sequence[LogLine]) -> RunRecord | None:
         versions=start.versions,
         revision=start.revision,
         seed=_other(config, "training", "seed", None),
+        started_from=_started_from(config, start),
         settings=_settings(config),
         command=_command(config, history),
     )
@@ -170,6 +171,14 @@ def data_set_name(
         return "Fashion-MNIST"
     stems = dict.fromkeys(Path(name).stem for name in (train, val) if name)
     return " + ".join(stems) or "unknown data"
+
+
+def _started_from(config: Config, start: StartLine) -> str | None:
+    """None for training from scratch; of several stages the later ones start from weights of the ones before."""
+    first = _other(config, "training", "first_stage", 1)
+    if start.stages:
+        return f"stage {first}" if first > 1 else None
+    return Path(str(_other(config, "model", "weights", ""))).name or None
 
 
 def _settings(config: Config) -> str:

@@ -130,7 +130,11 @@ def test_command_of_an_adapted_run_has_its_lengths() -> None:
 
 def test_digest_is_equal_for_repeats_only() -> None:
     first = _record(whole_log(2)).settings
-    repeats = {"training": {"seed": 9}, "logging": {"name": "b"}, "data": {"num_workers": 3}}
+    repeats: dict[str, dict[str, Any]] = {
+        "training": {"seed": 9},
+        "logging": {"name": "b"},
+        "data": {"num_workers": 3},
+    }
     assert _record(whole_log(2), **repeats).settings == first
     assert _record(whole_log(2), training={"epochs": 17}).settings != first
     # Settings from before an option existed.
@@ -151,7 +155,7 @@ def test_digest_is_equal_for_repeats_only() -> None:
     ],
 )
 def test_data_set_is_named_by_its_numbers_or_files(
-    counts: tuple[int | None, ...], files: tuple[str | None, ...], name: str
+    counts: tuple[int | None, int | None, int | None], files: tuple[str | None, str | None], name: str
 ) -> None:
     assert data_set_name(*counts, *files) == name
 
@@ -191,3 +195,20 @@ def test_unknown_keys_of_a_record_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"kind": "run_record", "schema": 1, "power": 3}))
     assert read_record(path).extra == {"power": 3}
+
+
+@pytest.mark.parametrize(
+    ("stages", "sections", "started_from"),
+    [
+        ({}, {}, None),
+        ({}, {"model": {"weights": "/data/old/weights.pt"}}, "weights.pt"),
+        ({"stage": 2, "stages": 2}, {"model": {"weights": "stage1/weights.pt"}}, None),
+        ({"stage": 2, "stages": 2}, {"training": {"first_stage": 2}}, "stage 2"),
+    ],
+)
+def test_record_says_what_training_started_from(
+    stages: dict[str, Any], sections: dict[str, Any], started_from: str | None
+) -> None:
+    lines = whole_log(2, **stages)
+    lines[0] |= stages
+    assert _record(lines, **sections).started_from == started_from
