@@ -81,8 +81,8 @@ def record_of(config: Config, lines: Sequence[LogLine]) -> RunRecord | None:
         revision=start.revision,
         seed=_other(config, "training", "seed", None),
         started_from=_started_from(config, start),
-        settings=_settings(config),
-        command=_command(config, history),
+        settings=_settings(config, adapted=bool(history.replans)),
+        command=_command(start),
     )
 
 
@@ -181,8 +181,15 @@ def _started_from(config: Config, start: StartLine) -> str | None:
     return Path(str(_other(config, "model", "weights", ""))).name or None
 
 
-def _settings(config: Config) -> str:
-    """A digest of the options that say what is trained. Runs in which it is equal are repeats of each other."""
+def _settings(config: Config, *, adapted: bool) -> str:
+    """A digest of the options that say what is trained. Runs in which it is equal are repeats of each other.
+
+    Of an adapted run config.yaml has its own lengths instead of budget.adapt: two such runs are repeats all the same.
+    """
+    if adapted:
+        training, budget = {**config.get("training", {})}, {**config.get("budget", {})}
+        training.pop("timeline", None)
+        config = {**config, "training": training, "budget": {**budget, "adapt": True}}
     kept = {
         f"{section}.{key}": value
         for section, options in config.items()
@@ -200,32 +207,14 @@ def _default(section: str, key: str) -> Any:
     return specs[key].default if key in specs else None
 
 
-def _command(config: Config, history: History) -> str:
-    """The command that repeats the run; of an adapted run, with the lengths that it had from where on."""
-    start = history.start
+def _command(start: StartLine) -> str:
+    """The command that repeats the run. Of an adapted run config.yaml has the lengths that it had."""
     folder = Path(start.folder or start.name or ".")
     # Of several stages, stages.yaml beside them is the whole recipe.
     file = folder.parent / STAGES if start.stages else folder / CONFIG
     # The path of one machine is no use on another one.
     file = Path(*file.parts[-2:]) if file.is_absolute() else file
-    words = [*_launch(start), "train_imagenet.py", "-C", str(file)]
-    if history.replans and _other(config, "budget", "adapt", False):
-        words += ["--budget.adapt=false", f"--training.timeline={timeline_of(config, history)}"]
-    return shlex.join(words)
-
-
-def timeline_of(config: Config, history: History) -> str:
-    """The lengths of an adapted run as training.timeline takes them, such as "0:5.4, 2.25:6.1"."""
-    own = str(_other(config, "training", "timeline", ""))
-    first = history.replans[0].length_before or _other(config, "training", "epochs", 0)
-    pieces = [own] if own else [f"0:{_in_full(first)}"]
-    pieces += [f"{_in_full(replan.at)}:{_in_full(replan.length)}" for replan in history.replans]
-    return ", ".join(pieces)
-
-
-def _in_full(number: float) -> str:
-    """All digits: a rounded length would be another run."""
-    return repr(int(number) if float(number).is_integer() else number)
+    return shlex.join([*_launch(start), "train_imagenet.py", "-C", str(file)])
 
 
 def _launch(start: StartLine) -> list[str]:
