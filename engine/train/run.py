@@ -17,7 +17,6 @@ from engine.runs.time_left import Outlook, paces_of, seconds_left, validations_o
 from engine.train.batching import epochs_ahead, left_out_note
 from engine.train.budget.clock import Clock
 from engine.train.budget.keeper import Keeper
-from engine.train.budget.replan import ALL
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -260,7 +259,7 @@ class Run(RunBase):
         """Whether a validation follows the epoch (from 0) that was trained."""
         if epoch + 1 >= self.trainer.timeline.count:
             return True
-        if self.keeper and self.keeper.validations != ALL:
+        if self.keeper and self.keeper.skips_validations:
             return False
         return (epoch + 1) % self.config.validation.every == 0 and self.config.logging.log_level > 0
 
