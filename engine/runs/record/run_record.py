@@ -147,13 +147,11 @@ def _predicted(start: StartLine) -> Predicted | None:
 
 
 def _data_set(config: Config, start: StartLine) -> DataSet:
-    train, val = (
-        Path(str(_other(config, "data", f"{part}_dataset", ""))).name or None for part in ("train", "val")
-    )
+    train, val = (str(_other(config, "data", f"{part}_dataset", "")) for part in ("train", "val"))
     return DataSet(
         name=data_set_name(start.num_classes, start.num_train, start.num_val, train, val),
-        train_file=train,
-        val_file=val,
+        train_file=Path(train).name or None,
+        val_file=Path(val).name or None,
         num_train=start.num_train,
         num_val=start.num_val,
         num_classes=start.num_classes,
@@ -161,15 +159,15 @@ def _data_set(config: Config, start: StartLine) -> DataSet:
 
 
 def data_set_name(
-    classes: int | None, num_train: int | None, num_val: int | None, train: str | None, val: str | None
+    classes: int | None, num_train: int | None, num_val: int | None, train: str, val: str
 ) -> str:
-    """What a data set is called: by its numbers where they are a known set's, else by its files (names)."""
+    """What a data set is called: by its numbers where they are a known set's, else by its files (their paths)."""
     counts = classes, num_train, num_val
     if counts in _DATA_SETS:
         return _DATA_SETS[counts]
-    if counts == _MNIST_SIZED and any("fashion" in (name or "").lower() for name in (train, val)):
+    if counts == _MNIST_SIZED and "fashion" in f"{train} {val}".lower():
         return "Fashion-MNIST"
-    stems = dict.fromkeys(Path(name).stem for name in (train, val) if name)
+    stems = dict.fromkeys(Path(path).stem for path in (train, val) if path)
     return " + ".join(stems) or "unknown data"
 
 

@@ -146,13 +146,14 @@ def test_digest_is_equal_for_repeats_only() -> None:
     [
         ((10, 50000, 10000), ("a.beton", "b.beton"), "CIFAR-10"),
         ((10, 60000, 10000), ("fashion_train.beton", "val.beton"), "Fashion-MNIST"),
-        ((10, 60000, 10000), ("train.beton", "val.beton"), "train + val"),
+        ((10, 60000, 10000), ("/data/fashion-mnist/train.beton", "val.beton"), "Fashion-MNIST"),
+        ((10, 60000, 10000), ("/data/train.beton", "val.beton"), "train + val"),
         ((100, 50000, 10000), ("c100.beton", "c100.beton"), "c100"),
-        ((None, None, None), (None, None), "unknown data"),
+        ((None, None, None), ("", ""), "unknown data"),
     ],
 )
 def test_data_set_is_named_by_its_numbers_or_files(
-    counts: tuple[int | None, int | None, int | None], files: tuple[str | None, str | None], name: str
+    counts: tuple[int | None, int | None, int | None], files: tuple[str, str], name: str
 ) -> None:
     assert data_set_name(*counts, *files) == name
 
