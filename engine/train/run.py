@@ -17,6 +17,7 @@ from engine.runs.time_left import Outlook
 from engine.train.alarm.causes import Facts
 from engine.train.batching import epochs_ahead, left_out_note
 from engine.train.budget.contract import Contract
+from engine.train.budget.verdict import judge
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -29,7 +30,6 @@ from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage
 from engine.train.run_base import RunBase
 from engine.train.trainer import Trainer
-from engine.train.verdict import judge
 from engine.train.weights import build_network
 
 
@@ -115,9 +115,9 @@ class Run(RunBase):
         further = {
             **self.stage.entry(),
             **self._average_fields(average, record.folder),
-            **contract.result_fields(),
         }
         self.elapsed = contract.clock.elapsed()
+        further.update(contract.result_fields(self.elapsed))
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
         verdict = judge(
             self.config.budget,
@@ -204,8 +204,8 @@ class Run(RunBase):
         """What an alarm's causes are checked against."""
         train, val = (loader.beton.manifest for loader in (self.trainer.loader, self.validator.loader))
         return Facts(
-            train_classes=train.classes if train else None,
-            val_classes=val.classes if val else None,
+            train_classes=list(train.classes) if train else None,
+            val_classes=list(val.classes) if val else None,
             num_classes=self.classes.count,
             num_train=self.trainer.num_samples,
             precision=self.precision.name,

@@ -280,7 +280,7 @@ def test_replan_is_logged_and_shown_and_the_bar_follows(
     with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
         record.start(start_of(facts()))
         with record.live(Outlook(epochs=[Ahead(images=6400, side=128)] * 4)) as view:
-            record.replan(line, "4:14.25", Outlook(epochs=[Ahead(images=6400, side=128)] * 3))
+            record.replan(line, Outlook(epochs=[Ahead(images=6400, side=128)] * 3))
             assert view.total == 3 * 6400
     assert log_lines(record.folder)[-1]["length"] == 14.25
     assert "re-plan after 4 epochs: 16 to 14.25 epochs; training is slower" in capsys.readouterr().out
@@ -296,7 +296,7 @@ def test_alarm_is_logged_and_warned_of_also_when_quiet(
     ) as record:
         record.start(start_of(facts()))
         record.alarm(line)
-        record.replan(ReplanLine.from_json(adapted_log()[5]), "4:14.25")
+        record.replan(ReplanLine.from_json(adapted_log()[5]))
     assert [row["kind"] for row in log_lines(record.folder)] == ["start", "alarm", "replan"]
     out, err = capsys.readouterr()
     assert out == ""

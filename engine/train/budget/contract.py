@@ -17,11 +17,12 @@ from engine.train.batching import epochs_ahead
 from engine.train.budget.clock import Clock
 from engine.train.budget.keeper import Keeper
 from engine.train.budget.prediction import predicted_fields, predicted_top1
+from engine.train.budget.replan import LAST
+from engine.train.budget.verdict import describe_seconds
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.resume import Progress
 from engine.train.recipe_start import Stage
 from engine.train.trainer import Trainer
-from engine.train.verdict import describe_seconds
 
 
 class Contract:
@@ -56,7 +57,7 @@ class Contract:
         if begun.alarm:
             self._alarm.load_state_dict(begun.alarm)
         # A resumed run has the timeline of its checkpoint.
-        record.keep_timeline(str(trainer.timeline))
+        self._keep_timeline()
 
     def progress(self, state: EpochState, best: float) -> Progress:
         """What a checkpoint of this moment holds; `best` is the best top-1 so far (a share)."""
@@ -76,8 +77,8 @@ class Contract:
         expected = predicted_fields(self._config, self._trainer.timeline.length)
         return {**expected, "setup_seconds": self.clock.setup}
 
-    def result_fields(self) -> dict[str, Any]:
-        """The result line's fields on target, time and length."""
+    def result_fields(self, elapsed: float) -> dict[str, Any]:
+        """The result line's fields on target, length and price of a run that took `elapsed` seconds."""
         found, timeline = dict[str, Any](), self._trainer.timeline
         if self._config.budget.target_top1:
             found["time_to_target_seconds"] = self._target_seconds
@@ -87,6 +88,8 @@ class Contract:
             found["replans"] = self._keeper.replans
         if self._keeper or timeline.changes or self.saved_seconds is not None:
             found["length"] = self._epochs_done()
+        if self._config.budget.price:
+            found["cost"] = elapsed / 3600 * self._config.budget.price
         return found
 
     def begin_epoch(self, epoch: int, step: int) -> None:
@@ -127,13 +130,14 @@ class Contract:
     def _keep_budget(self, begun: Progress) -> Keeper | None:
         """What keeps the run to its time limit; None without budget.adapt. Later stages share the limit."""
         config, stage = self._config, self._stage
-        budget = stage.budget or config.budget
+        budget = config.budget
         if not budget.adapt:
             return None
 
         def told(line: ReplanLine) -> None:
             line = line.replaced(**stage.number_entry(), **predicted_top1(config, line.length))
-            self._record.replan(line, str(self._trainer.timeline), self._outlook())
+            self._record.replan(line, self._outlook())
+            self._keep_timeline()
 
         keeper = Keeper(
             config,
@@ -146,6 +150,14 @@ class Contract:
         if begun.keeper:
             keeper.load_state_dict(begun.keeper)
         return keeper
+
+    def _keep_timeline(self) -> None:
+        """So that config.yaml repeats the run: its length, and roughly its validations."""
+        timeline, every = self._trainer.timeline, self._config.validation.every
+        if self._keeper and self._keeper.validations == LAST:
+            every = max(every, timeline.count)
+        if timeline.changes or every != self._config.validation.every:
+            self._record.keep_timeline(str(timeline), every)
 
     def _epochs_done(self) -> float:
         done = self._trainer.done

@@ -1,4 +1,4 @@
-"""What is expected of a run: its accuracy from the family of its recipe, its time from its plan, as fields of the log."""
+"""What is expected of a run, as fields of the log: its accuracy from its family, its time from its plan."""
 
 from typing import Any
 

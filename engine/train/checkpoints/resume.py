@@ -16,10 +16,10 @@ from engine.data.beton.pair import identity
 from engine.data.beton.reader import Beton
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
+from engine.train.budget.timeline import Timeline
 from engine.train.checkpoints import store
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.ranks.group import Ranks
-from engine.train.timeline import Timeline
 from engine.train.trainer import Trainer
 
 AUTO = "auto"

@@ -191,7 +191,7 @@ def test_listeners_pass_over_replans_and_alarms(tmp_path: Path, capsys: pytest.C
     with open_record(tmp_path, "csv,tensorboard") as record:
         record.start(start_of(FACTS))
         record.epoch(epoch_of(first))
-        record.replan(ReplanLine.from_json(adapted_log()[5]), "4:14.25")
+        record.replan(ReplanLine.from_json(adapted_log()[5]))
         record.alarm(AlarmLine.from_json(alarm_line(1)))
         record.epoch(epoch_of(second))
     assert "note:" not in capsys.readouterr().out
