@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.knowledge.families import Family, Point
+from engine.knowledge.families import FAMILIES, Family, Point
 from engine.report import text
 from engine.report.terminal.summary import measured_as
 from engine.runs.log_schema import Machine
@@ -111,6 +111,11 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _data(record: RunRecord) -> str:
+    """A run of a family has the family's data; the name in its record may be its files' only."""
+    family = FAMILIES.get(record.family or "")
+    found = record.data
+    if family and found and (found.num_train, found.num_val) == (family.num_train, family.num_val):
+        return family.data
     return (record.data and record.data.name) or "unknown data"
 
 
@@ -121,7 +126,8 @@ def machine_words(record: RunRecord) -> str:
         return f"{ranks} × {machine.gpus[0]}"
     if machine.cores is None and machine.cpu is None:
         return text.MISSING
-    return f"{machine.cores or '?'} cores of {machine.cpu or '?'}"
+    plural = "" if machine.cores == 1 else "s"
+    return f"{machine.cores or '?'} core{plural} of {machine.cpu or '?'}"
 
 
 def published_entries(families: Iterable[Family]) -> list[Entry]:

@@ -7,7 +7,13 @@ from engine.report.drawing.axes import Figure
 from engine.report.drawing.charts import clean
 from engine.report.drawing.page import document, figure_card
 from engine.report.leaderboard.leaderboard_entries import Entry
-from engine.report.leaderboard.leaderboard_picture import LEGEND, PHONE, POINT_STYLE, WIDE, panels
+from engine.report.leaderboard.leaderboard_picture import (
+    PHONE,
+    POINT_STYLE,
+    WIDE,
+    legend_of,
+    panels,
+)
 from engine.report.leaderboard.leaderboard_table import PUBLISHED, by_data, html_table
 from engine.report.run.sections import card
 
@@ -57,7 +63,6 @@ def _figures(entries: Sequence[Entry]) -> list[str]:
             for size, one in both
         ]
         note = "Point at a mark to read it. The axis across is logarithmic."
-        whose = {entry.published for entry in entries if entry.data == data and axis.value(entry)}
-        legend = [key for key, published in zip(LEGEND, (False, True), strict=True) if published in whose]
+        legend = legend_of(entry for entry in entries if entry.data == data and axis.value(entry))
         cards.append(figure_card(Figure(title=panel.title, svgs=svgs, legend=legend, note=note)))
     return cards

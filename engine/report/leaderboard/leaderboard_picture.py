@@ -5,10 +5,11 @@ several lengths. Both axes across are logarithmic: published runs take from minu
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.report import text
+from engine.report.contract_words import epochs_words
 from engine.report.drawing import charts
 from engine.report.drawing.axes import Size
 from engine.report.drawing.charts import Frame, Tick
@@ -117,7 +118,8 @@ def _panel(entries: Sequence[Entry], data: str, axis: Axis, size: Size) -> Panel
 
 
 def _frame(placed: Sequence[tuple[float, Entry]], size: Size) -> Frame:
-    values, shares = [math.log10(value) for value, _ in placed], [entry.top1 for _, entry in placed]
+    values = [math.log10(value) for value, _ in placed]
+    shares = [e.top1 + sign * _spread(e) for _, e in placed for sign in (-1, 1)]
     # Room for the points' names: at least a factor of 1.5 to the left, more to the right.
     left, right = min(values) - 0.12, max(values) + 0.35
     spread = max(max(shares) - min(shares), 0.01)
@@ -145,11 +147,7 @@ def _apart(frame: Frame, ticks: Sequence[Tick], size: Size) -> list[Tick]:
 
 
 def _published(frame: Frame, placed: Sequence[tuple[float, Entry]], axis: Axis) -> list[str]:
-    parts = []
-    for name in dict.fromkeys((entry.name, entry.machine) for _, entry in placed):
-        same = sorted((math.log10(value), e.top1) for value, e in placed if (e.name, e.machine) == name)
-        if len(same) > 1:
-            parts.append(charts.line(frame, same, "published"))
+    parts = _lengths_joined(frame, placed, "published")
     for value, entry in placed:
         words = _reading(value, entry, axis)
         parts.append(charts.diamond(frame, (math.log10(value), entry.top1), "published", words))
@@ -157,15 +155,28 @@ def _published(frame: Frame, placed: Sequence[tuple[float, Entry]], axis: Axis) 
 
 
 def _measured(frame: Frame, placed: Sequence[tuple[float, Entry]], axis: Axis) -> list[str]:
-    parts = []
+    parts = _lengths_joined(frame, placed, "measured faint")
     for value, entry in placed:
-        x, y = math.log10(value), entry.top1
-        spread = entry.top1_sd or 0.0
+        x, y, spread = math.log10(value), entry.top1, _spread(entry)
         bar = charts.line(frame, [(x, y - spread), (x, y + spread)], "measured") if spread else ""
         dot = charts.dots(frame, [(x, y)], "measured", 5)
         words = charts.clean(_reading(value, entry, axis))
         parts.append(f"<g><title>{words}</title>{bar}{dot}</g>")
     return parts
+
+
+def _lengths_joined(frame: Frame, placed: Sequence[tuple[float, Entry]], css: str) -> list[str]:
+    """A line through the lengths of a recipe on one machine."""
+    series: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for value, entry in placed:
+        key = (entry.name, entry.network, entry.machine)
+        series.setdefault(key, []).append((math.log10(value), entry.top1))
+    return [charts.line(frame, sorted(points), css) for points in series.values() if len(points) > 1]
+
+
+def _spread(entry: Entry) -> float:
+    """Half of the bar of a measured entry: one standard deviation. Those of published points would hide others."""
+    return 0.0 if entry.published else entry.top1_sd or 0.0
 
 
 def _reading(value: float, entry: Entry, axis: Axis) -> str:
@@ -186,9 +197,12 @@ def _names(frame: Frame, placed: Sequence[tuple[float, Entry]], size: Size) -> l
         x, y = frame.x(math.log10(value)), frame.y(entry.top1)
         taken.append((x - 6, y - 6, x + 6, y + 6))
     points: dict[tuple[bool, str], list[tuple[float, float]]] = {}
+    ours = [entry.name for _, entry in placed if not entry.published]
     for value, entry in sorted(placed, key=lambda one: (one[1].published, -one[1].top1)):
         place = frame.x(math.log10(value)), frame.y(entry.top1)
-        points.setdefault((entry.published, entry.name), []).append(place)
+        several = ours.count(entry.name) > 1 and not entry.published and entry.epochs is not None
+        name = f"{entry.name}, {epochs_words(entry.epochs)}" if several else entry.name
+        points.setdefault((entry.published, name), []).append(place)
     parts = []
     for (published, name), places in points.items():
         for box, anchor, at in _rooms(places, letter * len(name), high):
@@ -240,7 +254,7 @@ text{fill:var(--soft);font-size:12.5px}.head{fill:var(--ink);font-size:16px;font
 """
 POINT_STYLE = """
 .line.published{stroke:var(--theirs);stroke-width:1.2;stroke-dasharray:2 4}
-.line.measured{stroke:var(--ours);stroke-width:2}.dots.measured{fill:var(--ours)}
+.line.measured{stroke:var(--ours);stroke-width:2}.line.measured.faint{stroke-width:1.2;opacity:.5}.dots.measured{fill:var(--ours)}
 .diamond.published{fill:var(--card);stroke:var(--theirs);stroke-width:1.6}
 text.name-measured{fill:var(--ours);font-weight:650}text.name-published{fill:var(--theirs)}
 text.name-measured,text.name-published{paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-linejoin:round}
@@ -253,7 +267,7 @@ def picture(entries: Sequence[Entry]) -> str:
     with a time."""
     drawn = panels(entries, WIDE)
     height = _LEGEND_ROW + sum(_HEAD + panel.frame.height for _, _, panel in drawn)
-    y, parts = float(_LEGEND_ROW), [_legend()]
+    y, parts = float(_LEGEND_ROW), [_legend(entries)]
     for _, _, panel in drawn:
         head = charts.label(2, 22, panel.title, "head")
         inner = f'<g transform="translate(0 {_HEAD})">{"".join(panel.parts)}</g>'
@@ -268,14 +282,23 @@ def picture(entries: Sequence[Entry]) -> str:
     )
 
 
-def _legend() -> str:
-    frame = Frame(width=100, height=100, x_low=0, x_high=40, y_low=0, y_high=32)
-    (_, ours), (_, theirs) = LEGEND
-    dot = charts.dots(frame, [(0, 0)], "measured", 5)
-    diamond = charts.diamond(frame, (0, 0), "published", theirs)
-    # Both marks are drawn at the frame's corner, which is moved to where it belongs.
-    x, y = frame.x(0), frame.y(0)
-    return (
-        f'<g transform="translate({12 - x:g} {18 - y:g})">{dot}</g>{charts.label(24, 22, ours, "")}'
-        f'<g transform="translate({252 - x:g} {18 - y:g})">{diamond}</g>{charts.label(264, 22, theirs, "")}'
-    )
+def legend_of(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    """The legend for the kinds of points that there are."""
+    published = {entry.published for entry in entries}
+    return [key for key, kind in zip(LEGEND, (False, True), strict=True) if kind in published]
+
+
+def _legend(entries: Sequence[Entry]) -> str:
+    # The marks are drawn at the frame's corner, which is moved to where each belongs.
+    frame = Frame(width=100, height=100, x_low=0, x_high=1, y_low=0, y_high=1)
+    corner_x, corner_y = frame.x(0), frame.y(0)
+    marks = {
+        "measured point": charts.dots(frame, [(0, 0)], "measured", 5),
+        "published point": charts.diamond(frame, (0, 0), "published", LEGEND[1][1]),
+    }
+    parts = []
+    for number, (css, name) in enumerate(legend_of(entries)):
+        x = 12 + 240 * number
+        moved = f"translate({x - corner_x:g} {18 - corner_y:g})"
+        parts.append(f'<g transform="{moved}">{marks[css]}</g>{charts.label(x + 12, 22, name, "")}')
+    return "".join(parts)

@@ -27,7 +27,8 @@ class DataSet(JsonTable):
     """What a run was trained and validated on."""
 
     name: str | None = log_field(
-        "ImageNet-1k, CIFAR-10 or Fashion-MNIST, recognised by the numbers of classes and images; else the files' names"
+        "ImageNet-1k, CIFAR-10 or Fashion-MNIST, recognised by the numbers of classes and images, the last by its "
+        "path too; else the files' names"
     )
     train_file: str | None = log_field("name of the training file, without its folder")
     val_file: str | None = log_field("name of the validation file, without its folder")

@@ -13,9 +13,9 @@ from engine.runs.log_schema import ReplanLine
 from engine.runs.time_left import Ahead
 from engine.train.budget.pace import PaceModel
 from engine.train.budget.replan import ALL, LAST, Costs, Replan, replan, seconds_left
+from engine.train.budget.verdict import describe_seconds
 from engine.train.schedules import resolution_at
 from engine.train.trainer import Trainer
-from engine.train.verdict import describe_seconds
 
 LOOKS = 16
 """Times within an epoch that the end is predicted."""

@@ -16,6 +16,7 @@ from engine.report.leaderboard.leaderboard_entries import (
 from engine.report.leaderboard.leaderboard_table import by_data, html_table, terminal_tables
 from engine.report.leaderboard.record_search import find_records
 from tests.report.leaderboard.boards import put, run_of
+from tests.report.runs import demo_log
 
 
 def _entries(folder: Path) -> list[Entry]:
@@ -113,3 +114,13 @@ def test_tables_keep_published_points_apart() -> None:
     assert "cost" not in text, "a column that no entry has anything for is left out"
     assert 'title="a &lt;paper&gt;"' in html_table(entries)
     assert terminal_tables([]) == ""
+
+
+def test_run_of_a_family_is_on_the_family_s_data(tmp_path: Path) -> None:
+    for name, family in (("a", "fashion-small"), ("b", None), ("c", "cifar10-small")):
+        lines = demo_log(time=f"2026-11-21T13:00:0{'abc'.index(name)}+00:00")
+        lines[0] |= {"family": family}
+        put(tmp_path / name, lines, training={"epochs": 5 + "abc".index(name)})
+    found = {entry.data for entry in _entries(tmp_path)}
+    # 60,000 images are not CIFAR-10's, whatever the family.
+    assert found == {"Fashion-MNIST", "train + val"}

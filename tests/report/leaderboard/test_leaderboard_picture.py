@@ -8,7 +8,7 @@ import pytest
 from engine.knowledge.families import FAMILIES
 from engine.report.leaderboard.leaderboard_entries import Entry, published_entries
 from engine.report.leaderboard.leaderboard_page import render
-from engine.report.leaderboard.leaderboard_picture import PHONE, WIDE, panels, picture
+from engine.report.leaderboard.leaderboard_picture import PHONE, WIDE, legend_of, panels, picture
 
 PUBLISHED = published_entries(FAMILIES.values())
 
@@ -76,3 +76,18 @@ def test_page_has_pictures_tables_and_the_rules() -> None:
     assert "None of these figures was measured by this project" in page and "docs/leaderboard.md" in page
     assert "<script" not in page
     assert "published by others" not in render(OURS)
+
+
+def test_lengths_of_a_recipe_are_joined_and_named_by_their_epochs() -> None:
+    values = {"published": False, "data": "A", "network": "n", "name": "r", "machine": "m"}
+    entries = [
+        Entry(**values, top1=0.6 + n / 100, seconds=60.0 * n, epochs=float(n), runs=2, top1_sd=0.05)  # type: ignore[arg-type]
+        for n in (1, 2, 4)
+    ]
+    ((_, _, panel),) = panels(entries, WIDE)
+    drawn = "".join(panel.parts)
+    assert drawn.count('class="line measured faint"') == 1
+    assert "r, 4 epochs" in drawn and "r, 1 epoch<" in drawn
+    # The bars of a standard deviation stay inside.
+    assert panel.frame.y_low <= 0.61 - 0.05 and panel.frame.y_high >= 0.64 + 0.05
+    assert legend_of(entries) == [("measured point", "measured by this project")]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from engine.config.train.schedule import LrConfig, ResolutionConfig
 from engine.train.budget.pace import PaceModel
 from engine.train.budget.replan import ALL, LAST, SHORTEST_REST, Costs, replan, seconds_left
+from engine.train.budget.timeline import Timeline
 from engine.train.schedules import lr_at, resolution_at
-from engine.train.timeline import Timeline
 
 RESOLUTION = ResolutionConfig(min_res=20, max_res=28, start_ramp=0.2, end_ramp=0.65, multiple_of=4)
 LR = LrConfig(lr=0.25, lr_peak_share=1 / 6)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.config.train.training import timeline_changes
 from engine.errors import UserError
-from engine.train.timeline import Timeline
+from engine.train.budget.timeline import Timeline
 
 
 def test_timeline_without_changes_is_the_recipe() -> None:
