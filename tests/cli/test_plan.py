@@ -93,6 +93,8 @@ def test_what_if_says_which_stage_limits(tmp_path: Path, capsys: pytest.CaptureF
         (["--target", "76", "--measure"], "--measure needs --data"),
         (["--target", "76", "--gpus", "8", *ON], "--gpus 8"),
         (["--target", "76", "--cores", "-1", *ON], "--cores -1"),
+        (["--target", "76", "--seconds", "1", *ON], "--seconds 1"),
+        (["--target", "76", "--picture", "no/where.svg", *ON], "--picture no/where.svg"),
         (["--target", "76", "--disk", "fast", *ON], "--disk 'fast'"),
         (["--target", "76", "--family", "rn51", "--on", "8xA100"], "no family 'rn51'"),
         (ON, "nothing is asked for"),
