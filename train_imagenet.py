@@ -23,12 +23,13 @@ def main() -> int:
     with interruption.watching():
         with importing():
             from engine.report.run_display import RunDisplay
+            from engine.train.budget.clock import process_start
             from engine.train.ranks.group import process_group
             from engine.train.recipe_run import run_recipe
 
         training, pin_cores = stages[0].training, stages[0].data.pin_cores
         with process_group(training.device, pin_cores=pin_cores) as ranks:
-            return run_recipe(stages, recipe, ranks, RunDisplay(), interruption)
+            return run_recipe(stages, recipe, ranks, RunDisplay(), interruption, process_start())
 
 
 if __name__ == "__main__":

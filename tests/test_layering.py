@@ -1,11 +1,11 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
-    errors, files, registry, progress <- config <- runs <- data | models | knowledge <- train <- report <- recipes, plan, predict,
-    audit <- cli and entry points
+    errors, files, registry, progress <- config <- runs <- data | models | knowledge <- train <- report <- recipes,
+    plan, predict, audit <- cli and entry points
 
-data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module directly in
-engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it. fastargs is
-imported in engine/config/load.py alone; ffcv in engine/data/, the doctor and benchmarks/ alone.
+data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module
+directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it.
+fastargs is imported in engine/config/load.py alone; ffcv in engine/data/, the doctor and benchmarks/ alone.
 """
 
 import ast

@@ -6,10 +6,11 @@ The run writer (engine/runs/run_writer.py) stands below the report; train_imagen
 from collections.abc import Sequence
 from typing import Any
 
+from engine.report import contract_words
 from engine.report.run import run_page
 from engine.report.terminal import summary
 from engine.report.terminal.live import LiveView
-from engine.runs.log_schema import EpochLine, LogLine
+from engine.runs.log_schema import AlarmLine, EpochLine, LogLine, ReplanLine
 from engine.runs.time_left import Outlook
 
 
@@ -23,6 +24,14 @@ class RunDisplay:
     def epoch_words(self, epoch: EpochLine) -> str:
         """One epoch in one line."""
         return summary.epoch_line(epoch)
+
+    def replan_words(self, replan: ReplanLine) -> str:
+        """A change of the run's length in one line."""
+        return contract_words.replan_line(replan)
+
+    def alarm_words(self, alarm: AlarmLine) -> str:
+        """An alarm and its likely causes, as a warning."""
+        return contract_words.alarm_line(alarm)
 
     def summary(self, config: dict[str, Any], lines: Sequence[LogLine]) -> str:
         """What came out of a run, in a few lines."""

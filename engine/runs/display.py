@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from engine.runs.log_schema import EpochLine, LogLine
+from engine.runs.log_schema import AlarmLine, EpochLine, LogLine, ReplanLine
 from engine.runs.time_left import Outlook
 
 
@@ -22,6 +22,10 @@ class LiveBar(tqdm):
         """Take in a finished epoch; returns the time left in words, or nothing at the end."""
         raise NotImplementedError
 
+    def replanned(self, outlook: Outlook) -> None:
+        """The run has another length from now on; `outlook` has all of its epochs, the finished ones too."""
+        raise NotImplementedError
+
 
 class Display(Protocol):
     """Draws runs for the terminal and as a page; writes nothing itself."""
@@ -32,6 +36,14 @@ class Display(Protocol):
 
     def epoch_words(self, epoch: EpochLine) -> str:
         """One epoch in one line."""
+        ...
+
+    def replan_words(self, replan: ReplanLine) -> str:
+        """A change of the run's length in one line."""
+        ...
+
+    def alarm_words(self, alarm: AlarmLine) -> str:
+        """An alarm and its likely causes, as a warning."""
         ...
 
     def summary(self, config: dict[str, Any], lines: Sequence[LogLine]) -> str:

@@ -5,6 +5,7 @@
         log.jsonl          a line for the start, each 50 steps, each epoch and the result (log_schema.py)
         .lock              held by the process that writes the log
         report.html        drawn from the two above
+        record.json        what came out, of a finished training run (run_record.py)
         checkpoints/       epoch_003_step_000120.pt, ...; last.pt and best.pt are second names of two of them
         weights.pt         the trained weights; weights_ema.pt: their moving average, where one is kept
         evaluation.json    of a run that only validates
@@ -25,6 +26,7 @@ CONFIG = "config.yaml"
 LOG = "log.jsonl"
 LOG_LOCK = ".lock"
 REPORT = "report.html"
+RECORD = "record.json"
 STAGES = "stages.yaml"
 EVALUATION = "evaluation.json"
 

@@ -11,7 +11,16 @@ import yaml
 from engine.errors import UserError, describe_os_error
 from engine.runs.folder import CONFIG
 from engine.runs.log_fields import Json
-from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine, StepsLine, line_of
+from engine.runs.log_schema import (
+    AlarmLine,
+    EpochLine,
+    LogLine,
+    ReplanLine,
+    ResultLine,
+    StartLine,
+    StepsLine,
+    line_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +34,9 @@ class History:
     steps: list[StepsLine] = field(default_factory=list)
     result: ResultLine | None = None
     resumed_at: list[int] = field(default_factory=list)
+    replans: list[ReplanLine] = field(default_factory=list)
+    """Changes of the run's length, in order."""
+    alarms: list[AlarmLine] = field(default_factory=list)
 
     @property
     def validated(self) -> list[EpochLine]:
@@ -43,6 +55,8 @@ def build_history(lines: Iterable[LogLine]) -> History:
     steps: dict[tuple[int, int], StepsLine] = {}
     result: ResultLine | None = None
     resumed_at: list[int] = []
+    replans: dict[float, ReplanLine] = {}
+    alarms: dict[int, AlarmLine] = {}
     for line in lines:
         if isinstance(line, StartLine):
             start, result = line, None
@@ -50,12 +64,20 @@ def build_history(lines: Iterable[LogLine]) -> History:
             if at is not None:
                 resumed_at.append(at)
             epochs = {number: epoch for number, epoch in epochs.items() if number <= (at or 0)}
+            alarms = {number: alarm for number, alarm in alarms.items() if number <= (at or 0)}
             reached = ((at or 0) + 1, line.resumed_at_step or 0)
+            passed = _finished_epochs(reached, steps.values())
+            # One at the very place of the checkpoint was made after it was saved: the resumed run decides again.
+            replans = {place: replan for place, replan in replans.items() if place < passed}
             steps = {place: told for place, told in steps.items() if place <= reached}
         elif isinstance(line, EpochLine):
             epochs[line.epoch] = line
         elif isinstance(line, StepsLine):
             steps[line.epoch, line.step] = line
+        elif isinstance(line, ReplanLine):
+            replans[line.at] = line
+        elif isinstance(line, AlarmLine):
+            alarms[line.epoch] = line
         elif isinstance(line, ResultLine):
             result = line
     return History(
@@ -65,7 +87,19 @@ def build_history(lines: Iterable[LogLine]) -> History:
         steps=[steps[place] for place in sorted(steps)],
         result=result,
         resumed_at=resumed_at,
+        replans=[replans[place] for place in sorted(replans)],
+        alarms=[alarms[number] for number in sorted(alarms)],
     )
+
+
+def _finished_epochs(reached: tuple[int, int], steps: Iterable[StepsLine]) -> float:
+    """Epochs that were finished at a place (epoch from 1, finished steps of it), the last one in part."""
+    epoch, step = reached
+    if not step:
+        return float(epoch - 1)
+    whole = max((line.steps or 0 for line in steps if line.epoch == epoch), default=0)
+    # Of an epoch whose number of steps no line names, some part.
+    return epoch - 1 + (min(1.0, step / whole) if whole else 0.5)
 
 
 def goal(config: dict[str, Any], result: ResultLine | None) -> tuple[float | None, float | None]:

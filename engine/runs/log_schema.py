@@ -5,7 +5,7 @@ raises nothing in older logs, whose lines read None there. docs/reference/log_sc
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from engine.runs.evaluation_schema import Evaluation, SearchedResolution
 from engine.runs.log_fields import Json, JsonTable, log_field
@@ -27,6 +27,11 @@ class LogLine(JsonTable):
     def to_json(self) -> Json:
         """The line as it is written, `kind` first."""
         return {"kind": self.kind, **super().to_json()}
+
+    @classmethod
+    def from_json(cls, content: Json) -> Self:
+        """The line that `content` is, with or without its `kind`. Raises TypeError for a value of another type."""
+        return super().from_json({key: value for key, value in content.items() if key != "kind"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,7 +317,7 @@ def line_of(content: Json) -> LogLine:
         raise TypeError(f"kind is {kind!r}")
     if kind not in LINES:
         return OtherLine(extra=content)
-    return LINES[kind].from_json({key: value for key, value in content.items() if key != "kind"})
+    return LINES[kind].from_json(content)
 
 
 class Validated(Protocol):

@@ -1,4 +1,4 @@
-"""The run folder as the trainer writes it: config.yaml, log.jsonl, and report.html as the display draws it.
+"""The run folder as the trainer writes it: settings, log and record, and report.html as the display draws it.
 
 Each log line is on the disk before the call that writes it returns, so a run killed at any moment leaves all it knew.
 Only the first rank writes; on the others the same calls touch no file.
@@ -29,14 +29,17 @@ from engine.runs.log_file import RunLog, discard_empty
 from engine.runs.log_reader import build_history, read_config
 from engine.runs.log_schema import (
     SCHEMA,
+    AlarmLine,
     EpochLine,
     LogLine,
     Machine,
+    ReplanLine,
     ResultLine,
     Revision,
     StartLine,
     StepsLine,
 )
+from engine.runs.record.run_record import record_of, write_record
 from engine.runs.time_left import Outlook
 
 Line = TypeVar("Line", bound=LogLine)
@@ -159,19 +162,54 @@ class RunWriter:
             left = self._view.logged(written) if self._view else ""
             # Above the progress bar, where there is one.
             tqdm.write("  ".join(filter(None, (self._display.epoch_words(written), left))))
-            try:
-                self._write_report()
-            # The log is what counts: a picture of it that can't be drawn must not end hours of training.
-            except Exception as error:  # noqa: BLE001
-                note(f"the report could not be updated after this epoch: {error}")
+            self._update_report()
+
+    def replan(self, line: ReplanLine, timeline: str, outlook: Outlook | None = None) -> None:
+        """Log a change of the run's length and, unless log_level is 0, show it; `outlook`: the run as it is now.
+
+        `timeline` is training.timeline as it is now. Raises UserError where it can't be logged.
+        """
+        if self._log is None:
+            return
+        written = _stamped(line)
+        self._keep(written)
+        self.keep_timeline(timeline)
+        if self._view and outlook is not None:
+            self._view.replanned(outlook)
+        if self._watchable:
+            tqdm.write(self._display.replan_words(written))
+            self._update_report()
+
+    def keep_timeline(self, timeline: str) -> None:
+        """Write the changes of the run's length into config.yaml, which then repeats the run as it was."""
+        if self._log is not None and timeline:
+            self._config["training"]["timeline"], self._config["budget"]["adapt"] = timeline, False
+            self._write_config()
+
+    def alarm(self, line: AlarmLine) -> None:
+        """Log that the accuracy is far below the family's, and warn of it on stderr, also with log_level 0.
+
+        Raises UserError where it can't be logged.
+        """
+        if self._log is None:
+            return
+        written = _stamped(line)
+        self._keep(written)
+        tqdm.write(f"warning: {self._display.alarm_words(written)}", file=sys.stderr)
+        sys.stderr.flush()
+        if self._watchable:
+            self._update_report()
 
     def finish(self, line: ResultLine) -> None:
-        """Print the summary, log the result, and write the report; printed even if the log can't be written."""
+        """Print the summary, log the result, write record and report; printed even if the log can't be written."""
         if self._log is None:
             return
         written = _stamped(line)
         print(self._display.summary(self._config, [*self._lines, written]), flush=True)
         self._keep(written)
+        record = record_of(self._config, self._lines)
+        if record is not None:
+            write_record(self.folder, record)
         self._write_report()
         print(f"report     {self.folder / REPORT}")
 
@@ -213,6 +251,13 @@ class RunWriter:
         with atomic_write(self.folder / CONFIG) as file:
             file.write(text.encode())
 
+    def _update_report(self) -> None:
+        try:
+            self._write_report()
+        # The log is what counts: a picture of it that can't be drawn must not end hours of training.
+        except Exception as error:  # noqa: BLE001
+            note(f"the report could not be updated: {error}")
+
     def _write_report(self) -> None:
         with atomic_write(self.folder / REPORT) as file:
             file.write(self._display.page(self._config, self._lines).encode())
@@ -221,9 +266,7 @@ class RunWriter:
 def _stamped(line: Line) -> Line:
     """The line as the log will have it, with the time. Raises TypeError for a value of a type its key never has."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    content = plain(line.replaced(time=now).to_json())
-    del content["kind"]
-    return type(line).from_json(content)
+    return type(line).from_json(plain(line.replaced(time=now).to_json()))
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Union, get_args, get_origin
 from engine.runs import folder
 from engine.runs.evaluation_schema import EvaluationFile
 from engine.runs.log_fields import JsonTable, key_of, log_fields, type_hints
-from engine.runs.log_schema import LINES, SCHEMA
+from engine.runs.log_schema import LINES, SCHEMA, LogLine
+from engine.runs.record.record_schema import RECORD_KIND, RECORD_SCHEMA, RunRecord
 
 COMMAND = "python -m engine.runs.schema_page > docs/reference/log_schema.md"
 
@@ -17,7 +18,8 @@ _WORDS = {int: "integer", float: "number", str: "text", bool: "true/false"}
 def page() -> str:
     """The whole page, as Markdown."""
     parts = [
-        f"<!-- Made by `{COMMAND}` from engine/runs/log_schema.py: change it there. -->",
+        f"<!-- Made by `{COMMAND}` from engine/runs/log_schema.py and engine/runs/record/record_schema.py: change "
+        "it there. -->",
         "# The log's schema",
         f"`{folder.LOG}` in a run's folder holds one JSON object per line, in the order of writing. `kind` "
         "is the type of the line. A resumed run appends to the same file: the lines after a `start` line replace the "
@@ -34,6 +36,13 @@ def page() -> str:
         f"[Evaluation](#evaluation), which the result line holds too.\n\n"
         f"{_table(EvaluationFile, besides=EvaluationFile.__base__)}"
     )
+    parts.append(
+        f"## {folder.RECORD}\n\nWritten at the end of a training run, made from its settings and log: "
+        f"what `python -m engine leaderboard` reads. This is version {RECORD_SCHEMA} (`schema`); `kind` is "
+        f"`{RECORD_KIND}`. {_first_line(RunRecord)}\n\n{_table(RunRecord)}"
+    )
+    inside = [table for table in dict.fromkeys(_nested(RunRecord)) if table not in (*nested, *LINES.values())]
+    parts += [_section(table.__name__, table) for table in inside]
     return "\n\n".join(parts) + "\n"
 
 
@@ -65,6 +74,8 @@ def _type(kind: Any) -> str:
         return f"list of {_type(inner[0])}"
     if origin is dict:
         return f"object: {_type(inner[1])} by name"
+    if isinstance(kind, type) and issubclass(kind, LogLine):
+        return f"[{kind.kind} line](#kind-{kind.kind})"
     return _WORDS.get(kind) or f"[{kind.__name__}](#{kind.__name__.lower()})"
 
 

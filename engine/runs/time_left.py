@@ -69,16 +69,19 @@ def seconds_left(ahead: Sequence[Ahead], paces: Sequence[Pace], validations: Seq
 
     `paces` and `validations` (seconds each) are in the order of time. A validation counts from the first measured on.
     """
-    per_image = _per_image(paces)
-    if not per_image:
+    if not paces:
         return None
-    fit = _fit(per_image)
     recent = validations[-RECENT:]
     validation = sum(recent) / len(recent) if recent else 0.0
-    return sum(
-        part.images * per_image.get(part.side, fit[0] + fit[1] * part.side**2) + part.validated * validation
-        for part in ahead
-    )
+    each = {side: seconds_per_image(side, paces) for side in {part.side for part in ahead}}
+    return sum(part.images * each[part.side] + part.validated * validation for part in ahead)
+
+
+def seconds_per_image(side: int, paces: Sequence[Pace]) -> float:
+    """Seconds per image of `side` pixels, from at least one measurement in the order of time."""
+    per_image = _per_image(paces)
+    constant, slope = _fit(per_image)
+    return per_image.get(side, constant + slope * side**2)
 
 
 def paces_of(epochs: Sequence[EpochLine]) -> list[Pace]:

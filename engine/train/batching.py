@@ -1,13 +1,15 @@
 """How a global batch is laid out: device batch x accumulation steps x devices, for each training resolution."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.runs.time_left import Ahead
 from engine.train.schedules import batch_at, resolution_at
+from engine.train.timeline import PARTS, Timeline
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,10 @@ def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict
     Raises UserError when a global batch exceeds the `num_train` images or does not divide evenly over `world`.
     """
     training, plans = config.training, {}
-    for epoch in range(training.epochs):
-        side = resolution_at(config.resolution, epoch, training.epochs)
+    # A run whose length changes may come by every resolution of the schedule, also those between two epochs.
+    parts = 8 * PARTS if training.timeline or config.budget.adapt else 1
+    for part in range(training.epochs * parts):
+        side = resolution_at(config.resolution, part / parts, training.epochs)
         batch = batch_at(config.resolution, side, training.batch_size)
         own = "training.batch_size" if batch == training.batch_size else "resolution.batch_sizes"
         limit = training.device_batch_size
@@ -94,12 +98,52 @@ def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict
     return plans
 
 
-def epochs_ahead(config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int) -> list[Ahead]:
-    """All epochs of a run on `num_train` images whose batches are laid out as in `plans`, which is by side."""
-    epochs, found = config.training.epochs, []
-    for epoch in range(epochs):
-        side = resolution_at(config.resolution, epoch, epochs)
-        batch = plans[side].global_batch
-        validated = epoch + 1 == epochs or config.logging.log_level > 0
-        found.append(Ahead(images=num_train // batch * batch, side=side, validated=validated))
+def parts_ahead(
+    config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int, timeline: Timeline | None = None
+) -> list[list[Ahead]]:
+    """What each epoch of a run on `num_train` images trains on, part by part where its resolution may change.
+
+    `plans` are by side. A validation comes after the last part of an epoch. `timeline` is that of the configuration
+    unless another one is given.
+    """
+    timeline = timeline or Timeline.parse(config.training.timeline, config.training.epochs)
+    found = []
+    for epoch in range(timeline.count):
+        last = epoch + 1 == timeline.count
+        due = (epoch + 1) % config.validation.every == 0 and config.logging.log_level > 0
+        parts = _parts(config, plans, num_train, timeline, epoch)
+        found.append([*parts[:-1], replace(parts[-1], validated=last or due)])
+    return found
+
+
+def epochs_ahead(
+    config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int, timeline: Timeline | None = None
+) -> list[Ahead]:
+    """As parts_ahead, but each epoch as a whole, with the resolution that it ends with."""
+    epochs = parts_ahead(config, plans, num_train, timeline)
+    return [replace(parts[-1], images=sum(part.images for part in parts)) for parts in epochs]
+
+
+def _parts(
+    config: TrainConfig, plans: Mapping[int, BatchPlan], num_train: int, timeline: Timeline, epoch: int
+) -> list[Ahead]:
+    """An epoch's parts: images of each resolution, in order."""
+
+    def side_at(at: float) -> int:
+        return resolution_at(config.resolution, timeline.position(at), timeline.epochs)
+
+    start = side_at(epoch)
+    full = num_train // plans[start].global_batch
+    steps = full if (share := timeline.share_of(epoch)) >= 1 else max(1, round(share * full))
+    found: list[Ahead] = []
+    edges = [-(-full * part // PARTS) for part in range(PARTS)] if timeline.changes else [0]
+    for part, (begin, end) in enumerate(pairwise([*edges, full])):
+        if (begin := min(begin, steps)) == (end := min(end, steps)):
+            continue
+        side = side_at(epoch + part / PARTS)
+        side = side if plans[side] == plans[start] else start
+        images = (end - begin) * plans[start].global_batch
+        if found and found[-1].side == side:
+            images += found.pop().images
+        found.append(Ahead(images=images, side=side, validated=False))
     return found

@@ -5,9 +5,11 @@ started, so that -C repeats it. The stages' logs say how far it is: a stage is f
 """
 
 import gc
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -22,22 +24,26 @@ from engine.runs.display import Display
 from engine.runs.folder import LOG, STAGES, checkpoints_of, stage_folder
 from engine.runs.log_file import refuse_taken
 from engine.runs.log_reader import build_history, read_log
+from engine.runs.log_schema import LogLine
 from engine.runs.run_writer import RunWriter, new_folder
 from engine.runs.time_left import Ahead
+from engine.train.budget.clock import Clock
 from engine.train.checkpoints import resume
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
 from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage, check_stage, find_start
-from engine.train.run import ReplayRun, Run
+from engine.train.replay_run import ReplayRun
+from engine.train.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
 class StagedRun:
     """A run of several stages of which those from `number` (counted from 1) on are left to do.
 
-    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint too.
+    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint too. The
+    first one was started at `began` (time.time, 0: not known), and had its first step `setup` seconds later.
     """
 
     folder: Path
@@ -46,6 +52,8 @@ class StagedRun:
     elapsed: float = 0.0
     begun: bool = False
     saved: bool = False
+    began: float = 0.0
+    setup: float = 0.0
 
     @property
     def first(self) -> int:
@@ -74,10 +82,12 @@ def run_recipe(
     ranks: Ranks,
     display: Display,
     interruption: Interruption | None = None,
+    started: float | None = None,
 ) -> int:
     """Run the stages that load_train_stages gave; returns the exit code that the last one's verdict asks for.
 
-    `display` draws them on the terminal and as report.html.
+    `display` draws them on the terminal and as report.html. `started` is when the process was started
+    (time.perf_counter): set-up counts against the time limit.
 
     Raises UserError; before the first stage begins if a later one has data or batches that don't fit. Raises
     Interrupted when `interruption` was asked to end.
@@ -91,7 +101,9 @@ def run_recipe(
     again = "run the same command to resume" if stages[0].training.resume == resume.AUTO else ""
     stages = start.stages
     if len(stages) == 1:
-        return _run_alone(stages[0], recipe, ranks, display, interruption, begun=start.begun, again=again)
+        return _run_alone(
+            stages[0], recipe, ranks, display, interruption, begun=start.begun, again=again, started=started
+        )
     staged = ranks.agree(_plan_stages(stages, recipe) if ranks.main else None)
     assert staged is not None
     interruption.again = again or _resuming(staged.folder)
@@ -104,8 +116,18 @@ def run_recipe(
     while staged.number <= len(staged.stages):
         with _naming_stage(staged.number):
             later = [epoch for number in ahead if number > staged.number for epoch in ahead[number]]
-            code, elapsed = _run_stage(staged, recipe, ranks, display, interruption, later)
-        staged = replace(staged, number=staged.number + 1, elapsed=elapsed, begun=False, saved=False)
+            code, clock = _run_stage(staged, recipe, ranks, display, interruption, later, started)
+        # What comes between two stages counts too.
+        started = time.perf_counter()
+        staged = replace(
+            staged,
+            number=staged.number + 1,
+            elapsed=clock.elapsed(),
+            begun=False,
+            saved=False,
+            began=clock.began,
+            setup=clock.setup,
+        )
         # The next stage needs the device's memory, and a run's parts hold each other.
         gc.collect()
         if ranks.device.type == "cuda":
@@ -122,6 +144,7 @@ def _run_alone(
     *,
     begun: bool,
     again: str,
+    started: float | None,
 ) -> int:
     resumed = config.training.resume
     if resumed and (Path(resumed) / STAGES).is_file():
@@ -129,7 +152,7 @@ def _run_alone(
             f"training.resume: {resumed} is a run of several stages: pass its recipe, the one with `then:`"
         )
     with (
-        open_run(config, ranks, interruption) as run,
+        open_run(config, ranks, interruption, started) as run,
         RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=begun) as record,
     ):
         interruption.again = again or _resuming(record.folder)
@@ -141,13 +164,16 @@ def _resuming(folder: Path) -> str:
 
 
 def open_run(
-    config: TrainConfig, ranks: Ranks, interruption: Interruption | None = None
+    config: TrainConfig,
+    ranks: Ranks,
+    interruption: Interruption | None = None,
+    started: float | None = None,
 ) -> Run | EvaluationRun:
     """The run of one stage, with nothing done yet. Raises UserError for data or weights that can't be used."""
     if config.training.eval_only:
         return EvaluationRun(config, ranks)
     kind = ReplayRun if config.data.replay else Run
-    return kind(config, ranks, interruption=interruption)
+    return kind(config, ranks, interruption=interruption, started=started)
 
 
 def _run_stage(
@@ -157,10 +183,19 @@ def _run_stage(
     display: Display,
     interruption: Interruption,
     later: Sequence[Ahead],
-) -> tuple[int, float]:
-    """Run the next stage; returns its exit code, and the seconds of all stages up to its end."""
-    config = staged.config()
-    stage = Stage(number=staged.number, of=len(staged.stages), earlier_seconds=staged.elapsed, later=later)
+    started: float | None,
+) -> tuple[int, Clock]:
+    """Run the next stage; returns its exit code, and the clock of all stages up to its end."""
+    config, budget = staged.config(), staged.stages[-1].budget
+    stage = Stage(
+        number=staged.number,
+        of=len(staged.stages),
+        earlier_seconds=staged.elapsed,
+        later=later,
+        budget=budget if budget.adapt else None,
+        began=staged.began,
+        setup_seconds=staged.setup,
+    )
     if ranks.main:
         epochs = config.training.epochs
         start = f"from {config.model.weights or 'scratch'}"
@@ -171,13 +206,13 @@ def _run_stage(
         training = replace(config.training, resume=str(staged.folder / stage_folder(staged.number)))
         taken_up = replace(config, model=model, training=training)
     with (
-        Run(taken_up, ranks, stage, interruption) as run,
+        Run(taken_up, ranks, stage, interruption, started) as run,
         RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=staged.begun) as record,
     ):
         if ranks.main and staged.number == staged.first and not staged.begun:
             _write_recipe(staged)
             _send_recipe(staged)
-        return run.execute(record), run.elapsed
+        return run.execute(record), run.clock
 
 
 def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
@@ -208,17 +243,33 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
         )
         for stage, old in zip(stages, before, strict=True)
     ]
-    elapsed = 0.0
+    elapsed = began = setup = 0.0
     for number in range(first, len(stages) + 1):
         log = folder / stage_folder(number) / LOG
-        result = build_history(read_log(log)[0]).result if log.is_file() else None
-        if result is None:
+        lines = read_log(log)[0] if log.is_file() else []
+        history = build_history(lines)
+        if number == first and lines:
+            setup = history.start.setup_seconds or 0.0
+            began = _start_of(lines) - setup
+        if history.result is None:
             saved = bool(checkpoints_of(folder / stage_folder(number)))
             return StagedRun(
-                folder=folder, stages=stages, number=number, elapsed=elapsed, begun=log.is_file(), saved=saved
+                folder=folder,
+                stages=stages,
+                number=number,
+                elapsed=elapsed,
+                begun=log.is_file(),
+                saved=saved,
+                began=began,
+                setup=setup,
             )
-        elapsed = result.elapsed_seconds or 0.0
+        elapsed = history.result.elapsed_seconds or 0.0
     raise UserError(f"training.resume: all {len(stages)} stages of the run are done; nothing is left to do")
+
+
+def _start_of(lines: Sequence[LogLine]) -> float:
+    """When the first line of a log was written, as time.time gives it."""
+    return datetime.fromisoformat(lines[0].time).timestamp() if lines and lines[0].time else time.time()
 
 
 def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainConfig]) -> None:

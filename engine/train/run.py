@@ -11,10 +11,13 @@ from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import Beton, open_beton
 from engine.errors import UserError
 from engine.runs.folder import WEIGHTS, WEIGHTS_EMA
-from engine.runs.log_schema import ResultLine, validation_fields
+from engine.runs.log_schema import EpochLine, ReplanLine, validation_fields
 from engine.runs.run_writer import RunWriter
-from engine.runs.time_left import Outlook
+from engine.runs.time_left import Outlook, paces_of, seconds_left, validations_of
 from engine.train.batching import epochs_ahead, left_out_note
+from engine.train.budget.clock import Clock
+from engine.train.budget.keeper import Keeper
+from engine.train.budget.replan import ALL
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -27,15 +30,16 @@ from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage
 from engine.train.run_base import RunBase
 from engine.train.trainer import Trainer
-from engine.train.verdict import judge
+from engine.train.verdict import describe_seconds, judge
 from engine.train.weights import build_network
 
 
 class Run(RunBase):
     """One rank's side of a run. Construction checks the data and builds the model; `execute` does the work.
 
-    `elapsed` are the seconds of training and validation, those of earlier stages included; `interruption` says when it
-    is asked to end early. Raises UserError on construction for data, weights or a batch size that can't be used.
+    `elapsed` are the seconds of the run, those of earlier stages included; they count from `started` on
+    (time.perf_counter), or from the start of `execute`. `interruption` says when it is asked to end early. Raises
+    UserError on construction for data, weights or a batch size that can't be used.
     """
 
     def __init__(
@@ -44,12 +48,23 @@ class Run(RunBase):
         ranks: Ranks,
         stage: Stage | None = None,
         interruption: Interruption | None = None,
+        started: float | None = None,
     ) -> None:
         super().__init__(config, ranks)
+        self._started = started
         self.stage = stage or Stage()
         self.interruption = interruption or Interruption()
-        self.begun = Progress(state=EpochState(), elapsed=self.stage.earlier_seconds)
+        self.begun = Progress(
+            state=EpochState(),
+            elapsed=self.stage.earlier_seconds,
+            began=self.stage.began,
+            setup=self.stage.setup_seconds,
+        )
         self.elapsed = self.begun.elapsed
+        self.keeper: Keeper | None = None
+        self._target_seconds: float | None = None
+        self._saved_seconds: float | None = None
+        self._epochs: list[EpochLine] = []
         train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
         self.classes, self.data = agree_on_classes(train, val), resume.data_of(train, val)
         resume.refuse_other_data(ranks, self.data)
@@ -66,38 +81,114 @@ class Run(RunBase):
         Raises UserError where all epochs are done already, Interrupted when it was asked to end early and has saved.
         """
         self._refuse_finished(record)
-        begun, started = self.begun, time.perf_counter() - self.begun.elapsed
+        begun = self.begun
+        self.clock = clock = self._start_clock()
+        self._target_seconds = begun.target_seconds
         saver = Saver(
             self.config,
             self.trainer,
             self.data,
             record.folder,
             self.interruption,
-            elapsed=lambda: time.perf_counter() - started,
+            progress=self._progress,
             best=begun.best,
         )
+        self.keeper = self._keep_budget(record)
         resumed = {"resumed_at_epoch": begun.state.epoch, "resumed_at_step": begun.state.step}
         record.start(
             self.start_line(
                 **self.stage.entry(),
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
+                setup_seconds=clock.setup,
                 num_train=self.trainer.num_samples,
                 num_val=self.validator.loader.beton.num_samples,
             )
         )
+        record.keep_timeline(str(self.trainer.timeline))
         accuracy, average = self._fit(saver, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
         self._save_weights(record.folder / WEIGHTS, self.model)
+        further = {
+            **self.stage.entry(),
+            **self._average_fields(average, record.folder),
+            **self._budget_fields(),
+        }
+        self.elapsed = clock.elapsed()
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
-        verdict = judge(self.config.budget, judged.top1, self.elapsed, f"{of} {judged.doubt}".strip())
-        further = {**self.stage.entry(), **self._average_fields(average, record.folder)}
+        verdict = judge(
+            self.config.budget,
+            judged.top1,
+            self.elapsed,
+            f"{of} {judged.doubt}".strip(),
+            saved_seconds=self._saved_seconds,
+        )
         record.finish(self.result_line(accuracy, plain, verdict, self.elapsed, WEIGHTS, **further))
         saver.finish()
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
+
+    def _start_clock(self) -> Clock:
+        begun, now = self.begun, time.perf_counter()
+        clock = Clock(
+            start=now if self._started is None else self._started,
+            earlier=begun.elapsed,
+            began=begun.began,
+            setup=begun.setup,
+        )
+        if not self.config.training.resume and self.stage.number == 1:
+            clock.setup = clock.elapsed()
+        return clock
+
+    def _keep_budget(self, record: RunWriter) -> Keeper | None:
+        """What keeps the run to its time limit; None without budget.adapt. Later stages share the limit."""
+        config, budget = self.config, self.stage.budget or self.config.budget
+        if not budget.adapt:
+            return None
+
+        def told(line: ReplanLine) -> None:
+            line = line.replaced(**self.stage.number_entry())
+            record.replan(line, str(self.trainer.timeline), self._outlook())
+
+        keeper = Keeper(
+            config,
+            budget,
+            self.trainer,
+            used=lambda: self.clock.used(budget.clock),
+            told=told,
+            later=self.stage.later,
+        )
+        if self.begun.keeper:
+            keeper.load_state_dict(self.begun.keeper)
+        return keeper
+
+    def _progress(self, state: EpochState, best: float) -> Progress:
+        """What a checkpoint holds of this moment."""
+        return Progress(
+            state=state,
+            elapsed=self.clock.elapsed(),
+            best=best,
+            began=self.clock.began,
+            setup=self.clock.setup,
+            target_seconds=self._target_seconds,
+            keeper=self.keeper.state_dict() if self.keeper else {},
+        )
+
+    def _budget_fields(self) -> dict[str, Any]:
+        """The result line's fields on target, time and price."""
+        config, found = self.config, dict[str, Any]()
+        if config.budget.target_top1:
+            found["time_to_target_seconds"] = self._target_seconds
+        if self._saved_seconds is not None:
+            found["stopped_early"] = self._saved_seconds
+        if self.keeper:
+            found["replans"] = self.keeper.replans
+        if self.keeper or self.trainer.timeline.changes or self._saved_seconds is not None:
+            done = self.trainer.done
+            found["length"] = done.epoch + done.step / self.trainer.full_steps(done.epoch)
+        return found
 
     def _average_fields(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
         """Save the averaged weights; returns the result line's fields on them, none where there are none."""
@@ -116,7 +207,7 @@ class Run(RunBase):
             checkpoint_file.save(path, state)
 
     def _refuse_finished(self, record: RunWriter) -> None:
-        begun, epochs = self.begun.state, self.config.training.epochs
+        begun, epochs = self.begun.state, self.trainer.timeline.count
         done = begun.epoch == epochs - 1 and begun.step == self.trainer.steps(begun.epoch)
         if done and self.ranks.agree(record.finished):
             raise UserError(
@@ -125,33 +216,72 @@ class Run(RunBase):
 
     def _fit(self, saver: Saver, record: RunWriter) -> tuple[Accuracy, Accuracy | None]:
         """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
-        epochs, trainer = self.config.training.epochs, self.trainer
+        trainer, keeper, begun = self.trainer, self.keeper, self.begun.state
+        epoch, found = begun.epoch, None
         with record.live(self._outlook()) as bar:
-            for epoch in range(self.begun.state.epoch, epochs):
-                begun = self.begun.state if epoch == self.begun.state.epoch else None
+            while found is None or epoch < trainer.timeline.count:
+                before = begun if epoch == begun.epoch else EpochState(epoch=epoch)
+                if keeper:
+                    keeper.begin_epoch(epoch, before.step)
                 with saver.epoch():
-                    line = trainer.train_epoch(epoch, bar, begun, saver, record.steps)
+                    paced = keeper.after_step if keeper else None
+                    line = trainer.train_epoch(epoch, bar, before, saver, record.steps, paced)
+                    if keeper:
+                        keeper.end_epoch(epoch, trainer.done.step)
                     # Before the validation, which a run that is ended in it repeats.
                     saver.save(trainer.done)
-                accuracy, average, begin = None, None, time.perf_counter()
-                if epoch + 1 == epochs or self.config.logging.log_level > 0:
-                    accuracy, average = self._validate(trainer)
+                begin, due = time.perf_counter(), self._validation_is_due(epoch)
+                accuracy, average = self._validate(trainer) if due else (None, None)
+                if accuracy:
+                    found = accuracy, average
                     saver.note_accuracy((average or accuracy).top1)
                 val_seconds = time.perf_counter() - begin
-                self.elapsed = saver.elapsed()
+                self.elapsed = self.clock.elapsed()
                 self._tell_skips()
-                record.epoch(
-                    line.replaced(
-                        **validation_fields(accuracy),
-                        **(validation_fields(average, "ema_") if trainer.step.ema else {}),
-                        val_seconds=val_seconds,
-                        val_resolution=self.config.validation.resolution,
-                        elapsed_seconds=self.elapsed,
-                        **self.stage.entry(),
-                    )
+                line = line.replaced(
+                    **validation_fields(accuracy),
+                    **(validation_fields(average, "ema_") if trainer.step.ema else {}),
+                    val_seconds=val_seconds,
+                    val_resolution=self.config.validation.resolution,
+                    elapsed_seconds=self.elapsed,
+                    **self.stage.entry(),
                 )
-        assert accuracy is not None
-        return accuracy, average
+                self._epochs.append(line)
+                record.epoch(line)
+                epoch += 1
+                if keeper and accuracy:
+                    keeper.note_validation(time.perf_counter() - begin)
+                if accuracy and self._ends_at_target((average or accuracy).top1, epoch):
+                    break
+        assert found is not None
+        return found
+
+    def _validation_is_due(self, epoch: int) -> bool:
+        """Whether a validation follows the epoch (from 0) that was trained."""
+        if epoch + 1 >= self.trainer.timeline.count:
+            return True
+        if self.keeper and self.keeper.validations != ALL:
+            return False
+        return (epoch + 1) % self.config.validation.every == 0 and self.config.logging.log_level > 0
+
+    def _ends_at_target(self, top1: float, epochs: int) -> bool:
+        """Note when the target was reached; whether the run ends there, `epochs` epochs of it done."""
+        budget, timeline = self.config.budget, self.trainer.timeline
+        if not budget.target_top1 or top1 < budget.target_top1:
+            return False
+        if self._target_seconds is None:
+            self._target_seconds = self.elapsed - self.clock.setup
+        if not budget.stop_at_target or epochs >= timeline.count:
+            return False
+        ahead = epochs_ahead(self.config, self.trainer.plans, self.trainer.num_samples, timeline)[epochs:]
+        self._saved_seconds = seconds_left(ahead, paces_of(self._epochs), validations_of(self._epochs)) or 0.0
+        if self.ranks.main:
+            print(
+                f"target reached after {epochs} of {timeline.count} epochs: the run ends here, "
+                f"{describe_seconds(self._saved_seconds)} early (budget.stop_at_target)",
+                flush=True,
+            )
+        return True
 
     def _validate(self, trainer: Trainer) -> tuple[Accuracy, Accuracy | None]:
         """The accuracy of the weights, and that of their average where there is one."""
@@ -163,7 +293,7 @@ class Run(RunBase):
 
     def _outlook(self) -> Outlook:
         epochs, begun = (
-            epochs_ahead(self.config, self.trainer.plans, self.trainer.num_samples),
+            epochs_ahead(self.config, self.trainer.plans, self.trainer.num_samples, self.trainer.timeline),
             self.begun.state,
         )
         before = sum(epoch.images for epoch in epochs[: begun.epoch])
@@ -185,39 +315,3 @@ class Run(RunBase):
             if note := left_out_note(trainer.plans, trainer.num_samples, self.config.augmentation.repeats):
                 print(note, flush=True)
         return trainer
-
-
-class ReplayRun(Run):
-    """A Run of data.replay: how fast the steps are when no image has to be read or decoded. It leaves no result.
-
-    Nothing is validated, and neither weights nor checkpoints are written: a network that saw a few batches again and
-    again must not be taken for a trained one.
-    """
-
-    def execute(self, record: RunWriter) -> int:
-        """Train, and log how fast that was; always returns 0."""
-        replay = self.config.data.replay
-        plan, num_train = self.trainer.plan(0).entry(), self.trainer.num_samples
-        record.start(self.start_line(**plan, replay=replay, num_train=num_train))
-        nothing = {"replay": replay, **validation_fields(None)}
-        images, seconds, begin = 0, 0.0, time.perf_counter()
-        with record.live(self._outlook()) as bar:
-            for epoch in range(self.config.training.epochs):
-                line = self.trainer.train_epoch(epoch, bar)
-                images, seconds = images + (line.images or 0), seconds + (line.train_seconds or 0.0)
-                self.elapsed = time.perf_counter() - begin
-                record.epoch(line.replaced(**nothing, val_seconds=0.0, elapsed_seconds=self.elapsed))
-        rate = images / seconds
-        record.finish(
-            ResultLine(
-                **nothing,
-                elapsed_seconds=self.elapsed,
-                images_per_second=rate,
-                verdict=f"replay of {replay} batches, no result: {rate:,.0f} images/s without reading or decoding",
-                met=None,
-                weights=None,
-                weights_note="data.replay saves none",
-            )
-        )
-        self.ranks.barrier()
-        return 0

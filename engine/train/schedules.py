@@ -11,20 +11,20 @@ import numpy as np
 from engine.config.train.train_config import LrConfig, ResolutionConfig
 from engine.registry import Registry
 
-ResolutionSchedule = Callable[[ResolutionConfig, int, int], int]
+ResolutionSchedule = Callable[[ResolutionConfig, float, int], int]
 RESOLUTIONS: Registry[ResolutionSchedule] = Registry("resolution.schedule")
 
 # Shares such as 11/16 are not exact for every number of epochs; an epoch within this of an edge is on it.
 _EDGE = 1e-6
 
 
-def resolution_at(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
-    """Training resolution of an epoch (0-based) of `epochs`, in pixels."""
+def resolution_at(resolution: ResolutionConfig, epoch: float, epochs: int) -> int:
+    """Training resolution after `epoch` (0-based; fractional in a run of another length) of `epochs`, in pixels."""
     return RESOLUTIONS[resolution.schedule](resolution, epoch, epochs)
 
 
 @RESOLUTIONS.register("ramp")
-def ramp(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
+def ramp(resolution: ResolutionConfig, epoch: float, epochs: int) -> int:
     """ffcv-imagenet's ramp from min_res to max_res, its ends given as shares of the run."""
     start, end = resolution.start_ramp * epochs, resolution.end_ramp * epochs
     if epoch <= start + _EDGE:
@@ -37,7 +37,7 @@ def ramp(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
 
 
 @RESOLUTIONS.register("progressive")
-def progressive(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
+def progressive(resolution: ResolutionConfig, epoch: float, epochs: int) -> int:
     """Composer's progressive resizing; there the size may change with each batch, here with each epoch.
 
     initial_scale x max_res for the first delay_fraction of the run, then linear up to max_res, which is used for the
@@ -53,10 +53,10 @@ def progressive(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
 
 
 @RESOLUTIONS.register("stages")
-def stages(resolution: ResolutionConfig, epoch: int, epochs: int) -> int:
+def stages(resolution: ResolutionConfig, epoch: float, epochs: int) -> int:
     """A list of resolution x epochs; `96x12, 128x6, 224x2, 288x1` is Alibaba's entry to DAWNBench."""
     sides = [side for side, length in resolution.stage_list() for _ in range(length)]
-    return sides[min(epoch, len(sides) - 1)]
+    return sides[min(math.floor(epoch + _EDGE), len(sides) - 1)]
 
 
 def batch_at(resolution: ResolutionConfig, side: int, default: int) -> int:

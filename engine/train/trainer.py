@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -43,9 +44,21 @@ from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
 from engine.train.step.step import Step
+from engine.train.timeline import PARTS, Timeline
 
 Tell = Callable[[StepsLine], None]
 """Takes a line for the log."""
+
+Pace = Callable[[int, int], None]
+"""Called after each step with the epoch (from 0) and its finished steps; may change the trainer's timeline."""
+
+
+@dataclass(frozen=True)
+class _Clocks:
+    """An epoch's clocks: the state after so many steps, and what limits it."""
+
+    state: Callable[[int], EpochState]
+    meter: EpochMeter
 
 
 class Trainer:
@@ -64,6 +77,8 @@ class Trainer:
         num_classes: int,
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
+        self.timeline = Timeline.parse(config.training.timeline, config.training.epochs)
+        """The length of the run as planned now; a re-plan replaces it between two steps, on all ranks alike."""
         self.done = EpochState()
         """The state at the end of the last trained epoch."""
         beton = loader.beton
@@ -73,6 +88,8 @@ class Trainer:
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
+        self.compile_seconds: dict[int, float] = {}
+        """Time of torch.compile by resolution, of those that were prepared."""
         self.augment = Augment(config, num_classes, precision.input_dtype)
         self.step = Step(config, ranks, precision, model, num_classes)
         if config.training.fit_memory and ranks.device.type == "cuda":
@@ -85,45 +102,58 @@ class Trainer:
         begun: EpochState | None = None,
         pauses: Pauses | None = None,
         tell: Tell | None = None,
+        paced: Pace | None = None,
     ) -> EpochLine:
         """One pass over the training data (`epoch` counts from 0), or the rest of it after `begun`.
 
         Returns its line for the log, without a validation. `pauses` is asked around each step; `tell` gets a line for
-        the log whenever losses are looked at.
+        the log whenever losses are looked at; `paced` may change the timeline after a step.
 
         Raises UserError for a corrupt sample and for a loss that is not finite or too high.
         """
         begun = begun or EpochState(epoch=epoch)
-        epochs, side = self.config.training.epochs, self.side(epoch)
-        plan, steps = self.plan(epoch), self.steps(epoch)
-        bar.set_description(f"epoch {epoch + 1}/{epochs}, {side} px", refresh=False)
         train_mode(self.model)
-        compile_seconds = self.step.prepare(plan.device_batch, side) if begun.step < steps else 0.0
         first = sum(self.steps(before) for before in range(epoch))
         losses = EpochLosses(
             self.config,
             self.ranks,
             epoch=epoch,
-            steps=steps,
-            accumulation=plan.accumulation,
+            steps=self.full_steps(epoch),
+            accumulation=self.plan(epoch).accumulation,
             told=(lambda step, loss: tell(self._steps_line(epoch, step, loss))) if tell else None,
         )
         if begun.losses:
             losses.load_state_dict(begun.losses)
-        with closing(self.batches(epoch, begun.step)) as batches:
-            # Replayed batches are loaded before the clocks start.
-            state, meter = self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader)
-            for step in range(begun.step, steps):
-                if pauses:
-                    pauses.begin_step()
-                seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
-                lr = self._lr(epoch, step / steps)
-                losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=first + step))
-                bar.update(plan.global_batch)
-                if pauses:
-                    pauses.end_step(partial(state, step + 1))
-        train_loss, self.done = losses.mean(), state(steps)
-        return self._epoch_line(self.done, train_loss, losses.skipped, compile_seconds, meter)
+        step, compile_seconds, clocks = begun.step, 0.0, None
+        while step < self.steps(epoch):
+            # One part of the epoch after the other, each at one resolution: without changes there is only one.
+            side, plan = self.side(epoch, step), self.plan(epoch, step)
+            bar.set_description(f"epoch {epoch + 1}/{self.timeline.count}, {side} px", refresh=False)
+            compiling = self.step.prepare(plan.device_batch, side)
+            compile_seconds += compiling
+            self.compile_seconds[side] = self.compile_seconds.get(side, 0.0) + compiling
+            with closing(self.batches(epoch, step)) as batches:
+                # Replayed batches are loaded before the clocks start.
+                clocks = clocks or self._clocks(begun, losses)
+                while step < self.steps(epoch) and self.side(epoch, step) == side:
+                    if pauses:
+                        pauses.begin_step()
+                    seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
+                    lr = self._lr(epoch, step / self.full_steps(epoch))
+                    number = first + step
+                    losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=number))
+                    bar.update(plan.global_batch)
+                    step += 1
+                    if pauses:
+                        pauses.end_step(partial(clocks.state, step))
+                    if paced:
+                        paced(epoch, step)
+        clocks = clocks or self._clocks(begun, losses)
+        train_loss, self.done = losses.mean(), clocks.state(step)
+        return self._epoch_line(self.done, train_loss, losses.skipped, compile_seconds, clocks.meter)
+
+    def _clocks(self, begun: EpochState, losses: EpochLosses) -> _Clocks:
+        return _Clocks(self._sitting(begun, losses), EpochMeter(self.config, self.ranks, self.loader))
 
     def _sitting(self, begun: EpochState, losses: EpochLosses) -> Callable[[int], EpochState]:
         """A function (steps done) -> state of the epoch, with times from now on; all ranks have to call it together."""
@@ -151,7 +181,7 @@ class Trainer:
             steps=steps,
             global_step=sum(self.steps(before) for before in range(epoch)) + step,
             train_loss=loss,
-            lr=self._lr(epoch, (step - 1) / steps),
+            lr=self._lr(epoch, (step - 1) / self.full_steps(epoch)),
         )
 
     def _epoch_line(
@@ -163,15 +193,20 @@ class Trainer:
         meter: EpochMeter,
     ) -> EpochLine:
         """The log's line on a whole epoch. Every rank has to call this."""
-        plan, steps = self.plan(done.epoch), self.steps(done.epoch)
+        plan, steps, full = self.plan(done.epoch), done.step, self.full_steps(done.epoch)
         images, device = steps * plan.global_batch - done.skips, self.ranks.device
+        timed: dict[str, Any] = {
+            "length": self.timeline.length,
+            "schedule": self.timeline.schedule(done.epoch + steps / full),
+        }
         return EpochLine(
             epoch=done.epoch + 1,
-            epochs=self.config.training.epochs,
+            epochs=self.timeline.count,
             train_loss=train_loss,
-            lr=self._lr(done.epoch, 1.0),
-            lr_peak=max(self._lr(done.epoch, step / steps) for step in range(steps)),
-            resolution=self.side(done.epoch),
+            lr=self._lr(done.epoch, steps / full),
+            lr_peak=max(self._lr(done.epoch, step / full) for step in range(steps)),
+            resolution=self.side(done.epoch, steps - 1),
+            **(timed if self.timeline.changes or self.config.budget.adapt else {}),
             **plan.entry(),
             images=images,
             skipped=done.skips,
@@ -188,28 +223,47 @@ class Trainer:
             **meter.entry(),
         )
 
-    def plan(self, epoch: int) -> BatchPlan:
-        """The batch plan of an epoch."""
-        return self.plans[self.side(epoch)]
+    def plan(self, epoch: int, step: int = 0) -> BatchPlan:
+        """The batch plan of an epoch, at a step of it."""
+        return self.plans[self.side(epoch, step)]
 
-    def steps(self, epoch: int) -> int:
-        """Optimizer steps of an epoch; images that do not fill a global batch are left out."""
+    def full_steps(self, epoch: int) -> int:
+        """Optimizer steps of a whole pass; images that do not fill a global batch are left out."""
         return self.num_samples // self.plan(epoch).global_batch
 
-    def side(self, epoch: int) -> int:
-        """The resolution of an epoch, in pixels."""
-        return resolution_at(self.config.resolution, epoch, self.config.training.epochs)
+    def steps(self, epoch: int) -> int:
+        """Optimizer steps of an epoch: those of a whole pass, fewer in the last epoch of a run that ends within it."""
+        full, share = self.full_steps(epoch), self.timeline.share_of(epoch)
+        return full if share >= 1 else max(1, round(share * full))
+
+    def side(self, epoch: int, step: int = 0) -> int:
+        """The resolution at a step of an epoch, in pixels.
+
+        It is that of the epoch's start; in a run whose length was changed, that of the start of the eighth of the epoch
+        that the step is in, if its batches are laid out alike.
+        """
+        start = self._side_at(epoch)
+        if not step or not self.timeline.changes:
+            return start
+        part = PARTS * step // self.full_steps(epoch)
+        side = self._side_at(epoch + part / PARTS)
+        return side if self.plans[side] == self.plans[start] else start
+
+    def _side_at(self, epoch: float) -> int:
+        return resolution_at(
+            self.config.resolution, self.timeline.position(epoch), self.config.training.epochs
+        )
 
     def _lr(self, epoch: int, share: float) -> float:
-        """The learning rate after a `share` of the epoch."""
-        rate = lr_at(self.config.lr, epoch + share, self.config.training.epochs)
+        """The learning rate after a `share` of a whole pass of the epoch."""
+        rate = lr_at(self.config.lr, self.timeline.position(epoch + share), self.config.training.epochs)
         if self.config.lr.batch_scaling == "linear":
             rate *= self.plan(epoch).global_batch / self.config.training.batch_size
         return rate
 
     def batches(self, epoch: int, first_step: int) -> Generator[TrainBatch, None, None]:
         """This rank's augmented batches of an epoch, in order, starting with step `first_step`."""
-        config, law, plan = self.config, self.config.augmentation, self.plan(epoch)
+        config, law, plan = self.config, self.config.augmentation, self.plan(epoch, first_step)
         windows = self._windows(epoch)
         order = (
             epoch_permutation(self.loader.beton.num_samples, config.training.seed, epoch)
@@ -232,9 +286,10 @@ class Trainer:
             max_aspect=law.max_aspect,
             flip=law.flip,
         )
-        batches = ids.reshape(-1, plan.device_batch)
+        # A run that ends within the epoch should not read, and perhaps fail at, what it doesn't train on.
+        batches = ids.reshape(-1, plan.device_batch)[: self.steps(epoch) * plan.accumulation]
         self.loader.load_state_dict({"batches": first_step * plan.accumulation})
-        loaded = self.loader.batches(batches, self.side(epoch), crop, windows)
+        loaded = self.loader.batches(batches, self.side(epoch, first_step), crop, windows)
         if config.data.replay:
             loaded = replayed(loaded, config.data.replay, len(batches))
         return self._augmented(loaded, epoch)

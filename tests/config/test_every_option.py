@@ -26,6 +26,7 @@ VALUES = {
     "validation.resolutions": "224,288",
     "validation.search": "224,256",
     "reference.curve": "1:0.2, 3:0.4",
+    "training.timeline": "0:5.4, 2.25:6.1",
     "plan.pace": "160:21000, 192:15600",
     "output.page_size": 16,
     "lr.lr_start": 0.1,

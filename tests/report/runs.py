@@ -229,6 +229,84 @@ def demo_log(**result: Any) -> list[Line]:
     return [start, *lines, last | result]
 
 
+def replan_line(at: float, before: float, length: float, elapsed: float, **changes: Any) -> Line:
+    """A re-plan of a run with a time limit of 20 minutes, which had become late."""
+    late = 60.0 * (before - length)
+    return {
+        "kind": "replan",
+        "time": "2026-11-21T12:05:00+00:00",
+        "at": at,
+        "length": length,
+        "length_before": before,
+        "validations": "all",
+        "reason": "training is slower than planned: 14,100 images/s at 160 px instead of 16,300",
+        "seconds_left": 1200 - elapsed,
+        "late_seconds": late,
+        "images_per_second": 14100.0,
+        "predicted_seconds": 1192.0,
+        "predicted_top1": 0.734 + (length - 14.25) / 300,
+        "predicted_top1_low": 0.731 + (length - 14.25) / 300,
+        "predicted_top1_high": 0.738 + (length - 14.25) / 300,
+        "elapsed_seconds": elapsed,
+        **changes,
+    }
+
+
+def alarm_line(epoch: int, **changes: Any) -> Line:
+    """An alarm after an epoch."""
+    return {
+        "kind": "alarm",
+        "time": "2026-11-21T12:04:00+00:00",
+        "epoch": epoch,
+        "top1": 0.4213,
+        "expected": 0.541,
+        "spread": 0.006,
+        "z": -19.9,
+        "causes": [
+            "learning rate for the batch: 1.7 for 1024 images is the recipe's own",
+            "classes: the training file has 1000, the validation file 1000, in the same order",
+        ],
+        **changes,
+    }
+
+
+def adapted_log(**result: Any) -> list[Line]:
+    """A run of 16 epochs within 20 minutes, shortened after 4 epochs and lengthened again after 8."""
+    lines = epoch_lines(15, seconds=60)
+    for line in lines:
+        line["epochs"] = 16
+        line["length"] = 16.0 if line["epoch"] <= 4 else 14.25 if line["epoch"] <= 8 else 15.0
+        line["schedule"] = line["epoch"] / 15
+    prediction = {
+        "family": "rn50-ffcv",
+        "predicted_top1": 0.738,
+        "predicted_top1_low": 0.734,
+        "predicted_top1_high": 0.742,
+        "predicted_seconds": 1160.0,
+        "predicted_seconds_low": 1100.0,
+        "predicted_seconds_high": 1210.0,
+        "setup_seconds": 12.5,
+    }
+    ended = result_line(
+        lines[-1],
+        time_to_target_seconds=lines[-1]["elapsed_seconds"] - 12.5,
+        replans=2,
+        length=15.0,
+        cost=9.7,
+        target_top1=0.735,
+        **result,
+    )
+    first = replan_line(4.0, 16.0, 14.25, lines[3]["elapsed_seconds"])
+    second = replan_line(
+        8.0,
+        14.25,
+        15.0,
+        lines[7]["elapsed_seconds"],
+        reason="training is faster again: 15,400 images/s at 160 px instead of 14,100",
+    )
+    return [start_line(**prediction), *lines[:4], first, *lines[4:8], second, *lines[8:], ended]
+
+
 def config_of(folder: Path, *, name: str = "one", resume: str = "", log_level: int = 1) -> TrainConfig:
     """Of a run in this folder."""
     return TrainConfig(

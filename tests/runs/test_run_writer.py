@@ -39,6 +39,7 @@ def test_run_folder_has_config_log_and_report(tmp_path: Path, capsys: pytest.Cap
     assert sorted(path.name for path in record.folder.iterdir()) == [
         "config.yaml",
         "log.jsonl",
+        "record.json",
         "report.html",
     ]
     start, logged, result = log_lines(record.folder)

@@ -1,10 +1,44 @@
 """The options of section `training`: optimisation, precision and device."""
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from engine.config.choices import OPTIMIZERS, described, names, takers
 from engine.config.options import option
 from engine.errors import UserError
+
+
+class Change(NamedTuple):
+    """From `at` finished epochs on, the run has `epochs` epochs in all."""
+
+    at: float
+    epochs: float
+
+
+def timeline_changes(text: str) -> list[Change]:
+    """The changes that training.timeline lists. Raises UserError for text that can't be read."""
+    changes = []
+    for part in text.split(",") if text else ():
+        at, _, epochs = part.strip().partition(":")
+        try:
+            change = Change(float(at), float(epochs))
+        except ValueError:
+            change = Change(math.nan, math.nan)
+        if not 0 <= change.at < change.epochs < math.inf:
+            raise UserError(
+                f"training.timeline: can't read {part.strip()!r}: write AT:EPOCHS pairs as in 0:5.4, 2.25:6.1, where "
+                "EPOCHS, the length of the run in all, is above AT"
+            )
+        changes.append(change)
+    for before, after in pairwise(changes):
+        if not before.at < after.at < before.epochs:
+            raise UserError(
+                f"training.timeline {text!r}: a change at {after.at:g} does not come between the one before "
+                f"({before.at:g}) and the end of the run ({before.epochs:g})"
+            )
+    return changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +178,7 @@ class TrainingConfig:
 
 def check_training(training: TrainingConfig) -> None:
     """Raises UserError for options of section `training` that don't go together."""
+    timeline_changes(training.timeline)
     if training.nesterov and training.momentum == 0:
         raise UserError(
             "training.nesterov needs training.momentum above 0: set it, or drop training.nesterov"

@@ -50,6 +50,12 @@ class LiveView(LiveBar):
         left = self._left(ahead, [])
         return f"{text.clock(left)} left" if ahead and left is not None else ""
 
+    def replanned(self, outlook: Outlook) -> None:
+        """The run has another length: the bar's whole and the time left are those of `outlook` from now on."""
+        self._outlook, self._ends = outlook, outlook.ends
+        self.total = self._ends[-1]
+        self.refresh()
+
     @property
     def format_dict(self) -> dict[str, Any]:
         """tqdm's, and what `live` stands for in the bar's format."""

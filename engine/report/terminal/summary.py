@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.report import bottleneck_summary, published, text
+from engine.report import bottleneck_summary, contract_words, published, text
 from engine.report.evaluation_words import terminal_rows
 from engine.runs.log_reader import History, build_history, mean_throughput, waiting_share
 from engine.runs.log_schema import EpochLine, LogLine, ResultLine, StartLine
@@ -14,7 +14,7 @@ def epoch_line(entry: EpochLine) -> str:
     width = len(str(entry.epochs or ""))
     parts = [
         *stage_words(entry),
-        f"epoch {entry.epoch:>{width}}/{entry.epochs or '?'}",
+        f"epoch {entry.epoch:>{width}}/{whole_length(entry)}",
         f"{entry.resolution or '?'} px",
         f"lr {text.significant(entry.lr)}",
         f"loss {text.number(entry.train_loss)}",
@@ -33,6 +33,11 @@ def epoch_line(entry: EpochLine) -> str:
     return "  ".join(parts)
 
 
+def whole_length(entry: EpochLine) -> str:
+    """How many epochs the run has in all, as planned when this epoch ended."""
+    return contract_words.length(entry.length) if entry.length is not None else str(entry.epochs or "?")
+
+
 def stage_words(line: StartLine | EpochLine | ResultLine) -> list[str]:
     """Which stage of how many a log line belongs to; nothing where there is only one."""
     return [f"stage {line.stage} of {line.stages}"] if line.stages else []
@@ -42,6 +47,7 @@ def closing_summary(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
     """What came out of the run, in a few aligned lines; the verdict first."""
     history = build_history(lines)
     rows = _result_rows(history.result) if history.result else [("verdict", "no result yet")]
+    rows += contract_words.contract_rows(history, config.get("budget", {}).get("price"))
     rows += _pace_rows(history)
     reference = config.get("reference", {})
     if reference.get("source") and reference.get("top1"):
@@ -95,6 +101,14 @@ def _result_rows(result: ResultLine) -> list[tuple[str, str]]:
     return [*rows, *terminal_rows(result)]
 
 
+def clock_words(history: History) -> str:
+    """What the run's clock counts. That of logs from before set-up was measured begins with the first step."""
+    setup = history.start.setup_seconds
+    if setup is None:
+        return "training and validation"
+    return f"set-up ({text.duration(setup)}), training, validation and saving"
+
+
 def _pace_rows(history: History) -> list[tuple[str, str]]:
     if not history.epochs:
         return []
@@ -102,7 +116,7 @@ def _pace_rows(history: History) -> list[tuple[str, str]]:
     earlier = ", earlier stages included" if clock.earlier_seconds else ""
     waiting = f"{text.percent(waiting_share(history.epochs), 1)} of the training time spent waiting for data"
     return [
-        ("time", f"{text.duration(clock.elapsed_seconds)} of training and validation{earlier}"),
+        ("time", f"{text.duration(clock.elapsed_seconds)} of {clock_words(history)}{earlier}"),
         ("throughput", f"{text.rate(mean_throughput(history.epochs))} img/s, {waiting}"),
         *([("limited by", limit)] if (limit := bottleneck_summary.sentence(history.epochs)) else []),
     ]

@@ -5,7 +5,7 @@ their average, optimizer, scaler, and the position in the epoch. On a CPU with t
 equals an uninterrupted one to the bit; on another number, or a GPU without training.deterministic, to rounding.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.train.batching import BatchPlan
 from engine.train.checkpoints import store
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.ranks.group import Ranks
+from engine.train.timeline import Timeline
 from engine.train.trainer import Trainer
 
 AUTO = "auto"
@@ -39,9 +40,13 @@ _MAY_DIFFER = {
     "model.reset_head",
     "training.first_stage",
     "training.resume",
+    # The checkpoint has the one in force.
+    "training.timeline",
+    # How often accuracy is looked at.
+    "validation.every",
     "validation.batch_size",
 }
-_SECTIONS_MAY_DIFFER = {"logging", "budget", "reference", "checkpoint"}
+_SECTIONS_MAY_DIFFER = {"logging", "budget", "plan", "reference", "checkpoint"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,14 @@ class Progress:
     state: EpochState
     elapsed: float
     best: float = 0.0
+    began: float = 0.0
+    """When the run was first started (time.time); 0 = not known, as in older checkpoints."""
+    setup: float = 0.0
+    """Seconds before its first step."""
+    target_seconds: float | None = None
+    """Seconds from its first step to the validation that reached the target; None: not reached yet."""
+    keeper: dict[str, Any] = field(default_factory=dict)
+    """Keeper.state_dict(); empty without budget.adapt."""
 
 
 def data_of(train: Beton, val: Beton) -> dict[str, str]:
@@ -68,6 +81,11 @@ def content(
         **asdict(progress.state),
         "elapsed": progress.elapsed,
         "best": progress.best,
+        "began": progress.began,
+        "setup": progress.setup,
+        "target_seconds": progress.target_seconds,
+        "keeper": progress.keeper,
+        "timeline": str(trainer.timeline),
         "data": data,
         "world": trainer.ranks.world,
         "plans": {side: asdict(plan) for side, plan in trainer.plans.items()},
@@ -89,8 +107,15 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     if found["world"] == ranks.world and limit == config.training.device_batch_size:
         # The plans that training.fit_memory found: another split of the batch would round differently.
         trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
+    trainer.timeline = Timeline.parse(_in_force(found), config.training.epochs)
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})
-    return Progress(state=state, elapsed=found["elapsed"], best=found["best"])
+    later = {name: found[name] for name in ("began", "setup", "target_seconds", "keeper") if name in found}
+    return Progress(state=state, elapsed=found["elapsed"], best=found["best"], **later)
+
+
+def _in_force(found: dict[str, Any]) -> str:
+    """The timeline that the run had when the checkpoint was saved; older checkpoints have none."""
+    return str(found.get("timeline", ""))
 
 
 def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
@@ -98,6 +123,11 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
     if "optimizer" not in found:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
     refuse_other_recipe(config, found["config"])
+    timeline, begun_with = config.training.timeline, found["config"]["training"].get("timeline", "")
+    if timeline not in ("", begun_with, _in_force(found)):
+        raise UserError(
+            f"training.resume: the run has training.timeline={_in_force(found)!r} in force, not {timeline!r}: drop it"
+        )
     for split, now in data.items():
         if found["data"][split] != now:
             raise UserError(

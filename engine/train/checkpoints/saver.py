@@ -19,7 +19,10 @@ BESIDE = (CONFIG, LOG)
 
 
 class Saver:
-    """Saves the run in `folder`; rank 0 writes. `elapsed` returns the run's seconds, `best` is the best top-1."""
+    """Saves the run in `folder`; rank 0 writes. `progress` gives what a checkpoint holds of a position in the run.
+
+    `best` is the best top-1 so far (a share).
+    """
 
     def __init__(
         self,
@@ -28,11 +31,11 @@ class Saver:
         data: dict[str, str],
         folder: Path,
         interruption: Interruption,
-        elapsed: Callable[[], float],
+        progress: Callable[[EpochState, float], resume.Progress],
         best: float,
     ) -> None:
         self.config, self.trainer, self.folder, self._data = config, trainer, folder, data
-        self._interruption, self.elapsed, self._best = interruption, elapsed, best
+        self._interruption, self._progress, self._best = interruption, progress, best
         self._agreement = Agreement(trainer.ranks, self._wish)
         self._saved_at = time.monotonic()
         if config.training.resume:
@@ -70,8 +73,7 @@ class Saver:
     def save(self, state: EpochState) -> None:
         """Call on every rank: writes the checkpoint and starts copying it. Raises UserError, as for a full disk."""
         if self.trainer.ranks.main:
-            progress = resume.Progress(state=state, elapsed=self.elapsed(), best=self._best)
-            content = resume.content(self.config, self.trainer, self._data, progress)
+            content = resume.content(self.config, self.trainer, self._data, self._progress(state, self._best))
             path = store.save(self.folder, state, content, keep=self.config.checkpoint.keep)
             self._send([*BESIDE, str(path.relative_to(self.folder))])
         self._interruption.saved = str(state)

@@ -1,0 +1,65 @@
+"""How fast the machine is, from what a plan predicted and from what the run has measured: pure bookkeeping.
+
+Seconds per image depend on the resolution. The plan gives them for this machine (plan.pace); without a plan they are
+taken as a + b side^2, fitted to the resolutions that were measured (engine/runs/time_left.py). What the machine does
+now differs from that by a factor, which another job or a hot processor changes. The factor for the rest of a run is
+that of its last part, half as long as the rest: hours are predicted from hours, the last seconds from the last seconds.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from engine.runs.time_left import Pace, seconds_per_image
+
+_SHORTEST = 3.0
+"""Seconds; a factor from a shorter time would be noise."""
+
+
+class PaceModel:
+    """Seconds per image by resolution. `planned` is images per second by resolution in pixels; it may be empty."""
+
+    def __init__(self, planned: Sequence[tuple[int, float]] = ()) -> None:
+        self._planned = [(side, 1 / rate) for side, rate in planned]
+        self._measured: list[Pace] = []
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known: a plan or a measurement."""
+        return bool(self._planned or self._measured)
+
+    def note(self, side: int, images: int, seconds: float) -> None:
+        """Training on `images` images of `side` pixels took `seconds`, without compiling and validation."""
+        if images > 0 and seconds > 0:
+            self._measured.append(Pace(side=side, images=images, seconds=seconds))
+
+    def seconds_per_image(self, side: int) -> float:
+        """As the plan says, or as fitted to the measurements; without the factor of the moment."""
+        if not self._planned:
+            return seconds_per_image(side, self._measured)
+        sides = [known for known, _ in self._planned]
+        index = bisect_left(sides, side)
+        if index < len(sides) and sides[index] == side:
+            return self._planned[index][1]
+        if len(sides) == 1 or index in (0, len(sides)):
+            # Beyond the planned ones: in proportion to the pixels, as convolutions are.
+            near, seconds = self._planned[min(index, len(sides) - 1)]
+            return seconds * (side / near) ** 2
+        (low, fast), (high, slow) = self._planned[index - 1 : index + 1]
+        return fast + (slow - fast) * (side**2 - low**2) / (high**2 - low**2)
+
+    def factor(self, seconds_left: float) -> float:
+        """Measured / expected time per image over the last `seconds_left` / 2 of training; 1 before the first one."""
+        window, seconds, expected = max(_SHORTEST, seconds_left / 2), 0.0, 0.0
+        each = {side: self.seconds_per_image(side) for side in {pace.side for pace in self._measured}}
+        for pace in reversed(self._measured):
+            # Of the oldest one only the part that is in the window: it may be long, and of another time.
+            share = min(1.0, (window - seconds) / pace.seconds)
+            seconds += share * pace.seconds
+            expected += share * pace.images * each[pace.side]
+            if seconds >= window:
+                break
+        return seconds / expected if expected else 1.0
+
+    def rate(self) -> float | None:
+        """Images per second of the last measurement; None before the first one."""
+        return self._measured[-1].images / self._measured[-1].seconds if self._measured else None
