@@ -26,6 +26,7 @@ VERBS = {
     "find-lr": "find a learning rate for a recipe by a range test",
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
     "merge": "join .beton files, such as the shards of a conversion, into one",
+    "plan": "which run reaches an accuracy in a time on a machine, before it begins",
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
     "schedules": "draw learning rate, resolution and batch size of every recipe",

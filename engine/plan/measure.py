@@ -1,0 +1,354 @@
+"""Measures this machine's pace for a recipe, with the parts that a run is made of: loader, step, validator, checkpoint.
+
+Per resolution, in this order: the loader alone (which also brings its images into memory), the step alone on images
+that are there, and both together as in a run. All three are timed in blocks; how far the blocks differ, and a floor for
+what a short measurement can't see, make the interval. Nothing is kept.
+"""
+
+import io
+import itertools
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine.config.train.train_config import TrainConfig
+from engine.data.beton.pair import agree_on_classes
+from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Loader
+from engine.errors import UserError
+from engine.models.head import train_mode
+from engine.plan.candidates import sides_of
+from engine.plan.machine_pace import Z90, Pace, SidePace
+from engine.progress import Progress
+from engine.runs.machine import machine
+from engine.train.augment.chain import TrainBatch
+from engine.train.checkpoints import checkpoint_file
+from engine.train.evaluation.validator import Validator
+from engine.train.open_loader import open_loader
+from engine.train.ranks.backends import set_backends
+from engine.train.ranks.group import Ranks, process_group
+from engine.train.step.precision import Precision, choose_precision
+from engine.train.trainer import Trainer
+from engine.train.weights import build_network
+
+FLOOR_CPU, FLOOR_GPU = 0.08, 0.04
+"""Least half-width of the 90% interval, as a share: a CPU's clock and its other work change within minutes."""
+
+LEAST_SECONDS, MOST_SECONDS = 5.0, 600.0
+
+_MOST_SIDES = 4
+_CPU_BATCH = 256
+_BLOCK_SECONDS = 0.25
+_LEARNING_RATE = 1e-6
+# Shares of the time for the loader, the step, both together (all sides), and the validations.
+_LOADER, _STEP, _TOGETHER, _VALIDATION = 0.1, 0.15, 0.5, 0.15
+_PRECISIONS = 0.1
+_A_RUNS_IMPORTS = "import engine.train.recipe_run, engine.report.run_display"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """A rate in images per second, and how far its blocks differ (relative standard deviation of their mean)."""
+
+    rate: float
+    spread: float = 0.0
+    first_seconds: float = 0.0
+    """What the first block took beyond its share."""
+
+
+def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = True) -> Pace:
+    """The pace of this machine for `config`, measured for about `seconds` in all, longer where two steps take longer.
+
+    Raises UserError for data or a network that can't be used, for several processes, and for senseless seconds.
+    """
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise UserError(
+            f"--seconds {seconds:g}: a measurement takes {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds"
+        )
+    begin = time.perf_counter()
+    with (
+        process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
+        Progress("measuring", round(seconds), "seconds", shown=shown) as progress,
+        # What a run says about its files and its compiler would come several times over, and into the plan's output.
+        redirect_stdout(io.StringIO()),
+    ):
+        if ranks.world > 1:
+            raise UserError(
+                "--measure times one process: start it with python, and say --gpus N for several GPUs"
+            )
+        imports = _import_seconds()
+        return _Measurement(config, ranks, begin, seconds, progress).pace(imports)
+
+
+def _import_seconds() -> float:
+    """Time of starting a process that imports what a run imports."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).parents[2])
+    return time.perf_counter() - begin
+
+
+class _Measurement:
+    """One measurement: the open files, the clock, and what was found so far."""
+
+    def __init__(
+        self, config: TrainConfig, ranks: Ranks, begin: float, seconds: float, progress: Progress
+    ) -> None:
+        self.config, self.ranks, self._progress = _as_measured(config, ranks), ranks, progress
+        self._begin, self._seconds = begin, seconds
+        self.train, self.val = (
+            open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset)
+        )
+        self.classes = agree_on_classes(self.train, self.val).count
+        self.notes: list[str] = []
+        self._numbers = itertools.count()
+
+    def pace(self, import_seconds: float) -> Pace:
+        """Measure everything."""
+        opened = time.perf_counter()
+        training = self.config.training
+        set_backends(self.ranks.device, tf32=training.tf32, deterministic=training.deterministic)
+        build_network(self.config, self.classes, self.ranks.device)
+        open_seconds = time.perf_counter() - opened
+        left = max(1.0, self._seconds - (time.perf_counter() - self._begin))
+        sides = _measured_sides(sides_of(self.config, self.train.num_samples))
+        precision, pinned = self._choose_precision(sides[-1], left * _PRECISIONS)
+        with self._loader(precision) as loaded:
+            rows = [self._side(loaded, precision, side, left / len(sides)) for side in sides]
+            trainer = self._trainer(loaded, precision, sides[-1])
+            save_seconds = _save_seconds(trainer, Path(self.config.logging.folder))
+            validation, plain = self._validations(precision, trainer, left * _VALIDATION)
+            storage, cores = loaded.decoder[0], self.ranks.cores()
+        on_gpu = self.ranks.device.type == "cuda"
+        spread = Z90 * max(timing.spread for _, timing in rows)
+        averaged = 2 if self.config.training.ema_half_life else 1
+        return Pace(
+            machine=_machine_words(),
+            basis=f"measured here in {time.perf_counter() - self._begin:.0f} s",
+            measured=True,
+            gpus=1 if on_gpu else 0,
+            sides=tuple(side for side, _ in rows),
+            error=math.hypot(spread, FLOOR_GPU if on_gpu else FLOOR_CPU),
+            setup_seconds=import_seconds + open_seconds,
+            first_step_seconds=statistics.mean(timing.first_seconds for _, timing in rows),
+            validation_seconds=averaged * validation,
+            save_seconds=save_seconds,
+            finish_seconds=averaged * plain + save_seconds,
+            precision=pinned,
+            cores=cores,
+            storage=storage,
+            notes=tuple(self.notes),
+        )
+
+    def _choose_precision(self, side: int, seconds: float) -> tuple[Precision, str]:
+        """The precision to measure with, and its name where it should be pinned: auto may not be a CPU's fastest."""
+        asked = choose_precision(self.config.training.precision, self.ranks.device)
+        if (
+            self.config.training.precision != "auto"
+            or self.ranks.device.type != "cpu"
+            or asked.name == "fp32"
+        ):
+            return asked, ""
+        rates = {}
+        for name in (asked.name, "fp32"):
+            precision = choose_precision(name, self.ranks.device)
+            with self._loader(precision) as loaded:
+                rates[name] = self._step_alone(self._trainer(loaded, precision, side), seconds / 2).rate
+        fastest = max(rates, key=lambda name: rates[name])
+        words = ", ".join(f"{name} {rate:,.0f} images/s" for name, rate in rates.items())
+        self.notes.append(f"precision {fastest}: the faster one here at {side} px ({words})")
+        return choose_precision(fastest, self.ranks.device), fastest if fastest != asked.name else ""
+
+    def _side(
+        self, loaded: Loader, precision: Precision, side: int, seconds: float
+    ) -> tuple[SidePace, Timing]:
+        """One resolution: the loader alone, the step alone, both together."""
+        trainer = self._trainer(loaded, precision, side)
+        decode, copy = self._loader_alone(trainer, seconds * _LOADER)
+        step = self._step_alone(trainer, seconds * _STEP)
+        together = self._together(trainer, seconds * _TOGETHER)
+        found = SidePace(side=side, step=step.rate, decode=decode, copy=copy, together=together.rate)
+        return found, replace(together, first_seconds=step.first_seconds)
+
+    def _loader_alone(self, trainer: Trainer, seconds: float) -> tuple[float, float | None]:
+        """Images per second that are decoded, and that are copied (None on a CPU)."""
+        loader = trainer.loader
+        with closing(_endless(trainer)) as batches:
+            next(batches)
+            before, begin = loader.figures(), time.perf_counter()
+            while time.perf_counter() - begin < seconds:
+                next(batches)
+                self._tick()
+            self._wait()
+            after, taken = loader.figures() - before, time.perf_counter() - begin
+        return after.images / taken, after.images / after.copy_seconds if after.copy_seconds else None
+
+    def _step_alone(self, trainer: Trainer, seconds: float) -> Timing:
+        """Steps on a batch that is kept."""
+        plan = trainer.plan(0)
+        with closing(trainer.batches(0, 0)) as batches:
+            kept = list(itertools.islice(batches, plan.accumulation))
+        return self._steps(trainer, itertools.cycle(kept), seconds)
+
+    def _together(self, trainer: Trainer, seconds: float) -> Timing:
+        """Steps on batches as they come; where the loader is behind, what it made counts, not what had been waiting."""
+        loader = trainer.loader
+        with closing(_endless(trainer)) as batches:
+            self._step(trainer, batches)
+            self._wait()
+            before, begin = loader.figures(), time.perf_counter()
+            timing = self._steps(trainer, batches, seconds)
+            made = (loader.figures() - before).images / (time.perf_counter() - begin)
+        return replace(timing, rate=min(timing.rate, made) if made else timing.rate)
+
+    def _steps(self, trainer: Trainer, batches: Iterator[TrainBatch], seconds: float) -> Timing:
+        """Steps for so long, at least one beyond the first, timed in blocks."""
+        train_mode(trainer.model)
+        plan = trainer.plan(0)
+        begin = time.perf_counter()
+        compiling = trainer.step.prepare(plan.device_batch, trainer.side(0))
+        self._step(trainer, batches)
+        self._wait()
+        first = time.perf_counter() - begin
+        blocks: list[tuple[int, float]] = []
+        images, started, begin = 0, time.perf_counter(), time.perf_counter()
+        while not blocks or time.perf_counter() - started < seconds:
+            self._step(trainer, batches)
+            images += plan.global_batch
+            if self.ranks.device.type == "cpu" or time.perf_counter() - begin >= _BLOCK_SECONDS:
+                self._wait()
+            if (taken := time.perf_counter() - begin) >= _BLOCK_SECONDS or not blocks:
+                blocks.append((images, taken))
+                images, begin = 0, time.perf_counter()
+        rate = sum(count for count, _ in blocks) / sum(taken for _, taken in blocks)
+        usual = plan.global_batch / rate
+        return Timing(rate=rate, spread=_spread(blocks), first_seconds=max(0.0, first - usual, compiling))
+
+    def _step(self, trainer: Trainer, batches: Iterator[TrainBatch]) -> None:
+        trainer.step.take(
+            batches, trainer.plan(0).accumulation, lr=_LEARNING_RATE, number=next(self._numbers)
+        )
+        self._tick()
+
+    def _validations(self, precision: Precision, trainer: Trainer, seconds: float) -> tuple[float, float]:
+        """Seconds of a validation of the whole file under the recipe's conditions, and under the plain ones."""
+        with open_loader(
+            self.config, self.ranks, precision, self.val, training=False, in_memory=False
+        ) as loader:
+            validator = Validator(self.config.validation, self.ranks, precision, loader)
+            own = self._whole(validator, lambda: validator.accuracy(trainer.model), seconds * 2 / 3)
+            return own, self._whole(validator, lambda: validator.plain_accuracy(trainer.model), seconds / 3)
+
+    def _whole(self, validator: Validator, validate: Callable[[], object], seconds: float) -> float:
+        """Seconds for all images, from as many as fit into the time; the first batch is not timed."""
+        total, batch = self.val.num_samples, self.config.validation.batch_size
+        count = min(total, batch)
+        validator.ids = np.arange(count)
+        validate()
+        while True:
+            begin = time.perf_counter()
+            validate()
+            self._wait()
+            self._tick()
+            taken = time.perf_counter() - begin
+            if count == total or taken >= seconds / 2:
+                return taken * total / count
+            count = min(total, max(2 * count, int(0.6 * count * seconds / taken)))
+            validator.ids = np.arange(count)
+
+    def _trainer(self, loaded: Loader, precision: Precision, side: int) -> Trainer:
+        """The recipe at one resolution, with a network and an optimizer of its own."""
+        resolution = replace(self.config.resolution, schedule="ramp", stages="", min_res=side, max_res=side)
+        config = replace(self.config, resolution=resolution)
+        model = build_network(config, self.classes, self.ranks.device)
+        return Trainer(config, self.ranks, precision, loaded, model, self.classes)
+
+    @contextmanager
+    def _loader(self, precision: Precision) -> Iterator[Loader]:
+        with open_loader(
+            self.config, self.ranks, precision, self.train, training=True, in_memory=False
+        ) as loader:
+            yield loader
+
+    def _wait(self) -> None:
+        if self.ranks.device.type == "cuda":
+            torch.cuda.synchronize(self.ranks.device)
+
+    def _tick(self) -> None:
+        self._progress.reach(min(round(self._seconds), int(time.perf_counter() - self._begin)))
+
+
+def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
+    """Without what a measurement does not need: a changed length, a budget, replayed batches, checkpoints elsewhere.
+
+    On a CPU a large batch is cut: a step takes seconds there, and its speed hardly depends on the batch.
+    """
+    training = replace(
+        config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs)
+    )
+    resolution = config.resolution
+    if ranks.device.type == "cpu" and training.batch_size > _CPU_BATCH:
+        training = replace(training, batch_size=_CPU_BATCH // 2, device_batch_size=0)
+        resolution = replace(resolution, batch_sizes="")
+    budget = replace(config.budget, adapt=False, stop_at_target=False)
+    return replace(
+        config,
+        training=training,
+        resolution=resolution,
+        budget=budget,
+        data=replace(config.data, replay=0),
+        checkpoint=replace(config.checkpoint, copy_to=""),
+    )
+
+
+def _measured_sides(sides: Sequence[int]) -> list[int]:
+    """At most _MOST_SIDES of them, evenly spread, both ends among them."""
+    if len(sides) <= _MOST_SIDES:
+        return list(sides)
+    places = np.linspace(0, len(sides) - 1, _MOST_SIDES).round().astype(int)
+    return [sides[place] for place in places]
+
+
+def _endless(trainer: Trainer) -> Generator[TrainBatch, None, None]:
+    """The batches of the first epoch, again and again."""
+    while True:
+        with closing(trainer.batches(0, 0)) as batches:
+            yield from batches
+
+
+def _spread(blocks: Sequence[tuple[int, float]]) -> float:
+    """Standard deviation of the blocks' mean rate, relative to it; 0 from fewer than four blocks.
+
+    At least half of the difference between the two halves: a machine that slows down has no steady mean.
+    """
+    rates = [images / seconds for images, seconds in blocks]
+    if len(rates) < 4:
+        return 0.0
+    half, mean = len(rates) // 2, statistics.mean(rates)
+    drift = abs(statistics.mean(rates[:half]) - statistics.mean(rates[half:])) / 2
+    return max(statistics.stdev(rates) / math.sqrt(len(rates)), drift) / mean
+
+
+def _save_seconds(trainer: Trainer, folder: Path) -> float:
+    """Time of writing a checkpoint where the runs are."""
+    with tempfile.TemporaryDirectory(dir=folder if folder.is_dir() else None) as place:
+        content = {"model": trainer.model.state_dict(), **trainer.step.state_dict()}
+        begin = time.perf_counter()
+        checkpoint_file.save(Path(place) / "measured.pt", content)
+        return time.perf_counter() - begin
+
+
+def _machine_words() -> str:
+    """Such as "NVIDIA H200, 16 cores" or "AMD EPYC, 2 cores"."""
+    found = machine()
+    cores = f"{found['cores']} core{'s' if found['cores'] > 1 else ''}"
+    return f"{found['gpus'][0] if found['gpus'] else found['cpu']}, {cores}"
