@@ -17,7 +17,7 @@ def top1_of(result: ResultLine, to: str, *, averaged: bool = False) -> Record:
     return {f"{to}top1_tta": top1 if result.tta else None, f"{to}top1_no_tta": no_tta}
 
 
-def identity(path: Path) -> str:
+def data_identity(path: Path) -> str:
     """A .beton in words: its name, its images, and a hash of its bytes."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -132,7 +132,7 @@ def _run_section(record: Record) -> str:
     lines = [f"## {_COLUMNS['recipe'](record)}, {record['budget_minutes']:g} minutes", ""]
     for replan in record["replans"]:
         lines.append(
-            f"- after {replan['at']:.4g} epochs: {replan['length']:.4g} epochs in all. {replan['reason'] or ''}".rstrip()
+            f"- after {replan["at"]:.4g} epochs: {replan["length"]:.4g} epochs in all: {replan["reason"]}"
         )
     lines += [] if record["replans"] else ["No re-plan."]
     plan = yaml.safe_dump(record["plan"], sort_keys=False, allow_unicode=True)

@@ -123,6 +123,7 @@ STAGES = {
     "blurpool": Stage(help="BlurPool fused and unfused, and other ways to blur"),
     "techniques": Stage(help="time that each technique adds to a training step"),
     "accuracy": Stage(help="accuracy of a recipe, over several seeds"),
+    "family": Stage(help="accuracy of a recipe by length, as a record that predictions stand on"),
 }
 
 

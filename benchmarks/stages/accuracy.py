@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from benchmarks.harness import arguments as opt
-from benchmarks.harness.trained import identity, read_lines, top1_of
+from benchmarks.harness.trained import data_identity, read_lines, top1_of
 from benchmarks.records.accuracy_table import page, table
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import write
@@ -78,7 +78,9 @@ def record_of(folder: Path, recipe: str) -> Record:
         "images_per_second": total(epoch.images for epoch in epochs) / train_seconds,
         "device": start.device,
         "precision": start.precision,
-        "data": "; ".join(identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")),
+        "data": "; ".join(
+            data_identity(Path(config["data"][f"{split}_dataset"])) for split in ("train", "val")
+        ),
         "epochs": [epoch.to_json() for epoch in epochs],
         "config": config,
         "started": start.time,

@@ -22,7 +22,7 @@ import yaml
 from benchmarks.harness import arguments as opt
 from benchmarks.harness.disturbance import timed_run
 from benchmarks.harness.processes.usage import MachineLoad
-from benchmarks.harness.trained import identity, read_lines
+from benchmarks.harness.trained import data_identity, read_lines
 from benchmarks.records.contract_table import findings, is_kept, page, table
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import write
@@ -109,7 +109,7 @@ def _keep(budget: Budget, options: argparse.Namespace, records: list[Record]) ->
         }
         said: Record = {
             "recipe": budget.recipe,
-            "data": f"{identity(budget.train)}; {identity(budget.val)}",
+            "data": f"{data_identity(budget.train)}; {data_identity(budget.val)}",
             "plan": yaml.safe_load(plan.read_text(encoding="utf-8")),
             "command": f"python train_imagenet.py {shlex.join(['-C', PLAN, *options.override])}",
         }
@@ -139,7 +139,11 @@ def reached(folder: Path) -> Record:
         "planned_epochs": replans[0].length_before if replans else result.length,
         "epochs_trained": result.length or float(len(epochs)),
         "elapsed_seconds": result.elapsed_seconds,
-        "predicted_seconds": [start.predicted_seconds, start.predicted_seconds_low, start.predicted_seconds_high],
+        "predicted_seconds": [
+            start.predicted_seconds,
+            start.predicted_seconds_low,
+            start.predicted_seconds_high,
+        ],
         "predicted": predicted,
         "repredicted": repredicted,
         "top1": top1,

@@ -1,1 +1,1 @@
-"""What is known about accuracy by training time: published figures, our own measured runs, and predictions from them."""
+"""Accuracy by training time: published figures, our own measured runs, and predictions from both."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.knowledge.family import Family, Point, Prediction, fit_points
+from engine.knowledge.family import REPLICATION_SD, Family, Point, Prediction, fit_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,9 @@ class LeftOut:
     error: float
     """Reached less predicted, a share."""
     inside: bool
-    """Whether the 90% interval holds the point."""
+    """Whether the 90% interval for a run by the same people holds the point."""
+    inside_elsewhere: bool
+    """Whether the interval of `Family.predict` does, which for a published family has replication error too."""
     covered: bool
     """Whether the length lies between those of the other points; `Family.predict` refuses the rest."""
 
@@ -22,8 +24,8 @@ class LeftOut:
 def leave_one_out(family: Family) -> list[LeftOut]:
     """The test of each point; nothing for a family with fewer than three lengths.
 
-    All points of a length are left out together, so a run's twin with another seed does not help. The interval has no
-    replication error: the point was published by those who published the rest.
+    All points of a length are left out together, so a run's twin with another seed does not help. The point was
+    published by those who published the rest, so `predicted` has no replication error.
     """
     if len({point.epochs for point in family.points}) < 3:
         return []
@@ -33,11 +35,14 @@ def leave_one_out(family: Family) -> list[LeftOut]:
 def _left_out(family: Family, point: Point) -> LeftOut:
     rest = tuple(other for other in family.points if other.epochs != point.epochs)
     lengths = [other.epochs for other in rest]
-    predicted = family.at(point.epochs, fit_points(family, rest), replication_sd=0.0)
+    law = fit_points(family, rest)
+    predicted = family.at(point.epochs, law, replication_sd=0.0)
+    elsewhere = family.at(point.epochs, law, replication_sd=0.0 if family.measured else REPLICATION_SD)
     return LeftOut(
         point=point,
         predicted=predicted,
         error=point.top1 - predicted.top1,
         inside=predicted.low <= point.top1 <= predicted.high,
+        inside_elsewhere=elsewhere.low <= point.top1 <= elsewhere.high,
         covered=min(lengths) < point.epochs < max(lengths),
     )

@@ -1,4 +1,4 @@
-"""A family of runs: one recipe trained for several lengths, so that the accuracy of a further length can be predicted."""
+"""A family: one recipe trained for several lengths, from which the accuracy of a further length is predicted."""
 
 import math
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from engine.knowledge.law import Law, Observation, fit
 ROUNDING_SD = 0.0003
 """Published figures are rounded to 0.1 points: uniform within +-0.05 points."""
 REPLICATION_SD = 0.0022
-"""How far a published recipe, run again elsewhere, is from its publication, beyond seeds. mmpretrain's reruns of RSB A3,
-A2 and A1 differ by 0.25, 0.28 and 0.26 points; less the seed spread of two runs, 0.1 each, that is 0.22."""
+"""How far a published recipe, run again elsewhere, is from its publication, beyond seeds.
+
+mmpretrain's reruns of RSB A3, A2 and A1 differ by 0.25, 0.28 and 0.26 points; less the seed spread of two runs, 0.1
+each, that is 0.22."""
 SEED_SD = 0.001
-"""Where neither the family nor its file gives a seed spread: MLPerf's LARS runs (n=220), the largest published sample."""
+"""Where a family has no seed spread: that of MLPerf's LARS runs (n=220), the largest published sample."""
 PUBLISHED_DEGREES, MEASURED_DEGREES = 4.0, 1.0
 """What the expected spread counts against the residuals, in observations: published spreads are often another
 family's; our own are estimated from the runs that are fitted."""
@@ -79,8 +81,8 @@ class Family:
     seed_sd: float | None = None
     """Another family's, for one that publishes none."""
     curves: tuple[Curve, ...] = ()
-    reruns: tuple[Point, ...] = ()
-    """Runs elsewhere, which are not fitted."""
+    unfitted: tuple[Point, ...] = ()
+    """Known, but not fitted: runs elsewhere, and runs too short for the recipe's last phase."""
 
     def range(self) -> tuple[float, float]:
         """The shortest and the longest length that is known, in epochs."""

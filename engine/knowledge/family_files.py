@@ -56,11 +56,11 @@ def published_family(name: str, content: dict[str, Any]) -> Family:
         name=name,
         measured=False,
         points=points_of("points"),
-        reruns=points_of("reruns"),
+        unfitted=points_of("unfitted"),
         curves=tuple(map(_curve, content.pop("curves", ()))),
         **{"recipe": "", **content},
     )
-    if not family.points or not all(0 < point.top1 < 1 for point in (*family.points, *family.reruns)):
+    if not family.points or not all(0 < point.top1 < 1 for point in (*family.points, *family.unfitted)):
         raise ValueError("top1 has to be a share between 0 and 1, and there has to be a point")
     return family
 

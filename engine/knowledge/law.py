@@ -92,14 +92,10 @@ def fit(observed: Sequence[Observation], prior_degrees: float) -> Law:
     lengths = len(set(epochs.tolist()))
     if lengths == 1:
         floor, factor, power, free = float(np.average(errors, weights=weights)), 0.0, USUAL_POWER, [0]
-    elif lengths < 4:
-        power = USUAL_POWER
-        floor, factor, _ = _fit_linear(epochs, errors, weights, power)
-        free = [0, 1]
     else:
-        power = float(min(POWERS, key=lambda tried: _fit_linear(epochs, errors, weights, tried)[2]))
-        floor, factor, _ = _fit_linear(epochs, errors, weights, power)
-        free = [0, 1, 2] if LEAST_POWER < power < MOST_POWER else [0, 1]
+        powers = POWERS if lengths >= 4 else np.array([USUAL_POWER])
+        floor, factor, power = _fit_linear(epochs, errors, weights, powers)
+        free = [0, 1, 2] if lengths >= 4 and LEAST_POWER < power < MOST_POWER else [0, 1]
     if floor == 0:
         free = [index for index in free if index != 0]
     residuals = errors - floor - factor * epochs**-power
@@ -112,31 +108,40 @@ def fit(observed: Sequence[Observation], prior_degrees: float) -> Law:
         factor=factor,
         power=power,
         free=tuple(free),
-        covariance=np.linalg.pinv(gradients.T @ (weights[:, None] * gradients)),
+        covariance=_inverse(gradients.T @ (weights[:, None] * gradients)),
         scale=scale,
         degrees=prior_degrees + left,
         rms=float(np.sqrt(np.mean(residuals**2))),
     )
 
 
-def _fit_linear(epochs: Array, errors: Array, weights: Array, power: float) -> tuple[float, float, float]:
-    """(floor, factor, weighted sum of squared residuals) for a given power, neither below zero."""
-    term = epochs**-power
-    mean_term, mean_error = np.average(term, weights=weights), np.average(errors, weights=weights)
-    spread = weights @ (term - mean_term) ** 2
-    factor = float(weights @ ((term - mean_term) * (errors - mean_error)) / spread)
-    floor = float(mean_error - factor * mean_term)
-    if factor < 0:
-        floor, factor = float(mean_error), 0.0
-    elif floor < 0:
-        floor, factor = 0.0, float((weights @ (term * errors)) / (weights @ term**2))
-    return floor, factor, float(weights @ (errors - floor - factor * term) ** 2)
+def _fit_linear(epochs: Array, errors: Array, weights: Array, powers: Array) -> tuple[float, float, float]:
+    """(floor, factor, power) with the least weighted sum of squared residuals; neither floor nor factor below zero.
+
+    For a given power the law is a straight line in epochs^-power, so only the powers are searched.
+    """
+    weights = weights / weights.sum()
+    terms = epochs ** -powers[:, None]
+    centred = terms - (terms @ weights)[:, None]
+    factors = (centred * errors) @ weights / (centred**2 @ weights)
+    factors = np.maximum(factors, 0)
+    floors = errors @ weights - factors * (terms @ weights)
+    # Below zero the best floor is zero, and the line goes through the origin.
+    through = (terms * errors) @ weights / (terms**2 @ weights)
+    factors, floors = np.where(floors < 0, through, factors), np.maximum(floors, 0)
+    residuals = errors - floors[:, None] - factors[:, None] * terms
+    best = int(np.argmin(residuals**2 @ weights))
+    return float(floors[best]), float(factors[best]), float(powers[best])
 
 
 def _gradients(epochs: Array, factor: float, power: float) -> Array:
     """Of the error by floor, factor and power; shape (len(epochs), 3)."""
     term = epochs**-power
     return np.stack([np.ones_like(epochs), term, -factor * term * np.log(epochs)], axis=1)
+
+
+def _inverse(matrix: Array) -> Array:
+    return np.asarray(np.linalg.pinv(matrix), dtype=np.float64)
 
 
 def _words(lengths: int, floor: float, factor: float, power: float) -> str:

@@ -16,6 +16,8 @@ class MeasuredRun:
     """Of the weights that are judged, measured as the recipe says; a share."""
     minutes: float
     """The whole run, validation included."""
+    last_resolution: int | None
+    """Side of the training images in the last epoch, in pixels."""
     by_epoch: list[list[float]]
     """[epochs done, the same accuracy then]."""
     started: str | None
@@ -56,23 +58,34 @@ class MeasuredFamily:
         return cls(**{**content, "runs": [MeasuredRun(**run) for run in content["runs"]]})
 
     def family(self) -> Family:
-        """The family, with one point and one curve for each run."""
+        """The family, with one point and one curve for each run.
+
+        A run that is too short to reach the largest resolution is no point of the law: its last phase is missing, so
+        its accuracy is far below the line through the others.
+        """
+        largest = max(run.last_resolution or 0 for run in self.runs)
+        whole = [run for run in self.runs if (run.last_resolution or 0) == largest]
         return Family(
             name=self.name,
             title=self.title,
             network=self.network,
             data=self.data,
             recipe=self.recipe,
-            points=tuple(map(self._point, self.runs)),
+            points=tuple(self._point(run) for run in whole),
             source="measured here",
             measured=True,
             num_train=self.num_train,
             num_val=self.num_val,
             note=self.measured_as,
             curves=tuple(map(self._curve, self.runs)),
+            unfitted=tuple(
+                self._point(run, f"ends at {run.last_resolution} of {largest} px")
+                for run in self.runs
+                if run not in whole
+            ),
         )
 
-    def _point(self, run: MeasuredRun) -> Point:
+    def _point(self, run: MeasuredRun, note: str = "") -> Point:
         cores = run.machine.get("cores")
         return Point(
             epochs=run.epochs,
@@ -80,7 +93,7 @@ class MeasuredFamily:
             hardware=f"{run.machine.get('cpu')}, {cores} core{'s' if cores != 1 else ''}",
             minutes=run.minutes,
             source=f"engine/knowledge/measured/{self.name}.json",
-            note=f"seed {run.seed}",
+            note=f"seed {run.seed}{note and '; '}{note}",
         )
 
     def _curve(self, run: MeasuredRun) -> Curve:

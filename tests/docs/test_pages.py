@@ -28,7 +28,7 @@ EXPECTED = {
     *(f"docs/guide/{name}.md" for name in ("convert", "train", "resume", "evaluate", "compare")),
     *(
         f"docs/reference/{name}.md"
-        for name in ("options", "sources", "beton_format", "log_schema", "exit_codes")
+        for name in ("options", "sources", "beton_format", "log_schema", "exit_codes", "knowledge")
     ),
     *(f"docs/extending/{name}.md" for name in ("source", "storage", "optimizer", "augmentation", "peer")),
 }
