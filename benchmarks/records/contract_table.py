@@ -131,9 +131,8 @@ def _run_section(record: Record) -> str:
     """The plan of one run and its re-plans with their reasons."""
     lines = [f"## {_COLUMNS['recipe'](record)}, {record['budget_minutes']:g} minutes", ""]
     for replan in record["replans"]:
-        lines.append(
-            f"- after {replan["at"]:.4g} epochs: {replan["length"]:.4g} epochs in all: {replan["reason"]}"
-        )
+        at, length, reason = replan["at"], replan["length"], replan["reason"]
+        lines.append(f"- after {at:.4g} epochs: {length:.4g} epochs in all: {reason}")
     lines += [] if record["replans"] else ["No re-plan."]
     plan = yaml.safe_dump(record["plan"], sort_keys=False, allow_unicode=True)
     return "\n".join([*lines, "", f"```yaml\n{plan}```"])

@@ -26,7 +26,14 @@ from benchmarks.harness.trained import data_identity, read_lines
 from benchmarks.records.contract_table import findings, is_kept, page, table
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import write
+from engine.config.load import load_train_stages
 from engine.errors import UserError
+from engine.knowledge.families import find_family
+from engine.plan.candidates import candidates
+from engine.plan.choice import Choice, Request
+from engine.plan.measure_apart import measure_apart
+from engine.plan.plan_file import write_plan as write_plan_file
+from engine.report.contract_words import judged_top1
 from engine.report.terminal.summary import measured_as
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import build_history, parse_log, total
@@ -35,6 +42,7 @@ from engine.runs.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = "plan.yaml"
+MEASURED_SECONDS = 20.0
 
 DISTURBED_SHARE = 1 / 3
 """Of a run's budget, in which other processes compete for the cores."""
@@ -83,7 +91,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _keep(budget: Budget, options: argparse.Namespace, records: list[Record]) -> int:
     """Plan and train one budget and add its record; returns the exit code of the training."""
-    name = f"contract-{Path(budget.recipe).stem}-{budget.minutes:g}min-{datetime.now():%Y%m%d-%H%M%S}"
+    what = f"{budget.minutes:g}min{'-disturbed' if budget.disturbed else ''}"
+    name = f"contract-{Path(budget.recipe).stem}-{what}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = Path(options.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     plan = folder / f"{name}.{PLAN}"
@@ -118,7 +127,30 @@ def _keep(budget: Budget, options: argparse.Namespace, records: list[Record]) ->
 
 
 def write_plan(budget: Budget, path: Path, override: Sequence[str]) -> None:
-    """Measure the machine for at most 20 s and write the plan of a run that fills the budget."""
+    """Measure the machine for about 20 s and write the plan of the run that is expected to fill the budget.
+
+    Raises UserError where the recipe belongs to no family, or the budget is too short for any of its lengths.
+    """
+    data = str(budget.train), str(budget.val)
+    words = [
+        "-C",
+        budget.recipe,
+        f"--data.train_dataset={data[0]}",
+        f"--data.val_dataset={data[1]}",
+        *override,
+    ]
+    recipe = load_train_stages(words)[0][0]
+    if not recipe.plan.family:
+        raise UserError(f"{budget.recipe} sets no plan.family: nothing is known about its accuracy by epochs")
+    family, pace = find_family(recipe.plan.family), measure_apart(recipe, MEASURED_SECONDS)
+    found, seconds = candidates(family, recipe, pace), 60 * budget.minutes
+    fitting = [one for one in found if one.duration.seconds <= seconds]
+    if not fitting:
+        least = min(one.duration.seconds for one in found)
+        raise UserError(f"{budget}: the shortest run of {family.name} takes {least / 60:.1f} minutes here")
+    pick, request = max(fitting, key=lambda one: one.epochs), Request(seconds=seconds)
+    why = "the longest that is expected to end in time"
+    write_plan_file(Choice(request=request, found=found, pick=pick, why=why), path, data=data)
 
 
 def reached(folder: Path) -> Record:
@@ -128,10 +160,10 @@ def reached(folder: Path) -> Record:
     start, result, epochs = history.start, history.result, history.epochs
     if result is None or not epochs:
         raise UserError(f"{folder / LOG} records no finished training: see {folder}")
-    replans = [line for line in lines if isinstance(line, ReplanLine)]
+    replans = history.replans
     predicted, repredicted = _prediction(start), _prediction(replans[-1]) if replans else None
     last = repredicted or predicted
-    top1 = result.top1 if result.ema_top1 is None else result.ema_top1
+    top1 = judged_top1(result)
     source = start.revision
     changed = " with uncommitted changes" if source and source.dirty else ""
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.harness.disturbance import Disturbance
+from benchmarks.harness.disturbance import Disturbance, timed_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,3 +66,12 @@ def test_disturbance_ends_when_its_parent_is_killed() -> None:
         finally:
             parent.kill()
     assert _ends(pid)
+
+
+def test_process_is_timed_and_disturbed_while_it_runs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(0.6); raise SystemExit(3)"]
+    run = timed_run(command, tmp_path, (0.1, 0.3))
+    assert run.code == 3 and 0.6 <= run.seconds < 10
+    assert run.disturbance is not None and run.disturbance["from_second"] == 0.1
+    assert 0.2 <= run.disturbance["seconds"] < 5
+    assert timed_run([sys.executable, "-c", ""], tmp_path, (60, 90)).disturbance is None
