@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,11 @@ from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.files import atomic_write
+from engine.plan.asked import read_data, read_price, read_seconds, read_target
 
 if TYPE_CHECKING:
-    from engine.knowledge.families import Family
-    from engine.plan.candidates import Candidate
-    from engine.plan.choice import Choice, Request
+    from engine.plan.choice import Choice
     from engine.plan.host import Host
-    from engine.plan.machine_pace import Pace
 
 _DESCRIPTION = """Find the run that reaches an accuracy within a time or a cost on a machine, and write it as plan.yaml.
 
@@ -31,45 +28,30 @@ both do.
 Families of runs: with --data those whose data set has as many images and classes, else ImageNet's. The exit code is 0 \
 where something fits, 1 where nothing does (it says what would)."""
 
-DATA_CLASSES = {"ImageNet-1k": 1000, "CIFAR-10": 10, "Fashion-MNIST": 10}
-"""Classes of the families' data sets."""
-
-_GPU_SCALING_ERROR = 0.03
-"""MLPerf's A100 figures: 2, 4 and 8 GPUs took 231, 236 and 229 GPU-minutes."""
-
 
 def main(argv: Sequence[str]) -> int:
     """Plan, print, write; returns 0, or 1 where nothing fits. Raises UserError for senseless input."""
     asked = _parser().parse_args(argv)
     if asked.families:
         return _list_families(as_json=asked.json)
-    target, seconds, price = _read_target(asked.target), _read_seconds(asked), _read_price(asked.price)
+    target, seconds = read_target(asked.target), read_seconds(asked.hours, asked.minutes)
+    price, data = read_price(asked.price), read_data(asked.data)
     _check(asked)
-    data = _read_data(asked.data)
     with importing():
         from engine.plan.choice import Request, choose
+        from engine.plan.host import Host, read_speed
         from engine.plan.plan_file import check_free, write_plan
-        from engine.plan.plan_table import as_json, draw_frontier, plan_lines
+        from engine.plan.planner import Planner
 
     request = Request(target=target, seconds=seconds, cost=asked.cost, price=price)
-    host = _host(asked)
+    host = Host(cores=asked.cores, storage=asked.storage, disk=read_speed(asked.disk) if asked.disk else 0.0)
     check_free(asked.output, force=asked.force)
-    families, image_bytes = _families(asked.family, data)
-    host = replace(host, image_bytes=image_bytes)
-    paces = _paces(families, asked, data, host)
-    found = _candidates(families, paces, data, price)
+    planner = Planner(names=asked.family, data=data, host=host, price=price)
+    found = planner.on_machine(asked.on) if asked.on else planner.measured(asked.seconds, asked.gpus)
     choice = choose(found, request)
     if choice.pick is None and asked.on:
-        choice = _with_more_gpus(choice, families, asked, request, host)
-    if asked.json:
-        print(json.dumps(as_json(choice), indent=1))
-    else:
-        print("\n".join(_head(request, (choice.pick or found[0]).pace, host)))
-        print("\n".join(plan_lines(choice)))
-    if asked.picture:
-        with atomic_write(asked.picture) as file:
-            file.write(draw_frontier(choice).encode())
-        _say(asked, f"picture    {asked.picture}")
+        choice = replace(choice, advice=(*choice.advice, *planner.more_gpus(asked.on, request)))
+    _print(choice, asked, host)
     if choice.pick is None:
         return EXIT_MISSED
     write_plan(choice, asked.output, data=data, force=asked.force)
@@ -135,57 +117,6 @@ def _check(asked: argparse.Namespace) -> None:
         raise UserError(f"--cost {asked.cost:g}: must be above 0")
 
 
-def _read_target(given: str | None) -> float | None:
-    """Top-1 as a share: 76, 76% and 0.76 are the same."""
-    if given is None:
-        return None
-    try:
-        value = float(given.strip().removesuffix("%"))
-    except ValueError:
-        value = math.nan
-    share = value / 100 if value > 1 or given.strip().endswith("%") else value
-    if not 0 < share <= 1:
-        raise UserError(
-            f"--target {given}: must be a top-1 accuracy above 0 and at most 100, as in 76 or 0.76"
-        )
-    return share
-
-
-def _read_seconds(asked: argparse.Namespace) -> float | None:
-    if asked.hours is not None and asked.minutes is not None:
-        raise UserError("--hours and --minutes both set the time: drop one")
-    for name, unit in (("hours", 3600), ("minutes", 60)):
-        value = getattr(asked, name)
-        if value is not None:
-            if not 0 < value < math.inf:
-                raise UserError(f"--{name} {value:g}: must be above 0")
-            return float(value * unit)
-    return None
-
-
-def _read_price(given: str | None) -> float:
-    """Per hour; 0 without one."""
-    if given is None:
-        return 0.0
-    match = re.fullmatch(r"[^\d.+-]?\s*([0-9.]+)\s*(?:/\s*(?:h|hour))?", given.strip())
-    try:
-        price = float(match[1]) if match else 0.0
-    except ValueError:
-        price = 0.0
-    if not 0 < price < math.inf:
-        raise UserError(f"--price {given}: must be a price per hour above 0, as in 32.77/h")
-    return price
-
-
-def _read_data(given: str | None) -> tuple[str, str] | None:
-    if given is None:
-        return None
-    parts = [part.strip() for part in given.split(",")]
-    if len(parts) != 2 or not all(parts):
-        raise UserError(f"--data {given}: give two files, as in train.beton,val.beton")
-    return parts[0], parts[1]
-
-
 def _host(asked: argparse.Namespace) -> "Host":
     from engine.plan.host import Host, read_speed
 
@@ -193,138 +124,32 @@ def _host(asked: argparse.Namespace) -> "Host":
     return Host(cores=asked.cores, storage=asked.storage, disk=disk)
 
 
-def _families(names: Sequence[str], data: tuple[str, str] | None) -> "tuple[list[Family], float]":
-    """The families to plan, and the mean bytes of an image where a file is given (else 0)."""
-    from engine.knowledge.families import FAMILIES, find_family
+def _print(choice: "Choice", asked: argparse.Namespace, host: "Host") -> None:
+    from engine.plan.plan_table import as_json, draw_frontier, plan_lines
 
-    chosen = [find_family(name) for name in names]
-    with_recipe = [family for family in FAMILIES.values() if family.recipe]
-    if not data:
-        return chosen or [family for family in with_recipe if family.data == "ImageNet-1k"], 0.0
-    with importing():
-        from engine.data.beton.pair import agree_on_classes
-        from engine.data.beton.reader import open_beton
-
-    train, val = (open_beton(path) for path in data)
-    classes = agree_on_classes(train, val).count
-    sizes = (train.num_samples, val.num_samples)
-    fitting = [
-        family
-        for family in chosen or with_recipe
-        if (family.num_train, family.num_val) == sizes and DATA_CLASSES.get(family.data, classes) == classes
-    ]
-    if not fitting:
-        known = sorted(
-            {f"{family.data} ({family.num_train:,} and {family.num_val:,})" for family in with_recipe}
-        )
-        raise UserError(
-            f"--data: {sizes[0]:,} training and {sizes[1]:,} validation images of {classes} classes are of no "
-            f"{'such ' if chosen else ''}family, so their accuracy can't be predicted; known: {', '.join(known)}"
-        )
-    return fitting, float(train.sizes.mean())
+    if asked.json:
+        print(json.dumps(as_json(choice), indent=1))
+    else:
+        print("\n".join([*_head(choice, host), *plan_lines(choice)]))
+    if asked.picture:
+        with atomic_write(asked.picture) as file:
+            file.write(draw_frontier(choice).encode())
+        _say(asked, f"picture    {asked.picture}")
 
 
-def _paces(
-    families: "Sequence[Family]", asked: argparse.Namespace, data: tuple[str, str] | None, host: "Host"
-) -> "dict[str, Pace]":
-    """The machine's pace by family; families that can't be planned on it are left out, named families refused."""
-    from engine.plan.candidates import family_recipe
-    from engine.plan.host import with_host
-
-    recipes, refused = {}, ""
-    for family in families:
-        try:
-            recipes[family.name] = family_recipe(family, data)
-        except UserError as error:
-            if asked.family:
-                raise
-            refused = str(error)
-    if not recipes:
-        raise UserError(refused)
-    paces = {}
-    for family in (family for family in families if family.name in recipes):
-        if asked.on:
-            pace = _published(family, asked.on)
-        else:
-            pace = _measured(family, asked, data, asked.seconds / len(recipes))
-        paces[family.name] = with_host(pace, host)
-    return paces
-
-
-def _published(family: "Family", name: str) -> "Pace":
-    from engine.knowledge.machines import find_machine
-    from engine.plan.candidates import family_recipe, sides_of
-    from engine.plan.published_pace import published_pace
-
-    recipe = family_recipe(family)
-    return published_pace(family, recipe, find_machine(name), sides_of(recipe, family.num_train))
-
-
-def _measured(
-    family: "Family", asked: argparse.Namespace, data: tuple[str, str] | None, seconds: float
-) -> "Pace":
-    from engine.train.ranks.process import limit_spinning
-
-    # It acts on the import of torch.
-    limit_spinning()
-    with importing():
-        from engine.plan.candidates import family_recipe
-        from engine.plan.measure import LEAST_SECONDS, measure_pace
-
-    pace = measure_pace(family_recipe(family, data), max(LEAST_SECONDS, seconds))
-    if asked.gpus > 1 and not pace.gpus:
-        raise UserError(f"--gpus {asked.gpus}: this machine trains on its CPU")
-    return pace.on_gpus(asked.gpus, _GPU_SCALING_ERROR) if asked.gpus > 1 else pace
-
-
-def _candidates(
-    families: "Sequence[Family]", paces: "dict[str, Pace]", data: tuple[str, str] | None, price: float
-) -> "list[Candidate]":
-    from engine.plan.candidates import candidates, family_recipe
-
-    found = []
-    for family in (family for family in families if family.name in paces):
-        found += candidates(family, family_recipe(family, data), paces[family.name], price)
-    return found
-
-
-def _with_more_gpus(
-    choice: "Choice",
-    families: "Sequence[Family]",
-    asked: argparse.Namespace,
-    request: "Request",
-    host: "Host",
-) -> "Choice":
-    """The choice, with the fewest GPUs of the same kind on which something would fit as further advice."""
-    from engine.knowledge.machines import find_machine
-    from engine.plan.choice import choose
-
-    machine = find_machine(asked.on)
-    for count in (count for count in (2, 4, 8) if count > machine.count):
-        name = f"{count}x{machine.gpu}"
-        # The price is this machine's: more GPUs cost as much more.
-        price = request.price * count / machine.count
-        more = argparse.Namespace(**{**vars(asked), "on": name})
-        found = _candidates(families, _paces(families, more, None, host), None, price)
-        pick = choose(found, replace(request, price=price)).pick
-        if pick:
-            words = f"more GPUs: on {name} {pick.family.name} fits, {pick.epochs:g} epochs"
-            return replace(choice, advice=(*choice.advice, words))
-    return choice
-
-
-def _head(request: "Request", pace: "Pace", host: "Host") -> list[str]:
+def _head(choice: "Choice", host: "Host") -> list[str]:
+    """What is asked, of which machine, and its stages' speeds where they are known."""
     from engine.plan.host import host_lines
     from engine.report import text
 
+    request, pace = choice.request, (choice.pick or choice.found[0]).pace
     wanted = [f"top-1 {text.percent(request.target)}"] if request.target is not None else []
     wanted += [f"within {text.duration(request.seconds)}"] if request.seconds is not None else []
     wanted += [f"for at most {request.cost:,.2f}"] if request.cost is not None else []
     wanted += [f"at {request.price:g} an hour"] if request.price else []
     lines = [f"asked      {', '.join(wanted)}", f"machine    {pace.machine}: {pace.basis}"]
-    return lines + [
-        f"what if    {line}" for line in (host_lines(pace) if host.asked or pace.measured else [])
-    ]
+    name = "what if   " if host.asked else "speeds    "
+    return lines + [f"{name} {line}" for line in (host_lines(pace) if host.asked or pace.measured else [])]
 
 
 def _list_families(*, as_json: bool) -> int:

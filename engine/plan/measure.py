@@ -6,32 +6,29 @@ what a short measurement can't see, make the interval. Nothing is kept.
 """
 
 import io
-import itertools
 import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
-from engine.models.head import train_mode
 from engine.plan.candidates import sides_of
 from engine.plan.machine_pace import Z90, Pace, SidePace
+from engine.plan.timing import Timer, Timing
 from engine.progress import Progress
 from engine.runs.machine import machine
-from engine.train.augment.chain import TrainBatch
 from engine.train.checkpoints import checkpoint_file
 from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader
@@ -48,22 +45,10 @@ LEAST_SECONDS, MOST_SECONDS = 5.0, 600.0
 
 _MOST_SIDES = 4
 _CPU_BATCH = 256
-_BLOCK_SECONDS = 0.25
-_LEARNING_RATE = 1e-6
 # Shares of the time for the loader, the step, both together (all sides), and the validations.
 _LOADER, _STEP, _TOGETHER, _VALIDATION = 0.1, 0.15, 0.5, 0.15
 _PRECISIONS = 0.1
 _A_RUNS_IMPORTS = "import engine.train.recipe_run, engine.report.run_display"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """A rate in images per second, and how far its blocks differ (relative standard deviation of their mean)."""
-
-    rate: float
-    spread: float = 0.0
-    first_seconds: float = 0.0
-    """What the first block took beyond its share."""
 
 
 def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = True) -> Pace:
@@ -110,7 +95,7 @@ class _Measurement:
         )
         self.classes = agree_on_classes(self.train, self.val).count
         self.notes: list[str] = []
-        self._numbers = itertools.count()
+        self._timer = Timer(ranks.device, self._tick)
 
     def pace(self, import_seconds: float) -> Pace:
         """Measure everything."""
@@ -162,7 +147,7 @@ class _Measurement:
         for name in (asked.name, "fp32"):
             precision = choose_precision(name, self.ranks.device)
             with self._loader(precision) as loaded:
-                rates[name] = self._step_alone(self._trainer(loaded, precision, side), seconds / 2).rate
+                rates[name] = self._timer.step(self._trainer(loaded, precision, side), seconds / 2).rate
         fastest = max(rates, key=lambda name: rates[name])
         words = ", ".join(f"{name} {rate:,.0f} images/s" for name, rate in rates.items())
         self.notes.append(f"precision {fastest}: the faster one here at {side} px ({words})")
@@ -173,97 +158,25 @@ class _Measurement:
     ) -> tuple[SidePace, Timing]:
         """One resolution: the loader alone, the step alone, both together."""
         trainer = self._trainer(loaded, precision, side)
-        decode, copy = self._loader_alone(trainer, seconds * _LOADER)
-        step = self._step_alone(trainer, seconds * _STEP)
-        together = self._together(trainer, seconds * _TOGETHER)
+        decode, copy = self._timer.loader(trainer, seconds * _LOADER)
+        step = self._timer.step(trainer, seconds * _STEP)
+        together = self._timer.together(trainer, seconds * _TOGETHER)
         found = SidePace(side=side, step=step.rate, decode=decode, copy=copy, together=together.rate)
         return found, replace(together, first_seconds=step.first_seconds)
-
-    def _loader_alone(self, trainer: Trainer, seconds: float) -> tuple[float, float | None]:
-        """Images per second that are decoded, and that are copied (None on a CPU)."""
-        loader = trainer.loader
-        with closing(_endless(trainer)) as batches:
-            next(batches)
-            before, begin = loader.figures(), time.perf_counter()
-            while time.perf_counter() - begin < seconds:
-                next(batches)
-                self._tick()
-            self._wait()
-            after, taken = loader.figures() - before, time.perf_counter() - begin
-        return after.images / taken, after.images / after.copy_seconds if after.copy_seconds else None
-
-    def _step_alone(self, trainer: Trainer, seconds: float) -> Timing:
-        """Steps on a batch that is kept."""
-        plan = trainer.plan(0)
-        with closing(trainer.batches(0, 0)) as batches:
-            kept = list(itertools.islice(batches, plan.accumulation))
-        return self._steps(trainer, itertools.cycle(kept), seconds)
-
-    def _together(self, trainer: Trainer, seconds: float) -> Timing:
-        """Steps on batches as they come; where the loader is behind, what it made counts, not what had been waiting."""
-        loader = trainer.loader
-        with closing(_endless(trainer)) as batches:
-            self._step(trainer, batches)
-            self._wait()
-            before, begin = loader.figures(), time.perf_counter()
-            timing = self._steps(trainer, batches, seconds)
-            made = (loader.figures() - before).images / (time.perf_counter() - begin)
-        return replace(timing, rate=min(timing.rate, made) if made else timing.rate)
-
-    def _steps(self, trainer: Trainer, batches: Iterator[TrainBatch], seconds: float) -> Timing:
-        """Steps for so long, at least one beyond the first, timed in blocks."""
-        train_mode(trainer.model)
-        plan = trainer.plan(0)
-        begin = time.perf_counter()
-        compiling = trainer.step.prepare(plan.device_batch, trainer.side(0))
-        self._step(trainer, batches)
-        self._wait()
-        first = time.perf_counter() - begin
-        blocks: list[tuple[int, float]] = []
-        images, started, begin = 0, time.perf_counter(), time.perf_counter()
-        while not blocks or time.perf_counter() - started < seconds:
-            self._step(trainer, batches)
-            images += plan.global_batch
-            if self.ranks.device.type == "cpu" or time.perf_counter() - begin >= _BLOCK_SECONDS:
-                self._wait()
-            if (taken := time.perf_counter() - begin) >= _BLOCK_SECONDS or not blocks:
-                blocks.append((images, taken))
-                images, begin = 0, time.perf_counter()
-        rate = sum(count for count, _ in blocks) / sum(taken for _, taken in blocks)
-        usual = plan.global_batch / rate
-        return Timing(rate=rate, spread=_spread(blocks), first_seconds=max(0.0, first - usual, compiling))
-
-    def _step(self, trainer: Trainer, batches: Iterator[TrainBatch]) -> None:
-        trainer.step.take(
-            batches, trainer.plan(0).accumulation, lr=_LEARNING_RATE, number=next(self._numbers)
-        )
-        self._tick()
 
     def _validations(self, precision: Precision, trainer: Trainer, seconds: float) -> tuple[float, float]:
         """Seconds of a validation of the whole file under the recipe's conditions, and under the plain ones."""
         with open_loader(
             self.config, self.ranks, precision, self.val, training=False, in_memory=False
         ) as loader:
-            validator = Validator(self.config.validation, self.ranks, precision, loader)
-            own = self._whole(validator, lambda: validator.accuracy(trainer.model), seconds * 2 / 3)
-            return own, self._whole(validator, lambda: validator.plain_accuracy(trainer.model), seconds / 3)
-
-    def _whole(self, validator: Validator, validate: Callable[[], object], seconds: float) -> float:
-        """Seconds for all images, from as many as fit into the time; the first batch is not timed."""
-        total, batch = self.val.num_samples, self.config.validation.batch_size
-        count = min(total, batch)
-        validator.ids = np.arange(count)
-        validate()
-        while True:
-            begin = time.perf_counter()
-            validate()
-            self._wait()
-            self._tick()
-            taken = time.perf_counter() - begin
-            if count == total or taken >= seconds / 2:
-                return taken * total / count
-            count = min(total, max(2 * count, int(0.6 * count * seconds / taken)))
-            validator.ids = np.arange(count)
+            validator, model = (
+                Validator(self.config.validation, self.ranks, precision, loader),
+                trainer.model,
+            )
+            return (
+                self._timer.validation(validator, lambda: validator.accuracy(model), seconds * 2 / 3),
+                self._timer.validation(validator, lambda: validator.plain_accuracy(model), seconds / 3),
+            )
 
     def _trainer(self, loaded: Loader, precision: Precision, side: int) -> Trainer:
         """The recipe at one resolution, with a network and an optimizer of its own."""
@@ -278,10 +191,6 @@ class _Measurement:
             self.config, self.ranks, precision, self.train, training=True, in_memory=False
         ) as loader:
             yield loader
-
-    def _wait(self) -> None:
-        if self.ranks.device.type == "cuda":
-            torch.cuda.synchronize(self.ranks.device)
 
     def _tick(self) -> None:
         self._progress.reach(min(round(self._seconds), int(time.perf_counter() - self._begin)))
@@ -316,26 +225,6 @@ def _measured_sides(sides: Sequence[int]) -> list[int]:
         return list(sides)
     places = np.linspace(0, len(sides) - 1, _MOST_SIDES).round().astype(int)
     return [sides[place] for place in places]
-
-
-def _endless(trainer: Trainer) -> Generator[TrainBatch, None, None]:
-    """The batches of the first epoch, again and again."""
-    while True:
-        with closing(trainer.batches(0, 0)) as batches:
-            yield from batches
-
-
-def _spread(blocks: Sequence[tuple[int, float]]) -> float:
-    """Standard deviation of the blocks' mean rate, relative to it; 0 from fewer than four blocks.
-
-    At least half of the difference between the two halves: a machine that slows down has no steady mean.
-    """
-    rates = [images / seconds for images, seconds in blocks]
-    if len(rates) < 4:
-        return 0.0
-    half, mean = len(rates) // 2, statistics.mean(rates)
-    drift = abs(statistics.mean(rates[:half]) - statistics.mean(rates[half:])) / 2
-    return max(statistics.stdev(rates) / math.sqrt(len(rates)), drift) / mean
 
 
 def _save_seconds(trainer: Trainer, folder: Path) -> float:

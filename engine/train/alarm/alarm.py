@@ -73,13 +73,3 @@ class Alarm:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`'s values."""
         self.last_z, self.low, self.steps = state["last_z"], state["low"], state["steps"]
-
-
-def alarm_in_words(line: AlarmLine, family: str) -> str:
-    """The alarm as one line for the terminal."""
-    top1, expected, spread = line.top1 or 0.0, line.expected or 0.0, line.spread or 0.0
-    causes = "; ".join(f"({number}) {cause}" for number, cause in enumerate(line.causes or (), 1))
-    return (
-        f"warning: {top1:.2%} top-1 after epoch {line.epoch}, where runs of {family} have {expected:.2%} ± "
-        f"{100 * spread:.2f} points, for the second time in a row; likely causes: {causes}"
-    )
