@@ -12,7 +12,7 @@ from tests.shapes import TRAIN
 
 def test_parts_add_up_to_the_time(recipe: TrainConfig, pace: Pace) -> None:
     found = run_duration(recipe, pace, TRAIN)
-    images = {side: 0 for side in (16, 24)}
+    images = dict.fromkeys((16, 24), 0)
     for part in (part for parts in ahead(recipe, TRAIN) for part in parts):
         images[part.side] += part.images
     assert found.images == sum(images.values()) == 4 * TRAIN
