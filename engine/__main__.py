@@ -25,6 +25,7 @@ VERBS = {
     "extract": "write one image of a .beton file as a JPEG or PNG",
     "find-lr": "find a learning rate for a recipe by a range test",
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
+    "leaderboard": "finished runs and published points by accuracy, time and cost",
     "merge": "join .beton files, such as the shards of a conversion, into one",
     "plan": "which run reaches an accuracy in a time on a machine, before it begins",
     "recipes": "list the recipes as a table, or show one in full",

@@ -25,6 +25,9 @@ _RESUME, _HALF_LIFE = ("training", "resume"), ("training", "ema_half_life")
 _START: tuple[tuple[str, ...], ...] = (_WEIGHTS, _USE_EMA, _RESET_HEAD, _RESUME)
 """The options that say where a run starts."""
 
+_OF_THE_END = ("target_top1", "stop_at_target")
+"""Options of section budget that belong to the last stage alone."""
+
 _FROM_THE_ONE_BEFORE = (
     "a stage starts from the weights of the stage before (model.use_ema: from their average)"
 )
@@ -57,7 +60,7 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
 
     A later stage's model.weights is the file that the stage before writes, relative to the run's folder; the user's
     model.weights, use_ema and reset_head belong to the first stage that runs (training.first_stage). Only the last
-    stage has a budget. With training.eval_only the last stage is the only one. Raises UserError for a first_stage
+    stage has a target and, unless budget.adapt keeps all stages to it together, a time limit. With training.eval_only the last stage is the only one. Raises UserError for a first_stage
     that does not exist, and for averaged weights that the stage before does not keep.
     """
     whole = {**in_files, **on_line}
@@ -74,8 +77,11 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
     first = _first_stage(whole, len(stages))
     for number, (values, item) in enumerate(zip(stages, own, strict=True), start=1):
         if number < len(stages):
+            shared = bool(values.get(("budget", "adapt")))
             for path in [path for path in values if path[0] == "budget"]:
-                del values[path]
+                # A time limit that is kept to is that of all stages together.
+                if not shared or path[1] in _OF_THE_END:
+                    del values[path]
         averaged = bool(item.get(_USE_EMA))
         if number == first:
             values.update({**of_start, _USE_EMA: on_line.get(_USE_EMA, averaged)})

@@ -114,7 +114,7 @@ def replan_line(replan: ReplanLine) -> str:
 
 def alarm_sentence(alarm: AlarmLine) -> str:
     """What is wrong, without the causes."""
-    spread = f" +- {100 * alarm.spread:.2f}" if alarm.spread is not None else ""
+    spread = f" ± {100 * alarm.spread:.2f}" if alarm.spread is not None else ""
     z = f" (z = {alarm.z:.1f})" if alarm.z is not None else ""
     return (
         f"epoch {alarm.epoch}: top-1 {text.percent(alarm.top1)}, where runs of this family have "

@@ -164,26 +164,26 @@ class RunWriter:
             tqdm.write("  ".join(filter(None, (self._display.epoch_words(written), left))))
             self._update_report()
 
-    def replan(self, line: ReplanLine, timeline: str, outlook: Outlook | None = None) -> None:
+    def replan(self, line: ReplanLine, outlook: Outlook | None = None) -> None:
         """Log a change of the run's length and, unless log_level is 0, show it; `outlook`: the run as it is now.
 
-        `timeline` is training.timeline as it is now. Raises UserError where it can't be logged.
+        Raises UserError where it can't be logged.
         """
         if self._log is None:
             return
         written = _stamped(line)
         self._keep(written)
-        self.keep_timeline(timeline)
         if self._view and outlook is not None:
             self._view.replanned(outlook)
         if self._watchable:
             tqdm.write(self._display.replan_words(written))
             self._update_report()
 
-    def keep_timeline(self, timeline: str) -> None:
+    def keep_timeline(self, timeline: str, validation_every: int) -> None:
         """Write the changes of the run's length into config.yaml, which then repeats the run as it was."""
-        if self._log is not None and timeline:
+        if self._log is not None:
             self._config["training"]["timeline"], self._config["budget"]["adapt"] = timeline, False
+            self._config["validation"]["every"] = validation_every
             self._write_config()
 
     def alarm(self, line: AlarmLine) -> None:

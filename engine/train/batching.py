@@ -8,8 +8,8 @@ from typing import Any
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.runs.time_left import Ahead
+from engine.train.budget.timeline import PARTS, Timeline
 from engine.train.schedules import batch_at, resolution_at
-from engine.train.timeline import PARTS, Timeline
 
 
 @dataclass(frozen=True)

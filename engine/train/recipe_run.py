@@ -27,7 +27,6 @@ from engine.runs.log_reader import build_history, read_log
 from engine.runs.log_schema import LogLine
 from engine.runs.run_writer import RunWriter, new_folder
 from engine.runs.time_left import Ahead
-from engine.train.budget.clock import Clock
 from engine.train.checkpoints import resume
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
@@ -116,19 +115,21 @@ def run_recipe(
     while staged.number <= len(staged.stages):
         with _naming_stage(staged.number):
             later = [epoch for number in ahead if number > staged.number for epoch in ahead[number]]
-            code, clock = _run_stage(staged, recipe, ranks, display, interruption, later, started)
+            code, run = _run_stage(staged, recipe, ranks, display, interruption, later, started)
+        clock = run.contract.clock
         # What comes between two stages counts too.
-        started = time.perf_counter()
+        started = time.perf_counter() - (clock.elapsed() - run.elapsed)
         staged = replace(
             staged,
             number=staged.number + 1,
-            elapsed=clock.elapsed(),
+            elapsed=run.elapsed,
             begun=False,
             saved=False,
             began=clock.began,
             setup=clock.setup,
         )
         # The next stage needs the device's memory, and a run's parts hold each other.
+        del run
         gc.collect()
         if ranks.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -184,15 +185,14 @@ def _run_stage(
     interruption: Interruption,
     later: Sequence[Ahead],
     started: float | None,
-) -> tuple[int, Clock]:
-    """Run the next stage; returns its exit code, and the clock of all stages up to its end."""
-    config, budget = staged.config(), staged.stages[-1].budget
+) -> tuple[int, Run]:
+    """Run the next stage; returns its exit code, and the finished run."""
+    config = staged.config()
     stage = Stage(
         number=staged.number,
         of=len(staged.stages),
         earlier_seconds=staged.elapsed,
         later=later,
-        budget=budget if budget.adapt else None,
         began=staged.began,
         setup_seconds=staged.setup,
     )
@@ -212,7 +212,7 @@ def _run_stage(
         if ranks.main and staged.number == staged.first and not staged.begun:
             _write_recipe(staged)
             _send_recipe(staged)
-        return run.execute(record), run.clock
+        return run.execute(record), run
 
 
 def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:

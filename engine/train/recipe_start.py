@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.config.train.train_config import BudgetConfig, TrainConfig
+from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import open_beton
 from engine.data.sampling.order import held_out
@@ -85,15 +85,14 @@ def _result(folder: Path) -> ResultLine | None:
 class Stage:
     """Stage `number` (from 1) of `of`; the clock starts at the seconds that the stages before it took.
 
-    `later` are the epochs of the stages after it, with which it shares the `budget` of the recipe (None: it has its
-    own). `began` is when the first stage was started (time.time, 0: not known), and `setup_seconds` its set-up.
+    `later` are the epochs of the stages after it, with which it shares a time limit that is kept to (budget.adapt).
+    `began` is when the first stage was started (time.time, 0: not known), and `setup_seconds` its set-up.
     """
 
     number: int = 1
     of: int = 1
     earlier_seconds: float = 0.0
     later: Sequence[Ahead] = ()
-    budget: BudgetConfig | None = None
     began: float = 0.0
     setup_seconds: float = 0.0
 

@@ -11,13 +11,13 @@ from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import Beton, open_beton
 from engine.errors import UserError
 from engine.runs.folder import WEIGHTS, WEIGHTS_EMA
-from engine.runs.log_schema import EpochLine, ReplanLine, validation_fields
+from engine.runs.log_schema import validation_fields
 from engine.runs.run_writer import RunWriter
-from engine.runs.time_left import Outlook, paces_of, seconds_left, validations_of
+from engine.runs.time_left import Outlook
+from engine.train.alarm.causes import Facts
 from engine.train.batching import epochs_ahead, left_out_note
-from engine.train.budget.clock import Clock
-from engine.train.budget.keeper import Keeper
-from engine.train.budget.replan import ALL
+from engine.train.budget.contract import Contract
+from engine.train.budget.verdict import judge
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -30,7 +30,6 @@ from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage
 from engine.train.run_base import RunBase
 from engine.train.trainer import Trainer
-from engine.train.verdict import describe_seconds, judge
 from engine.train.weights import build_network
 
 
@@ -61,10 +60,6 @@ class Run(RunBase):
             setup=self.stage.setup_seconds,
         )
         self.elapsed = self.begun.elapsed
-        self.keeper: Keeper | None = None
-        self._target_seconds: float | None = None
-        self._saved_seconds: float | None = None
-        self._epochs: list[EpochLine] = []
         train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
         self.classes, self.data = agree_on_classes(train, val), resume.data_of(train, val)
         resume.refuse_other_data(ranks, self.data)
@@ -82,30 +77,37 @@ class Run(RunBase):
         """
         self._refuse_finished(record)
         begun = self.begun
-        self.clock = clock = self._start_clock()
-        self._target_seconds = begun.target_seconds
+        self.contract = contract = Contract(
+            self.config,
+            self.trainer,
+            begun,
+            self.stage,
+            record,
+            facts=self._facts(record.folder),
+            started=time.perf_counter() if self._started is None else self._started,
+            outlook=self._outlook,
+        )
         saver = Saver(
             self.config,
             self.trainer,
             self.data,
             record.folder,
             self.interruption,
-            progress=self._progress,
+            progress=contract.progress,
             best=begun.best,
         )
-        self.keeper = self._keep_budget(record)
         resumed = {"resumed_at_epoch": begun.state.epoch, "resumed_at_step": begun.state.step}
         record.start(
             self.start_line(
                 **self.stage.entry(),
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
-                setup_seconds=clock.setup,
+                **contract.start_fields(),
                 num_train=self.trainer.num_samples,
                 num_val=self.validator.loader.beton.num_samples,
             )
         )
-        record.keep_timeline(str(self.trainer.timeline))
+
         accuracy, average = self._fit(saver, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
@@ -113,82 +115,22 @@ class Run(RunBase):
         further = {
             **self.stage.entry(),
             **self._average_fields(average, record.folder),
-            **self._budget_fields(),
         }
-        self.elapsed = clock.elapsed()
+        self.elapsed = contract.clock.elapsed()
+        further.update(contract.result_fields(self.elapsed))
         judged, of = (average, "of the averaged weights") if average else (accuracy, "")
         verdict = judge(
             self.config.budget,
             judged.top1,
             self.elapsed,
             f"{of} {judged.doubt}".strip(),
-            saved_seconds=self._saved_seconds,
+            saved_seconds=contract.saved_seconds,
         )
         record.finish(self.result_line(accuracy, plain, verdict, self.elapsed, WEIGHTS, **further))
         saver.finish()
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
-
-    def _start_clock(self) -> Clock:
-        begun, now = self.begun, time.perf_counter()
-        clock = Clock(
-            start=now if self._started is None else self._started,
-            earlier=begun.elapsed,
-            began=begun.began,
-            setup=begun.setup,
-        )
-        if not self.config.training.resume and self.stage.number == 1:
-            clock.setup = clock.elapsed()
-        return clock
-
-    def _keep_budget(self, record: RunWriter) -> Keeper | None:
-        """What keeps the run to its time limit; None without budget.adapt. Later stages share the limit."""
-        config, budget = self.config, self.stage.budget or self.config.budget
-        if not budget.adapt:
-            return None
-
-        def told(line: ReplanLine) -> None:
-            line = line.replaced(**self.stage.number_entry())
-            record.replan(line, str(self.trainer.timeline), self._outlook())
-
-        keeper = Keeper(
-            config,
-            budget,
-            self.trainer,
-            used=lambda: self.clock.used(budget.clock),
-            told=told,
-            later=self.stage.later,
-        )
-        if self.begun.keeper:
-            keeper.load_state_dict(self.begun.keeper)
-        return keeper
-
-    def _progress(self, state: EpochState, best: float) -> Progress:
-        """What a checkpoint holds of this moment."""
-        return Progress(
-            state=state,
-            elapsed=self.clock.elapsed(),
-            best=best,
-            began=self.clock.began,
-            setup=self.clock.setup,
-            target_seconds=self._target_seconds,
-            keeper=self.keeper.state_dict() if self.keeper else {},
-        )
-
-    def _budget_fields(self) -> dict[str, Any]:
-        """The result line's fields on target, time and price."""
-        config, found = self.config, dict[str, Any]()
-        if config.budget.target_top1:
-            found["time_to_target_seconds"] = self._target_seconds
-        if self._saved_seconds is not None:
-            found["stopped_early"] = self._saved_seconds
-        if self.keeper:
-            found["replans"] = self.keeper.replans
-        if self.keeper or self.trainer.timeline.changes or self._saved_seconds is not None:
-            done = self.trainer.done
-            found["length"] = done.epoch + done.step / self.trainer.full_steps(done.epoch)
-        return found
 
     def _average_fields(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
         """Save the averaged weights; returns the result line's fields on them, none where there are none."""
@@ -216,27 +158,24 @@ class Run(RunBase):
 
     def _fit(self, saver: Saver, record: RunWriter) -> tuple[Accuracy, Accuracy | None]:
         """Every epoch that is left; returns the last validation's accuracy, and that of the averaged weights."""
-        trainer, keeper, begun = self.trainer, self.keeper, self.begun.state
+        trainer, contract, begun = self.trainer, self.contract, self.begun.state
         epoch, found = begun.epoch, None
         with record.live(self._outlook()) as bar:
             while found is None or epoch < trainer.timeline.count:
                 before = begun if epoch == begun.epoch else EpochState(epoch=epoch)
-                if keeper:
-                    keeper.begin_epoch(epoch, before.step)
+                contract.begin_epoch(epoch, before.step)
                 with saver.epoch():
-                    paced = keeper.after_step if keeper else None
-                    line = trainer.train_epoch(epoch, bar, before, saver, record.steps, paced)
-                    if keeper:
-                        keeper.end_epoch(epoch, trainer.done.step)
+                    line = trainer.train_epoch(epoch, bar, before, saver, record.steps, contract.after_step)
+                    contract.end_steps(epoch)
                     # Before the validation, which a run that is ended in it repeats.
                     saver.save(trainer.done)
-                begin, due = time.perf_counter(), self._validation_is_due(epoch)
+                begin, due = time.perf_counter(), contract.validation_is_due(epoch)
                 accuracy, average = self._validate(trainer) if due else (None, None)
                 if accuracy:
                     found = accuracy, average
                     saver.note_accuracy((average or accuracy).top1)
                 val_seconds = time.perf_counter() - begin
-                self.elapsed = self.clock.elapsed()
+                self.elapsed = contract.clock.elapsed()
                 self._tell_skips()
                 line = line.replaced(
                     **validation_fields(accuracy),
@@ -246,42 +185,12 @@ class Run(RunBase):
                     elapsed_seconds=self.elapsed,
                     **self.stage.entry(),
                 )
-                self._epochs.append(line)
                 record.epoch(line)
                 epoch += 1
-                if keeper and accuracy:
-                    keeper.note_validation(time.perf_counter() - begin)
-                if accuracy and self._ends_at_target((average or accuracy).top1, epoch):
+                if contract.ends_after(line, time.perf_counter() - begin):
                     break
         assert found is not None
         return found
-
-    def _validation_is_due(self, epoch: int) -> bool:
-        """Whether a validation follows the epoch (from 0) that was trained."""
-        if epoch + 1 >= self.trainer.timeline.count:
-            return True
-        if self.keeper and self.keeper.validations != ALL:
-            return False
-        return (epoch + 1) % self.config.validation.every == 0 and self.config.logging.log_level > 0
-
-    def _ends_at_target(self, top1: float, epochs: int) -> bool:
-        """Note when the target was reached; whether the run ends there, `epochs` epochs of it done."""
-        budget, timeline = self.config.budget, self.trainer.timeline
-        if not budget.target_top1 or top1 < budget.target_top1:
-            return False
-        if self._target_seconds is None:
-            self._target_seconds = self.elapsed - self.clock.setup
-        if not budget.stop_at_target or epochs >= timeline.count:
-            return False
-        ahead = epochs_ahead(self.config, self.trainer.plans, self.trainer.num_samples, timeline)[epochs:]
-        self._saved_seconds = seconds_left(ahead, paces_of(self._epochs), validations_of(self._epochs)) or 0.0
-        if self.ranks.main:
-            print(
-                f"target reached after {epochs} of {timeline.count} epochs: the run ends here, "
-                f"{describe_seconds(self._saved_seconds)} early (budget.stop_at_target)",
-                flush=True,
-            )
-        return True
 
     def _validate(self, trainer: Trainer) -> tuple[Accuracy, Accuracy | None]:
         """The accuracy of the weights, and that of their average where there is one."""
@@ -290,6 +199,18 @@ class Run(RunBase):
 
     def _tell_skips(self) -> None:
         tell_new_skips([self.trainer.loader, self.validator.loader])
+
+    def _facts(self, folder: Path) -> Facts:
+        """What an alarm's causes are checked against."""
+        train, val = (loader.beton.manifest for loader in (self.trainer.loader, self.validator.loader))
+        return Facts(
+            train_classes=list(train.classes) if train else None,
+            val_classes=list(val.classes) if val else None,
+            num_classes=self.classes.count,
+            num_train=self.trainer.num_samples,
+            precision=self.precision.name,
+            folder=folder,
+        )
 
     def _outlook(self) -> Outlook:
         epochs, begun = (

@@ -9,11 +9,11 @@ from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import ClassList
 from engine.models.build import weights_note
 from engine.runs.log_schema import ResultLine, StartLine, validation_fields
+from engine.train.budget.verdict import Verdict
 from engine.train.evaluation.accuracy import Accuracy
 from engine.train.ranks.backends import set_backends
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import choose_precision
-from engine.train.verdict import Verdict
 
 
 class RunBase:

@@ -36,6 +36,7 @@ from engine.runs.log_schema import EpochLine, StepsLine
 from engine.train.augment.chain import Augment, TrainBatch
 from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.bottleneck import EpochMeter
+from engine.train.budget.timeline import PARTS, Timeline
 from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
@@ -44,7 +45,6 @@ from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
 from engine.train.step.step import Step
-from engine.train.timeline import PARTS, Timeline
 
 Tell = Callable[[StepsLine], None]
 """Takes a line for the log."""

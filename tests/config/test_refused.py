@@ -253,7 +253,11 @@ def test_recursive_anchor_is_refused(recipe: Recipe) -> None:
         ("--training.sam_interval=5", "training.sam_interval has no effect without training.sam_rho"),
         ("--training.ema_every=20", "training.ema_every has no effect without training.ema_half_life"),
         ("--training.device=cpu --training.precision=fp16", "fp16 needs a GPU"),
-        ("--budget.minutes=3", "budget.minutes needs budget.target_top1"),
+        ("--budget.minutes=3 --budget.hours=1", "budget.minutes and budget.hours both set the time limit"),
+        ("--budget.adapt=true", "budget.adapt needs a time limit to keep to"),
+        ("--budget.stop_at_target=true", "budget.stop_at_target needs budget.target_top1"),
+        ("--training.timeline=3", "training.timeline: can't read '3'"),
+        ("--plan.pace=fast", "plan.pace: can't read 'fast'"),
     ],
 )
 def test_impossible_combination_is_refused(argv: str, reason: str) -> None:
@@ -270,6 +274,7 @@ def test_impossible_combination_is_refused(argv: str, reason: str) -> None:
         "--resolution.start_ramp=0.5 --resolution.end_ramp=0.5",
         "--training.momentum=0",
         "--budget.minutes=3 --budget.target_top1=0.5",
+        "--budget.minutes=3",
         "--training.device=cpu --training.precision=bf16",
     ],
 )

@@ -10,7 +10,18 @@ from engine.report.run import run_page
 from engine.report.terminal import summary
 from engine.runs.log_reader import build_history, goal, mean_throughput, parse_log, read_log, waiting_share
 from engine.runs.log_schema import EpochLine, ResultLine
-from tests.report.runs import epoch_lines, parsed, result_line, run_config, start_line, steps_lines, whole_log
+from tests.report.runs import (
+    adapted_log,
+    alarm_line,
+    epoch_lines,
+    parsed,
+    replan_line,
+    result_line,
+    run_config,
+    start_line,
+    steps_lines,
+    whole_log,
+)
 
 
 def test_epochs_come_in_order_with_start_and_result() -> None:
@@ -107,3 +118,40 @@ def test_goal_is_the_recipes_until_a_result_exists() -> None:
     assert goal(config, None) == (0.92, 180)
     assert goal(config, ResultLine(target_top1=0.5)) == (0.5, None)
     assert goal(run_config(), None) == (None, None)
+
+
+def test_replans_and_alarms_are_kept_in_order() -> None:
+    history = build_history(parsed([*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]]))
+    assert [(replan.at, replan.length) for replan in history.replans] == [(4.0, 14.25), (8.0, 15.0)]
+    assert [alarm.epoch for alarm in history.alarms] == [2]
+
+
+@pytest.mark.parametrize(
+    ("resumed", "kept"),
+    [
+        # At the place of a re-plan it is decided again; within the epoch after it, the checkpoint holds it.
+        ({"resumed_at_epoch": 2, "resumed_at_step": 0}, []),
+        ({"resumed_at_epoch": 1, "resumed_at_step": 100}, []),
+        ({"resumed_at_epoch": 2, "resumed_at_step": 50}, [2.0]),
+        ({"resumed_at_epoch": 4, "resumed_at_step": 3}, [2.0, 4.0]),
+        ({}, []),
+    ],
+)
+def test_replans_after_the_checkpoint_are_dropped_on_resume(
+    resumed: dict[str, int], kept: list[float]
+) -> None:
+    lines = [start_line()]
+    for number, epoch in enumerate(epoch_lines(5), start=1):
+        lines += [*steps_lines(number, [3.0, 2.0]), epoch]
+        if number in (2, 4):
+            lines += [replan_line(float(number), 5.0, 4.5, 100.0), alarm_line(number)]
+    history = build_history(parsed([*lines, start_line(**resumed)]))
+    assert [replan.at for replan in history.replans] == kept
+    whole = resumed.get("resumed_at_epoch", 0)
+    assert [alarm.epoch for alarm in history.alarms] == [number for number in (2, 4) if number <= whole]
+
+
+def test_replan_made_again_after_a_resume_counts_once() -> None:
+    lines = [start_line(), *epoch_lines(3)[:2], replan_line(2.0, 5.0, 4.5, 100.0)]
+    lines += [start_line(resumed_at_epoch=2), replan_line(2.0, 5.0, 4.0, 130.0)]
+    assert [replan.length for replan in build_history(parsed(lines)).replans] == [4.0]

@@ -12,10 +12,14 @@ from engine.config.load import load_train_config, to_dict
 from engine.errors import UserError
 from engine.report.run import run_page
 from engine.report.run_display import RunDisplay
+from engine.runs.log_schema import AlarmLine, ReplanLine
+from engine.runs.record.run_record import read_record
 from engine.runs.run_writer import RunWriter
 from engine.runs.time_left import Ahead, Outlook
 from tests.full_disk import files_of_at_most
 from tests.report.runs import (
+    adapted_log,
+    alarm_line,
     config_of,
     epoch_lines,
     epoch_of,
@@ -267,3 +271,55 @@ def test_closing_twice_after_an_error_is_allowed(tmp_path: Path) -> None:
         raise KeyError
     record.close()
     record.close()
+
+
+def test_replan_is_logged_and_shown_and_the_bar_follows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ReplanLine.from_json(adapted_log()[5])
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
+        with record.live(Outlook(epochs=[Ahead(images=6400, side=128)] * 4)) as view:
+            record.replan(line, Outlook(epochs=[Ahead(images=6400, side=128)] * 3))
+            assert view.total == 3 * 6400
+    assert log_lines(record.folder)[-1]["length"] == 14.25
+    assert "re-plan after 4 epochs: 16 to 14.25 epochs; training is slower" in capsys.readouterr().out
+    assert "Re-plans" in (record.folder / "report.html").read_text()
+
+
+def test_alarm_is_logged_and_warned_of_also_when_quiet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = AlarmLine.from_json(alarm_line(2))
+    with RunWriter.open(
+        config_of(tmp_path, log_level=0), "demo", writes=True, display=RunDisplay()
+    ) as record:
+        record.start(start_of(facts()))
+        record.alarm(line)
+        record.replan(ReplanLine.from_json(adapted_log()[5]))
+    assert [row["kind"] for row in log_lines(record.folder)] == ["start", "alarm", "replan"]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("warning: epoch 2: top-1 42.13%") and "Likely causes: 1. learning rate" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_record_of_a_finished_run_is_written(tmp_path: Path) -> None:
+    epoch = epoch_lines(1)[0]
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of({**facts(), "num_classes": 10}))
+        record.epoch(epoch_of(epoch))
+        assert not (record.folder / "record.json").exists()
+        record.finish(result_of(result_line(epoch)))
+    found = read_record(record.folder / "record.json")
+    assert (found.name, found.recipe, found.top1) == ("one", "demo", epoch["top1"])
+    assert found.data is not None and found.data.train_file == "train.beton"
+
+
+def test_replay_leaves_no_record(tmp_path: Path) -> None:
+    epoch = epoch_lines(1)[0]
+    with RunWriter.open(config_of(tmp_path), "demo", writes=True, display=RunDisplay()) as record:
+        record.start(start_of(facts()))
+        record.epoch(epoch_of(epoch | {"top1": None}))
+        record.finish(result_of(result_line(epoch, replay=8, top1=None)))
+    assert not (record.folder / "record.json").exists()

@@ -35,9 +35,10 @@ def test_each_stage_has_a_run_folder_inside_the_run(
     run = tmp_path / "runs" / "run"
     assert sorted(path.name for path in run.iterdir()) == ["stage1", "stage2", "stages.yaml"]
     for stage in (run / "stage1", run / "stage2"):
-        assert {path.name for path in stage.iterdir()} == {
+        assert {path.name for path in stage.iterdir()} - {"record.json"} == {
             "config.yaml", "log.jsonl", "report.html", "checkpoints", "weights.pt", "weights_ema.pt",
         }  # fmt: skip
+    assert [(run / f"stage{number}" / "record.json").exists() for number in (1, 2)] == [False, True]
     first, second = (log_of(run / f"stage{number}", "epoch") for number in (1, 2))
     assert [entry["epoch"] for entry in first] == [1, 2] and [entry["epoch"] for entry in second] == [1, 2, 3]
     assert [entry["global_batch"] for entry in first + second] == [16, 16, 12, 12, 12]

@@ -17,6 +17,7 @@ from engine.report.run_display import RunDisplay
 from engine.runs.run_writer import RunWriter
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
+from engine.train.checkpoints.resume import Progress
 from engine.train.checkpoints.saver import Saver
 from engine.train.ranks.group import process_group
 from engine.train.run import Run
@@ -51,7 +52,7 @@ def test_memory_stays_flat_over_many_epochs(options: Callable[..., list[str]]) -
         Run(config, ranks) as run,
         RunWriter.open(config, recipe, writes=True, display=RunDisplay()) as record,
     ):
-        saver = _Leaving(config, run.trainer, run.data, record.folder, Interruption(), lambda: 0.0, 0.0)
+        saver = _Leaving(config, run.trainer, run.data, record.folder, Interruption(), _progress, 0.0)
         with tqdm(disable=True) as bar:
             for epoch in range(EPOCHS):
                 with suppress(Enough):
@@ -67,6 +68,10 @@ def test_memory_stays_flat_over_many_epochs(options: Callable[..., list[str]]) -
     # The allocator's own takes a while to settle; what leaks an epoch's batches or a checkpoint shows as a slope.
     assert quarters[4] - quarters[2] < 4
     assert len(list((Path(record.folder) / "checkpoints").iterdir())) == 3
+
+
+def _progress(state: EpochState, best: float) -> Progress:
+    return Progress(state=state, elapsed=0.0, best=best)
 
 
 def _held() -> tuple[float, int, int]:

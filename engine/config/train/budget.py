@@ -62,11 +62,5 @@ def check_budget(budget: BudgetConfig) -> None:
         raise UserError("budget.minutes and budget.hours both set the time limit: drop one")
     if budget.adapt and not budget.seconds:
         raise UserError("budget.adapt needs a time limit to keep to: set budget.minutes or budget.hours")
-    if budget.seconds and not (budget.target_top1 or budget.adapt):
-        name = "budget.minutes" if budget.minutes else "budget.hours"
-        raise UserError(
-            f"{name} needs budget.target_top1, the accuracy to reach in that time, or budget.adapt=true, which keeps "
-            "to it: set one"
-        )
     if budget.stop_at_target and not budget.target_top1:
         raise UserError("budget.stop_at_target needs budget.target_top1, the accuracy to stop at: set it")

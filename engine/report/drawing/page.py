@@ -43,6 +43,10 @@ def _key(css: str) -> str:
     shapes = {
         "plain": '<path class="diamond plain" d="M11 1l5 5-5 5-5-5z"/>',
         "goal": '<rect class="goal" width="22" height="12" rx="2" style="opacity:.25"/>',
+        "first point": '<circle class="dots first" cx="11" cy="6" r="4"/>',
+        "measured point": '<circle class="dots measured" cx="11" cy="6" r="4.5"/>',
+        "published point": '<path class="diamond published" d="M11 1l5 5-5 5-5-5z"/>',
+        "second point": '<circle class="dots second" cx="11" cy="6" r="4"/>',
     }
     block = f'<rect class="{css}" x="4" width="12" height="12" rx="2"/>'
     stroke = f'<path class="line {css}" d="M1 6h20"/>'

@@ -22,7 +22,7 @@ from engine.report.drawing.axes import (
 )
 from engine.report.drawing.charts import Frame, Point
 from engine.report.run import by_epoch
-from engine.report.terminal.summary import measured_as
+from engine.report.terminal.summary import clock_words, measured_as
 from engine.runs.log_reader import History, goal, total
 from engine.runs.log_schema import EpochLine, ResultLine
 
@@ -80,7 +80,7 @@ def accuracy(history: History, config: dict[str, Any]) -> Figure | None:
     if target:
         legend.append(("goal", "goal"))
     note = (
-        "Each point is one validation on the whole validation set. The clock counts training and validation."
+        f"Each point is one validation on the whole validation set. The clock counts {clock_words(history)}."
     )
     svgs = in_both_sizes(lambda size: _draw_accuracy(data, size))
     return Figure(title="Accuracy against time", svgs=svgs, legend=legend, note=note)

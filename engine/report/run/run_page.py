@@ -6,8 +6,15 @@ from typing import Any
 from engine.report import text
 from engine.report.drawing.charts import clean
 from engine.report.drawing.page import document, figure_card
-from engine.report.run import evaluation_figures, evaluation_tables, figures, sections
-from engine.report.terminal.summary import measured_as, stage_words
+from engine.report.run import (
+    contract_sections,
+    evaluation_figures,
+    evaluation_tables,
+    figures,
+    replan_figures,
+    sections,
+)
+from engine.report.terminal.summary import measured_as, stage_words, whole_length
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, build_history, goal, mean_throughput, waiting_share
 from engine.runs.log_schema import LogLine, ResultLine
@@ -22,7 +29,9 @@ def render(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
     title = f"{' '.join(_headline(history))} · {history.start.name or 'run'}"
     body = [
         _header(history, config),
+        contract_sections.alarms(history),
         figure_card(figures.accuracy(history, config)),
+        *_replans(history, config),
         sections.results(history, config),
         *_evaluation(history),
         figure_card(figures.time_spent(history.epochs)),
@@ -34,6 +43,13 @@ def render(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
         sections.provenance(history),
     ]
     return document(title, body, f"Drawn from {CONFIG} and {LOG} in the run’s folder.")
+
+
+def _replans(history: History, config: dict[str, Any]) -> list[str]:
+    """What budget.adapt changed, drawn and listed."""
+    _, limit = goal(config, history.result)
+    pair = "".join(figure_card(figure) for figure in replan_figures.replan_figures(history, limit))
+    return [f'<div class="pair">{pair}</div>' if pair else "", contract_sections.replans(history)]
 
 
 def _evaluation(history: History) -> list[str]:
@@ -62,7 +78,8 @@ def _header(history: History, config: dict[str, Any]) -> str:
     headline = " ".join(f"<span>{clean(piece)}</span>" for piece in _headline(history))
     bar = ""
     if result is None and history.epochs:
-        done, whole = history.epochs[-1].epoch, history.epochs[-1].epochs or 1
+        last = history.epochs[-1]
+        done, whole = last.epoch, last.length or last.epochs or 1
         bar = f'<progress max="{clean(whole)}" value="{clean(done)}" aria-label="finished epochs"></progress>'
     return (
         f'<header class="card head {css}"><div class="top"><span class="badge">{badge}</span>'
@@ -79,6 +96,8 @@ def _state(history: History) -> tuple[str, str]:
     met = history.result.met
     if met is None:
         return "", "No target set"
+    if history.result.target_top1 is None:
+        return ("good", "Time limit kept") if met else ("bad", "Time limit missed")
     return ("good", "Target met") if met else ("bad", "Target missed")
 
 
@@ -92,7 +111,7 @@ def _headline(history: History) -> list[str]:
         return ["No epoch", "finished yet"]
     last = history.epochs[-1]
     top1 = [f"{text.percent(last.top1)} top-1"] if last.top1 is not None else []
-    return [f"Epoch {last.epoch} of {last.epochs or '?'}{':' if top1 else ''}", *top1]
+    return [f"Epoch {last.epoch} of {whole_length(last)}{':' if top1 else ''}", *top1]
 
 
 def _progress_words(history: History) -> str:
@@ -122,6 +141,7 @@ def _tiles(history: History, config: dict[str, Any]) -> list[Tile]:
         tiles.append(("Plain top-1", text.percent(result.plain_top1), how))
         if result.target_top1 is None:
             tiles.append(("Top-5", text.percent(result.top5), "as the recipe validates"))
+    tiles += contract_sections.tiles(history, config.get("budget", {}).get("price"))
     if history.epochs:
         rate = f"{text.rate(mean_throughput(history.epochs))} img/s"
         tiles.append(("Throughput", rate, "mean over training"))
@@ -142,7 +162,7 @@ def _goal_tiles(history: History, config: dict[str, Any]) -> list[Tile]:
     # A run that only validated has no training time to judge.
     if limit and (history.epochs or history.result is None):
         took = result.elapsed_seconds
-        detail = "of training and validation"
+        detail = "for the whole run"
         if took is not None:
             detail = f"{text.duration(abs(limit - took))} {'to spare' if took <= limit else 'late'}"
         tiles.append(("Budget", text.duration(limit), detail))

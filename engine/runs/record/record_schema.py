@@ -27,7 +27,8 @@ class DataSet(JsonTable):
     """What a run was trained and validated on."""
 
     name: str | None = log_field(
-        "ImageNet-1k, CIFAR-10 or Fashion-MNIST, recognised by the numbers of classes and images; else the files' names"
+        "ImageNet-1k, CIFAR-10 or Fashion-MNIST, recognised by the numbers of classes and images, the last by its "
+        "path too; else the files' names"
     )
     train_file: str | None = log_field("name of the training file, without its folder")
     val_file: str | None = log_field("name of the validation file, without its folder")
@@ -112,6 +113,9 @@ class RunRecord(JsonTable):
     versions: dict[str, str | None] | None = log_field("version by package; null: not installed")
     revision: Revision | None = log_field("git revision of the source; null outside a git checkout")
     seed: int | None = log_field("training.seed")
+    started_from: str | None = log_field(
+        "file of the weights that training started from, or the recipe's stage that it began with; null: from scratch"
+    )
     settings: str | None = log_field(
         "digest of the options that say what is trained; runs in which it is equal are repeats"
     )

@@ -80,8 +80,9 @@ def record_of(config: Config, lines: Sequence[LogLine]) -> RunRecord | None:
         versions=start.versions,
         revision=start.revision,
         seed=_other(config, "training", "seed", None),
-        settings=_settings(config),
-        command=_command(config, history),
+        started_from=_started_from(config, start),
+        settings=_settings(config, adapted=bool(history.replans)),
+        command=_command(start),
     )
 
 
@@ -146,13 +147,11 @@ def _predicted(start: StartLine) -> Predicted | None:
 
 
 def _data_set(config: Config, start: StartLine) -> DataSet:
-    train, val = (
-        Path(str(_other(config, "data", f"{part}_dataset", ""))).name or None for part in ("train", "val")
-    )
+    train, val = (str(_other(config, "data", f"{part}_dataset", "")) for part in ("train", "val"))
     return DataSet(
         name=data_set_name(start.num_classes, start.num_train, start.num_val, train, val),
-        train_file=train,
-        val_file=val,
+        train_file=Path(train).name or None,
+        val_file=Path(val).name or None,
         num_train=start.num_train,
         num_val=start.num_val,
         num_classes=start.num_classes,
@@ -160,20 +159,35 @@ def _data_set(config: Config, start: StartLine) -> DataSet:
 
 
 def data_set_name(
-    classes: int | None, num_train: int | None, num_val: int | None, train: str | None, val: str | None
+    classes: int | None, num_train: int | None, num_val: int | None, train: str, val: str
 ) -> str:
-    """What a data set is called: by its numbers where they are a known set's, else by its files (names)."""
+    """What a data set is called: by its numbers where they are a known set's, else by its files (their paths)."""
     counts = classes, num_train, num_val
     if counts in _DATA_SETS:
         return _DATA_SETS[counts]
-    if counts == _MNIST_SIZED and any("fashion" in (name or "").lower() for name in (train, val)):
+    if counts == _MNIST_SIZED and "fashion" in f"{train} {val}".lower():
         return "Fashion-MNIST"
-    stems = dict.fromkeys(Path(name).stem for name in (train, val) if name)
+    stems = dict.fromkeys(Path(path).stem for path in (train, val) if path)
     return " + ".join(stems) or "unknown data"
 
 
-def _settings(config: Config) -> str:
-    """A digest of the options that say what is trained. Runs in which it is equal are repeats of each other."""
+def _started_from(config: Config, start: StartLine) -> str | None:
+    """None for training from scratch; of several stages the later ones start from weights of the ones before."""
+    first = _other(config, "training", "first_stage", 1)
+    if start.stages:
+        return f"stage {first}" if first > 1 else None
+    return Path(str(_other(config, "model", "weights", ""))).name or None
+
+
+def _settings(config: Config, *, adapted: bool) -> str:
+    """A digest of the options that say what is trained. Runs in which it is equal are repeats of each other.
+
+    Of an adapted run config.yaml has its own lengths instead of budget.adapt: two such runs are repeats all the same.
+    """
+    if adapted:
+        training, budget = {**config.get("training", {})}, {**config.get("budget", {})}
+        training.pop("timeline", None)
+        config = {**config, "training": training, "budget": {**budget, "adapt": True}}
     kept = {
         f"{section}.{key}": value
         for section, options in config.items()
@@ -191,32 +205,14 @@ def _default(section: str, key: str) -> Any:
     return specs[key].default if key in specs else None
 
 
-def _command(config: Config, history: History) -> str:
-    """The command that repeats the run; of an adapted run, with the lengths that it had from where on."""
-    start = history.start
+def _command(start: StartLine) -> str:
+    """The command that repeats the run. Of an adapted run config.yaml has the lengths that it had."""
     folder = Path(start.folder or start.name or ".")
     # Of several stages, stages.yaml beside them is the whole recipe.
     file = folder.parent / STAGES if start.stages else folder / CONFIG
     # The path of one machine is no use on another one.
     file = Path(*file.parts[-2:]) if file.is_absolute() else file
-    words = [*_launch(start), "train_imagenet.py", "-C", str(file)]
-    if history.replans and _other(config, "budget", "adapt", False):
-        words += ["--budget.adapt=false", f"--training.timeline={timeline_of(config, history)}"]
-    return shlex.join(words)
-
-
-def timeline_of(config: Config, history: History) -> str:
-    """The lengths of an adapted run as training.timeline takes them, such as "0:5.4, 2.25:6.1"."""
-    own = str(_other(config, "training", "timeline", ""))
-    first = history.replans[0].length_before or _other(config, "training", "epochs", 0)
-    pieces = [own] if own else [f"0:{_in_full(first)}"]
-    pieces += [f"{_in_full(replan.at)}:{_in_full(replan.length)}" for replan in history.replans]
-    return ", ".join(pieces)
-
-
-def _in_full(number: float) -> str:
-    """All digits: a rounded length would be another run."""
-    return repr(int(number) if float(number).is_integer() else number)
+    return shlex.join([*_launch(start), "train_imagenet.py", "-C", str(file)])
 
 
 def _launch(start: StartLine) -> list[str]:

@@ -13,12 +13,18 @@ from engine.runs.log_schema import ReplanLine
 from engine.runs.time_left import Ahead
 from engine.train.budget.pace import PaceModel
 from engine.train.budget.replan import ALL, LAST, Costs, Replan, replan, seconds_left
+from engine.train.budget.verdict import describe_seconds
 from engine.train.schedules import resolution_at
 from engine.train.trainer import Trainer
-from engine.train.verdict import describe_seconds
 
 LOOKS = 16
 """Times within an epoch that the end is predicted."""
+
+_UNSURE = 0.05
+"""Share of the time left by which a prediction may be off."""
+
+_SETTLED = 0.05
+"""Share of the time limit that is measured before the first change: a run cut short too early has no second chance."""
 
 
 class Keeper:
@@ -78,12 +84,21 @@ class Keeper:
         self._note_pace(epoch, step)
 
     def seconds_left(self, epoch: int, step: int) -> float | None:
-        """The predicted time to the end of the run; None before anything is known."""
-        if not self._pace.known:
+        """The predicted time to the end of the run; None before enough was measured."""
+        if not self._settled:
             return None
         at = epoch + step / self._trainer.full_steps(epoch)
         left = self._budget.seconds - self._used()
         return seconds_left(self._trainer.timeline, at, self._costs(left), self.validations)
+
+    @property
+    def skips_validations(self) -> bool:
+        """Whether only the last validation is done. The first one is always done where its time is not known yet."""
+        return self.validations == LAST and self._validation_seconds() > 0
+
+    @property
+    def _settled(self) -> bool:
+        return self._pace.measured_seconds >= _SETTLED * self._budget.seconds
 
     def _set_mark(self, epoch: int, step: int) -> None:
         compiling = sum(self._trainer.compile_seconds.values())
@@ -103,8 +118,9 @@ class Keeper:
         at = epoch + step / trainer.full_steps(epoch)
         left = self._budget.seconds - self._used()
         found: Replan | None = None
-        if trainer.ranks.main and self._pace.known:
-            margin = self._budget.margin * self._budget.seconds
+        if trainer.ranks.main and self._settled:
+            # What may still even out is not acted upon: a long rest is predicted less exactly.
+            margin = max(self._budget.margin * self._budget.seconds, _UNSURE * left)
             found = replan(trainer.timeline, at, left, self._costs(left), self.validations, margin=margin)
         found = trainer.ranks.agree(found)
         if found is None:

@@ -21,16 +21,22 @@ class PaceModel:
     def __init__(self, planned: Sequence[tuple[int, float]] = ()) -> None:
         self._planned = [(side, 1 / rate) for side, rate in planned]
         self._measured: list[Pace] = []
+        self._warm = False
 
     @property
-    def known(self) -> bool:
-        """Whether anything is known: a plan or a measurement."""
-        return bool(self._planned or self._measured)
+    def measured_seconds(self) -> float:
+        """How long the measurements are together."""
+        return sum(pace.seconds for pace in self._measured)
 
     def note(self, side: int, images: int, seconds: float) -> None:
-        """Training on `images` images of `side` pixels took `seconds`, without compiling and validation."""
+        """Training on `images` images of `side` pixels took `seconds`, without compiling and validation.
+
+        The first call of a process is left out: it contains the first batch and the libraries' warm-up.
+        """
         if images > 0 and seconds > 0:
-            self._measured.append(Pace(side=side, images=images, seconds=seconds))
+            if self._warm:
+                self._measured.append(Pace(side=side, images=images, seconds=seconds))
+            self._warm = True
 
     def seconds_per_image(self, side: int) -> float:
         """As the plan says, or as fitted to the measurements; without the factor of the moment."""

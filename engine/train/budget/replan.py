@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.train.timeline import Timeline
+from engine.train.budget.timeline import Timeline
 
 SHORTEST_REST = 1 / 64
 """Epochs; however late a run is, so much is left to bring the learning rate to its end."""

@@ -16,10 +16,10 @@ from engine.data.beton.pair import identity
 from engine.data.beton.reader import Beton
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
+from engine.train.budget.timeline import Timeline
 from engine.train.checkpoints import store
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.ranks.group import Ranks
-from engine.train.timeline import Timeline
 from engine.train.trainer import Trainer
 
 AUTO = "auto"
@@ -64,6 +64,8 @@ class Progress:
     """Seconds from its first step to the validation that reached the target; None: not reached yet."""
     keeper: dict[str, Any] = field(default_factory=dict)
     """Keeper.state_dict(); empty without budget.adapt."""
+    alarm: dict[str, Any] = field(default_factory=dict)
+    """Alarm.state_dict(); empty in older checkpoints."""
 
 
 def data_of(train: Beton, val: Beton) -> dict[str, str]:
@@ -85,6 +87,7 @@ def content(
         "setup": progress.setup,
         "target_seconds": progress.target_seconds,
         "keeper": progress.keeper,
+        "alarm": progress.alarm,
         "timeline": str(trainer.timeline),
         "data": data,
         "world": trainer.ranks.world,
@@ -109,7 +112,9 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
         trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
     trainer.timeline = Timeline.parse(_in_force(found), config.training.epochs)
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})
-    later = {name: found[name] for name in ("began", "setup", "target_seconds", "keeper") if name in found}
+    later = {
+        name: found[name] for name in ("began", "setup", "target_seconds", "keeper", "alarm") if name in found
+    }
     return Progress(state=state, elapsed=found["elapsed"], best=found["best"], **later)
 
 

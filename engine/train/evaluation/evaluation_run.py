@@ -17,12 +17,12 @@ from engine.files import atomic_write
 from engine.runs.evaluation_schema import Evaluation, EvaluationFile, SearchedResolution
 from engine.runs.folder import EVALUATION
 from engine.runs.run_writer import RunWriter
+from engine.train.budget.verdict import judge
 from engine.train.evaluation.full_evaluation import Examination
 from engine.train.evaluation.validator import Validator, search_resolution, search_table
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.run_base import RunBase
-from engine.train.verdict import judge
 from engine.train.weights import build_network
 
 

@@ -13,7 +13,16 @@ from engine.errors import UserError
 from engine.report.compare.compare_page import render
 from engine.report.compare.compare_rows import measure_rows, option_rows, tables
 from engine.report.compare.compared_run import read_runs
-from tests.report.runs import demo_log, epoch_lines, result_line, run_config, start_line, whole_log
+from tests.report.runs import (
+    adapted_log,
+    alarm_line,
+    demo_log,
+    epoch_lines,
+    result_line,
+    run_config,
+    start_line,
+    whole_log,
+)
 
 Line = dict[str, Any]
 
@@ -216,3 +225,9 @@ def test_ten_runs_have_distinct_line_styles(tmp_path: Path) -> None:
     page = render(runs)
     styles = re.findall(r"\.line\.r\d+\{(stroke:[^}]+)\}", page)
     assert len(styles) == len(set(styles)) == 10
+
+
+def test_adapted_run_is_compared_like_any_other(tmp_path: Path) -> None:
+    adapted = [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]]
+    rows = _rows([_write(tmp_path / "a", adapted), _write(tmp_path / "b", whole_log(16))])
+    assert rows["epochs"] == ["15", "16"] and rows["state"] == ["finished", "finished"]

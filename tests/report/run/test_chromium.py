@@ -12,7 +12,16 @@ import pytest
 from PIL import Image
 
 from tests.report.run.test_evaluation import LOGS as EVALUATIONS
-from tests.report.runs import demo_log, epoch_lines, render, run_config, start_line, whole_log
+from tests.report.runs import (
+    adapted_log,
+    alarm_line,
+    demo_log,
+    epoch_lines,
+    render,
+    run_config,
+    start_line,
+    whole_log,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +41,10 @@ LOGS = {
     "long": whole_log(88),
     "running": [start_line(), *epoch_lines(16)[:5]],
     "started": [start_line(command=["train_imagenet.py", "--data.train_dataset=" + "x" * 300])],
+    "adapted": [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]],
     **EVALUATIONS,
 }
-CHARTS = {"started": 0, **dict.fromkeys(EVALUATIONS, 3)}
+CHARTS = {"started": 0, "adapted": 8, **dict.fromkeys(EVALUATIONS, 3)}
 
 # Measured in an inner frame of the width in question: Chromium's own window never gets as narrow as a phone.
 _MEASURE = """<!doctype html>

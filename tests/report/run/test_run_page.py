@@ -14,6 +14,8 @@ from engine.cli.report import main
 from engine.errors import UserError
 from engine.report.drawing.charts import clean
 from tests.report.runs import (
+    adapted_log,
+    alarm_line,
     demo_log,
     epoch_lines,
     render,
@@ -111,6 +113,12 @@ LOGS: dict[str, list[dict[str, Any]]] = {
     "losses within epochs": _with_steps(88),
     "losses before an epoch": [start_line(), *steps_lines(1, [6.9, 6.2])],
     "no target": whole_log(3, **NO_GOAL, verdict="74.00% top-1 in 3 min"),
+    "adapted": [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]],
+    "re-plan of nulls": [
+        *adapted_log()[:6],
+        dict.fromkeys(adapted_log()[5]) | {"kind": "replan", "at": 4.0, "length": 14.0},
+        dict.fromkeys(alarm_line(4)) | {"kind": "alarm", "epoch": 4},
+    ],
     "only validated": [start_line(), result_line(epoch_lines(1)[0], elapsed_seconds=0.0, weights=None)],
     "all unknown": [{"kind": "start"}, {"kind": "epoch", "epoch": 1}, {"kind": "result"}],
     "all null": [
@@ -195,7 +203,7 @@ def test_unfinished_run_shows_progress() -> None:
     assert "Not finished" in page
     assert "Epoch 5 of 16:" in page
     assert '<progress max="16" value="5"' in page
-    assert "Budget 20 min of training and validation" in Page(page).text
+    assert "Budget 20 min for the whole run" in Page(page).text
 
 
 def test_finished_run_has_every_chart_and_its_target() -> None:
@@ -421,3 +429,34 @@ def test_report_verb_refuses_other_folders(tmp_path: Path, content: str | None) 
     with pytest.raises(UserError, match="run's"):
         main([str(tmp_path)])
     assert not (tmp_path / "report.html").exists()
+
+
+def test_adapted_run_shows_replans_predictions_and_alarms() -> None:
+    config = run_config(budget={"minutes": 20.0, "adapt": True, "price": 32.77})
+    log = [*adapted_log()[:3], alarm_line(2, causes=["<b>crop</b>"]), *adapted_log()[3:]]
+    page = render(config, log)
+    text = Page(page).text
+    for words in (
+        "Planned length",
+        "Predicted end",
+        "training is slower than planned: 14,100 images/s",
+        "Predicted top-1 73.80% 73.40% to 74.20%; reached 74.00%, inside",
+        "Warning: accuracy far below other runs",
+        "top-1 42.13%, where runs of this family have 54.10% ± 0.60",
+        "Time to target 18 min 17 s",
+        "Cost 9.70 at 32.77 per hour",
+    ):
+        assert words in text, words
+    assert "<b>crop" not in page
+
+
+def test_replans_without_their_figures_are_listed() -> None:
+    log = [*whole_log(4)[:3], {"kind": "replan", "at": 2.0, "length": 3.5}, *whole_log(4)[3:]]
+    text = Page(render(run_config(), log)).text
+    assert "Re-plans" in text and "3.5" in text and "Planned length" not in text
+
+
+@pytest.mark.parametrize(("met", "badge"), [(True, "Time limit kept"), (False, "Time limit missed")])
+def test_run_with_a_time_limit_alone_is_judged_by_it(met: bool, badge: str) -> None:
+    text = Page(render(run_config(), demo_log(target_top1=None, met=met, verdict="time limit"))).text
+    assert badge in text and "Target m" not in text

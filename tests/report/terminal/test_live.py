@@ -94,3 +94,16 @@ def test_other_ranks_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with LiveView(Outlook(epochs=AHEAD), [], shown=False) as view:
         view.update(1000)
     assert terminal.getvalue() == ""
+
+
+def test_replanned_run_has_a_new_whole_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _on_terminal(monkeypatch)
+    with LiveView(Outlook(epochs=AHEAD, done=2 * AHEAD[0].images), EPOCHS[:2], shown=True) as view:
+        view.replanned(Outlook(epochs=AHEAD[:3]))
+        shown = terminal.getvalue().split("\r")[-1]
+        assert " 67%|" in shown and "1:07 left" in shown
+        # Finer than an epoch: the last one is cut short.
+        view.replanned(Outlook(epochs=[*AHEAD[:2], Ahead(images=AHEAD[0].images // 2, side=160)]))
+        assert " 80%|" in terminal.getvalue().split("\r")[-1]
+        view.update(AHEAD[0].images // 2)
+        assert view.logged(EPOCHS[2]) == ""

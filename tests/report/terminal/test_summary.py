@@ -1,6 +1,8 @@
 """What the terminal says of a run."""
 
 from tests.report.runs import (
+    adapted_log,
+    alarm_line,
     closing_summary,
     demo_log,
     epoch_line,
@@ -72,3 +74,27 @@ def test_closing_summary_of_validated_only_run_has_no_speed() -> None:
 
 def test_closing_summary_without_result_has_no_verdict() -> None:
     assert closing_summary(run_config(), [start_line()]) == "verdict    no result yet"
+
+
+def test_closing_summary_compares_predictions_with_the_outcome() -> None:
+    config = run_config(budget={"minutes": 20.0, "adapt": True, "price": 32.77})
+    rows = closing_summary(config, [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]]).splitlines()
+    for row in (
+        "predicted  top-1 73.80% [73.40% to 74.20%]: reached 74.00%, inside",
+        "predicted  time 19 min 20 s [18 min 20 s to 20 min 10 s]: took 18 min 29 s, inside",
+        "re-planned 2 times: 16 to 15 epochs",
+        "to target  18 min 17 s from the first training image, as MLPerf counts",
+        "cost       9.70 at 32.77 per hour",
+        "time       18 min 29 s of set-up (12.5 s), training, validation and saving",
+    ):
+        assert row in rows
+    assert any(row.startswith("warning    epoch 2: top-1 42.13%, where") for row in rows)
+
+
+def test_closing_summary_says_what_lies_outside_its_interval() -> None:
+    summary = closing_summary(run_config(), adapted_log(ema_top1=0.76))
+    assert "[73.40% to 74.20%]: reached 76.00%, outside" in summary
+
+
+def test_epoch_line_counts_to_the_planned_length() -> None:
+    assert "epoch  5/14.25" in epoch_line(adapted_log()[6])

@@ -13,7 +13,18 @@ import pytest
 from engine.config.train.logging import FURTHER_LOGS, LoggingConfig
 from engine.errors import UserError
 from engine.runs.listeners.listener import LISTENERS
-from tests.report.runs import epoch_lines, epoch_of, result_line, result_of, start_of, steps_lines, steps_of
+from engine.runs.log_schema import AlarmLine, ReplanLine
+from tests.report.runs import (
+    adapted_log,
+    alarm_line,
+    epoch_lines,
+    epoch_of,
+    result_line,
+    result_of,
+    start_of,
+    steps_lines,
+    steps_of,
+)
 from tests.runs.listeners.listened import FACTS, open_record
 
 PLACES = {"csv": "log.csv", "tensorboard": "tensorboard", "wandb": "wandb"}
@@ -173,3 +184,15 @@ def test_failing_listener_leaves_others_running(tmp_path: Path, capsys: pytest.C
     assert _run(tmp_path, "csv,tensorboard") == ALL
     assert len(_notes(capsys)) == 1
     assert list((tmp_path / "one" / "tensorboard").iterdir())
+
+
+def test_listeners_pass_over_replans_and_alarms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = epoch_lines(2)
+    with open_record(tmp_path, "csv,tensorboard") as record:
+        record.start(start_of(FACTS))
+        record.epoch(epoch_of(first))
+        record.replan(ReplanLine.from_json(adapted_log()[5]))
+        record.alarm(AlarmLine.from_json(alarm_line(1)))
+        record.epoch(epoch_of(second))
+    assert "note:" not in capsys.readouterr().out
+    assert len((record.folder / "log.csv").read_text().splitlines()) == 3

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from engine.errors import UserError
-from engine.runs.log_reader import build_history
 from engine.runs.record.record_schema import RunRecord
-from engine.runs.record.run_record import data_set_name, read_record, record_of, timeline_of, write_record
+from engine.runs.record.run_record import data_set_name, read_record, record_of, write_record
 from tests.report.runs import (
     adapted_log,
     alarm_line,
@@ -119,20 +118,22 @@ def test_command_starts_as_many_processes(start: dict[str, Any], command: str) -
     assert _record(lines).command == command
 
 
-def test_command_of_an_adapted_run_has_its_lengths() -> None:
-    record = record_of(ADAPTED, parsed(adapted_log()))
-    assert record is not None and record.command is not None
-    assert record.command.endswith("--budget.adapt=false '--training.timeline=0:16, 4:14.25, 8:15'")
-    written = run_config(training={"timeline": "0:10, 2:16"}, budget={"adapt": True})
-    history = build_history(parsed(adapted_log()))
-    assert timeline_of(written, history).startswith("0:10, 2:16, 4:14.25, ")
-
-
 def test_digest_is_equal_for_repeats_only() -> None:
     first = _record(whole_log(2)).settings
-    repeats = {"training": {"seed": 9}, "logging": {"name": "b"}, "data": {"num_workers": 3}}
+    repeats: dict[str, dict[str, Any]] = {
+        "training": {"seed": 9},
+        "logging": {"name": "b"},
+        "data": {"num_workers": 3},
+    }
     assert _record(whole_log(2), **repeats).settings == first
     assert _record(whole_log(2), training={"epochs": 17}).settings != first
+    # config.yaml of adapted runs has the lengths of each.
+    lengths: list[dict[str, dict[str, Any]]] = [
+        {"training": {"timeline": timeline}, "budget": {"adapt": False, "minutes": 20.0}}
+        for timeline in ("0:16, 4:14.25", "0:16, 3:15")
+    ]
+    adapted = [_record(adapted_log(), **sections).settings for sections in lengths]
+    assert adapted[0] == adapted[1] != _record(whole_log(16), **lengths[0]).settings
     # Settings from before an option existed.
     older = run_config()
     del older["budget"]["adapt"]
@@ -145,13 +146,14 @@ def test_digest_is_equal_for_repeats_only() -> None:
     [
         ((10, 50000, 10000), ("a.beton", "b.beton"), "CIFAR-10"),
         ((10, 60000, 10000), ("fashion_train.beton", "val.beton"), "Fashion-MNIST"),
-        ((10, 60000, 10000), ("train.beton", "val.beton"), "train + val"),
+        ((10, 60000, 10000), ("/data/fashion-mnist/train.beton", "val.beton"), "Fashion-MNIST"),
+        ((10, 60000, 10000), ("/data/train.beton", "val.beton"), "train + val"),
         ((100, 50000, 10000), ("c100.beton", "c100.beton"), "c100"),
-        ((None, None, None), (None, None), "unknown data"),
+        ((None, None, None), ("", ""), "unknown data"),
     ],
 )
 def test_data_set_is_named_by_its_numbers_or_files(
-    counts: tuple[int | None, ...], files: tuple[str | None, ...], name: str
+    counts: tuple[int | None, int | None, int | None], files: tuple[str, str], name: str
 ) -> None:
     assert data_set_name(*counts, *files) == name
 
@@ -191,3 +193,20 @@ def test_unknown_keys_of_a_record_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(json.dumps({"kind": "run_record", "schema": 1, "power": 3}))
     assert read_record(path).extra == {"power": 3}
+
+
+@pytest.mark.parametrize(
+    ("stages", "sections", "started_from"),
+    [
+        ({}, {}, None),
+        ({}, {"model": {"weights": "/data/old/weights.pt"}}, "weights.pt"),
+        ({"stage": 2, "stages": 2}, {"model": {"weights": "stage1/weights.pt"}}, None),
+        ({"stage": 2, "stages": 2}, {"training": {"first_stage": 2}}, "stage 2"),
+    ],
+)
+def test_record_says_what_training_started_from(
+    stages: dict[str, Any], sections: dict[str, Any], started_from: str | None
+) -> None:
+    lines = whole_log(2, **stages)
+    lines[0] |= stages
+    assert _record(lines, **sections).started_from == started_from

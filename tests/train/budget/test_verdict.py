@@ -3,7 +3,7 @@
 import pytest
 
 from engine.config.train.train_config import BudgetConfig
-from engine.train.verdict import describe_seconds, judge
+from engine.train.budget.verdict import describe_seconds, judge
 
 PROMISE = BudgetConfig(target_top1=0.92, minutes=3)
 ADAPTED = BudgetConfig(minutes=10, adapt=True, margin=0.02)

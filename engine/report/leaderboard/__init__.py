@@ -1,0 +1,1 @@
+"""Finished runs and published points in one order."""
