@@ -23,7 +23,8 @@ IMAGE_BYTES = {"jpeg": 90e3, "yuv420": 130e3}
 """Of an ImageNet image as docs/guide/convert.md has it (jpeg: the middle of 70 to 110 kB)."""
 
 DECODE_ERROR = 0.15
-"""Added to the interval where decoding limits on a host that was not measured: cores differ in speed."""
+"""Half-width of the interval where decoding or the disk limits on a host that was not measured: cores differ in
+speed. Added to the step's where both limit, each at some resolutions."""
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
@@ -71,13 +72,15 @@ def with_host(pace: Pace, host: Host) -> Pace:
         )
         for side in pace.sides
     )
-    changed = any(side.limited_by != "step" for side in sides)
+    starved = [side.limited_by != "step" for side in sides]
+    # Where the step limits nowhere, how fast it is does not matter.
+    error = DECODE_ERROR if all(starved) else pace.error + (DECODE_ERROR if any(starved) else 0.0)
     return replace(
         pace,
         sides=sides,
         storage=storage,
         cores=cores,
-        error=pace.error + (DECODE_ERROR if changed else 0.0),
+        error=error,
         notes=(*pace.notes, _words(host, storage, cores, per_image)),
     )
 
@@ -87,6 +90,7 @@ def host_lines(pace: Pace) -> list[str]:
     lines = []
     for side in pace.sides:
         stages = ", ".join(f"{name} {rate:,.0f}" for name, rate in side.stages.items())
+        stages += f", together {side.together:,.0f}" if side.together else ""
         limit = side.limited_by
         rest = sorted(side.stages.values())
         by = f": the next one could do {rest[1] / rest[0]:.1f} times as much" if len(rest) > 1 else ""

@@ -63,7 +63,6 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
     begin = time.perf_counter()
     with (
         process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
-        Progress("measuring", round(seconds), "seconds", shown=shown) as progress,
         # What a run says about its files and its compiler would come several times over, and into the plan's output.
         redirect_stdout(io.StringIO()),
     ):
@@ -71,48 +70,50 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
             raise UserError(
                 "--measure times one process: start it with python, and say --gpus N for several GPUs"
             )
-        imports = _import_seconds()
-        return _Measurement(config, ranks, begin, seconds, progress).pace(imports)
+        _import()
+        return _Measurement(config, ranks, begin, seconds).pace(shown=shown)
 
 
-def _import_seconds() -> float:
-    """Time of starting a process that imports what a run imports."""
-    begin = time.perf_counter()
+def _import() -> None:
+    """Start a process that imports what a run imports: a part of each run's set-up."""
     subprocess.run([sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).parents[2])
-    return time.perf_counter() - begin
 
 
 class _Measurement:
     """One measurement: the open files, the clock, and what was found so far."""
 
-    def __init__(
-        self, config: TrainConfig, ranks: Ranks, begin: float, seconds: float, progress: Progress
-    ) -> None:
-        self.config, self.ranks, self._progress = _as_measured(config, ranks), ranks, progress
+    def __init__(self, config: TrainConfig, ranks: Ranks, begin: float, seconds: float) -> None:
+        self.config, self.ranks = _as_measured(config, ranks), ranks
         self._begin, self._seconds = begin, seconds
         self.train, self.val = (
             open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset)
         )
         self.classes = agree_on_classes(self.train, self.val).count
         self.notes: list[str] = []
-        self._timer = Timer(ranks.device, self._tick)
+        self._timer = Timer(ranks.device)
 
-    def pace(self, import_seconds: float) -> Pace:
-        """Measure everything."""
-        opened = time.perf_counter()
+    def pace(self, *, shown: bool) -> Pace:
+        """Measure everything. The set-up is what went before: a run's imports, the files, the network."""
         training = self.config.training
         set_backends(self.ranks.device, tf32=training.tf32, deterministic=training.deterministic)
         build_network(self.config, self.classes, self.ranks.device)
-        open_seconds = time.perf_counter() - opened
-        left = max(1.0, self._seconds - (time.perf_counter() - self._begin))
+        setup_seconds = time.perf_counter() - self._begin
+        left = max(1.0, self._seconds - setup_seconds)
         sides = _measured_sides(sides_of(self.config, self.train.num_samples))
-        precision, pinned = self._choose_precision(sides[-1], left * _PRECISIONS)
-        with self._loader(precision) as loaded:
-            rows = [self._side(loaded, precision, side, left / len(sides)) for side in sides]
-            trainer = self._trainer(loaded, precision, sides[-1])
-            save_seconds = _save_seconds(trainer, Path(self.config.logging.folder))
-            validation, plain = self._validations(precision, trainer, left * _VALIDATION)
-            storage, cores = loaded.decoder[0], self.ranks.cores()
+        # Each resolution is a part, and so are the precisions and the validations.
+        with Progress("measuring", len(sides) + 2, "parts", shown=shown) as progress:
+            precision, pinned = self._choose_precision(sides[-1], left * _PRECISIONS)
+            progress.update(1)
+            with self._loader(precision) as loaded:
+                rows = []
+                for side in sides:
+                    rows.append(self._side(loaded, precision, side, left / len(sides)))
+                    progress.update(1)
+                trainer = self._trainer(loaded, precision, sides[-1])
+                save_seconds = _save_seconds(trainer, Path(self.config.logging.folder))
+                validation, plain = self._validations(precision, trainer, left * _VALIDATION)
+                storage = loaded.decoder[0]
+            progress.update(1)
         on_gpu = self.ranks.device.type == "cuda"
         spread = Z90 * max(timing.spread for _, timing in rows)
         averaged = 2 if self.config.training.ema_half_life else 1
@@ -123,13 +124,13 @@ class _Measurement:
             gpus=1 if on_gpu else 0,
             sides=tuple(side for side, _ in rows),
             error=math.hypot(spread, FLOOR_GPU if on_gpu else FLOOR_CPU),
-            setup_seconds=import_seconds + open_seconds,
+            setup_seconds=setup_seconds,
             first_step_seconds=statistics.mean(timing.first_seconds for _, timing in rows),
             validation_seconds=averaged * validation,
             save_seconds=save_seconds,
             finish_seconds=averaged * plain + save_seconds,
             precision=pinned,
-            cores=cores,
+            cores=self.ranks.cores(),
             storage=storage,
             notes=tuple(self.notes),
         )
@@ -191,9 +192,6 @@ class _Measurement:
             self.config, self.ranks, precision, self.train, training=True, in_memory=False
         ) as loader:
             yield loader
-
-    def _tick(self) -> None:
-        self._progress.reach(min(round(self._seconds), int(time.perf_counter() - self._begin)))
 
 
 def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:

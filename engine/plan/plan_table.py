@@ -84,14 +84,14 @@ def _pick_lines(choice: Choice, pick: Candidate) -> list[str]:
         f"{name} {text.duration(seconds)}" for name, seconds in duration.parts.items() if seconds >= 0.05
     )
     spent = f", cost {pick.cost:,.2f}" if pick.cost is not None else ""
-    kind = "our own measured runs" if pick.family.measured else "published runs"
+    kind = "our own measured runs" if pick.family.measured else f"published runs: {pick.family.source}"
     lines = [
         f"pick       {pick.family.name}, {pick.epochs:g} epochs: {text.percent(found.top1)} "
         f"[{text.percent(found.low)} to {text.percent(found.high)}] in {text.duration(duration.seconds)} "
         f"[{text.duration(duration.low)} to {text.duration(duration.high)}]{spent}",
         f"why        {choice.why}",
         f"time       {parts}; limited by {duration.limited_by}",
-        f"accuracy   from {kind}: {pick.family.source}",
+        f"accuracy   from {kind}",
     ]
     if choice.request.target is None:
         lines.append(f"target     {text.percent(choice.target)}: the lower end of the interval")

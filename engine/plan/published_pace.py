@@ -3,7 +3,7 @@ minutes that the family's own runs took.
 
 The speeds are those of ffcv-imagenet's recipe or like it. Other recipes took longer on the same machine, for their
 loaders, losses, averages: the published minutes of a family, over those that the speeds give for it, are its slowdown.
-ffcv-imagenet's own ratios are 0.99 to 1.02 over twelve runs, Mosaic's mild recipe's 1.3 to 1.8 over three.
+ffcv-imagenet's own ratios are 0.99 to 1.02 over twelve runs, Mosaic's mild recipe's 1.3 to 1.7 over three.
 """
 
 import math
@@ -58,7 +58,7 @@ def slowdown_of(family: Family, recipe: TrainConfig, sides: Sequence[int]) -> Sl
     """From the minutes of the family's published runs on known machines."""
     logs = [
         math.log(ratio)
-        for point in (*family.points, *family.reruns)
+        for point in (*family.points, *family.unfitted)
         if (ratio := _minutes_ratio(family, recipe, point, sides)) and ratio <= _ODD
     ]
     if not logs:

@@ -33,10 +33,10 @@ class Timing:
 
 
 class Timer:
-    """Times parts on one device; `tick` is called now and then, to show progress."""
+    """Times parts on one device."""
 
-    def __init__(self, device: torch.device, tick: Callable[[], None]) -> None:
-        self.device, self.tick = device, tick
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._numbers = itertools.count()
 
     def loader(self, trainer: Trainer, seconds: float) -> tuple[float, float | None]:
@@ -48,7 +48,6 @@ class Timer:
             done = loader.figures() - before
             while not done.images or time.perf_counter() - begin < seconds:
                 next(batches)
-                self.tick()
                 done = loader.figures() - before
             self._wait()
             done, taken = loader.figures() - before, time.perf_counter() - begin
@@ -85,7 +84,6 @@ class Timer:
             begin = time.perf_counter()
             validate()
             self._wait()
-            self.tick()
             taken = time.perf_counter() - begin
             if count == total or taken >= seconds / 2:
                 return taken * total / count
@@ -119,7 +117,6 @@ class Timer:
         trainer.step.take(
             batches, trainer.plan(0).accumulation, lr=_LEARNING_RATE, number=next(self._numbers)
         )
-        self.tick()
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -1,6 +1,7 @@
 """Every length of a family, with its time and accuracy."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_frontier_has_no_run_that_another_beats(family: Family, recipe: TrainCon
     kept = frontier([*found, replace(found[5], prediction=found[0].prediction)])
     times = [(one.duration.seconds, one.prediction.top1) for one in kept]
     assert times == sorted(times)
-    assert all(first[1] < second[1] for first, second in zip(times, times[1:], strict=False))
+    assert all(first[1] < second[1] for first, second in pairwise(times))
 
 
 def test_family_without_recipe_is_refused(family: Family) -> None:
