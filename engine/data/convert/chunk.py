@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from engine.config.write import WriteConfig
 from engine.data.beton import layout
 from engine.data.beton.checksum import crc32
+from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import DIGEST_BYTES, digest_of
-from engine.data.convert.plan import Plan
 from engine.data.convert.record import RecordSettings, make_record
 from engine.data.sources.base import Reader
 from engine.errors import UserError

@@ -16,10 +16,10 @@ import numpy as np
 from engine.config.write import WriteConfig
 from engine.data.beton.manifest import check_same_classes
 from engine.data.convert.chunk import USUAL_CHUNK, chunk_size, make_tasks, record_settings
+from engine.data.convert.conversion_plan import Plan, file_name, make_plan
 from engine.data.convert.estimate import LEAST_IMAGES, Stages, estimate
 from engine.data.convert.journal import changed, fingerprint, rules_as_text
 from engine.data.convert.partial_file import Partial, journal_path, partial_path
-from engine.data.convert.plan import Plan, file_name, make_plan
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
 from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.convert.chunk import Records, make_tasks
-from engine.data.convert.plan import Plan
+from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.workers import Encoders
 from engine.errors import UserError

@@ -26,8 +26,8 @@ import engine
 from engine.config.write import OutputConfig, RulesConfig
 from engine.data.beton.checksum import crc32
 from engine.data.convert.chunk import STORED
+from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import digest_of
-from engine.data.convert.plan import Plan
 from engine.data.sources import Source
 from engine.data.storage.jpeg_transcode import encoder_name
 from engine.errors import UserError

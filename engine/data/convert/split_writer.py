@@ -18,10 +18,10 @@ from engine.config.write import RulesConfig, WriteConfig
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.writer import BetonWriter, image_fields
 from engine.data.convert.chunk import STORED, Records, Reject
+from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import DIGEST_BYTES, Seen, digests_as_text, find_copies
 from engine.data.convert.journal import Entry, rules_as_text, settings, versions
 from engine.data.convert.partial_file import Partial
-from engine.data.convert.plan import Plan
 from engine.data.storage.formats import count_modes, describe_modes, named
 from engine.errors import UserError
 

@@ -13,8 +13,8 @@ import pytest
 from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
 from engine.data.convert.chunk import chunk_size, make_tasks, record_settings
 from engine.data.convert.conversion import convert
+from engine.data.convert.conversion_plan import make_plan
 from engine.data.convert.estimate import Estimate, estimate
-from engine.data.convert.plan import make_plan
 from engine.data.convert.workers import Encoders
 from engine.data.sources import Source, open_split
 from engine.errors import UserError

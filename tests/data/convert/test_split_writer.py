@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.config.write import OutputConfig, SourceConfig
 from engine.data.beton.writer import PageCursor
-from engine.data.convert.plan import choose_modes
+from engine.data.convert.conversion_plan import choose_modes
 from engine.data.decode.pillow_pixels import decode_rgb
 from engine.data.sources import open_split
 from engine.data.storage import JPEG, RAW
