@@ -124,6 +124,7 @@ STAGES = {
     "techniques": Stage(help="time that each technique adds to a training step"),
     "accuracy": Stage(help="accuracy of a recipe, over several seeds"),
     "family": Stage(help="accuracy of a recipe by length, as a record that predictions stand on"),
+    "contract": Stage(help="whether runs end in time, with the accuracy that was predicted"),
 }
 
 

@@ -6,7 +6,6 @@ Arguments after `--` are passed to train_imagenet.py.
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -18,16 +17,15 @@ from typing import Any
 import yaml
 
 from benchmarks.harness import arguments as opt
+from benchmarks.harness.trained import data_identity, read_lines, top1_of
 from benchmarks.records.accuracy_table import page, table
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import write
 from engine.config.load import load_train_stages, to_dict
-from engine.data.beton.reader import open_beton
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 from engine.report.terminal.summary import measured_as
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import build_history, parse_log, total
-from engine.runs.log_schema import ResultLine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +36,7 @@ _PLACES = {"training.seed", "logging.folder", "logging.name", "data.train_datase
 def main(argv: Sequence[str]) -> int:
     """Train, save and print the records; returns 1 where a run failed or missed its target."""
     options = _parse(argv)
-    records, code = _read(options.json), 0
+    records, code = read_lines(options.json), 0
     _refuse_another(options, records)
     for seed in options.seeds:
         if seed in {record["seed"] for record in records}:
@@ -71,8 +69,8 @@ def record_of(folder: Path, recipe: str) -> Record:
         "recipe": recipe,
         "seed": config["training"]["seed"],
         "metric": "top1",
-        **_top1(result, "", averaged=averaged),
-        **(_top1(result, "last_") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
+        **top1_of(result, "", averaged=averaged),
+        **(top1_of(result, "last_") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
         "measured": measured_as(result.val_resolution, result.val_ratio, tta=bool(result.tta)),
         "train_minutes": train_seconds / 60,
         "minutes": (result.elapsed_seconds or 0.0) / 60,
@@ -92,21 +90,6 @@ def record_of(folder: Path, recipe: str) -> Record:
     }
 
 
-def _top1(result: ResultLine, to: str, *, averaged: bool = False) -> Record:
-    """Accuracies of the weights, or of their average, under keys that begin with `to`."""
-    top1 = result.ema_top1 if averaged else result.top1
-    no_tta = result.ema_top1_no_tta if averaged else result.top1_no_tta
-    return {f"{to}top1_tta": top1 if result.tta else None, f"{to}top1_no_tta": no_tta}
-
-
-def data_identity(path: Path) -> str:
-    """A .beton in words: its name, its images, and a hash of its bytes."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    beton = open_beton(path)
-    return f"{path.name}, {beton.num_samples} images stored as {beton.storage}, sha256 {digest[:16]}"
-
-
 def _train(options: argparse.Namespace, seed: int) -> tuple[Path, int]:
     """Run train_imagenet.py with this seed; returns the run's folder and the exit code."""
     name = f"{Path(options.config_file[-1]).stem}-seed{seed}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -123,18 +106,6 @@ def _words(options: argparse.Namespace) -> list[str]:
     """Arguments of train_imagenet.py for every seed."""
     recipes = [word for file in options.config_file for word in ("-C", file)]
     return [*recipes, *options.override, "--logging.log_level=0"]
-
-
-def _read(path: Path | None) -> list[Record]:
-    """The records that the file already has."""
-    if path is None or not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise describe_os_error(error, path, "read the records") from None
-    except ValueError:
-        raise UserError(f"--json {path} holds no records: choose another name") from None
 
 
 def _refuse_another(options: argparse.Namespace, records: Sequence[Record]) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import arguments as opt
+from benchmarks.harness.trained import data_identity
 from benchmarks.records.record_files import write
-from benchmarks.stages.accuracy import ROOT, data_identity
+from benchmarks.stages.accuracy import ROOT
 from engine.config.load import load_train_stages, to_dict
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError, describe_os_error
