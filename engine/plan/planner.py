@@ -72,7 +72,7 @@ class Planner:
 
         # It acts on the import of torch.
         limit_spinning()
-        from engine.plan.measure import LEAST_SECONDS, measure_pace
+        from engine.plan.measuring.measure import LEAST_SECONDS, measure_pace
 
         each = seconds if len(self.recipes) == 1 else max(LEAST_SECONDS, seconds / len(self.recipes))
         found = []

@@ -26,7 +26,7 @@ from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
 from engine.plan.machine_pace import Z90, Pace, SidePace
-from engine.plan.timing import Timer, Timing
+from engine.plan.measuring.timing import Timer, Timing
 from engine.progress import Progress
 from engine.runs.machine import machine
 from engine.train.checkpoints import checkpoint_file
@@ -76,7 +76,7 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
 
 def _import() -> None:
     """Start a process that imports what a run imports: a part of each run's set-up."""
-    subprocess.run([sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).parents[3])
 
 
 class _Measurement:
