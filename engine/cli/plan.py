@@ -13,6 +13,7 @@ from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.files import atomic_write
 from engine.plan.asked import read_data, read_price, read_seconds, read_target
+from engine.plan.machine_pace import LEAST_SECONDS, MOST_SECONDS
 
 if TYPE_CHECKING:
     from engine.plan.choice import Choice
@@ -110,6 +111,14 @@ def _check(asked: argparse.Namespace) -> None:
     if asked.gpus < 1 or (asked.gpus > 1 and not asked.measure):
         raise UserError(
             f"--gpus {asked.gpus}: a number from 1 on, with --measure; --on names its own, as in 8xH200"
+        )
+    if not LEAST_SECONDS <= asked.seconds <= MOST_SECONDS:
+        raise UserError(
+            f"--seconds {asked.seconds:g}: a measurement takes {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds"
+        )
+    if asked.picture and not asked.picture.parent.is_dir():
+        raise UserError(
+            f"--picture {asked.picture}: the folder {asked.picture.parent} does not exist: create it"
         )
     if asked.cores < 0:
         raise UserError(f"--cores {asked.cores}: must be at least 1")

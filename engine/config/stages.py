@@ -60,8 +60,9 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
 
     A later stage's model.weights is the file that the stage before writes, relative to the run's folder; the user's
     model.weights, use_ema and reset_head belong to the first stage that runs (training.first_stage). Only the last
-    stage has a target and, unless budget.adapt keeps all stages to it together, a time limit. With training.eval_only the last stage is the only one. Raises UserError for a first_stage
-    that does not exist, and for averaged weights that the stage before does not keep.
+    stage has a target and, unless budget.adapt keeps all stages to it together, a time limit. With training.eval_only
+    the last stage is the only one. Raises UserError for a first_stage that does not exist, and for averaged weights
+    that the stage before does not keep.
     """
     whole = {**in_files, **on_line}
     # A resumed run has its weights; the file that its recipe once started from may be gone.

@@ -8,6 +8,9 @@ from engine.knowledge.machines import interpolated
 Z90 = 1.645
 """Half of a 90% interval in standard deviations, of a normal distribution."""
 
+LEAST_SECONDS, MOST_SECONDS = 5.0, 600.0
+"""How long a measurement may be asked to take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SidePace:

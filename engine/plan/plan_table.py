@@ -148,6 +148,7 @@ def _entry(one: Candidate, choice: Choice) -> dict[str, Any]:
         "machine": one.pace.machine,
         "basis": one.pace.basis,
         "measured_pace": one.pace.measured,
+        "images_per_second": {str(side): one.pace.at(side).rate for side in one.sides},
     }
 
 

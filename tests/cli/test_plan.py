@@ -11,8 +11,7 @@ import yaml
 from engine.cli.plan import main
 from engine.config.load import load_train_config
 from engine.errors import EXIT_DONE, EXIT_MISSED, EXIT_USER, UserError
-from engine.knowledge.families import Family
-from engine.plan import planner
+from engine.knowledge.families import FAMILIES, Family
 from tests.plan.conftest import RECIPE, tiny_family
 from tests.shapes import write_betons
 from tests.train.conftest import log_of, train_here
@@ -94,6 +93,8 @@ def test_what_if_says_which_stage_limits(tmp_path: Path, capsys: pytest.CaptureF
         (["--target", "76", "--measure"], "--measure needs --data"),
         (["--target", "76", "--gpus", "8", *ON], "--gpus 8"),
         (["--target", "76", "--cores", "-1", *ON], "--cores -1"),
+        (["--target", "76", "--seconds", "1", *ON], "--seconds 1"),
+        (["--target", "76", "--picture", "no/where.svg", *ON], "--picture no/where.svg"),
         (["--target", "76", "--disk", "fast", *ON], "--disk 'fast'"),
         (["--target", "76", "--family", "rn51", "--on", "8xA100"], "no family 'rn51'"),
         (ON, "nothing is asked for"),
@@ -138,7 +139,8 @@ def test_measured_plan_trains_in_its_time(
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump({**RECIPE, "logging": {"folder": str(tmp_path / "runs")}}))
     family: Family = tiny_family(recipe)
-    monkeypatch.setattr(planner, "FAMILIES", {family.name: family})
+    # The run looks its family up as well.
+    monkeypatch.setitem(FAMILIES, family.name, family)
     train, val = write_betons(tmp_path)
     plan = tmp_path / "plan.yaml"
     argv = ["--minutes", "2", "--measure", "--seconds", "5", "--data", f"{train},{val}", "-o", str(plan)]

@@ -25,7 +25,7 @@ from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
-from engine.plan.machine_pace import Z90, Pace, SidePace
+from engine.plan.machine_pace import LEAST_SECONDS, MOST_SECONDS, Z90, Pace, SidePace
 from engine.plan.measuring.timing import Timer, Timing
 from engine.progress import Progress
 from engine.runs.machine import machine
@@ -40,8 +40,6 @@ from engine.train.weights import build_network
 
 FLOOR_CPU, FLOOR_GPU = 0.08, 0.04
 """Least half-width of the 90% interval, as a share: a CPU's clock and its other work change within minutes."""
-
-LEAST_SECONDS, MOST_SECONDS = 5.0, 600.0
 
 _MOST_SIDES = 4
 _CPU_BATCH = 256

@@ -1,6 +1,7 @@
 """The re-planner: for any pace the run ends within its budget, and the schedule at its end."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,13 @@ def costs(rate: float = 1.0, validation: float = 2.0, finish: float = 1.0, later
         return rate * 10 * (resolution_at(RESOLUTION, position, 6) / 20) ** 2
 
     return Costs(epoch_at=epoch_at, validation=validation, every=1, finish=finish, later=later)
+
+
+def _paced(pace: PaceModel, factor: float) -> Callable[[float], float]:
+    def epoch_at(position: float) -> float:
+        return factor * IMAGES * pace.seconds_per_image(resolution_at(RESOLUTION, position, 6))
+
+    return epoch_at
 
 
 def test_run_in_time_is_left_alone() -> None:
@@ -104,13 +112,7 @@ def test_any_sequence_of_paces_ends_in_time(
             clock += validation
         left = budget - clock
         factor = pace.factor(left)
-        now = Costs(
-            epoch_at=lambda position, factor=factor: (
-                factor * IMAGES * pace.seconds_per_image(resolution_at(RESOLUTION, position, 6))
-            ),
-            validation=validation,
-            every=1,
-        )
+        now = Costs(epoch_at=_paced(pace, factor), validation=validation, every=1)
         if at >= timeline.length - 1e-9 or pace.measured_seconds < 0.05 * budget:
             continue
         found = replan(timeline, at, left, now, validations, margin=0.02 * budget)
