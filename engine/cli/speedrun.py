@@ -113,7 +113,7 @@ def _plan(asked: TrainConfig, folder: Path, given: set[str]) -> Path:
 
 def measure(asked: TrainConfig) -> "Pace":
     """This machine's pace for the run, with progress on stderr."""
-    from engine.plan.measuring.measure_apart import measure_apart
+    from engine.plan.measure_apart import measure_apart
 
     return measure_apart(asked, MEASURED_SECONDS)
 

@@ -12,9 +12,9 @@ from engine.knowledge.families import FAMILIES, Family, find_family
 from engine.knowledge.machines import find_machine
 from engine.plan.candidates import Candidate, candidates, family_recipe, sides_of
 from engine.plan.choice import Request, choose
-from engine.plan.host import Host, with_host
-from engine.plan.machine_pace import LEAST_SECONDS, Pace
-from engine.plan.published_pace import published_pace
+from engine.plan.pace.host import Host, with_host
+from engine.plan.pace.machine_pace import LEAST_SECONDS, Pace
+from engine.plan.pace.published_pace import published_pace
 
 DATA_CLASSES = {"ImageNet-1k": 1000, "CIFAR-10": 10, "Fashion-MNIST": 10}
 """Classes of the families' data sets."""
@@ -72,7 +72,7 @@ class Planner:
 
         # It acts on the import of torch.
         limit_spinning()
-        from engine.plan.measuring.measure import measure_pace
+        from engine.plan.pace.measure import measure_pace
 
         each = seconds if len(self.recipes) == 1 else max(LEAST_SECONDS, seconds / len(self.recipes))
         found = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.plan.measuring.timing import spread
+from engine.plan.timing import spread
 
 
 def test_steady_blocks_have_no_spread() -> None:

@@ -26,7 +26,7 @@ from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
 from engine.plan.machine_pace import LEAST_SECONDS, MOST_SECONDS, Z90, Pace, SidePace
-from engine.plan.measuring.timing import Timer, Timing
+from engine.plan.timing import Timer, Timing
 from engine.progress import Progress
 from engine.runs.machine import machine
 from engine.train.checkpoints import checkpoint_file

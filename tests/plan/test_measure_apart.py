@@ -7,7 +7,7 @@ import pytest
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.plan.measuring.measure_apart import measure_apart
+from engine.plan.measure_apart import measure_apart
 from tests.shapes import write_betons
 
 pytestmark = pytest.mark.slow

@@ -41,7 +41,7 @@ def _measure(config: TrainConfig, seconds: float, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It acts on the import of torch.
     limit_spinning()
-    from engine.plan.measuring.measure import measure_pace
+    from engine.plan.measure import measure_pace
 
     try:
         sender.send(measure_pace(config, seconds))
