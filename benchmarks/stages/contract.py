@@ -31,7 +31,7 @@ from engine.errors import UserError
 from engine.knowledge.families import find_family
 from engine.plan.candidates import candidates
 from engine.plan.choice import Choice, Request
-from engine.plan.measure_apart import measure_apart
+from engine.plan.pace.measure_apart import measure_apart
 from engine.plan.plan_file import write_plan as write_plan_file
 from engine.report.contract_words import judged_top1
 from engine.report.terminal.summary import measured_as

@@ -13,11 +13,11 @@ from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.files import atomic_write
 from engine.plan.asked import read_data, read_price, read_seconds, read_target
-from engine.plan.machine_pace import LEAST_SECONDS, MOST_SECONDS
+from engine.plan.pace.machine_pace import LEAST_SECONDS, MOST_SECONDS
 
 if TYPE_CHECKING:
     from engine.plan.choice import Choice
-    from engine.plan.host import Host
+    from engine.plan.pace.host import Host
 
 _DESCRIPTION = """Find the run that reaches an accuracy within a time or a cost on a machine, and write it as plan.yaml.
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     _check(asked)
     with importing():
         from engine.plan.choice import Request, choose
-        from engine.plan.host import Host, read_speed
+        from engine.plan.pace.host import Host, read_speed
         from engine.plan.plan_file import check_free, write_plan
         from engine.plan.planner import Planner
 
@@ -127,7 +127,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _host(asked: argparse.Namespace) -> "Host":
-    from engine.plan.host import Host, read_speed
+    from engine.plan.pace.host import Host, read_speed
 
     disk = read_speed(asked.disk) if asked.disk else 0.0
     return Host(cores=asked.cores, storage=asked.storage, disk=disk)
@@ -148,7 +148,7 @@ def _print(choice: "Choice", asked: argparse.Namespace, host: "Host") -> None:
 
 def _head(choice: "Choice", host: "Host") -> list[str]:
     """What is asked, of which machine, and its stages' speeds where they are known."""
-    from engine.plan.host import host_lines
+    from engine.plan.pace.host import host_lines
     from engine.report import text
 
     request, pace = choice.request, (choice.pick or choice.found[0]).pace

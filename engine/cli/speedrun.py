@@ -21,7 +21,7 @@ from engine.report import text
 
 if TYPE_CHECKING:
     from engine.plan.candidates import Candidate
-    from engine.plan.machine_pace import Pace
+    from engine.plan.pace.machine_pace import Pace
     from engine.plan.surest import Offer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def _plan(asked: TrainConfig, folder: Path, given: set[str]) -> Path:
 
 def measure(asked: TrainConfig) -> "Pace":
     """This machine's pace for the run, with progress on stderr."""
-    from engine.plan.measure_apart import measure_apart
+    from engine.plan.pace.measure_apart import measure_apart
 
     return measure_apart(asked, MEASURED_SECONDS)
 

@@ -10,7 +10,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family, Prediction
 from engine.plan.duration import Duration, ahead, run_duration, stretched, thinned
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from engine.train.batching import plans_by_resolution
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family
 from engine.plan.candidates import Candidate, candidates, family_recipe
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 
 SURE = 0.9
 _ALIKE = 0.005

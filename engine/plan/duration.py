@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 
 from engine.config.train.train_config import TrainConfig
-from engine.plan.machine_pace import Z90, Pace
+from engine.plan.pace.machine_pace import Z90, Pace
 from engine.runs.time_left import Ahead
 from engine.train.batching import parts_ahead, plans_by_resolution
 

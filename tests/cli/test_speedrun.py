@@ -14,7 +14,7 @@ import yaml
 from engine.cli import speedrun
 from engine.errors import UserError
 from engine.knowledge.families import FAMILIES, Family, Point
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 from tests.train.conftest import log_of
 
 # Known lengths and accuracies like those of the real family, which grows.

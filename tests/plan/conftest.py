@@ -8,7 +8,7 @@ import yaml
 from engine.config.train.train_config import TrainConfig
 from engine.knowledge.families import Family, Point
 from engine.plan.candidates import family_recipe
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 from tests.shapes import TRAIN, VAL
 
 RECIPE = {

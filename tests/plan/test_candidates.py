@@ -9,7 +9,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import FAMILIES, Family
 from engine.plan.candidates import candidates, family_recipe, frontier, lengths
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 
 
 def test_lengths_are_tenths_below_ten_and_whole_beyond(family: Family) -> None:

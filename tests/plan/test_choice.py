@@ -10,7 +10,7 @@ from engine.errors import UserError
 from engine.knowledge.families import Family
 from engine.plan.candidates import Candidate, candidates
 from engine.plan.choice import SURE, Request, choose, fits, likelihood, plan_for
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 
 PRICE = 3600.0
 """A second costs 1."""

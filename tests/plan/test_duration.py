@@ -6,7 +6,7 @@ import pytest
 
 from engine.config.train.train_config import TrainConfig
 from engine.plan.duration import FLOOR_SECONDS, ahead, run_duration, stretched, thinned
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from tests.shapes import TRAIN
 
 

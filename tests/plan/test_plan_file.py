@@ -9,7 +9,7 @@ from engine.config.load import load_train_config
 from engine.errors import UserError
 from engine.knowledge.families import Family
 from engine.plan.choice import Choice, plan_for
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from engine.plan.plan_file import write_plan
 
 DATA = ("t.beton", "v.beton")

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from engine.knowledge.families import Family
 from engine.plan.choice import plan_for
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from engine.plan.plan_table import as_json, draw_frontier, minutes, plan_lines, table_rows
 
 

@@ -5,7 +5,7 @@ import pytest
 from engine.config.train.train_config import TrainConfig
 from engine.knowledge.families import Family
 from engine.plan.candidates import Candidate, candidates
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from engine.plan.surest import ACCURACY_SURE, likeliest, surest
 
 

@@ -14,7 +14,7 @@ from benchmarks.records.contract_table import page
 from benchmarks.stages import contract
 from engine.errors import UserError
 from engine.knowledge.families import FAMILIES
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 from tests.plan.conftest import RECIPE, tiny_family
 from tests.shapes import write_betons
 from tests.train.conftest import TINY

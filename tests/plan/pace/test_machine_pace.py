@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 
 
 def test_rate_is_that_of_the_slowest_stage() -> None:

@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.knowledge.families import Family, Point
 from engine.knowledge.machines import Machine, find_machine
 from engine.plan.duration import run_duration, stretched
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 
 ERROR_ELSEWHERE = 0.05
 """Added to the interval where a recipe's resolution was not published but interpolated: the log-log line between

@@ -7,7 +7,7 @@ import pytest
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.plan.measure_apart import measure_apart
+from engine.plan.pace.measure_apart import measure_apart
 from tests.shapes import write_betons
 
 pytestmark = pytest.mark.slow

@@ -25,8 +25,8 @@ from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
-from engine.plan.machine_pace import LEAST_SECONDS, MOST_SECONDS, Z90, Pace, SidePace
-from engine.plan.timing import Timer, Timing
+from engine.plan.pace.machine_pace import LEAST_SECONDS, MOST_SECONDS, Z90, Pace, SidePace
+from engine.plan.pace.timing import Timer, Timing
 from engine.progress import Progress
 from engine.runs.machine import machine
 from engine.train.checkpoints import checkpoint_file
@@ -74,7 +74,9 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
 
 def _import() -> None:
     """Start a process that imports what a run imports: a part of each run's set-up."""
-    subprocess.run([sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).parents[3])
+    subprocess.run(
+        [sys.executable, "-c", _A_RUNS_IMPORTS], check=True, cwd=Path(__file__).resolve().parents[3]
+    )
 
 
 class _Measurement:

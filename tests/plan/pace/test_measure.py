@@ -10,8 +10,8 @@ from engine.errors import UserError
 from engine.knowledge.families import Family
 from engine.plan.candidates import family_recipe
 from engine.plan.duration import run_duration
-from engine.plan import measure
-from engine.plan.measure import measure_pace
+from engine.plan.pace import measure
+from engine.plan.pace.measure import measure_pace
 from tests.shapes import TRAIN, write_betons
 
 

@@ -6,7 +6,7 @@ from engine.knowledge.families import find_family
 from engine.knowledge.machines import find_machine
 from engine.plan.candidates import family_recipe, sides_of
 from engine.plan.duration import run_duration, stretched
-from engine.plan.published_pace import UNKNOWN_ERROR, UNKNOWN_SLOWDOWN, published_pace, slowdown_of
+from engine.plan.pace.published_pace import UNKNOWN_ERROR, UNKNOWN_SLOWDOWN, published_pace, slowdown_of
 
 
 @pytest.mark.parametrize("name", ["rn50-ffcv", "rn18-ffcv"])

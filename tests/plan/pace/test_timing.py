@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.plan.timing import spread
+from engine.plan.pace.timing import spread
 
 
 def test_steady_blocks_have_no_spread() -> None:

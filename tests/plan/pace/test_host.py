@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import UserError
-from engine.plan.host import DECODE_ERROR, PER_CORE, Host, host_lines, read_speed, with_host
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.host import DECODE_ERROR, PER_CORE, Host, host_lines, read_speed, with_host
+from engine.plan.pace.machine_pace import Pace, SidePace
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from engine.errors import UserError
 from engine.knowledge.machines import interpolated
-from engine.plan.machine_pace import Pace, SidePace
+from engine.plan.pace.machine_pace import Pace, SidePace
 
 PER_CORE = {
     "jpeg": {128: 2174.0, 160: 2022.0, 192: 1875.0, 224: 1862.0},

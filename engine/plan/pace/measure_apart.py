@@ -10,12 +10,12 @@ from multiprocessing.connection import Connection
 
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.plan.machine_pace import Pace
+from engine.plan.pace.machine_pace import Pace
 from engine.train.ranks.process import limit_spinning
 
 
 def measure_apart(config: TrainConfig, seconds: float) -> Pace:
-    """As measure.measure_pace, in a new process. Raises UserError as that does, or if the process dies."""
+    """As measure_pace of measure.py, in a new process. Raises UserError as it does, or if the process dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(config, seconds, sender), daemon=True)
@@ -41,7 +41,7 @@ def _measure(config: TrainConfig, seconds: float, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It acts on the import of torch.
     limit_spinning()
-    from engine.plan.measure import measure_pace
+    from engine.plan.pace.measure import measure_pace
 
     try:
         sender.send(measure_pace(config, seconds))
