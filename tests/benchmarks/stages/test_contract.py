@@ -224,4 +224,4 @@ def test_real_run_keeps_a_short_budget_beside_other_work(
     # Start and end of a process are a large part of half a minute, and other tests may run beside this one.
     assert -0.2 < record["deviation"] < 0.5
     assert record["disturbance"]["seconds"] == pytest.approx(10, abs=3)
-    assert record["replans"], "the time left was used, or the lack of it noticed"
+    assert 24 < record["elapsed_seconds"] <= record["wall_seconds"], "the time was used"
