@@ -31,7 +31,7 @@ VERBS = {
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
     "schedules": "draw learning rate, resolution and batch size of every recipe",
-    "speedrun": "the whole job on Fashion-MNIST: convert, train, report",
+    "speedrun": "the whole job on Fashion-MNIST: convert, measure, plan, train, report",
     "subset": "write some classes or a fraction of a .beton file to a new file",
     "verify": "check that .beton files are complete and their images unchanged",
 }

@@ -33,8 +33,8 @@ PLAN = "plan.yaml"
 TARGET = 0.92
 """Top-1, as long as a run that is sure of it takes at most MOST_MINUTES."""
 MOST_MINUTES = 12.0
-MEASURED_SECONDS = 18.0
-"""A machine that takes seconds for a step needs a little longer: the measurement ends after whole steps."""
+MEASURED_SECONDS = 20.0
+"""The start of the measuring process included. It ends after whole steps, so a very slow machine takes longer."""
 
 _NOT_PLANNED = {
     *("training.epochs", "training.timeline", "training.eval_only", "training.resume", "plan.family"),
@@ -127,14 +127,23 @@ def _offer(found: "Sequence[Candidate]", asked: TrainConfig, given: set[str]) ->
     if "budget.target_top1" in given:
         return likeliest(found, target, seconds if timed else None)
     offer = surest(found, TARGET, seconds if timed else 60 * MOST_MINUTES)
-    return replace(offer, seconds=seconds) if timed else offer
+    if not timed:
+        return offer
+    # Where even the shortest known run takes longer, nothing can be promised but the time.
+    return replace(offer, seconds=seconds, target=offer.target if offer.seconds <= seconds else 0.0)
 
 
 def _words(offer: "Offer", pace: "Pace", precision: str) -> list[str]:
     """What the machine can do, and what is promised."""
-    pick = offer.pick
+    pick, limit = offer.pick, text.duration(offer.seconds)
     duration, predicted = pick.duration, pick.prediction
     lines = [f"machine: {pace.machine}, {pace.basis}"]
+    if not offer.target:
+        return [
+            *lines,
+            f"no accuracy is known for {limit} here: the shortest known run takes {text.duration(duration.seconds)}",
+            f"time limit: {limit}, all of it used to train; no target",
+        ]
     if offer.lowered:
         lines.append(
             f"{_points(TARGET)} would take more than {text.duration(offer.most_seconds)} here, so the target is "
@@ -145,15 +154,13 @@ def _words(offer: "Offer", pace: "Pace", precision: str) -> list[str]:
         *([precision] if precision else []),
         f"predicted {text.percent(predicted.top1, 1)} [{100 * predicted.low:.1f}-{100 * predicted.high:.1f}]",
     ]
-    lines.append(
+    return [
+        *lines,
         f"{_points(offer.target)} here takes about {text.duration(duration.seconds)} "
-        f"[{text.clock(duration.low)}-{text.clock(duration.high)}] ({', '.join(details)})"
-    )
-    lines.append(
-        f"time limit: {text.duration(offer.seconds)}, all of it used to train; target and time limit both hold with a "
-        f"probability of {offer.probability:.0%}"
-    )
-    return lines
+        f"[{text.clock(duration.low)}-{text.clock(duration.high)}] ({', '.join(details)})",
+        f"time limit: {limit}, all of it used to train; target and time limit both hold with a probability of "
+        f"{offer.probability:.0%}",
+    ]
 
 
 def _points(share: float) -> str:

@@ -8,6 +8,7 @@
                                                             every length of the family, with time and accuracy
     choice.plan_for(family, pace, target=0.92, seconds=300) -> Choice
                                                             the best of them for a target, a time limit or both
+    surest.surest(found, target) -> Offer                   the shortest run that is sure of a target, and its time
     plan_file.write_plan(choice, path, data=(train, val))   plan.yaml for `train_imagenet.py -C`
 
 Everything but the measurement (pace/measure.py, pace/timing.py) is a pure function and imports no torch.

@@ -228,6 +228,14 @@ def test_options_that_set_target_and_time_win(
     assert started.commands[-1][-2:] == ("--budget.minutes=2", "--budget.target_top1=0.99")
 
 
+def test_time_too_short_for_any_known_run_has_no_target(
+    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = _plan(tmp_path, monkeypatch, 0.1, "--budget.minutes=1")
+    assert (plan["budget"]["minutes"], plan["budget"]["target_top1"]) == (1, 0)
+    assert "no accuracy is known for 1 min here" in capfd.readouterr().out
+
+
 def test_options_that_set_the_length_leave_the_recipe(
     started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,16 +49,20 @@ _PRECISIONS = 0.1
 _A_RUNS_IMPORTS = "import engine.train.recipe_run, engine.report.run_display"
 
 
-def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = True) -> Pace:
+def measure_pace(
+    config: TrainConfig, seconds: float = 20.0, *, shown: bool = True, begun: float | None = None
+) -> Pace:
     """The pace of this machine for `config`, measured for about `seconds` in all, longer where two steps take longer.
 
+    `begun`: when this process was started (time.perf_counter), if it has done nothing since but import what a run
+    imports. That counts as the run's imports then, and into `seconds`; else another process is started to time them.
     Raises UserError for data or a network that can't be used, for several processes, and for senseless seconds.
     """
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
         raise UserError(
             f"--seconds {seconds:g}: a measurement takes {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds"
         )
-    begin = time.perf_counter()
+    begin = time.perf_counter() if begun is None else begun
     with (
         process_group(config.training.device, pin_cores=config.data.pin_cores) as ranks,
         # What a run says about its files and its compiler would come several times over, and into the plan's output.
@@ -68,7 +72,8 @@ def measure_pace(config: TrainConfig, seconds: float = 20.0, *, shown: bool = Tr
             raise UserError(
                 "--measure times one process: start it with python, and say --gpus N for several GPUs"
             )
-        _import()
+        if begun is None:
+            _import()
         return _Measurement(config, ranks, begin, seconds).pace(shown=shown)
 
 

@@ -15,7 +15,10 @@ from engine.train.ranks.process import limit_spinning
 
 
 def measure_apart(config: TrainConfig, seconds: float) -> Pace:
-    """As measure_pace of measure.py, in a new process. Raises UserError as it does, or if the process dies."""
+    """As measure_pace of measure.py, in a new process, whose start counts into `seconds`.
+
+    Raises UserError as it does, or if the process dies.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(config, seconds, sender), daemon=True)
@@ -41,9 +44,13 @@ def _measure(config: TrainConfig, seconds: float, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It acts on the import of torch.
     limit_spinning()
+    # What a run imports: the time it takes is a part of the run's.
+    import engine.report.run_display
+    import engine.train.recipe_run  # noqa: F401
     from engine.plan.pace.measure import measure_pace
+    from engine.train.budget.clock import process_start
 
     try:
-        sender.send(measure_pace(config, seconds))
+        sender.send(measure_pace(config, seconds, begun=process_start()))
     except UserError as error:
         sender.send(error)

