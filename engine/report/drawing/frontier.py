@@ -11,6 +11,9 @@ from engine.report import text
 from engine.report.drawing import charts
 from engine.report.drawing.charts import Frame
 
+LEAST = 0.05
+"""Minutes: the left end of the logarithmic axis, for times that are shorter."""
+
 _WIDTH, _HEIGHT, _ROW = 860, 470, 20
 # Light and dark; distinguishable also by people who see no red or green (Okabe and Ito's, darkened or lightened).
 _COLOURS = (
@@ -86,9 +89,9 @@ def draw(title: str, note: str, lines: Sequence[Line], goal: Goal) -> str:
         "",
     )
     parts.append(charts.label(14, frame.top - 8, "top-1", "unit"))
-    parts += _goal_rules(frame, goal)
+    parts += goal_rules(frame, goal)
     for number, line in enumerate(lines):
-        parts += _line(frame, line, number)
+        parts += line_parts(frame, line, number)
     if goal.pick:
         parts += _pick(frame, goal.pick, goal.name)
     return _svg(title, f"{len(lines)} families of runs. {note}", parts, len(lines))
@@ -105,7 +108,7 @@ def _frame(lines: Sequence[Line], goal: Goal, top: int) -> Frame:
     if goal.target is not None and min(shares) - 0.05 <= goal.target <= max(shares) + 0.05:
         shares.append(goal.target)
     ticks = charts.nice_ticks(min(shares), min(1.0, max(shares)), 6)
-    left, right = math.log10(max(0.05, min(lows))), math.log10(max(highs))
+    left, right = math.log10(max(LEAST, min(lows))), math.log10(max(highs))
     room = 0.04 * max(right - left, 0.3)
     return Frame(
         width=_WIDTH,
@@ -157,11 +160,12 @@ def _legend(rows: Sequence[Sequence[tuple[int, Line]]]) -> Iterable[str]:
             yield charts.label(x + 38, y, f"{line.name} ({kind})", "unit")
 
 
-def _line(frame: Frame, line: Line, number: int) -> Iterable[str]:
+def line_parts(frame: Frame, line: Line, number: int) -> Iterable[str]:
+    """A family's curve with its band, or its marker; `number` chooses the colour --c0, --c1, ..."""
     colour, css = _colour(number), "line" if line.measured else "line published"
     if len(line.places) == 1:
         place = line.places[0]
-        x, y = _at(frame, place)
+        x, y = at(frame, place)
         low, high = frame.y(place.top1_low), frame.y(place.top1_high)
         shape = f"M{x:.1f} {low:.1f}V{high:.1f}M{x - 4:.1f} {low:.1f}h8M{x - 4:.1f} {high:.1f}h8"
         yield f'<path class="line" style="stroke:var({colour});stroke-width:1.4" d="{shape}"/>'
@@ -170,7 +174,7 @@ def _line(frame: Frame, line: Line, number: int) -> Iterable[str]:
     lower = [(frame.x(math.log10(place.minutes)), frame.y(place.top1_low)) for place in line.places]
     upper = [(frame.x(math.log10(place.minutes)), frame.y(place.top1_high)) for place in line.places]
     edge = "L".join(f"{x:.1f} {y:.1f}" for x, y in [*lower, *reversed(upper)])
-    middle = "L".join(f"{x:.1f} {y:.1f}" for x, y in (_at(frame, place) for place in line.places))
+    middle = "L".join(f"{x:.1f} {y:.1f}" for x, y in (at(frame, place) for place in line.places))
     yield f'<path class="band" style="fill:var({colour})" d="M{edge}z"/>'
     name = charts.clean(line.name)
     yield f'<path class="{css}" style="stroke:var({colour})" d="M{middle}"><title>{name}</title></path>'
@@ -185,31 +189,41 @@ def _marker(x: float, y: float, line: Line, number: int) -> str:
     )
 
 
-def _goal_rules(frame: Frame, goal: Goal) -> Iterable[str]:
+def goal_rules(frame: Frame, goal: Goal, *, target_left: bool = False) -> Iterable[str]:
+    """A level line at the target and an upright one at the limit; the target's name at its right or left end."""
+    level = None
     if goal.target is not None and frame.y_low <= goal.target <= frame.y_high:
-        y = frame.y(goal.target)
+        y = level = frame.y(goal.target)
         yield f'<line class="rule" x1="{frame.left}" x2="{frame.edge}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield charts.label(frame.edge, y - 6, f"target {text.percent(goal.target, 1)}", "goal end")
+        words_x, css = (frame.left + 6, "goal") if target_left else (frame.edge, "goal end")
+        yield charts.label(words_x, y - 6, f"target {text.percent(goal.target, 1)}", css)
     if goal.minutes:
         x = frame.x(math.log10(goal.minutes))
         yield f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{frame.floor}"/>'
         beside = x > frame.edge - 120
         words = f"limit {text.duration(goal.minutes * 60)}"
-        yield charts.label(
-            x - 6 if beside else x + 6, frame.floor - 8, words, f"goal{' end' if beside else ''}"
-        )
+        # At the floor, unless the target's name is there.
+        foot = frame.floor - 8 if level is None or level < frame.floor - 26 else frame.top + 14
+        yield charts.label(x - 6 if beside else x + 6, foot, words, f"goal{' end' if beside else ''}")
+
+
+def whiskers(frame: Frame, place: Place) -> str:
+    """The intervals of a run: level for its time, upright for its accuracy, neither where there is none."""
+    x, y = at(frame, place)
+    left, right = (
+        frame.x(math.log10(max(LEAST, minutes))) for minutes in (place.minutes_low, place.minutes_high)
+    )
+    low, high = frame.y(place.top1_low), frame.y(place.top1_high)
+    across = f"M{left:.1f} {y:.1f}H{right:.1f}M{left:.1f} {y - 4:.1f}v8M{right:.1f} {y - 4:.1f}v8"
+    upright = f"M{x:.1f} {low:.1f}V{high:.1f}M{x - 4:.1f} {low:.1f}h8M{x - 4:.1f} {high:.1f}h8"
+    shape = (across if left < right else "") + (upright if high < low else "")
+    return f'<path class="whisker" d="{shape}"/>' if shape else ""
 
 
 def _pick(frame: Frame, place: Place, name: str) -> Iterable[str]:
-    x, y = _at(frame, place)
-    left, right = (
-        frame.x(math.log10(minutes)) for minutes in (max(0.05, place.minutes_low), place.minutes_high)
-    )
-    low, high = frame.y(place.top1_low), frame.y(place.top1_high)
-    yield (
-        f'<path class="whisker" d="M{left:.1f} {y:.1f}H{right:.1f}M{left:.1f} {y - 4:.1f}v8M{right:.1f} {y - 4:.1f}v8'
-        f'M{x:.1f} {low:.1f}V{high:.1f}M{x - 4:.1f} {low:.1f}h8M{x - 4:.1f} {high:.1f}h8"/>'
-    )
+    x, y = at(frame, place)
+    high = frame.y(place.top1_high)
+    yield whiskers(frame, place)
     yield f'<path class="pick" d="M{x:.1f} {y - 7:.1f}l7 7-7 7-7-7z"/>'
     # Above and to the left there are no lines: shorter runs are less accurate.
     fits_left = x - 12 - 8 * len(name) > frame.left
@@ -217,8 +231,9 @@ def _pick(frame: Frame, place: Place, name: str) -> Iterable[str]:
     yield charts.label(words_x, max(high, frame.top + 8) - 8, name, css)
 
 
-def _at(frame: Frame, place: Place) -> tuple[float, float]:
-    return frame.x(math.log10(place.minutes)), frame.y(place.top1)
+def at(frame: Frame, place: Place) -> tuple[float, float]:
+    """Where a run is drawn: x and y."""
+    return frame.x(math.log10(max(LEAST, place.minutes))), frame.y(place.top1)
 
 
 def _colour(number: int) -> str:

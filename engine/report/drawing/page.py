@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.report.drawing.axes import Figure
 from engine.report.drawing.charts import clean
+from engine.report.drawing.plan_chart import STAR
 
 _STYLE_SHEET = Path(__file__).with_name("report.css")
 
@@ -46,6 +47,9 @@ def _key(css: str) -> str:
         "first point": '<circle class="dots first" cx="11" cy="6" r="4"/>',
         "measured point": '<circle class="dots measured" cx="11" cy="6" r="4.5"/>',
         "published point": '<path class="diamond published" d="M11 1l5 5-5 5-5-5z"/>',
+        "planned point": '<path class="planned point" d="M11 0l6 6-6 6-6-6z"/>',
+        "replanned point": '<circle class="replanned point" cx="11" cy="6" r="4.5"/>',
+        "reached point": f'<path class="reached point" transform="translate(11 6.5) scale(.8)" d="{STAR}z"/>',
         "second point": '<circle class="dots second" cx="11" cy="6" r="4"/>',
     }
     block = f'<rect class="{css}" x="4" width="12" height="12" rx="2"/>'

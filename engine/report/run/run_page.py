@@ -11,6 +11,7 @@ from engine.report.run import (
     evaluation_figures,
     evaluation_tables,
     figures,
+    plan_figure,
     replan_figures,
     sections,
 )
@@ -31,6 +32,7 @@ def render(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
         _header(history, config),
         contract_sections.alarms(history),
         figure_card(figures.accuracy(history, config)),
+        figure_card(plan_figure.plan_and_result(history, config)),
         *_replans(history, config),
         sections.results(history, config),
         *_evaluation(history),

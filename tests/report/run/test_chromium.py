@@ -32,19 +32,30 @@ DESK, PHONE = 1200, 390
 
 CONFIG = run_config(
     model={"arch": "resnet50"},
+    training={"epochs": 32},
     budget={"target_top1": 0.735, "minutes": 20.0},
     reference={"source": "ffcv-imagenet", "top1": 0.738, "minutes": 14.9, "hardware": "8 × A100 40 GB"},
     data={"train_dataset": f"/data/{'a-long-folder-name' * 6}/train.beton"},
 )
+PREDICTED = {
+    "family": "rn50-ffcv",
+    "predicted_top1": 0.766,
+    "predicted_top1_low": 0.761,
+    "predicted_top1_high": 0.771,
+    "predicted_seconds": 1990.0,
+    "predicted_seconds_low": 1700.0,
+    "predicted_seconds_high": 2400.0,
+}
 LOGS = {
     "speedrun": demo_log(),
     "long": whole_log(88),
     "running": [start_line(), *epoch_lines(16)[:5]],
     "started": [start_line(command=["train_imagenet.py", "--data.train_dataset=" + "x" * 300])],
     "adapted": [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]],
+    "planned": [whole_log(32)[0] | PREDICTED, *whole_log(32, top1=0.731, elapsed_seconds=2300.0)[1:]],
     **EVALUATIONS,
 }
-CHARTS = {"started": 0, "adapted": 8, **dict.fromkeys(EVALUATIONS, 3)}
+CHARTS = {"started": 0, "adapted": 9, "planned": 7, **dict.fromkeys(EVALUATIONS, 3)}
 
 # Measured in an inner frame of the width in question: Chromium's own window never gets as narrow as a phone.
 _MEASURE = """<!doctype html>
