@@ -142,6 +142,7 @@ VALUES: dict[str, tuple[Any, Settings]] = {
     "training.ema_half_life": (2, {}),
     "training.ema_every": (2, {"training.ema_half_life": 2}),
     "training.epochs": (3, {}),
+    "training.timeline": ("0:1.5", {}),
     "training.label_smoothing": (0, {}),
     "training.use_blurpool": (True, {}),
     "training.seed": (1, {}),

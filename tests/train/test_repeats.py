@@ -101,7 +101,7 @@ def test_one_repeat_equals_the_plain_order(fixed: Options) -> None:
 
 
 def test_held_out_images_are_not_repeated(fixed: Options) -> None:
-    argv = fixed(augmentation__repeats=2, data__holdout=0.25)
+    argv = fixed(augmentation__repeats=2, data__holdout=0.25, training__epochs=6)
     loader, _ = _train(argv, epochs=6)
     used = set(samples_of(np.stack(loader.asked)).ravel().tolist())
     assert len(used) > 60 and not used & set(held_out(96, 0.25, seed=0).tolist())
