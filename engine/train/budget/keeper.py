@@ -12,7 +12,7 @@ from engine.config.train.train_config import BudgetConfig, TrainConfig
 from engine.runs.log_schema import ReplanLine
 from engine.runs.time_left import Ahead
 from engine.train.budget.pace import PaceModel
-from engine.train.budget.replan import ALL, LAST, Costs, Replan, replan, seconds_left
+from engine.train.budget.replan import ALL, LAST, SHORTEST_REST, Costs, Replan, replan, seconds_left
 from engine.train.budget.verdict import describe_seconds
 from engine.train.schedules import resolution_at
 from engine.train.trainer import Trainer
@@ -22,6 +22,9 @@ LOOKS = 16
 
 _UNSURE = 0.05
 """Share of the time left by which a prediction may be off."""
+
+_FEWEST_STEPS = 4
+"""However late a run is, so many steps bring the learning rate to its end."""
 
 _SETTLED = 0.05
 """Share of the time limit that is measured before the first change: a run cut short too early has no second chance."""
@@ -156,6 +159,7 @@ class Keeper:
             finish=config.plan.finish_seconds or validation,
             compiling=to_come * sum(compiled) / len(compiled) if compiled else 0.0,
             later=later,
+            shortest=max(SHORTEST_REST, _FEWEST_STEPS / trainer.full_steps(0)),
         )
 
     def _validation_seconds(self) -> float:

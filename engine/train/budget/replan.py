@@ -38,6 +38,8 @@ class Costs:
     """Compiling for resolutions that are still to come."""
     later: float = 0.0
     """Later stages, which are stretched or shrunk like the rest of this one."""
+    shortest: float = SHORTEST_REST
+    """Epochs that are left at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ def replan(
     """What to change so that the run, `at` finished epochs, ends in `budget_left` seconds.
 
     None where it would end within `margin` seconds of that. A run that is late first loses the validations before the
-    last one. The length is never below `at` + SHORTEST_REST, and grows without limit: time is there to be used.
+    last one. The length is never below `at` + costs.shortest, and grows without limit: time is there to be used.
     """
     late = seconds_left(timeline, at, costs, validations) - budget_left
     if abs(late) <= margin:
@@ -75,8 +77,8 @@ def replan(
     # Later stages become longer or shorter with the rest of this one.
     per_epoch = _mean_epoch(timeline, at, costs) + costs.later / rest
     free = budget_left - costs.finish - costs.compiling - costs.validation
-    length = at + max(SHORTEST_REST, _fitting(at, free, per_epoch, costs, validations))
-    length = max(math.floor(length * _FINEST) / _FINEST, at + SHORTEST_REST)
+    length = at + max(costs.shortest, _fitting(at, free, per_epoch, costs, validations))
+    length = max(math.floor(length * _FINEST) / _FINEST, at + costs.shortest)
     if abs(length - timeline.length) < 1 / _FINEST:
         return None
     return Replan(length=length, validations=validations, late_seconds=late)

@@ -202,8 +202,8 @@ def test_two_ranks_follow_one_plan_though_one_is_slowed(
     folder = tmp_path / "runs" / "ranks"
     (result,) = log_of(folder, "result")
     assert log_of(folder, "replan") and result["length"] != 40
-    # The same plan on one rank gives the same weights to rounding.
-    again = _repeated(folder)
-    one, other = (torch.load(run / "weights.pt", weights_only=True) for run in (folder, again))
-    for name in one:
-        assert torch.allclose(one[name].float(), other[name].float(), atol=0.05), name
+    # The same plan on ranks that nobody slows gives the same weights.
+    config = ["-C", str(folder / "config.yaml"), "--logging.name=again"]
+    again = launch(config, ranks=2, timeout=200)
+    assert again.returncode in (0, 1), again.stderr
+    assert _same_weights(folder, tmp_path / "runs" / "again")
