@@ -54,15 +54,18 @@ class Keeper:
         self.validations = ALL if config.logging.log_level > 0 else LAST
         """Which validations are left to do: replan.ALL or replan.LAST."""
         self.replans = 0
+        self.scale = 1.0
+        """How much longer or shorter later stages will be than they are in the recipe."""
         self._mark = (0.0, 0, 0, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the timeline."""
-        return {"validations": self.validations, "replans": self.replans}
+        return {"validations": self.validations, "replans": self.replans, "scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what state_dict gave."""
         self.validations, self.replans = state["validations"], state["replans"]
+        self.scale = state["scale"]
 
     def note_validation(self, seconds: float) -> None:
         """A validation took so long, with what else came between two epochs."""
@@ -132,6 +135,7 @@ class Keeper:
         if found.length != before.length:
             trainer.timeline = before.changed(at, found.length)
         self.validations, self.replans = found.validations, self.replans + 1
+        self.scale *= found.scale
         if trainer.ranks.main:
             self._told(self._line(found, before.length, at, left))
 
@@ -158,7 +162,7 @@ class Keeper:
             every=config.validation.every,
             finish=config.plan.finish_seconds or validation,
             compiling=to_come * sum(compiled) / len(compiled) if compiled else 0.0,
-            later=later,
+            later=self.scale * later,
             shortest=max(SHORTEST_REST, _FEWEST_STEPS / trainer.full_steps(0)),
         )
 

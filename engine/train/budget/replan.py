@@ -44,11 +44,15 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class Replan:
-    """A new length of the run in epochs, which validations are left, and how late it would have been (s) without."""
+    """A new length of the run in epochs, which validations are left, and how late it would have been (s) without.
+
+    `scale`: the time of later stages, after the change / before.
+    """
 
     length: float
     validations: str
     late_seconds: float
+    scale: float = 1.0
 
 
 def seconds_left(timeline: Timeline, at: float, costs: Costs, validations: str) -> float:
@@ -77,11 +81,13 @@ def replan(
     # Later stages become longer or shorter with the rest of this one.
     per_epoch = _mean_epoch(timeline, at, costs) + costs.later / rest
     free = budget_left - costs.finish - costs.compiling - costs.validation
-    length = at + max(costs.shortest, _fitting(at, free, per_epoch, costs, validations))
-    length = max(math.floor(length * _FINEST) / _FINEST, at + costs.shortest)
+    fitting = max(0.0, _fitting(at, free, per_epoch, costs, validations))
+    length = max(math.floor((at + fitting) * _FINEST) / _FINEST, at + costs.shortest)
+    # The least that is left must not make a late run longer, again and again.
+    length = min(length, timeline.length) if late > 0 else max(length, timeline.length)
     if abs(length - timeline.length) < 1 / _FINEST:
         return None
-    return Replan(length=length, validations=validations, late_seconds=late)
+    return Replan(length=length, validations=validations, late_seconds=late, scale=fitting / rest)
 
 
 def _fitting(at: float, free: float, per_epoch: float, costs: Costs, validations: str) -> float:

@@ -8,17 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import torch
 import yaml
 
-from engine.train import run
-from engine.train.budget import clock, keeper
-from engine.train.evaluation.validator import Validator
-from engine.train.step.step import Step
+from tests.train.budget.simulated import SimulatedMachine
 from tests.train.conftest import ROOT, Launch, command, log_of, train_here
 
 Options = Callable[..., list[str]]
@@ -33,34 +29,6 @@ def _repeated(folder: Path) -> Path:
     code, again = train_here(["-C", str(folder / "config.yaml")])
     assert code == 0
     return again
-
-
-class SimulatedMachine:
-    """A clock that only training steps and validations move: `step_seconds` (of a step's number) and 0.5 s."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, step_seconds: Callable[[int], float]) -> None:
-        self.now, self.steps = 1000.0, 0
-        take, accuracy = Step.take, Validator.accuracy
-
-        def slow_take(step: Step, *args: Any, **kwargs: Any) -> Any:
-            self.now += step_seconds(self.steps)
-            self.steps += 1
-            return take(step, *args, **kwargs)
-
-        def slow_accuracy(validator: Validator, *args: Any, **kwargs: Any) -> Any:
-            self.now += 0.5
-            return accuracy(validator, *args, **kwargs)
-
-        monkeypatch.setattr(Step, "take", slow_take)
-        monkeypatch.setattr(Validator, "accuracy", slow_accuracy)
-        for module in (clock, keeper, run):
-            monkeypatch.setattr(module, "time", self)
-
-    def perf_counter(self) -> float:
-        """The simulated time."""
-        return self.now
-
-    time = perf_counter
 
 
 def test_early_run_becomes_longer_and_config_repeats_it(

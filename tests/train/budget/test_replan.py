@@ -73,13 +73,22 @@ def test_no_time_left_still_ends_the_schedule() -> None:
     assert Timeline(6).changed(2.5, found.length).schedule(found.length) == 1
 
 
+def test_late_run_is_never_made_longer() -> None:
+    # Less is left than the least: a run that is late for ever must not creep on.
+    timeline = Timeline(6).changed(5.9, 5.91)
+    assert replan(timeline, 5.9, -100, costs(), LAST, margin=1) is None
+
+
 def test_later_stages_shrink_with_this_one() -> None:
     timeline = Timeline(6)
     planned = seconds_left(timeline, 0, costs(later=60), LAST)
     found = replan(timeline, 0, planned / 2, costs(later=60), LAST, margin=1)
     assert found is not None
     here = seconds_left(timeline.changed(0, found.length), 0, costs(), LAST)
-    assert here + 60 * found.length / 6 == pytest.approx(planned / 2, abs=1)
+    assert here + 60 * found.scale == pytest.approx(planned / 2, abs=1)
+    # The next look takes the shorter later stages for granted.
+    shorter = costs(later=60 * found.scale)
+    assert replan(timeline.changed(0, found.length), 0, planned / 2, shorter, LAST, margin=1) is None
 
 
 @settings(max_examples=25, deadline=None)
