@@ -4,10 +4,14 @@ Trains what is missing in the folder with train_imagenet.py, one run after the o
 predictions stand on, engine/knowledge/measured/FAMILY.json (FAMILY: plan.family of the recipe). Without --epochs
 nothing is trained: the finished runs of this recipe in the folder, whatever their names, are recorded. Runs that the
 record has from elsewhere stay in it. Arguments after `--` are passed to train_imagenet.py.
+
+The length is set as a plan sets it, by training.timeline=0:LENGTH: it need not be whole, and the resolution changes at
+eighths of an epoch. Runs with and without a timeline are not mixed.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +30,7 @@ from engine.knowledge.measured_record import MeasuredFamily, MeasuredRun
 from engine.report.terminal.summary import measured_as
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, build_history, read_config, read_log
+from engine.train.budget.timeline import Timeline
 
 _PLACES = {"data.train_dataset", "data.val_dataset", "training.resume", "training.seed", "training.epochs"}
 _NOT_TRAINING = ("logging.", "checkpoint.", "budget.", "plan.", "reference.")
@@ -41,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         for seed in options.seeds:
             done = {(run.epochs, run.seed) for run in _finished_runs(options, config)}
             if (epochs, seed) in done:
-                print(f"{epochs} epochs, seed {seed}: done already", flush=True)
+                print(f"{epochs:g} epochs, seed {seed}: done already", flush=True)
             elif (code := _train(options, config, epochs, seed)) not in (0, 1):
                 return code
     record = _record(options, config, known)
@@ -61,15 +66,18 @@ def run_of(folder: Path, config: TrainConfig) -> MeasuredRun | None:
         return None
     own = read_config(folder / CONFIG)
     key = "ema_top1" if result.ema_top1 is not None else "top1"
+    length = _length(own)
+    if length is None:
+        return None
     source = start.revision
     changed = " with uncommitted changes" if source and source.dirty else ""
     return MeasuredRun(
-        epochs=own["training"]["epochs"],
+        epochs=length,
         seed=own["training"]["seed"],
         top1=getattr(result, key),
         minutes=round((result.elapsed_seconds or 0.0) / 60, 3),
         last_resolution=history.epochs[-1].resolution,
-        by_epoch=[[epoch.epoch, getattr(epoch, key)] for epoch in history.validated],
+        by_epoch=[[min(epoch.epoch, length), getattr(epoch, key)] for epoch in history.validated],
         started=start.time,
         differs=_differences(own, config),
         machine=start.machine.to_json() if start.machine else {},
@@ -77,6 +85,15 @@ def run_of(folder: Path, config: TrainConfig) -> MeasuredRun | None:
         precision=start.precision,
         revision=f"{source.commit}{changed}" if source else "unknown (not a git checkout)",
     )
+
+
+def _length(own: dict[str, Any]) -> float | None:
+    """The epochs of a run that kept its length; None for one that changed it on the way."""
+    epochs = own["training"]["epochs"]
+    timeline = Timeline.parse(own["training"].get("timeline", ""), epochs)
+    if not timeline.changes:
+        return float(epochs)
+    return timeline.length if len(timeline.changes) == 1 and timeline.changes[0].at == 0 else None
 
 
 def _differences(own: dict[str, Any], config: TrainConfig) -> dict[str, Any]:
@@ -90,6 +107,9 @@ def _differences(own: dict[str, Any], config: TrainConfig) -> dict[str, Any]:
         and name not in _PLACES
         and not name.startswith(_NOT_TRAINING)
     }
+    if "training.timeline" in found:
+        # Its length is the family's; that there is one makes a difference.
+        found["training.timeline"] = "0:LENGTH"
     if own["lr"].get("lr_peak_share"):
         # It has no effect beside a share.
         found.pop("lr.lr_peak_epoch", None)
@@ -180,14 +200,15 @@ def _relative(recipe: str) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
-def _train(options: argparse.Namespace, config: TrainConfig, epochs: int, seed: int) -> int:
+def _train(options: argparse.Namespace, config: TrainConfig, epochs: float, seed: int) -> int:
     """Run or resume train_imagenet.py; returns its exit code."""
     ours = {
-        "training.epochs": epochs,
+        "training.epochs": math.ceil(epochs),
+        "training.timeline": f"0:{epochs:g}",
         "training.seed": seed,
         "training.resume": "auto",
         "logging.folder": options.folder,
-        "logging.name": f"{config.plan.family}-{epochs}-{seed}",
+        "logging.name": f"{config.plan.family}-{epochs:g}-{seed}",
     }
     words = [*_words(options), *(f"--{key}={value}" for key, value in ours.items())]
     print(f"$ python train_imagenet.py {' '.join(words)}", flush=True)
@@ -242,14 +263,30 @@ def _table(record: MeasuredFamily) -> str:
     return "\n".join(lines)
 
 
+def _epochs(text: str) -> float:
+    """A length in epochs. Raises ValueError for what is none."""
+    value = float(text)
+    if not 0.1 <= value <= 10_000:
+        raise ValueError
+    return value
+
+
+_epochs.__name__ = "number of epochs from 0.1 to 10000"
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options, checked. Raises UserError, one line, for what can't be used."""
     parser = opt.Parser("family", __doc__, " -C RECIPE --folder RUNS [-- OPTIONS OF train_imagenet.py]")
     add = parser.add_argument
     add("-C", "--config-file", action="append", required=True, metavar="FILE", help="recipe, as for training")
     add("--folder", type=Path, required=True, help="folder of the runs, found or made there")
-    lengths, seeds = opt.list_of(opt.whole(1, 10_000)), opt.list_of(opt.whole(0, 2**31 - 1))
-    add("--epochs", type=lengths, default=[], help="lengths to train, by commas (default: none, record only)")
+    lengths, seeds = opt.list_of(_epochs), opt.list_of(opt.whole(0, 2**31 - 1))
+    add(
+        "--epochs",
+        type=lengths,
+        default=[],
+        help="lengths to train, such as 2.5,4 (default: none, record only)",
+    )
     add("--seeds", type=seeds, default=[0, 1], help="separated by commas (default: 0,1)")
     add("--title", default="", help="the family in words (default: the record's)")
     add("--data-name", default="", help="the data set's name, such as CIFAR-10 (default: the record's)")

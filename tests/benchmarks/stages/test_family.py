@@ -92,6 +92,19 @@ def test_finished_runs_of_the_recipe_are_recorded(recipe: Path, runs: Path, tmp_
     assert run.differs == {"training.precision": "bf16"} and run.precision == "fp32"
 
 
+def test_length_of_a_planned_run_is_its_timelines(recipe: Path, runs: Path) -> None:
+    write_run(recipe, runs, 3, 0, "--training.timeline=0:2.5")
+    write_run(recipe, runs, 2, 0, "--training.timeline=0:2")
+    write_run(recipe, runs, 4, 0, "--training.timeline=0:4, 2:3")
+    found = record(recipe, runs)
+    assert [run.epochs for run in found.runs] == [2, 2.5], "the third changed its length on the way"
+    assert [epoch for epoch, _ in found.runs[1].by_epoch] == [1, 2, 2.5]
+    assert found.runs[1].differs == {"training.timeline": "0:LENGTH"}
+    write_run(recipe, runs, 3, 1)
+    with pytest.raises(UserError, match=r"differ in training\.timeline"):
+        record(recipe, runs)
+
+
 def test_record_keeps_runs_whose_folders_are_gone(recipe: Path, runs: Path) -> None:
     write_run(recipe, runs, 2, 0)
     record(recipe, runs)
