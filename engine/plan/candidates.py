@@ -9,14 +9,14 @@ from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.knowledge.families import Family, Prediction
-from engine.plan.duration import Duration, ahead, run_duration, stretched, thinned
+from engine.plan.duration import WHOLE_FROM, Duration, ahead, run_duration, stretched, thinned
 from engine.plan.pace.machine_pace import Pace
 from engine.train.batching import plans_by_resolution
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_WHOLE_FROM, _FIVES_FROM = 10, 120
-"""Lengths are whole numbers of epochs from the first on, multiples of 0.1 below it and of 5 beyond the second."""
+_FIVES_FROM = 120
+"""Lengths are multiples of 5 epochs beyond this."""
 _LEAST_EPOCHS = 0.5
 
 
@@ -84,11 +84,11 @@ def lengths(family: Family) -> list[float]:
         return [whole if whole and abs(whole - low) <= 0.01 * low else low]
     tenths = range(
         math.ceil(max(low, _LEAST_EPOCHS) * 10 - 1e-6),
-        min(math.floor(high * 10 + 1e-6), 10 * _WHOLE_FROM - 1) + 1,
+        min(math.floor(high * 10 + 1e-6), 10 * WHOLE_FROM - 1) + 1,
     )
     whole_ones = [
         whole
-        for whole in range(max(math.ceil(low - 1e-6), _WHOLE_FROM), math.floor(high + 1e-6) + 1)
+        for whole in range(max(math.ceil(low - 1e-6), WHOLE_FROM), math.floor(high + 1e-6) + 1)
         if whole <= _FIVES_FROM or whole % 5 == 0
     ]
     return [*(tenth / 10 for tenth in tenths), *map(float, whole_ones)]

@@ -15,6 +15,9 @@ from engine.train.batching import parts_ahead, plans_by_resolution
 VALIDATION_SHARE = 0.05
 """Validations between the first and the last may take this share of the training time; else there are fewer."""
 
+WHOLE_FROM = 10
+"""Lengths are whole numbers of epochs from this on, multiples of 0.1 below it."""
+
 FLOOR_SECONDS = 1.0
 """Added to the half-width of each interval: the start and end of processes, which vary by that in short runs."""
 
@@ -58,9 +61,13 @@ class Duration:
 
 
 def stretched(config: TrainConfig, length: float) -> TrainConfig:
-    """The recipe with its schedule stretched to `length` epochs; a fractional one goes into training.timeline."""
+    """The recipe with its schedule stretched to `length` epochs.
+
+    A fractional or short length goes into training.timeline, with which the resolution changes within epochs: as in the
+    runs that short families were measured with.
+    """
     whole = round(length)
-    if abs(length - whole) < 1e-6:
+    if abs(length - whole) < 1e-6 and whole >= WHOLE_FROM:
         return replace(config, training=replace(config.training, epochs=whole, timeline=""))
     epochs = math.ceil(length)
     return replace(config, training=replace(config.training, epochs=epochs, timeline=f"0:{length:.10g}"))

@@ -38,10 +38,11 @@ def test_stretched_run_has_that_many_epochs_of_images(recipe: TrainConfig, lengt
     assert parts[-1].side == 24 and parts[0].side == 16
 
 
-def test_fractional_length_is_a_timeline(recipe: TrainConfig) -> None:
+def test_fractional_or_short_length_is_a_timeline(recipe: TrainConfig) -> None:
     assert stretched(recipe, 5.4).training.epochs == 6
     assert stretched(recipe, 5.4).training.timeline == "0:5.4"
-    assert stretched(recipe, 5.0).training.timeline == ""
+    assert stretched(recipe, 5.0).training.timeline == "0:5"
+    assert stretched(recipe, 12.0).training.timeline == ""
 
 
 def test_slow_validations_are_thinned_to_a_share(recipe: TrainConfig, pace: Pace) -> None:

@@ -25,7 +25,7 @@ OPTIONS = {
 # Choices that are no techniques: places and ways of a run.
 NOT_TECHNIQUES = {
     *("data.order", "data.decoder", "data.verify", "data.corrupt", "training.device", "model.train_only"),
-    "logging.wandb_mode",
+    *("logging.wandb_mode", "budget.clock", "budget.on_alarm"),
     *(
         "training.nonfinite",
         "augmentation.rand_augment_form",
