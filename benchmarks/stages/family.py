@@ -207,6 +207,8 @@ def _train(options: argparse.Namespace, config: TrainConfig, epochs: float, seed
         "training.timeline": f"0:{epochs:g}",
         "training.seed": seed,
         "training.resume": "auto",
+        # A new family is not known yet, and a known one should not warn of its own runs.
+        "plan.family": "",
         "logging.folder": options.folder,
         "logging.name": f"{config.plan.family}-{epochs:g}-{seed}",
     }

@@ -29,6 +29,9 @@ _FEWEST_STEPS = 4
 _SETTLED = 0.05
 """Share of the time limit that is measured before the first change: a run cut short too early has no second chance."""
 
+_SETTLED_RUN = 0.25
+"""Share of the run after which it may be changed in any case."""
+
 
 class Keeper:
     """Changes `trainer.timeline` so that the run ends within `budget`.
@@ -91,9 +94,9 @@ class Keeper:
 
     def seconds_left(self, epoch: int, step: int) -> float | None:
         """The predicted time to the end of the run; None before enough was measured."""
-        if not self._settled:
-            return None
         at = epoch + step / self._trainer.full_steps(epoch)
+        if not self._settled(at):
+            return None
         left = self._budget.seconds - self._used()
         return seconds_left(self._trainer.timeline, at, self._costs(left), self.validations)
 
@@ -102,9 +105,12 @@ class Keeper:
         """Whether only the last validation is done. The first one is always done where its time is not known yet."""
         return self.validations == LAST and self._validation_seconds() > 0
 
-    @property
-    def _settled(self) -> bool:
-        return self._pace.measured_seconds >= _SETTLED * self._budget.seconds
+    def _settled(self, at: float) -> bool:
+        """Whether enough was measured, `at` finished epochs; a run that is far too short has no more to measure."""
+        measured = self._pace.measured_seconds
+        return measured >= _SETTLED * self._budget.seconds or (
+            measured > 0 and at >= _SETTLED_RUN * self._trainer.timeline.length
+        )
 
     def _set_mark(self, epoch: int, step: int) -> None:
         compiling = sum(self._trainer.compile_seconds.values())
@@ -124,7 +130,7 @@ class Keeper:
         at = epoch + step / trainer.full_steps(epoch)
         left = self._budget.seconds - self._used()
         found: Replan | None = None
-        if trainer.ranks.main and self._settled:
+        if trainer.ranks.main and self._settled(at):
             # What may still even out is not acted upon: a long rest is predicted less exactly.
             margin = max(self._budget.margin * self._budget.seconds, _UNSURE * left)
             found = replan(trainer.timeline, at, left, self._costs(left), self.validations, margin=margin)

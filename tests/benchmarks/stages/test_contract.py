@@ -222,6 +222,6 @@ def test_real_run_keeps_a_short_budget_beside_other_work(
     contract.main([*arguments, "--minutes=0.5", "--disturb=0.5", "--disturb-from=0.5"])
     (record,) = _read(tmp_path / "c.json")
     # Start and end of a process are a large part of half a minute, and other tests may run beside this one.
-    assert -0.2 < record["deviation"] < 0.5
-    assert record["disturbance"]["seconds"] == pytest.approx(10, abs=3)
-    assert 24 < record["elapsed_seconds"] <= record["wall_seconds"], "the time was used"
+    assert -0.4 < record["deviation"] < 1
+    assert 3 < record["disturbance"]["seconds"] < 13
+    assert 18 < record["elapsed_seconds"] <= record["wall_seconds"], "the time was used"

@@ -147,9 +147,9 @@ def test_missing_runs_alone_are_trained(recipe: Path, runs: Path, monkeypatch: p
     write_run(recipe, runs, 2, 0)
     asked = []
 
-    def train(options: object, config: object, epochs: int, seed: int) -> int:
+    def train(options: object, config: object, epochs: float, seed: int) -> int:
         asked.append((epochs, seed))
-        write_run(recipe, runs, epochs, seed)
+        write_run(recipe, runs, round(epochs), seed)
         return 1
 
     monkeypatch.setattr(family, "_train", train)
