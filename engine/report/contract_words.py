@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.report import text
 from engine.runs.log_reader import History
-from engine.runs.log_schema import AlarmLine, ReplanLine, ResultLine
+from engine.runs.log_schema import AlarmLine, ReplanLine, ResultLine, StartLine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def comparisons(history: History) -> list[Compared]:
     top1, seconds = judged_top1(result), result.elapsed_seconds
     found = [
         _top1("top-1", start.predicted_top1, start.predicted_top1_low, start.predicted_top1_high, top1),
-        _time(start.predicted_seconds, start.predicted_seconds_low, start.predicted_seconds_high, seconds),
+        _time(start, seconds, steered=bool(history.replans)),
     ]
     last = next((one for one in reversed(history.replans) if one.predicted_top1 is not None), None)
     if last is not None:
@@ -64,15 +64,17 @@ def _top1(
     )
 
 
-def _time(middle: float | None, low: float | None, high: float | None, took: float | None) -> Compared | None:
-    if not middle:
+def _time(start: StartLine, took: float | None, *, steered: bool) -> Compared | None:
+    """A run that was re-planned used its time limit on purpose: it is held against that, by the verdict."""
+    low, high = start.predicted_seconds_low, start.predicted_seconds_high
+    if not start.predicted_seconds:
         return None
     return Compared(
         what="time",
-        predicted=text.duration(middle),
+        predicted=text.duration(start.predicted_seconds),
         interval=f"{text.duration(low)} to {text.duration(high)}" if low and high else "",
         came=f"took {text.duration(took)}" if took else "",
-        inside=_inside(low, high, took) if low and high else None,
+        inside=_inside(low, high, took) if low and high and not steered else None,
     )
 
 
