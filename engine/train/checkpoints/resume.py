@@ -110,7 +110,7 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     if found["world"] == ranks.world and limit == config.training.device_batch_size:
         # The plans that training.fit_memory found: another split of the batch would round differently.
         trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
-    trainer.timeline = Timeline.parse(_in_force(found), config.training.epochs)
+    trainer.timeline = Timeline.parse(_in_force(found, config.training.timeline), config.training.epochs)
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})
     later = {
         name: found[name] for name in ("began", "setup", "target_seconds", "keeper", "alarm") if name in found
@@ -118,9 +118,15 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     return Progress(state=state, elapsed=found["elapsed"], best=found["best"], **later)
 
 
-def _in_force(found: dict[str, Any]) -> str:
-    """The timeline that the run had when the checkpoint was saved; older checkpoints have none."""
-    return str(found.get("timeline", ""))
+def _in_force(found: dict[str, Any], asked: str = "") -> str:
+    """The timeline that a checkpoint goes on with; older checkpoints have none.
+
+    `asked`, the run's own config.yaml perhaps, may have changes that were made after the checkpoint was saved.
+    """
+    saved = str(found.get("timeline", ""))
+    # Without changes so far, only a run that is adapted may have made some since.
+    extends = asked.startswith(f"{saved}, ") if saved else bool(asked and found.get("keeper"))
+    return asked if extends else saved
 
 
 def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
@@ -129,9 +135,10 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
     refuse_other_recipe(config, found["config"])
     timeline, begun_with = config.training.timeline, found["config"]["training"].get("timeline", "")
-    if timeline not in ("", begun_with, _in_force(found)):
+    if timeline not in ("", begun_with, _in_force(found, timeline)):
         raise UserError(
-            f"training.resume: the run has training.timeline={_in_force(found)!r} in force, not {timeline!r}: drop it"
+            f"training.resume: the run has training.timeline={_in_force(found)!r} in force, not {timeline!r}: give the "
+            "recipe that it was started with, or its config.yaml"
         )
     for split, now in data.items():
         if found["data"][split] != now:
