@@ -66,18 +66,17 @@ UNPLANNED = [*SMALL, "--training.epochs=2", "--logging.name=small"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "code"), [(0.1, 0), (1.0, 1)])
 def test_speedrun_returns_the_exit_code_of_its_run(
-    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], target: float, code: int
+    source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, runs = tmp_path / "data", tmp_path / "runs"
-    options = [*UNPLANNED, f"--logging.folder={runs}", f"--budget.target_top1={target}", "--budget.minutes=9"]
-    assert speedrun.main(["--folder", str(folder), "--", *options]) == code
+    options = [*UNPLANNED, f"--logging.folder={runs}", "--budget.target_top1=1", "--budget.minutes=9"]
+    assert speedrun.main(["--folder", str(folder), "--", *options]) == 1
     assert (runs / "small" / "report.html").stat().st_size > 10_000
-    assert log_of(runs / "small", "result")[0]["met"] is (code == 0)
+    assert log_of(runs / "small", "result")[0]["met"] is False
     said = capfd.readouterr().out
     assert "$ python write_dataset.py" in said and "$ python train_imagenet.py" in said
-    assert "target met" in said or "target missed" in said
+    assert "target missed" in said
     assert not (folder / "plan.yaml").exists(), "the options set the length"
 
 
