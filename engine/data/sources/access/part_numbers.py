@@ -75,6 +75,12 @@ def refuse_missing_parts(paths: Sequence[str], elsewhere: Sequence[str] = ()) ->
         _check_plain(series, elsewhere)
 
 
+def is_one_of_several(name: str) -> bool:
+    """Whether a file's name says that there are others: X-of-N with N above 1."""
+    of = _OF.search(name)
+    return of is not None and int(of[3]) > 1
+
+
 def _check_counted(sets: dict[int, _Series]) -> None:
     if len(sets) > 1:
         (one, some), (two, others) = list(sets.items())[:2]
