@@ -60,8 +60,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         return None
     if config.check_counts and is_one_of_several(tar.name):
         raise UserError(
-            f"{tar} is one of several tars by its name, and class folders are read from one: unpack all of them and pass "
-            f"their folder, {ADVICE}"
+            f"{tar} is one of several tars by its name, and class folders are read from one: unpack them and pass "
+            f"the folder, {ADVICE}"
         )
     name, other = config.train_folder, config.val_folder
     if split == "val":
