@@ -16,7 +16,9 @@ def _shards(folder: Path, *names: str) -> Path:
     """Shards of two samples each."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        write_tar(folder / name, [(f"{name}{i}.{end}", b"0") for i in range(2) for end in ("jpg", "cls")])
+        write_tar(
+            folder / name, [(f"{name[:-4]}-{i}.{end}", b"0") for i in range(2) for end in ("jpg", "cls")]
+        )
     return folder
 
 
@@ -126,6 +128,8 @@ def test_file_above_the_shards_counts_for_its_own_folder_only(tmp_path: Path) ->
         _shards(tmp_path / folder, "train-0.tar", "val-0.tar")
     _write(tmp_path / "set/README.md", _card(_YAML.format(4)))
     assert f"{tmp_path}/set/README.md states 4 images of train" in refused(tmp_path / "set")
+    assert len(open_source(tmp_path / "set/small")) == 2
+    _write(tmp_path / "set/train.json", _wids(2, 2))
     assert len(open_source(tmp_path / "set/small")) == 2
     info = {"small": {"splits": {"train": {"num_examples": 3}}}, "data": {}}
     _write(tmp_path / "set/dataset_infos.json", info)

@@ -88,7 +88,7 @@ def _statements(config: SourceConfig, split: Split, shards: Shards) -> Iterator[
                 continue
             content = _content(place)
             for stated in (
-                _of_files(content, place, config, split),
+                _of_files(content, place, config, split) if is_whole else None,
                 _of_splits(content, config, split, "" if is_whole else own.name),
                 _of_number(content, place, config, split),
             ):
