@@ -95,7 +95,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         reader=ParquetReader(shards.folder, shards.names, first.image),
         notes=(
             *shards.notes,
-            *_notes(split, first, reordered),
+            *_notes(split, first, reordered, config),
             f"{split}: reading parquet in random order is slow; --output.order=source reads it once, in order",
         ),
     )
@@ -173,13 +173,15 @@ def _by_name(
     return np.array([label_of[name] for name in names], np.int64)[values]
 
 
-def _notes(split: Split, first: ParquetFile, reordered: Sequence[Location]) -> Iterator[str]:
+def _notes(
+    split: Split, first: ParquetFile, reordered: Sequence[Location], config: SourceConfig
+) -> Iterator[str]:
     if reordered:
         yield (
             f"{split}: {len(reordered)} files number their classes in another order than {first.path}, such as "
             f"{reordered[0]}: labels are taken by name"
         )
-    if first.other_labels:
+    if first.other_labels and not config.label_column:
         yield (
             f"{split}: labels are from column {first.label!r}; --source.label_column takes another "
             f"({', '.join(map(printable, first.other_labels))})"

@@ -23,6 +23,8 @@ from engine.errors import UserError
 from engine.progress import scanning
 
 _LABELS = (".cls", ".json")
+# More is no label; it would be read into memory.
+_MOST_BYTES = 2**24
 
 _DOTS = "A sample's key ends at the first dot: pack the files again with no other dots in it (22_05.jpg for 22.05.jpg)"
 
@@ -145,10 +147,12 @@ def _stem(name: str) -> str:
 
 def _number(member: Member, window: Window) -> int | None:
     """The integer in a label's file; None where there is none."""
+    if member.size > _MOST_BYTES:
+        return None
     text = window.read(member.offset, member.size)
     try:
         value = int(text) if member.name.endswith(".cls") else json.loads(text)["label"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if type(value) is int else None
 

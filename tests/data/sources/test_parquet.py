@@ -93,6 +93,11 @@ def test_repeated_class_name_is_refused(animals: Path, tmp_path: Path) -> None:
     assert refused(path) == f"{path} has the class name 'a' twice: give each class another name"
 
 
+_NO_TEXT = pyarrow.Array.from_buffers(
+    pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xff")]
+)
+
+
 def _table(**columns: Any) -> Callable[[Path], None]:
     return lambda path: parquet.write_table(pyarrow.table(columns), path)
 
@@ -112,6 +117,8 @@ def _table(**columns: Any) -> Callable[[Path], None]:
         (_table(image=[b"x", b"y"], label=[1, None]), "column 'label' of {} has 1 rows without a label"),
         (_table(image=[b"x", b"y"], label=["a", " "]), "column 'label' of {} has 1 rows without a label"),
         (_table(image=[b"x", b"y"], label=["a", None]), "column 'label' of {} has 1 rows without a label"),
+        (_table(image=[b"x"], label=_NO_TEXT), "{} is not a whole parquet file ("),
+        (_table(image=[b"x"], label=_NO_TEXT.dictionary_encode()), "{} is not a whole parquet file ("),
         (_table(image=[b"x"], label=[[1, 2]]), "is of type list<element: int64>: labels must be integers or"),
         (
             _table(path=["x"], label=[1]),
@@ -247,8 +254,8 @@ def test_usual_and_named_columns_are_read(
 @pytest.mark.parametrize(
     ("columns", "options", "expected"),
     [
-        (("image", "img", "label"), {}, "2 columns that may hold the images (image, img): pass --source.im"),
-        (("image", "label", "fine_label"), {}, "the labels (label, fine_label): pass --source.label_column=NAME"),
+        (("image", "img", "label"), {}, "2 columns that may hold the images: pass --source.image_column=NAME"),
+        (("image", "label", "fine_label"), {}, "column=NAME, one of label (int64), fine_label (int64)"),
         (("image", "label"), {"label_column": "kind"}, "{} has no column 'kind': pass --source.label_column="),
         (("image", "label"), {"image_column": "label"}, "column 'label' of {} is of type int64: images must be"),
     ],
@@ -266,6 +273,8 @@ def test_other_label_columns_are_noted(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "train.parquet")
     said = "train: labels are from column 'fine_label'; --source.label_column takes another (coarse_label)"
     assert said in open_source(tmp_path).notes
+    chosen = open_source(tmp_path, label_column="fine_label")
+    assert len(chosen.notes) == 1 and "reading parquet" in chosen.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def _json(value: object) -> bytes:
         ([("a.jpg", b"x"), ("a.json", b'{"label": 1')], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.json", _json({"label": 1.5}))], "sample a of {}: its .json holds no integer"),
         ([("a.jpg", b"x"), ("a.json", _json({"label": True}))], "sample a of {}: its .json holds no integer"),
+        ([("a.jpg", b"x"), ("a.json", b"[" * 10**5)], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.json", _json([1]))], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.cls", b"-1")], "has the label -1: labels start at 0"),
         ([("a.jpg", b"x"), ("a.cls", b"123456789")], "has the label 123456789: put a classes.txt there"),

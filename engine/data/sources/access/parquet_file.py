@@ -21,32 +21,9 @@ from engine.errors import UserError
 PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
 """Which of a reader's files, which of its row groups, which row of that."""
 
-_IMAGES = (
-    "image",
-    "img",
-    "images",
-    "jpg",
-    "jpeg",
-    "png",
-    "webp",
-    "image_bytes",
-    "image_data",
-    "picture",
-    "photo",
-)
-_LABELS = (
-    "label",
-    "labels",
-    "target",
-    "targets",
-    "fine_label",
-    "fine_labels",
-    "cls",
-    "class",
-    "class_id",
-    "label_id",
-)
-# Words for what one of the above numbers, where both are there.
+_IMAGES = ("image", "img", "images", "jpg", "jpeg", "png", "webp", "image_bytes", "picture", "photo")
+_LABELS = ("label", "labels", "target", "targets", "fine_label", "cls", "class", "class_id", "label_id")
+# Names of what one of the above numbers: taken where none of these is there.
 _LABEL_NAMES = ("category", "class_name", "classname", "label_name", "synset", "wnid")
 
 
@@ -80,7 +57,7 @@ class ParquetFile:
         values = read(self.path, lambda: self.file.read(columns=[self.label])).column(0).combine_chunks()
         empty = values.null_count
         if self.is_text:
-            coded = values.cast(pyarrow.large_string()).dictionary_encode()
+            coded = read(self.path, lambda: values.cast(pyarrow.large_string()).dictionary_encode())
             names: list[str] = read(self.path, coded.dictionary.to_pylist)
             labels = coded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
             empty += sum(int((labels == place).sum()) for place, name in enumerate(names) if not name.strip())
@@ -104,8 +81,10 @@ class ParquetFile:
 
     def names(self) -> list[str]:
         """For each row "_" and the image's file name where the file says it, else nothing."""
+        import pyarrow
+
         kind = self.file.schema_arrow.field(self.image).type
-        if "path" not in [kind.field(index).name for index in range(kind.num_fields)]:
+        if not pyarrow.types.is_struct(kind) or kind.get_field_index("path") < 0:
             return [""] * len(self)
         table = read(self.path, lambda: self.file.read(columns=[f"{self.image}.path"]))
         # A row without an image is refused when it is read.
@@ -230,17 +209,16 @@ def _is_text(path: Location, column: str, kind: Any) -> bool:
 
 def _choose(path: Location, kinds: dict[str, Any], what: str, option: str, usual: Sequence[str]) -> str:
     """The column of this name, or else the only one of the usual ones. Raises UserError where it is not just one."""
-    if option:
-        if option in kinds:
-            return option
-        problem = f"no column {option!r}"
-    elif len(usual) == 1:
+    if option in kinds:
+        return option
+    if len(usual) == 1 and not option:
         return usual[0]
-    elif usual:
-        problem = f"{len(usual)} columns that may hold the {what}s ({', '.join(map(printable, usual))})"
+    if option or not usual:
+        problem = f"no column {option!r}" if option else f"no column of {what}s with a usual name"
+        choices: Sequence[str] = list(kinds)
     else:
-        problem = f"no column of {what}s with a usual name"
-    columns = ", ".join(f"{printable(name)} ({kind})" for name, kind in kinds.items())
+        problem, choices = f"{len(usual)} columns that may hold the {what}s", usual
+    columns = ", ".join(f"{printable(name)} ({kinds[name]})" for name in choices)
     raise UserError(f"{path} has {problem}: pass --source.{what}_column=NAME, one of {columns}")
 
 
