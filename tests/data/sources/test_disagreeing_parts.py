@@ -275,7 +275,7 @@ FORMS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", FORMS)
 def test_disagreeing_parts_are_read_right_or_refused(form: str, times: int) -> None:
     examples = 15 if form == "parquet" else 40
