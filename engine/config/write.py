@@ -38,6 +38,22 @@ class SourceConfig:
         "LOC_val_solution.csv, or a text file with one `file-name class` per line; empty = look for one beside the "
         "images",
     )
+    image_column: str = option(
+        "",
+        "parquet and CSV: name of the column with the images (CSV: their paths); empty = the one with a usual name, "
+        "such as image, img or jpg",
+    )
+    label_column: str = option(
+        "",
+        "parquet and CSV: name of the column with the labels, integers or class names; empty = the one with a usual "
+        "name, such as label, target or fine_label",
+    )
+    check_counts: bool = option(
+        True,
+        "refuse a data set in which files are missing by their names (00001-of-00003, or a gap in 000, 001, ...), or "
+        "whose number of images is not the one it states (dataset_info.json, README.md, WebDataset indexes, Kaggle's "
+        "ImageSets); false = convert what is there",
+    )
     storage_options: str = option(
         "",
         'with a URL: options for fsspec as a JSON object, such as {"endpoint_url": "http://host:9000"} for a private '

@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,18 @@ class _Row(NamedTuple):
     line: int
     path: str
     label: str
+    further: tuple[str, ...] = ()
+    """What further columns of labels hold."""
+
+
+class _Columns(NamedTuple):
+    """Where a list has what."""
+
+    path: int = 0
+    labels: tuple[int, ...] = (1,)
+    """The column of the labels; further ones that may be it."""
+    names: tuple[str, ...] = ()
+    """Of all columns, where the first row has some."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +83,16 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             f"and {printable(lists.names[1])}: make one of them"
         )
     file = next(iter(lists))
-    rows = list(_rows(file))
+    columns, found = _read(file, config)
+    rows = list(found)
+    _refuse_unclear(rows, columns, file)
     if not rows:
         raise UserError(f"{file} lists no images: write a row `path,label` for each")
     ids = _ids(rows, file)
     _refuse_missing(rows, ids, file)
     classes, labels = _classes(rows, ids, file, config, lists)
+    if split == "val" and _are_numbers(rows):
+        _refuse_other_column(columns, file, config)
     return Source(
         kind="CSV list",
         classes=classes,
@@ -113,14 +130,23 @@ def _has_class_folders(path: Location, config: SourceConfig) -> bool:
     )
 
 
-def _rows(file: Location) -> Iterator[_Row]:
+def _read(file: Location, config: SourceConfig) -> tuple[_Columns, Iterator[_Row]]:
+    """A list's columns, and its rows."""
     try:
         text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    cells = _cells(text, file)
+    line, first = next(cells, (1, []))
+    columns = _header(first, f"{file}, line {line}", config) if first else None
+    if first and columns is None:
+        cells = chain([(line, first)], cells)
+    return columns or _Columns(), (_row(row, columns or _Columns(), file, line) for line, row in cells)
+
+
+def _cells(text: str, file: Location) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    columns: tuple[int, int] | None = None
-    width = 2
     while True:
         # A quoted field may have several lines: the row is where it begins.
         line = reader.line_num + 1
@@ -130,46 +156,78 @@ def _rows(file: Location) -> Iterator[_Row]:
             raise UserError(f"{file}, line {line}: {error}: check the quotes") from None
         if row is None:
             return
-        if not row:
-            continue
-        if columns is None:
-            named = _header(row, f"{file}, line {line}")
-            columns = named or (0, 1)
-            width = len(row) if named else 2
-            if named:
-                continue
-        yield _row(row, columns, width, file, line)
+        if row:
+            yield line, row
 
 
-def _header(row: Sequence[str], where: str) -> tuple[int, int] | None:
+def _header(row: Sequence[str], where: str, config: SourceConfig) -> _Columns | None:
     """The columns of path and label where the row has names; None where it is an image's."""
-    names = [cell.strip().lower() for cell in row]
-    path, label = (
-        next((names.index(name) for name in known if name in names), None) for known in (_PATHS, _LABELS)
+    names = tuple(cell.strip().lower() for cell in row)
+    shown = ", ".join(map(printable, row))
+    paths, labels = (
+        [names.index(name) for name in ((option.lower(),) if option else known) if name in names]
+        for option, known in ((config.image_column, _PATHS), (config.label_column, _LABELS))
     )
-    if path is None:
+    for option, found in (("image", paths), ("label", labels)):
+        wanted = getattr(config, f"{option}_column")
+        if wanted and not found:
+            raise UserError(
+                f"{where}: none of the columns {shown} is {wanted!r}: correct --source.{option}_column"
+            )
+    if not paths and not config.label_column:
         return None
-    if label is None:
-        raise UserError(
-            f"{where}: none of the columns {', '.join(map(printable, row))} is for labels: name it {_LABELS[0]} "
-            f"(or {', '.join(_LABELS[1:])})"
-        )
-    return path, label
+    for option, found in (("image", paths), ("label", labels)):
+        if not found:
+            usual = f" (or {', '.join(_LABELS[1:])})" if option == "label" else ""
+            raise UserError(
+                f"{where}: none of the columns {shown} is for {'labels' if option == 'label' else 'paths'}: name it "
+                f"{_LABELS[0] if option == 'label' else _PATHS[0]}{usual}, or pass --source.{option}_column=NAME"
+            )
+    twice = next((names[place] for place in (paths[0], *labels) if names.count(names[place]) > 1), None)
+    if twice is not None:
+        raise UserError(f"{where} has the column {printable(twice)} twice: rename one of them")
+    return _Columns(paths[0], tuple(labels), names)
 
 
-def _row(row: Sequence[str], columns: tuple[int, int], width: int, file: Location, line: int) -> _Row:
+def _row(row: Sequence[str], columns: _Columns, file: Location, line: int) -> _Row:
     where = f"{file}, line {line}"
+    width = len(columns.names) or 2
     if len(row) != width:
         raise UserError(
             f"{where} has {len(row)} column{'s' * (len(row) != 1)}, not {width}: write `path,label`, and quotes around "
             "a path or label that has a comma in it"
         )
-    path, label = row[columns[0]], row[columns[1]].strip()
+    path, (label, *further) = row[columns.path], (row[place].strip() for place in columns.labels)
     if not path.strip():
         raise UserError(f"{where} has no path: write the image's, or remove the row")
     if not label:
         raise UserError(f"{where} has no label ({printable(path)}): write one, or remove the row")
-    return _Row(line, path, label)
+    return _Row(line, path, label, tuple(further))
+
+
+def _refuse_unclear(rows: Sequence[_Row], columns: _Columns, file: Location) -> None:
+    """Raises UserError for two columns of labels that are not two names of the same classes."""
+    for number, place in enumerate(columns.labels[1:]):
+        pairs = {(row.label, row.further[number]) for row in rows}
+        if not len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+            first, second = (columns.names[one] for one in (columns.labels[0], place))
+            raise UserError(
+                f"{file} has two columns of labels, {first} and {second}, which divide the images differently: pass "
+                f"--source.label_column=NAME"
+            )
+
+
+def _refuse_other_column(columns: _Columns, file: Location, config: SourceConfig) -> None:
+    """Raises UserError where val's numbers are in a column of another name than train's: they may number others."""
+    train = _lists(config, "train")
+    theirs = _read(next(iter(train)), config)[0] if train else _Columns()
+    if train and columns.names and theirs.names:
+        ours, other = (one.names[one.labels[0]] for one in (columns, theirs))
+        if ours != other:
+            raise UserError(
+                f"{file} has labels in column {ours}, and {next(iter(train))} in {other}, which may number other "
+                f"classes: rename one of them, or pass --source.label_column=NAME"
+            )
 
 
 def _ids(rows: Sequence[_Row], file: Location) -> list[str]:
@@ -211,10 +269,13 @@ def _refuse_missing(rows: Sequence[_Row], ids: Sequence[str], file: Location) ->
     if missing:
         first = rows[min(missing)]
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        names = "; if this row has column names, they must be path and label" if first is rows[0] else ""
+        names = (
+            "; if this row has column names, they must be path and label, or those given as --source.image_column and "
+            "--source.label_column"
+        )
         raise UserError(
             f"{file}, line {first.line}: there is no file {printable(first.path)} in {file.parent}{more}: correct the "
-            f"paths, which are relative to the list's folder or absolute{names}"
+            f"paths, which are relative to the list's folder or absolute{names if first is rows[0] else ''}"
         )
 
 
@@ -222,9 +283,13 @@ def _classes(
     rows: Sequence[_Row], ids: Sequence[str], file: Location, config: SourceConfig, lists: Shards
 ) -> tuple[list[str], list[int]]:
     """The class names, and each row's label."""
-    if all(_NUMBER.fullmatch(row.label) for row in rows):
+    if _are_numbers(rows):
         numbers = [int(row.label) for row in rows]
         return check_label_numbers(numbers, listed_class_names(config, lists), ids, str(file)), numbers
     classes = sorted({row.label for row in rows})
     label_of = {name: label for label, name in enumerate(classes)}
     return classes, [label_of[row.label] for row in rows]
+
+
+def _are_numbers(rows: Sequence[_Row]) -> bool:
+    return all(_NUMBER.fullmatch(row.label) for row in rows)

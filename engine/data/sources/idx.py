@@ -59,7 +59,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     folder = None if "://" in config.path else _folder(Path(config.path))
     if folder is None:
         return None
-    images_path, labels_path = (_file(folder, split, kind) for kind in (_IMAGES, _LABELS))
+    prefix = _prefix(folder, split)
+    images_path, labels_path = (_file(folder, f"{prefix}-{kind}") for kind in (_IMAGES, _LABELS))
     images, labels = _load(images_path, 3), _load(labels_path, 1)
     if len(images) != len(labels):
         raise UserError(
@@ -99,14 +100,26 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _file(folder: Path, split: Split, kind: str) -> Path:
-    """The split's file of one kind; the unpacked one where both are there."""
-    names = [f"{prefix}-{kind}{ending}" for ending in ("", ".gz") for prefix in _FILE_PREFIX[split]]
-    there = set(_names(folder))
-    for name in names:
-        if name in there:
-            return folder / name
-    raise UserError(f"no file {names[0]} (or .gz) in {folder}: get the data set again")
+def _prefix(folder: Path, split: Split) -> str:
+    """How the names of the split's two files begin. Raises UserError where there are files of two such names."""
+    there = _names(folder)
+    found = [prefix for prefix in _FILE_PREFIX[split] if any(name.startswith(f"{prefix}-") for name in there)]
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} has idx files of {split} under two names, {found[0]}- and {found[1]}-: remove those of one"
+        )
+    return (*found, *_FILE_PREFIX[split])[0]
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file of this name, or its gzip; the unpacked one where both are there. Raises UserError where they differ."""
+    paths = [folder / one for one in (name, f"{name}.gz") if one in _names(folder)]
+    if not paths:
+        raise UserError(f"no file {name} (or .gz) in {folder}: get the data set again")
+    dimensions = 3 if name.endswith(_IMAGES) else 1
+    if not np.array_equal(_load(paths[0], dimensions), _load(paths[-1], dimensions)):
+        raise UserError(f"{paths[0]} and {paths[-1].name} are not the same data: remove the wrong one")
+    return paths[0]
 
 
 @lru_cache(maxsize=4)

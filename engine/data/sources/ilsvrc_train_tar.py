@@ -5,6 +5,7 @@ go straight there. Classes, labels, ids and order are those of the unpacked `tra
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         for name, packed in _class_tars(tar, window):
             inner = sorted(members(window, packed.offset, packed.offset + packed.size, packed.name))
             images = [member for member in inner if is_image(member.name)]
+            twice = next((one for one, two in pairwise(images) if one.name == two.name), None)
+            if twice is not None:
+                raise UserError(
+                    f"{printable(packed.name)} in {tar} holds {printable(twice.name)} twice: get it again"
+                )
             # Names and numbers, class by class: a million Member objects would take hundreds of megabytes.
             ids[name] = [f"{name}/{member.name}" for member in images]
             found[name] = places(images)

@@ -4,15 +4,23 @@ The path may be the folder above ILSVRC, ILSVRC itself, Data or CLS-LOC. What li
 with a flat validation folder and is read as such.
 """
 
+import posixpath
 from dataclasses import replace
 
 from engine.config.write import SourceConfig
 from engine.data.sources import flat_val, image_folder
 from engine.data.sources.access.label_list import KAGGLE
 from engine.data.sources.access.location import Location, locate
-from engine.data.sources.base import Source, SourceKind, Split
+from engine.data.sources.access.part_numbers import ADVICE
+from engine.data.sources.base import Source, SourceKind, Split, printable
+from engine.errors import UserError
 
 _PARTS = ("ILSVRC", "Data", "CLS-LOC")
+_LISTS: dict[Split, str] = {
+    "train": "ILSVRC/ImageSets/CLS-LOC/train_cls.txt",
+    "val": "ILSVRC/ImageSets/CLS-LOC/val.txt",
+}
+"""All images of a split, with lines such as `n01440764/n01440764_10026 1`."""
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
@@ -29,7 +37,10 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     if split == "val" and not config.val_labels and solution.kind() == "file":
         config = replace(config, val_labels=solution.url)
     inside = replace(config, path=images.url)
-    return flat_val.find(inside, split) or image_folder.find(inside, split)
+    source = flat_val.find(inside, split) or image_folder.find(inside, split)
+    if config.check_counts:
+        _refuse_missing(source, top / _LISTS[split])
+    return source
 
 
 KIND = SourceKind(
@@ -48,3 +59,18 @@ def _tree(path: Location) -> tuple[Location | None, Location]:
                 above = above.parent
     images = above / "/".join(_PARTS)
     return (images if images.kind() == "folder" else None), above
+
+
+def _refuse_missing(source: Source, listed: Location) -> None:
+    """Raises UserError where Kaggle's list of the split's images, if it is there, has more than the source."""
+    lines = listed.read().split(b"\n") if listed.kind() == "file" else []
+    if sum(bool(line.strip()) for line in lines) <= len(source):
+        return
+    names = (line.split()[0].decode("utf-8", "replace") for line in lines if line.strip())
+    there = {posixpath.splitext(posixpath.basename(one))[0] for one in source.ids}
+    missing = [name for name in names if posixpath.basename(name) not in there]
+    if missing:
+        raise UserError(
+            f"{listed} lists {len(missing):,} images that are not there, such as {printable(missing[0])}: unzip again, "
+            f"{ADVICE}"
+        )

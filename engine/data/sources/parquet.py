@@ -1,30 +1,24 @@
-"""Parquet files as Hugging Face's hub has them: a column of images, encoded, and one of integer labels.
+"""Parquet files as Hugging Face's hub has them: a column of images, encoded, and one of labels, integers or names.
 
-Class names come from the schema's "huggingface" metadata (a ClassLabel), from a classes.txt beside the files, or
-are the label numbers. Labels are read at once; images are read by row groups, of which each process keeps the last one.
+Names of integer labels come from the schema's "huggingface" metadata (a ClassLabel), from a classes.txt beside the
+files, or are the label numbers. Text labels are class names, sorted. Labels are read at once; images are read by row
+groups, of which each process keeps the last one.
 """
 
-import io
-import json
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
-from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
-from engine.data.sources.base import Source, SourceKind, Split
+from engine.data.sources.access.parquet_file import ParquetFile, open_parquet, row_group
+from engine.data.sources.access.shards import Shards, check_label_numbers, find_shards, listed_class_names
+from engine.data.sources.access.stated_counts import refuse_other_counts
+from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
 from engine.progress import scanning
-
-PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
-"""Which of a reader's files, which of its row groups, which row of that."""
-
-_IMAGE_COLUMNS, _LABEL_COLUMNS = ("image", "img"), ("label", "labels")
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,10 @@ class ParquetReader:
 
     def read(self, place: np.void) -> bytes:
         """The image's encoded bytes. Raises UserError naming file and row where there are none."""
-        images = _row_group(self.folder / self.files[int(place["file"])], int(place["group"]), self.column)
+        images = row_group(self.folder / self.files[int(place["file"])], int(place["group"]), self.column)
         image = images[int(place["row"])].as_py()
+        if isinstance(image, list):
+            image = image[0] if image else None
         content = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(content, bytes):
             raise UserError(
@@ -55,41 +51,51 @@ class ParquetReader:
 def find(config: SourceConfig, split: Split) -> Source | None:
     """The split's .parquet files at `config.path`, a folder, file or pattern; None where there are none.
 
-    Raises UserError when pyarrow is missing, a file is damaged or lacks a column, or a label is no class.
+    Raises UserError when pyarrow is missing, a file is damaged or lacks a column, files disagree about columns, types
+    or classes, or a label is no class.
     """
     shards = find_shards(config, split, ".parquet")
     if shards is None:
         return None
-    path, first = locate(config), next(iter(shards))
-    image, label = _columns(_open(first), first)
+    path = locate(config)
+    train = shards if split == "train" else _train(config) or shards
+    first = open_parquet(next(iter(train)), config)
+    classes = _text_classes(train, config) if first.is_text else first.classes
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     found: list[NDArray[np.void]] = []
+    reordered: list[Location] = []
     with scanning(str(path), len(shards.names), "files") as progress:
         for number, shard in enumerate(shards):
-            file = _open(shard)
-            if _columns(file, shard) != (image, label):
-                raise UserError(f"{shard} has other columns than {first}: pass files of one data set")
-            labels.append(_labels(file, label, shard))
-            found.append(_places(file, number))
+            part = open_parquet(shard, config)
+            _refuse_difference(part, first)
+            values, texts = part.labels()
             stem = shards.names[number].removesuffix(".parquet")
-            ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(_names(file, image, shard))]
+            ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(part.names())]
+            if part.classes is not None and part.classes != classes and len(part):
+                check_label_numbers(values.tolist(), part.classes, ids[-len(part) :], str(shard))
+                reordered.append(shard)
+                texts = part.classes
+            labels.append(values if texts is None else _by_name(values, texts, classes or (), part, first))
+            found.append(part.places(number))
             progress.reach(number + 1)
     if not ids:
         raise UserError(
             f"the {len(shards.names)} parquet files of {split} in {path} have no rows: get them again"
         )
+    refuse_other_counts(config, split, shards, [len(one) for one in labels])
     every = np.concatenate(labels)
-    names = _class_names(_open(first), label) or listed_class_names(config, shards)
+    classes = classes or listed_class_names(config, shards)
     return Source(
         kind="parquet",
-        classes=check_label_numbers(every.tolist(), names, ids, str(path)),
+        classes=check_label_numbers(every.tolist(), classes, ids, str(path)),
         labels=every,
         ids=ids,
         places=np.concatenate(found),
-        reader=ParquetReader(shards.folder, shards.names, image),
+        reader=ParquetReader(shards.folder, shards.names, first.image),
         notes=(
             *shards.notes,
+            *_notes(split, first, reordered, config),
             f"{split}: reading parquet in random order is slow; --output.order=source reads it once, in order",
         ),
     )
@@ -102,116 +108,81 @@ KIND = SourceKind(
 )
 
 
-class _Ranges(io.RawIOBase):
-    """A location as a file that pyarrow can read here and there."""
-
-    def __init__(self, path: Location) -> None:
-        self._path, self._size, self._place = path, path.size(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(self._size - self._place, 0)
-        data = self._path.read_range(self._place, left if size is None or size < 0 else min(size, left))
-        self._place += len(data)
-        return data
-
-
-def _open(path: Location) -> Any:
+def _train(config: SourceConfig) -> Shards | None:
+    """The files of train, with whose columns and classes val's must agree; None where only val is there."""
     try:
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{path} is read with pyarrow, which is not installed: pip install pyarrow") from None
-    return _read(path, lambda: pyarrow.parquet.ParquetFile(_Ranges(path), page_checksum_verification=True))
-
-
-def _read(path: Location, read: Callable[[], Any]) -> Any:
-    """What `read` gives. Raises UserError naming the file for whatever pyarrow finds wrong with it."""
-    import pyarrow
-
-    try:
-        return read()
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a whole parquet file ({reason}): get it again") from None
-
-
-def _columns(file: Any, path: Location) -> tuple[str, str]:
-    """The names of the image and of the label column."""
-    schema = file.schema_arrow
-    image = next((name for name in _IMAGE_COLUMNS if name in schema.names), None)
-    label = next((name for name in _LABEL_COLUMNS if name in schema.names), None)
-    if image is None or label is None:
-        raise UserError(
-            f"{path} has the columns {', '.join(schema.names)}: it needs one of images ({' or '.join(_IMAGE_COLUMNS)}) "
-            f"and one of labels ({' or '.join(_LABEL_COLUMNS)})"
-        )
-    return image, label
-
-
-def _labels(file: Any, column: str, path: Location) -> NDArray[np.int64]:
-    import pyarrow
-
-    kind = file.schema_arrow.field(column).type
-    if not pyarrow.types.is_integer(kind):
-        raise UserError(f"column {column!r} of {path} is of type {kind}: labels must be integers")
-    values = _read(path, lambda: file.read(columns=[column])).column(0)
-    if values.null_count:
-        raise UserError(
-            f"column {column!r} of {path} has {values.null_count} rows without a label: fill them in"
-        )
-    labels: NDArray[np.int64] = values.to_numpy().astype(np.int64)
-    return labels
-
-
-def _places(file: Any, number: int) -> NDArray[np.void]:
-    counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    places = np.empty(sum(counts), PLACE)
-    places["file"] = number
-    places["group"] = np.repeat(np.arange(len(counts)), counts)
-    places["row"] = np.concatenate([np.arange(count) for count in counts]) if counts else 0
-    return places
-
-
-def _names(file: Any, column: str, path: Location) -> list[str]:
-    """For each row "_" and the image's file name where the file says it, else nothing."""
-    kind = file.schema_arrow.field(column).type
-    if "path" not in [kind.field(index).name for index in range(kind.num_fields)]:
-        return [""] * file.metadata.num_rows
-    table = _read(path, lambda: file.read(columns=[f"{column}.path"]))
-    # A row without an image is refused when it is read.
-    paths = [(one or {}).get("path") for one in table.column(0).to_pylist()]
-    return [f"_{one.rpartition('/')[2]}" if one else "" for one in paths]
-
-
-def _class_names(file: Any, column: str) -> list[str] | None:
-    """The names of a ClassLabel in Hugging Face's description of the columns."""
-    try:
-        features = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-    except (KeyError, TypeError, ValueError):
+        return find_shards(config, "train", ".parquet")
+    except UserError:
         return None
-    return [str(name) for name in names] if isinstance(names, list) else None
 
 
-@lru_cache(maxsize=1)
-def _row_group(path: Location, group: int, column: str) -> Any:
-    """One row group's images, an arrow array."""
-    table = _read(path, lambda: _opened(path).read_row_group(group, columns=[column]))
-    return table.column(0).combine_chunks()
+def _text_classes(shards: Shards, config: SourceConfig) -> list[str]:
+    """The sorted class names in all files of train."""
+    return sorted({name for shard in shards for name in open_parquet(shard, config).labels()[1] or ()})
 
 
-@lru_cache(maxsize=8)
-def _opened(path: Location) -> Any:
-    return _open(path)
+def _refuse_difference(part: ParquetFile, first: ParquetFile) -> None:
+    """Raises UserError naming both files where they differ in columns, type of labels or class names."""
+    if (part.image, part.label) != (first.image, first.label):
+        raise UserError(
+            f"{part.path} has other columns than {first.path} ({part.image} and {part.label} instead of {first.image} "
+            f"and {first.label}): pass files of one data set, or rename the columns"
+        )
+    if part.is_text != first.is_text:
+        kinds = ["class names" if one.is_text else "integers" for one in (part, first)]
+        raise UserError(
+            f"column {part.label!r} of {part.path} holds {kinds[0]}, and that of {first.path} {kinds[1]}: write both "
+            f"with the same type"
+        )
+    ours, theirs = part.classes, first.classes
+    if ours is None or theirs is None:
+        if ours is not theirs:
+            with_names, without = (first, part) if ours is None else (part, first)
+            raise UserError(
+                f"{with_names.path} names its classes, and {without.path} does not, so its numbers may mean others: "
+                f"write both with the same list of names"
+            )
+    elif sorted(ours) != sorted(theirs):
+        only = [name for name in ours if name not in set(theirs)] or [
+            name for name in theirs if name not in set(ours)
+        ]
+        where = part.path if only and only[0] in set(ours) else first.path
+        detail = f"{only[0]!r} is only in {where}" if only else "one of them has a name twice"
+        raise UserError(
+            f"{part.path} has {len(ours)} classes and {first.path} {len(theirs)}, not the same ones: {detail}: write "
+            f"both with the same list of names"
+        )
+
+
+def _by_name(
+    values: NDArray[np.int64],
+    names: Sequence[str],
+    classes: Sequence[str],
+    part: ParquetFile,
+    first: ParquetFile,
+) -> NDArray[np.int64]:
+    """The labels among `classes` of a file whose own labels are places in `names`."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    unknown = sorted(set(names) - label_of.keys())
+    if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        raise UserError(
+            f"{part.path} has images of class {unknown[0]!r}{more}, of which train ({first.path.parent}) has none: "
+            f"remove them, or add some to train"
+        )
+    return np.array([label_of[name] for name in names], np.int64)[values]
+
+
+def _notes(
+    split: Split, first: ParquetFile, reordered: Sequence[Location], config: SourceConfig
+) -> Iterator[str]:
+    if reordered:
+        yield (
+            f"{split}: {len(reordered)} files number their classes in another order than {first.path}, such as "
+            f"{reordered[0]}: labels are taken by name"
+        )
+    if first.other_labels and not config.label_column:
+        yield (
+            f"{split}: labels are from column {first.label!r}; --source.label_column takes another "
+            f"({', '.join(map(printable, first.other_labels))})"
+        )

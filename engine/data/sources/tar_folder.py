@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import locate
+from engine.data.sources.access.part_numbers import ADVICE, is_one_of_several
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
@@ -57,6 +58,11 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     tar = locate(config)
     if tar.kind() != "file" or not tar.name.endswith(_ENDINGS) or is_webdataset(tar):
         return None
+    if config.check_counts and is_one_of_several(tar.name):
+        raise UserError(
+            f"{tar} is one of several tars by its name, and class folders are read from one: unpack them and pass "
+            f"the folder, {ADVICE}"
+        )
     name, other = config.train_folder, config.val_folder
     if split == "val":
         name, other = other, name

@@ -237,6 +237,43 @@ def test_other_classes_in_val_are_refused(tmp_path: Path) -> None:
         convert(_config(tmp_path / "out", tmp_path))
 
 
+def test_columns_are_chosen_by_option(tmp_path: Path) -> None:
+    rows = "id,photo,fine,coarse\n1,a.jpg,cat,pet\n2,b.jpg,cow,farm\n"
+    _write(tmp_path, rows)
+    for column, classes in (("fine", ["cat", "cow"]), ("Coarse", ["farm", "pet"])):
+        source = open_source(tmp_path, image_column="photo", label_column=column)
+        assert (source.classes, source.ids) == (classes, ["a.jpg", "b.jpg"])
+    assert (
+        "line 1: none of the columns id, photo, fine, coarse is 'kind': correct --source.label_column"
+        in refused(tmp_path, label_column="kind")
+    )
+    assert "is for paths: name it path, or pass --source.image_column=NAME" in refused(
+        tmp_path, label_column="fine"
+    )
+    assert "or pass --source.label_column=NAME" in refused(tmp_path, image_column="photo")
+
+
+def test_two_columns_of_labels_must_divide_the_images_equally(tmp_path: Path) -> None:
+    source = open_source(_write(tmp_path, "path,class_name,label\na.jpg,cat,1\nb.jpg,dog,0\nc.jpg,cat,1\n"))
+    assert list(source.labels) == [1, 0, 1]
+    _write(tmp_path, "path,class_name,label\na.jpg,cat,1\nb.jpg,dog,0\nc.jpg,cat,2\n")
+    assert refused(tmp_path) == (
+        f"{tmp_path}/train.csv has two columns of labels, label and class_name, which divide the images differently: "
+        "pass --source.label_column=NAME"
+    )
+    assert open_source(tmp_path, label_column="class_name").classes == ["cat", "dog"]
+    _write(tmp_path, "path,label,label\na.jpg,1,2\n")
+    assert "train.csv, line 1 has the column label twice: rename one of them" in refused(tmp_path)
+
+
+def test_numbers_in_another_column_than_trains_are_refused(tmp_path: Path) -> None:
+    _write(tmp_path, "path,class_id\na.jpg,0\nb.jpg,1\n", "path,label\na.jpg,0\nb.jpg,1\n")
+    said = f"{tmp_path}/val.csv has labels in column label, and {tmp_path}/train.csv in class_id, which may number"
+    assert refused(tmp_path, "val").startswith(said)
+    _write(tmp_path, "path,class_name\na.jpg,cat\n", "path,label\na.jpg,cat\n")
+    assert open_source(tmp_path, "val").classes == ["cat"]
+
+
 def test_classes_without_images_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = jpeg_bytes(photo(9, 9))
     _write(tmp_path, "a.jpg,1\nb.jpg,3\n", "a.jpg,1\nb.jpg,3\n")

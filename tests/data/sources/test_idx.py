@@ -108,6 +108,24 @@ def test_missing_idx_files_are_named(tmp_path: Path) -> None:
         open_source(tmp_path / "set", "val")
 
 
+def test_files_of_one_split_under_two_names_are_refused(tmp_path: Path) -> None:
+    _write_idx(tmp_path / "set", ending="")
+    (tmp_path / "set/t10k-labels-idx1-ubyte").rename(tmp_path / "set/test-labels-idx1-ubyte")
+    said = f"{tmp_path}/set has idx files of val under two names, t10k- and test-: remove those of one"
+    assert refused(tmp_path / "set", "val") == said
+
+
+def test_packed_and_unpacked_files_must_be_the_same(tmp_path: Path) -> None:
+    for ending in ("", ".gz"):
+        _write_idx(tmp_path / ending / "set", ending=ending)
+    packed = tmp_path / ".gz/set/train-labels-idx1-ubyte.gz"
+    packed.rename(tmp_path / "set" / packed.name)
+    assert len(open_source(tmp_path / "set")) == 12
+    write_idx_split(tmp_path / "set", "train", np.zeros((12, 5, 7), np.uint8), np.zeros(12, np.uint8))
+    both = f"{tmp_path}/set/train-images-idx3-ubyte and train-images-idx3-ubyte.gz"
+    assert refused(tmp_path / "set") == f"{both} are not the same data: remove the wrong one"
+
+
 @contextmanager
 def _as_nobody() -> Iterator[None]:
     """Root may read everything: for as long as this lasts it is another user."""

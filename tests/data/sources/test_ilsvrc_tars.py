@@ -137,6 +137,8 @@ def test_class_tar_cut_short_inside_the_tar_is_named(tmp_path: Path) -> None:
             "holds notes.txt among its class tars",
         ),
         ([("n01.tar", packed([("a.JPEG", b"x")]))] * 2, "holds class n01 twice"),
+        ([("n01.tar", packed([("a.JPEG", b"x")] * 2))], "n01.tar in"),
+        ([("n01.tar", packed([("a.JPEG", b"x")] * 2))], "holds a.JPEG twice: get it again"),
         ([("n01.tar", packed([("a.txt", b"x")]))], "has no images"),
         ([], "has no images"),
         ([("n01.tar", b"x" * 2000)], "is not a tar"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.sources import Split
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import (
     contents,
@@ -61,3 +62,18 @@ def test_val_without_its_list_needs_val_labels(unzipped: Path, animals: Path) ->
     assert "has no class folders, and no list of its images' classes" in refused(unzipped, "val")
     source = open_source(unzipped, "val", val_labels=str(moved))
     assert contents(source) == folder_contents(animals / "val")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_missing_by_kaggles_list_are_refused(unzipped: Path, split: Split) -> None:
+    lists = unzipped / "ILSVRC/ImageSets/CLS-LOC"
+    lists.mkdir(parents=True)
+    images = unzipped / "ILSVRC/Data/CLS-LOC" / split
+    files = sorted(path.relative_to(images).with_suffix("") for path in images.rglob("*.JPEG"))
+    listed = lists / ("train_cls.txt" if split == "train" else "val.txt")
+    listed.write_text("".join(f"{name} {number}\n" for number, name in enumerate(files, 1)), encoding="utf-8")
+    assert len(open_source(unzipped, split)) == len(files)
+    (images / files[1]).with_suffix(".JPEG").unlink()
+    said = f"{listed} lists 1 images that are not there, such as {files[1]}: unzip again, or pass "
+    assert refused(unzipped, split) == f"{said}--source.check_counts=false to convert what is there"
+    assert len(open_source(unzipped, split, check_counts=False)) == len(files) - 1

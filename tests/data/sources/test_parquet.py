@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.data.sources import Source
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
@@ -92,6 +93,11 @@ def test_repeated_class_name_is_refused(animals: Path, tmp_path: Path) -> None:
     assert refused(path) == f"{path} has the class name 'a' twice: give each class another name"
 
 
+_NO_TEXT = pyarrow.Array.from_buffers(
+    pyarrow.string(), 1, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0"), pyarrow.py_buffer(b"\xff")]
+)
+
+
 def _table(**columns: Any) -> Callable[[Path], None]:
     return lambda path: parquet.write_table(pyarrow.table(columns), path)
 
@@ -101,13 +107,27 @@ def _table(**columns: Any) -> Callable[[Path], None]:
     [
         (
             _table(image=[b"x"], name=["a"]),
-            "has the columns image, name: it needs one of images (image or img)",
+            "{} has no column of labels with a usual name: pass --source.label_column=NAME, one of image (binary), "
+            "name (string)",
         ),
         (
-            _table(image=[b"x"], label=["cat"]),
-            "column 'label' of {} is of type string: labels must be integers",
+            _table(image=[b"x"], label=[1.5]),
+            "column 'label' of {} is of type double: labels must be integers or class names, one a row",
         ),
         (_table(image=[b"x", b"y"], label=[1, None]), "column 'label' of {} has 1 rows without a label"),
+        (_table(image=[b"x", b"y"], label=["a", " "]), "column 'label' of {} has 1 rows without a label"),
+        (_table(image=[b"x", b"y"], label=["a", None]), "column 'label' of {} has 1 rows without a label"),
+        (_table(image=[b"x"], label=_NO_TEXT), "{} is not a whole parquet file ("),
+        (_table(image=[b"x"], label=_NO_TEXT.dictionary_encode()), "{} is not a whole parquet file ("),
+        (_table(image=[b"x"], label=[[1, 2]]), "is of type list<element: int64>: labels must be integers or"),
+        (
+            _table(path=["x"], label=[1]),
+            "{} has no column of images with a usual name: pass --source.image_column",
+        ),
+        (
+            _table(image=[[b"x", b"y"], [b"z"]], label=[1, 2]),
+            "column 'image' of {} has 3 images in 2 rows: write each as a row with its label",
+        ),
         (_table(image=[b"x"], label=[-1]), "has the label -1: labels start at 0"),
         (
             _table(image=pyarrow.array([], pyarrow.binary()), label=pyarrow.array([], pyarrow.int64())),
@@ -156,3 +176,134 @@ def test_missing_pyarrow_is_named(animals: Path, tmp_path: Path, monkeypatch: py
     path = write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"))
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     assert refused(path) == f"{path} is read with pyarrow, which is not installed: pip install pyarrow"
+
+
+def _lists(root: Path, *names: list[str], split: str = "train") -> list[Path]:
+    """A file of two images for each list of class names; an image's content is its class."""
+    return [
+        write_parquet(
+            root / f"{split}-{number:05d}-of-{len(names):05d}.parquet",
+            [(f"{number}{label}.jpg", name.encode(), label) for label, name in enumerate(classes)],
+            names=classes,
+        )
+        for number, classes in enumerate(names)
+    ]
+
+
+def _pairs(source: Source) -> list[tuple[str, str]]:
+    return [(bytes(source.read(i)).decode(), source.classes[label]) for i, label in enumerate(source.labels)]
+
+
+def test_files_with_classes_in_another_order_are_read_by_name(tmp_path: Path) -> None:
+    first, second = _lists(tmp_path, ["cat", "dog"], ["dog", "cat"])
+    _lists(tmp_path, ["dog", "cat"], split="val")
+    train, val = open_source(tmp_path), open_source(tmp_path, "val")
+    assert train.classes == val.classes == ["cat", "dog"]
+    assert _pairs(train) == [("cat", "cat"), ("dog", "dog"), ("dog", "dog"), ("cat", "cat")]
+    assert _pairs(val) == [("dog", "dog"), ("cat", "cat")]
+    order = f"1 files number their classes in another order than {first}, such as"
+    assert train.notes[0] == f"train: {order} {second}: labels are taken by name"
+    assert val.notes[0].startswith(f"val: {order} {tmp_path}/val-00000")
+
+
+def test_files_with_other_class_names_are_refused(tmp_path: Path) -> None:
+    first, second = _lists(tmp_path, ["cat", "dog"], ["cat", "cow"])
+    both = f"{second} has 2 classes and {first} 2, not the same ones: 'cow' is only in {second}"
+    assert refused(tmp_path) == f"{both}: write both with the same list of names"
+    write_parquet(second, [("a", b"a", 0)], named=False)
+    assert f"{first} names its classes, and {second} does not" in refused(tmp_path)
+    write_parquet(first, [("a", b"a", 0)], named=False)
+    (val,) = _lists(tmp_path, ["cat"], split="val")
+    assert f"{val} names its classes, and {first} does not" in refused(tmp_path, "val")
+
+
+def test_number_beyond_the_files_own_list_is_refused(tmp_path: Path) -> None:
+    _, second = _lists(tmp_path, ["cat", "dog"], ["dog", "cat"])
+    write_parquet(second, [("a", b"a", 2)], names=["dog", "cat"])
+    assert "has the label 2, but there are 2 class names" in refused(tmp_path)
+
+
+_FILE = {"bytes": b"x", "path": "a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({"img": [b"x"], "fine_label": [0], "coarse_label": [5]}, {}),
+        ({"jpg": [b"x"], "label": [0]}, {}),
+        ({"image": [b"x"], "target": [0]}, {}),
+        ({"image": ["a.jpg"], "image_bytes": [b"x"], "label": [0], "class_name": ["x"]}, {}),
+        ({"image": [_FILE], "label": ["0"]}, {}),
+        ({"images": [[_FILE]], "label": [0]}, {}),
+        ({"images": [[b"x"]], "label": [0]}, {}),
+        ({"image": [b"x"], "wnid": ["0"]}, {}),
+        ({"thing": [b"x"], "kind": [0]}, {"image_column": "thing", "label_column": "kind"}),
+        (
+            {"image": [b"y"], "img": [b"x"], "label": [1], "target": [0]},
+            {"image_column": "img", "label_column": "target"},
+        ),
+    ],
+)  # fmt: skip
+def test_usual_and_named_columns_are_read(
+    tmp_path: Path, columns: dict[str, Any], options: dict[str, Any]
+) -> None:
+    parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+    assert _pairs(open_source(tmp_path, **options)) == [("x", "0")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "expected"),
+    [
+        (("image", "img", "label"), {}, "2 columns that may hold the images: pass --source.image_column=NAME"),
+        (("image", "label", "fine_label"), {}, "column=NAME, one of label (int64), fine_label (int64)"),
+        (("image", "label"), {"label_column": "kind"}, "{} has no column 'kind': pass --source.label_column="),
+        (("image", "label"), {"image_column": "label"}, "column 'label' of {} is of type int64: images must be"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_unclear_are_refused_with_the_option(
+    tmp_path: Path, columns: tuple[str, ...], options: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "train.parquet"
+    parquet.write_table(pyarrow.table({name: [0] if "label" in name else [b"x"] for name in columns}), path)
+    assert expected.format(path) in refused(tmp_path, **options)
+
+
+def test_other_label_columns_are_noted(tmp_path: Path) -> None:
+    table = pyarrow.table({"img": [b"x"], "fine_label": [0], "coarse_label": [0]})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    said = "train: labels are from column 'fine_label'; --source.label_column takes another (coarse_label)"
+    assert said in open_source(tmp_path).notes
+    chosen = open_source(tmp_path, label_column="fine_label")
+    assert len(chosen.notes) == 1 and "reading parquet" in chosen.notes[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary("int32", pyarrow.string())]
+)
+def test_text_labels_are_the_sorted_classes_of_train(tmp_path: Path, kind: Any) -> None:
+    def write(name: str, *labels: str) -> Path:
+        images = [label.encode() for label in labels]
+        table = pyarrow.table({"image": images, "label": pyarrow.array(labels).cast(kind)})
+        parquet.write_table(table, tmp_path / name, row_group_size=2)
+        return tmp_path / name
+
+    write("train-0.parquet", "dog", "cow", "dog")
+    write("train-1.parquet", "ant", "dog")
+    val = write("val-0.parquet", "dog", "ant")
+    for split in ("train", "val"):
+        source = open_source(tmp_path, "train" if split == "train" else "val")
+        assert source.classes == ["ant", "cow", "dog"]
+        assert all(content == name for content, name in _pairs(source))
+    write("val-0.parquet", "dog", "eel", "fox")
+    assert refused(tmp_path, "val") == (
+        f"{val} has images of class 'eel' (and 1 more), of which train ({tmp_path}) has none: remove them, or add some "
+        "to train"
+    )
+
+
+def test_text_and_numbers_in_one_data_set_are_refused(tmp_path: Path) -> None:
+    for name, label in (("train-0", "0"), ("train-1", 0), ("val", 0)):
+        parquet.write_table(pyarrow.table({"image": [b"x"], "label": [label]}), tmp_path / f"{name}.parquet")
+    said = f"holds integers, and that of {tmp_path}/train-0.parquet class names"
+    assert f"column 'label' of {tmp_path}/train-1.parquet {said}" in refused(tmp_path)
+    assert f"column 'label' of {tmp_path}/val.parquet {said}" in refused(tmp_path, "val")

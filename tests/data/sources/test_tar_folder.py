@@ -82,3 +82,12 @@ def test_tar_without_image_folder_is_refused(
 def test_compressed_tar_is_refused_with_reason(animals: Path, tmp_path: Path) -> None:
     packed = shutil.make_archive(str(tmp_path / "all"), "gztar", animals)
     assert refused(packed) == f"{packed} is not a tar: it is compressed: uncompress it first"
+
+
+def test_one_tar_of_several_is_refused(animals: Path, tmp_path: Path) -> None:
+    packed = Path(shutil.make_archive(str(tmp_path / "all-0-of-2"), "tar", animals))
+    said = refused(packed)
+    assert said.startswith(
+        f"{packed} is one of several tars by its name, and class folders are read from one: unpack"
+    )
+    assert len(open_source(packed, check_counts=False)) == 18

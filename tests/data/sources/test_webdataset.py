@@ -108,12 +108,24 @@ def _json(value: object) -> bytes:
         ([("a.jpg", b"x"), ("a.json", b'{"label": 1')], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.json", _json({"label": 1.5}))], "sample a of {}: its .json holds no integer"),
         ([("a.jpg", b"x"), ("a.json", _json({"label": True}))], "sample a of {}: its .json holds no integer"),
+        ([("a.jpg", b"x"), ("a.json", b"[" * 10**5)], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.json", _json([1]))], "sample a of {}: its .json holds no integer label"),
         ([("a.jpg", b"x"), ("a.cls", b"-1")], "has the label -1: labels start at 0"),
         ([("a.jpg", b"x"), ("a.cls", b"123456789")], "has the label 123456789: put a classes.txt there"),
         ([("a.jpg", b"x"), ("a.cls", b"1"), ("b.jpg", b"x"), ("b.cls", b"1"), ("a.jpg", b"x"), ("a.cls", b"1")],
          "sample train-0/a.jpg is there twice"),
         ([], "the 1 shards of train in {folder} hold no samples"),
+        ([("k.1/s.in.jpg", b"x"), ("k.1/s.out.cls", b"1")], None),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("a.json", _json({"label": 1})), ("a.seg.json", _json({}))], None),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("a.json", _json({})), ("a.seg.png", b"m"), ("a.seg.json", b"")], None),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("a.json", _json({"label": 2}))],
+         "sample a of {} has two labels (1 in a.cls, 2 in a.json): correct one of them"),
+        ([("a.jpg", b"x"), ("a.cls", b"1"), ("a.2.jpg", b"x"), ("a.2.cls", b"1")],
+         "sample a of {} has 2 images with labels (a.jpg and a.2.jpg): A sample's key ends at the first dot: pack"),
+        ([("2.5.jpg", b"x"), ("2.5.cls", b"1"), ("2.7.jpg", b"x")],
+         "sample 2 of {} has 2 images (2.5.jpg, 2.5.cls, 2.7.jpg): it must have one, and a label. A sample's key ends"),
+        ([("2.5.jpg", b"x"), ("2.5.png", b"x"), ("2.5.cls", b"1"), ("2.7.jpg", b"x"), ("2.7.cls", b"1")],
+         "sample 2.5 of {} has 2 images (2.5.jpg, 2.5.png, 2.5.cls)"),
     ],
 )  # fmt: skip
 def test_samples_are_read_or_refused_by_name(
@@ -146,3 +158,34 @@ def test_missing_or_cut_shards_are_refused(shards: Path) -> None:
     data = (shards / "train-001.tar").read_bytes().rstrip(b"\0")
     (shards / "train-001.tar").write_bytes(data)
     assert refused(shards).startswith(f"{shards}/train-001.tar is cut short")
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1), slice(0, None, 2)])
+def test_keys_with_dots_are_read_where_all_are_whole(tmp_path: Path, order: slice) -> None:
+    pairs = {"22.05": 0, "22.10": 2, "22.10.b": 1, "x/7.1": 2}
+    images = [(f"{key}.png", key.encode()) for key in pairs]
+    labels = [(f"{key}.cls", str(label).encode()) for key, label in pairs.items()]
+    mixed = [one for both in zip(images, labels, strict=True) for one in both]
+    files = mixed[order] if order.step != 2 else [*mixed[0:6:2], *mixed[1:6:2], *mixed[6:]]
+    write_tar(tmp_path / "train-0.tar", files)
+    source = open_source(tmp_path)
+    assert contents(source) == Counter({(str(label), key.encode()): 1 for key, label in pairs.items()})
+    assert set(source.ids) == {f"train-0/{key}.png" for key in pairs}
+
+
+def test_two_lists_of_class_names_that_differ_are_refused(shards: Path) -> None:
+    (shards / "class_names.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    assert open_source(shards).classes == list(CLASSES)
+    (shards / "class_names.txt").write_text("\n".join(CLASSES[::-1]) + "\n", encoding="utf-8")
+    both = f"{shards}/classes.txt and {shards}/class_names.txt"
+    assert refused(shards) == f"{both} are not the same list of class names: remove the wrong one"
+
+
+def test_missing_shard_is_refused_unless_counts_are_not_checked(shards: Path) -> None:
+    (shards / "train-001.tar").unlink()
+    said = (
+        f"1 of 3 files are missing (train-001.tar), by the name of {shards}/train-000.tar: get them, or pass "
+    )
+    assert refused(shards) == f"{said}--source.check_counts=false to convert what is there"
+    assert len(open_source(shards, check_counts=False)) == 7 + 4
+    assert len(open_source(shards, "val")) == 9

@@ -9,11 +9,12 @@ from typing import get_args
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
+from engine.data.sources.access.part_numbers import refuse_missing_parts
 from engine.data.sources.base import Split, printable
 from engine.errors import UserError
 
 # Where Hugging Face's hub has them below a data set's folder.
-_FOLDER = "data"
+FOLDER = "data"
 
 # More than this is no count of classes but a hash or an id.
 _MOST_CLASSES = 1_000_000
@@ -41,9 +42,9 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
 
     The path is a folder, one shard, or a pattern with `*`, `?`, `{000..009}` or `{a,b}`. A shard is of the split
     whose folder option (train_folder, val_folder) begins a word of its name, or else of its folder's name. Raises
-    UserError when there are shards, but none of this split.
+    UserError when there are shards, but none of this split, or when their names say that some are missing.
     """
-    every = [shard for shard in _all(config, split) if shard.name.endswith(ending) and shard.name[0] != "."]
+    every = _with_ending(config, split, ending)
     if not every:
         return None
     paths = sorted({shard.path for shard in every if _split_of(shard, config) == split})
@@ -53,6 +54,9 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
             f"name, such as {printable(every[0].name)}: pass --source.{split}_folder=NAME, the word that begins the "
             f"names of the split's files"
         )
+    if config.check_counts:
+        both = [shard.path for one in get_args(Split) for shard in _with_ending(config, one, ending)]
+        refuse_missing_parts(paths, both)
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = tuple(os.path.relpath(path, folder or ".") for path in paths)
     others = sorted(shard.name for shard in every if _split_of(shard, config) is None)
@@ -65,15 +69,19 @@ def find_shards(config: SourceConfig, split: Split, ending: str) -> Shards | Non
 def listed_class_names(config: SourceConfig, shards: Shards) -> list[str] | None:
     """Class names, a line each, from a classes.txt or class_names.txt beside the shards or in the folder `config.path`.
 
-    None where there is none. Raises UserError for an empty or repeated name.
+    None where there is none. Raises UserError for an empty or repeated name, and for two lists that differ.
     """
     path = locate(config)
-    for folder in (shards.folder, *([path] if path.kind() == "folder" else [])):
+    found: list[tuple[Location, list[str]]] = []
+    for folder in dict.fromkeys((shards.folder, *([path] if path.kind() == "folder" else []))):
         there = {entry.name for entry in folder.entries()}
-        for name in _CLASS_LISTS:
-            if name in there:
-                return _class_names(folder / name)
-    return None
+        found += [(folder / name, _class_names(folder / name)) for name in _CLASS_LISTS if name in there]
+    for place, names in found[1:]:
+        if names != found[0][1]:
+            raise UserError(
+                f"{found[0][0]} and {place} are not the same list of class names: remove the wrong one"
+            )
+    return found[0][1] if found else None
 
 
 def _class_names(place: Location) -> list[str]:
@@ -84,6 +92,10 @@ def _class_names(place: Location) -> list[str]:
     if not names or not all(names) or len(set(names)) < len(names):
         raise UserError(f"{place} is empty, has an empty line or a name twice: write one class name a line")
     return names
+
+
+def _with_ending(config: SourceConfig, split: Split, ending: str) -> list[Location]:
+    return [shard for shard in _all(config, split) if shard.name.endswith(ending) and shard.name[0] != "."]
 
 
 def _all(config: SourceConfig, split: Split) -> list[Location]:
@@ -102,8 +114,8 @@ def _all(config: SourceConfig, split: Split) -> list[Location]:
             return []
         return [path / own / entry.name for entry in entries]
     found = [path / entry.name for entry in inside if not entry.is_folder]
-    if any(entry.name == _FOLDER and entry.is_folder for entry in inside):
-        found += [path / _FOLDER / entry.name for entry in (path / _FOLDER).entries() if not entry.is_folder]
+    if any(entry.name == FOLDER and entry.is_folder for entry in inside):
+        found += [path / FOLDER / entry.name for entry in (path / FOLDER).entries() if not entry.is_folder]
     return found
 
 
@@ -137,14 +149,18 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _split_of(shard: Location, config: SourceConfig) -> Split | None:
+    return named_split(shard.name, config) or named_split(shard.parent.name, config)
+
+
+def named_split(text: str, config: SourceConfig) -> Split | None:
+    """The split whose name (train_folder, val_folder) begins a word of this text; None where it is not just one."""
     names = {split: _folder_name(config, split).lower() for split in get_args(Split)}
-    for text in (shard.name.lower(), shard.parent.name.lower()):
-        found = [
-            split for split, name in names.items() if name and re.search(f"(?<![a-z]){re.escape(name)}", text)
-        ]
-        if len(found) == 1:
-            return found[0]
-    return None
+    found: list[Split] = [
+        split
+        for split, name in names.items()
+        if name and re.search(f"(?<![a-z]){re.escape(name)}", text.lower())
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def check_label_numbers(
