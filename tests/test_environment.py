@@ -122,7 +122,8 @@ def test_python_range_is_the_same_everywhere(repository: Path, project: dict[str
     assert project["requires-python"] == ">=3.11,<3.14"
     setup = (repository / "scripts/setup.sh").read_text(encoding="utf-8")
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in setup
-    assert "--python-version 3.11 " in (repository / "scripts/lock.sh").read_text(encoding="utf-8")
+    lock = (repository / "scripts/lock.sh").read_text(encoding="utf-8")
+    assert "\npython=3.11\n" in lock and "--python-version \"$python\" " in lock
 
 
 def offences(text: str, home: str) -> list[str]:
