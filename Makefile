@@ -1,7 +1,7 @@
 # The project's commands. `make speedrun` and `make test` set up all they need on a fresh Debian/Ubuntu machine.
 #
 #   make PYTHON=python3 TARGET   uses that Python and installs nothing (an offline machine, a conda environment)
-#   make setup SET=lower         installs the oldest supported torch (a V100, an older driver); also SET=default, dev
+#   make setup SET=lower         installs the oldest supported torch (a V100, an older driver); also SET=default, dev, rehearsal
 
 PYTHON ?= .venv/bin/python
 SET ?= auto
@@ -10,7 +10,7 @@ STAGE ?= loader
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu lock
+.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-rehearsal lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -51,6 +51,13 @@ bench: ## run one benchmark on this machine (STAGE=loader|memory|startup|..., AG
 gate: ## optional: short benchmarks compared with the last committed records (STAGES=loader,decode,...)
 	$(call setup_for,bench)
 	$(PYTHON) -m benchmarks gate --stages $(or $(STAGES),loader) $(if $(DATA),--data $(DATA))
+
+rehearsed = tests/data/gpu tests/data/loading tests/models tests/train/augment tests/train/evaluation tests/train/optimizers tests/train/step
+
+gpu-rehearsal: ## without a GPU: tests of torch, Triton and numba on a GPU machine's stack (Python 3.12, torch 2.11)
+	@VENV=.venv-rehearsal scripts/setup.sh test rehearsal
+	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
+	.venv-rehearsal/bin/python -m pytest --collect-only -q -m gpu | tail -n 1
 
 gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
 

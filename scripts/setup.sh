@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Sets up this machine: missing system packages (Debian/Ubuntu), uv, and the locked environment.
 #
-#   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower]
+#   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower|rehearsal]
 #
 # The first word is the purpose: `speedrun` also installs Fashion-MNIST's package, `test` the developer's tools and
 # Chromium for the report's screenshot. The second is a set in requirements/; `auto` chooses the one that is needed, and
-# `lower` if the GPU or its driver is too old for the newest torch.
+# `lower` if the GPU or its driver is too old for the newest torch. `rehearsal` needs Python 3.12.
 #
 #   VENV=DIR      where the environment goes (.venv)
 #   UV_PYTHON=X   the Python to use (3.12, or a path), else a suitable one on this machine, else uv fetches one
@@ -25,8 +25,8 @@ case $purpose in
     *) echo "setup: unknown purpose '$purpose'" >&2; exit 2 ;;
 esac
 case $set_wanted in
-    auto | default | dev | lower) ;;
-    *) echo "setup: unknown set '$set_wanted' (choose from auto, default, dev, lower)" >&2; exit 2 ;;
+    auto | default | dev | lower | rehearsal) ;;
+    *) echo "setup: unknown set '$set_wanted' (choose from auto, default, dev, lower, rehearsal)" >&2; exit 2 ;;
 esac
 
 say() { echo "setup: $*"; }
@@ -64,8 +64,9 @@ suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <
 # The Python to build the environment from: the user's choice, else a suitable one that has its headers, else nothing.
 find_python() {
     if [ -n "${UV_PYTHON:-}" ]; then echo "$UV_PYTHON"; return; fi
-    local name path
-    for name in python3 python3.12 python3.13 python3.11 /usr/bin/python3; do
+    local name path names=(python3 python3.12 python3.13 python3.11 /usr/bin/python3)
+    if [ "$set_wanted" = rehearsal ]; then names=(python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python); fi
+    for name in "${names[@]}"; do
         path=$(command -v "$name") || continue
         if suitable "$path" && has_python_h "$path"; then "$path" -c 'import sys; print(sys.executable)'; return; fi
     done

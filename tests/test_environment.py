@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-LOCKS = ("default", "dev", "lower", "build", "uv")
+LOCKS = ("default", "dev", "lower", "rehearsal", "build", "uv")
 # Put together from halves, so that this file does not name what it forbids.
 HOSTS = [
     "pypi" + ".org",
@@ -67,7 +67,9 @@ def test_every_requirement_is_pinned_and_hashed(repository: Path, name: str) -> 
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", hashed) for hashed in entry[1])
 
 
-@pytest.mark.parametrize(("name", "extras"), [("default", ()), ("dev", ("dev",)), ("lower", ("dev",))])
+@pytest.mark.parametrize(
+    ("name", "extras"), [("default", ()), ("dev", ("dev",)), ("lower", ("dev",)), ("rehearsal", ("dev",))]
+)
 def test_locks_satisfy_pyproject(
     repository: Path, project: dict[str, Any], name: str, extras: tuple[str, ...]
 ) -> None:
@@ -122,7 +124,8 @@ def test_python_range_is_the_same_everywhere(repository: Path, project: dict[str
     assert project["requires-python"] == ">=3.11,<3.14"
     setup = (repository / "scripts/setup.sh").read_text(encoding="utf-8")
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in setup
-    assert "--python-version 3.11 " in (repository / "scripts/lock.sh").read_text(encoding="utf-8")
+    lock = (repository / "scripts/lock.sh").read_text(encoding="utf-8")
+    assert "\npython=3.11\n" in lock and '--python-version "$python" ' in lock
 
 
 def offences(text: str, home: str) -> list[str]:

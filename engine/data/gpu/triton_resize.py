@@ -1,16 +1,18 @@
 """Packed crops -> a normalised batch in one launch of a Triton kernel: resize, colour, flip, normalise, store.
 
-A program makes a tile of one output image straight from the packed bytes. Output pixel by output pixel, taps and
+A program makes 128 consecutive pixels of one output image straight from the packed bytes. Pixel by pixel, taps and
 weights are computed from the geometry row, never stored: with all positions multiplied by 2 x unit (see
 torch_resize.py) they are integers, exact in float32, one multiplication and addition apart from tap to tap, and
-the division by their sum comes last. Lanes lie along a row, so that their loads fall into one or two cache lines.
+the division by their sum comes last. Pixels are numbered row by row and a program's block has one dimension, so lanes
+lie along a row whatever Triton's version (it lays blocks of two dimensions out as it likes), and their loads fall into
+few cache lines; no lane is lost at the end of a row.
 Every size is a run-time argument: a new resolution or batch size compiles nothing.
 
 What bounds it on an H200, counted and not measured: a crop of (0.08, 1) from 256 x 341 pixels is 58 KB on average;
 at 128 pixels in bfloat16 98 KB are written, 156 KB in all, at 4.8 TB/s 31 million images a second; at 224 pixels
-359 KB, 13 million. Instructions bind first. In the code compiled for it a tap takes 14, all else some 220 for a
-pixel; with about 16 luma and 8 chroma taps at 128 pixels, 6 and 8 at 224, an image takes 9 and 21 million. 33 x
-10^12 a second (132 SMs x 128 lanes x 1.98 GHz) are 3.6 and 1.6 million images, were no cycle lost to waiting.
+359 KB, 13 million. Instructions bind first: in the code that Triton 3.6 compiles for it a tap takes 12, in 47
+registers; with about 16 luma and 8 chroma taps a pixel at 128 pixels, the taps alone are 5 million instructions an
+image. 33 x 10^12 a second (132 SMs x 128 lanes x 1.98 GHz) are at most 7 million images, were no cycle lost.
 """
 
 import torch
@@ -21,8 +23,7 @@ from engine.data.decode import colour
 from engine.data.storage import packing
 from engine.data.storage.storage_format import Packing
 
-_BLOCK_ROWS = 16
-_BLOCK_COLUMNS = 32
+_PIXELS = 128
 _WARPS = 4
 
 _OFFSET = tl.constexpr(packing.OFFSET)
@@ -51,20 +52,18 @@ def resize(
 ) -> None:
     """Fill `out` (n, 3, resolution, resolution); the arguments are those of gpu.resize.finish_packed."""
     count, _, resolution, _ = out.shape
-    tiles_down, tiles_across = -(-resolution // _BLOCK_ROWS), -(-resolution // _BLOCK_COLUMNS)
-    _resize_tile[(count * tiles_down * tiles_across,)](
+    parts = -(-(resolution**2) // _PIXELS)
+    _resize_part[(count * parts,)](
         buffer,
         geometry,
         mean,
         inverse_std,
         out,
         resolution,
-        tiles_down,
-        tiles_across,
+        parts,
         *out.stride(),
         SUBSAMPLED=packing.packing_of(mode) == Packing.YUV420,
-        BLOCK_ROWS=_BLOCK_ROWS,
-        BLOCK_COLUMNS=_BLOCK_COLUMNS,
+        PIXELS=_PIXELS,
         num_warps=_WARPS,
         # No fused multiply-add: the colours then round as they do in PyTorch.
         enable_fp_fusion=False,
@@ -73,8 +72,7 @@ def resize(
 
 _RUN_TIME_SIZES = [
     "resolution",
-    "tiles_down",
-    "tiles_across",
+    "parts",
     "image_stride",
     "channel_stride",
     "row_stride",
@@ -83,32 +81,29 @@ _RUN_TIME_SIZES = [
 
 
 @triton.jit(do_not_specialize=_RUN_TIME_SIZES)
-def _resize_tile(
+def _resize_part(
     buffer: tl.tensor,
     geometry: tl.tensor,
     mean: tl.tensor,
     inverse_std: tl.tensor,
     out: tl.tensor,
     resolution: tl.tensor,
-    tiles_down: tl.tensor,
-    tiles_across: tl.tensor,
+    parts: tl.tensor,
     image_stride: tl.tensor,
     channel_stride: tl.tensor,
     row_stride: tl.tensor,
     column_stride: tl.tensor,
     SUBSAMPLED: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
-    BLOCK_COLUMNS: tl.constexpr,
+    PIXELS: tl.constexpr,
 ) -> None:
-    """One tile of one image; the tiles of an image follow each other, so that they share the cache."""
+    """One part of one image; the parts of an image follow each other, so that they share the cache."""
     program = tl.program_id(0)
-    image = program // (tiles_down * tiles_across)
-    tile = program % (tiles_down * tiles_across)
-    y = (tile // tiles_across) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)[:, None]
-    x = (tile % tiles_across) * BLOCK_COLUMNS + tl.arange(0, BLOCK_COLUMNS)[None, :]
-    stored = (y < resolution) & (x < resolution)
-    # What lies beyond the edge of the image is computed as the edge, and not stored.
-    y, x = tl.minimum(y, resolution - 1), tl.minimum(x, resolution - 1)
+    image = program // parts
+    number = (program % parts) * PIXELS + tl.arange(0, PIXELS)
+    stored = number < resolution * resolution
+    # Beyond the last pixel the last one is computed again, and not stored.
+    number = tl.minimum(number, resolution * resolution - 1)
+    y, x = number // resolution, number % resolution
 
     plan = geometry + image.to(tl.int64) * _GEOMETRY_COLUMNS
     data = buffer + tl.load(plan + _OFFSET)
@@ -151,26 +146,29 @@ def _plane_mean(
     resolution: tl.tensor,
     SCALE: tl.constexpr,
 ) -> tl.tensor:
-    """The law for a tile of a plane of full (SCALE 1) or half (2) size: weighted mean over rows, then columns."""
+    """The law for pixels of a plane of full (SCALE 1) or half (2) size: weighted mean over rows, then columns."""
     unit = SCALE * resolution
     first_row, row_count, row_distance, row_total = _axis(y, top, height, resolution, SCALE)
     first_column, column_count, column_distance, column_total = _axis(x, left, width, resolution, SCALE)
     row_reach, column_reach = 2 * tl.maximum(unit, height), 2 * tl.maximum(unit, width)
+    # From tap to tap a distance grows by 2 x unit: whole numbers below 2^24, so nothing is rounded.
+    apart = (2 * unit).to(tl.float32)
     first = first_row * pitch + first_column * step
-    total = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
+    total = tl.zeros([x.shape[0]], tl.float32)
     # The pointer that moves from tap to tap is a scalar, and each pixel's place after it stays.
     for across in range((column_reach + unit - 1) // unit):
-        column_weight = _weight(column_distance, across, column_count, unit, column_reach)
-        combined = tl.zeros([y.shape[0], x.shape[1]], tl.float32)
-        tap = plane
+        # A column beyond a pixel's last has no rows: its sum is 0, whatever its weight.
+        rows_here = tl.where(across < column_count, row_count, 0)
+        combined = tl.zeros([x.shape[0]], tl.float32)
+        tap, distance = plane, row_distance
         for down in range((row_reach + unit - 1) // unit):
-            row_weight = _weight(row_distance, down, row_count, unit, row_reach)
-            # Where the mask leaves the value open, a weight is 0.
-            value = tl.load(tap + first, mask=(down < row_count) & (across < column_count))
-            # Whole numbers below 2^24: fused or not, nothing is rounded.
-            combined = tl.fma(row_weight, value.to(tl.float32), combined)
+            value = tl.load(tap + first, mask=down < rows_here, other=0)
+            # The triangle's height over the tap, times 2 x unit. Fused or not, nothing is rounded.
+            combined = tl.fma(row_reach.to(tl.float32) - tl.abs(distance), value.to(tl.float32), combined)
+            distance += apart
             tap += pitch
-        total += column_weight * combined
+        total += (column_reach.to(tl.float32) - tl.abs(column_distance)) * combined
+        column_distance += apart
         plane += step
     return tl.div_rn(total, row_total * column_total)
 
@@ -197,15 +195,6 @@ def _axis(
     sum_all = count * (distance + unit * (count - 1.0))
     total = count * reach + 2.0 * sum_before - sum_all
     return first, count.to(tl.int32), distance, total
-
-
-@triton.jit
-def _weight(
-    distance: tl.tensor, tap: tl.tensor, count: tl.tensor, unit: tl.tensor, reach: tl.tensor
-) -> tl.tensor:
-    """The triangle's height over a tap, times 2 x unit: a whole number. 0 from tap `count` on."""
-    height = reach.to(tl.float32) - tl.abs(distance + (2 * unit * tap).to(tl.float32))
-    return tl.where(tap < count, height, 0.0)
 
 
 @triton.jit

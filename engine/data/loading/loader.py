@@ -60,6 +60,13 @@ class HostBatch:
     ids: NDArray[np.int64]
 
 
+def _indexed(device: torch.device) -> torch.device:
+    """The device with its index: torch.cuda.set_device, which the producer's thread needs, refuses one without."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 class Loader:
     """Batches of one `.beton` file, decoded by `workers` threads and finished on `device` as `dtype`.
 
@@ -87,7 +94,7 @@ class Loader:
         if batches_ahead < 0:
             raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
-        self.device = device
+        self.device = device = _indexed(device)
         self.skips = 0
         self._skipped: dict[int, str] = {}
         self._told = 0

@@ -134,7 +134,8 @@ def logarithms(probabilities: torch.Tensor) -> torch.Tensor:
 
 
 def _size(batch: Batch) -> torch.Tensor:
-    return torch.tensor(len(batch.labels), device=batch.labels.device)
+    # Made on the device: a copy from the host would wait for it.
+    return torch.full((), len(batch.labels), dtype=torch.int64, device=batch.labels.device)
 
 
 class BySample:
@@ -150,8 +151,11 @@ class BySample:
         rows = torch.stack(
             [*(column.double() for column in columns), torch.ones_like(columns[0].double())], 1
         )
-        places = torch.from_numpy(samples_of(views)).to(self.ranks.device)
-        self._rows.index_add_(0, places, rows)
+        places = torch.from_numpy(samples_of(views))
+        if self.ranks.device.type == "cuda":
+            # From ordinary memory the copy would make the host wait for the device.
+            places = places.pin_memory()
+        self._rows.index_add_(0, places.to(self.ranks.device, non_blocking=True), rows)
 
     def gather(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The samples that any rank has filled in, ascending, (n,), and their numbers (columns, n), on every rank.

@@ -1,10 +1,14 @@
 """torch's settings for a run, set before the first network is built, and torch's random numbers in each step."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from engine.errors import UserError
 from engine.train.ranks.process import keep_freed_memory
 
 
@@ -24,6 +28,21 @@ def set_backends(device: torch.device, *, tf32: bool, deterministic: bool) -> No
         torch.backends.cudnn.benchmark = not deterministic
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+@contextmanager
+def deterministic_errors() -> Iterator[None]:
+    """Raise a UserError for torch's error about an operation that training.deterministic forbids."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+        if not found:
+            raise
+        raise UserError(
+            f"training.deterministic: this network needs {found[1]}, which has no deterministic form on this device: "
+            "choose another model.arch, or set training.deterministic=false"
+        ) from None
 
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:

@@ -1,8 +1,9 @@
 """torch.compile, once per resolution: on random images before the epoch, with a message, and timed separately."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -49,10 +50,19 @@ class CompiledForward:
         """
         if not self._works or self._shape == (count, side):
             return 0.0
+        begin = time.perf_counter()
+        with _without_torch_warnings():
+            self._compile(count, side)
+        self._shape = (count, side)
+        seconds = time.perf_counter() - begin
+        if self._works:
+            self._tell(f"compiled in {seconds:.1f} s")
+        return seconds
+
+    def _compile(self, count: int, side: int) -> None:
         # Imported here because it takes long.
         from torch._dynamo.exc import TorchDynamoException
 
-        begin = time.perf_counter()
         self._tell(f"compiling for {count} images of {side} px on each device")
         # The code for the last resolution is not needed again, and torch keeps only a few shapes.
         torch.compiler.reset()
@@ -63,11 +73,6 @@ class CompiledForward:
             self._compiled, self._works = self.model, False
             reason = str(error).splitlines()[0]
             self._tell(f"note: training.compile does not work here ({reason}): training without it")
-        self._shape = (count, side)
-        seconds = time.perf_counter() - begin
-        if self._works:
-            self._tell(f"compiled in {seconds:.1f} s")
-        return seconds
 
     def _warm_up(self, count: int, side: int) -> None:
         buffers = list(self.model.buffers())
@@ -96,3 +101,12 @@ class CompiledForward:
         if self.ranks.main:
             # Above the progress bar, if there is one.
             tqdm.write(line)
+
+
+@contextmanager
+def _without_torch_warnings() -> Iterator[None]:
+    """Drop torch's warnings about its own modules, and about TF32, which is the recipe's choice (training.tf32)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+        yield

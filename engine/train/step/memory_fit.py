@@ -48,7 +48,9 @@ def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
         rehearse(step, count, side)
         free, total = torch.cuda.mem_get_info(ranks.device)
         enough = free >= _SPARE * total
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not _lacks_memory(error):
+            raise
         enough = False
     # Memory reserved for one size must not block another.
     torch.cuda.empty_cache()
@@ -56,10 +58,15 @@ def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
     return int(lacking) == 0
 
 
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Whether a step failed for lack of memory; cuDNN has its own words where its workspace does not fit."""
+    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error).lower()
+
+
 def rehearse(step: Step, count: int, side: int) -> None:
     """Take a step over `count` random images of `side` pixels and undo it; only before the run's first step.
 
-    Raises torch.OutOfMemoryError if it does not fit.
+    Raises torch.OutOfMemoryError, or cuDNN's RuntimeError, if it does not fit.
     """
     precision, device = step.precision, step.ranks.device
     layout = torch.channels_last if step.channels_last else torch.contiguous_format

@@ -14,6 +14,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.optimizers.optimizer import build_optimizer
+from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import CompiledForward, Forward
 from engine.train.step.losses import Objective
@@ -112,7 +113,7 @@ class Step:
         """Compute the gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
         total = torch.zeros((), device=self.ranks.device)
         for index, batch in enumerate(parts, start=1):
-            with self._keep_gradients_here(index < accumulation):
+            with self._keep_gradients_here(index < accumulation), deterministic_errors():
                 with self.precision.autocast():
                     loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
                 self.scaler.scale(loss / accumulation).backward()

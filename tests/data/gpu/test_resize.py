@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
@@ -138,6 +140,9 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 def test_interpreted_triton_kernel_matches_pytorch(repository: Path) -> None:
+    triton = pytest.importorskip("triton")
+    if Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.5"):
+        pytest.skip(f"the interpreter of Triton {triton.__version__} fails with NumPy {np.__version__}")
     cases = [
         (mode, resolution, longest, "float32")
         for mode in MODES
@@ -177,9 +182,9 @@ def test_triton_kernel_compiles_without_a_gpu(
     from engine.data.gpu import triton_resize
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = triton_resize._resize_tile
+    kernel = triton_resize._resize_part
     pointers = {"buffer": "*u8", "geometry": "*i64", "mean": "*fp32", "inverse_std": "*fp32", "out": "*bf16"}
-    constants = {"SUBSAMPLED": subsampled, "BLOCK_ROWS": 16, "BLOCK_COLUMNS": 32}
+    constants = {"SUBSAMPLED": subsampled, "PIXELS": 128}
     types = {
         name: pointers.get(name, "constexpr" if name in constants else "i32") for name in kernel.arg_names
     }
@@ -187,7 +192,17 @@ def test_triton_kernel_compiles_without_a_gpu(
     compiled = triton.compile(
         source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False}
     )
-    assert compiled.asm["cubin"]
+    # Along a row: across rows a warp's load touches ten times as many cache lines.
+    assert "threadsPerWarp = [32]" in compiled.asm["ttgir"]
+    binary = tmp_path / "kernel.cubin"
+    binary.write_bytes(compiled.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    said = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True).stdout
+    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+    # For sm_80 ptxas keeps three values of a pixel on the stack, to stay at 32 registers.
+    assert used["REG"] <= 64 and used["STACK"] <= 16 and used["LOCAL"] == 0, (
+        "no more, and nothing spilled in loops"
+    )
 
 
 def test_triton_kernel_has_no_size_compiled_in() -> None:
@@ -196,7 +211,7 @@ def test_triton_kernel_has_no_size_compiled_in() -> None:
 
     baked = [
         parameter.name
-        for parameter in triton_resize._resize_tile.params
+        for parameter in triton_resize._resize_part.params
         if not (parameter.is_constexpr or parameter.do_not_specialize)
     ]
     assert baked == ["buffer", "geometry", "mean", "inverse_std", "out"]

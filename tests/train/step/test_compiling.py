@@ -1,11 +1,13 @@
 """torch.compile: the same training as without, one shape at a time, and no compiler is one line."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from engine.train.step.compiling import _without_torch_warnings
 from tests.train.conftest import log_of, train_here
 from tests.train.steps import batches, network, recipe, step_of, take, weights
 
@@ -40,6 +42,16 @@ def test_compiled_training_equals_plain_training(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "compiling for 8 images of 8 px on each device"
     assert told[1].startswith("compiled in ") and len(told) == 2
+
+
+def test_torch_warnings_of_compiling_are_dropped_others_pass() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with _without_torch_warnings():
+            warnings.warn("`torch.jit.script_method` is deprecated. Please", DeprecationWarning, stacklevel=1)
+            warnings.warn("TensorFloat32 tensor cores for float32 matrix multiplication", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+    assert [str(one.message) for one in seen] == ["something else"]
 
 
 @pytest.mark.slow

@@ -7,10 +7,11 @@ from torch import nn
 from engine.config.choices import OPTIMIZERS, names
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
+from engine.train.step import memory_fit
 from engine.train.step.memory_fit import fit_plans, rehearse
 from engine.train.step.step import Step
 from tests.train.conftest import train_here
-from tests.train.steps import batches, network, recipe, step_of, take, weights
+from tests.train.steps import ALONE, batches, network, recipe, step_of, take, weights
 from tests.train.test_run import Options
 
 PLANS = {128: BatchPlan(4096, 512, 1, 8), 224: BatchPlan(4096, 256, 2, 8)}
@@ -85,3 +86,27 @@ def test_small_gpu_accumulates_to_the_same_global_batch(
     assert code == 0
     printed = capsys.readouterr().out
     assert "global batch 96 = " in printed and "global batch 96 = 96 " not in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "lacking"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_only_lack_of_memory_counts_as_not_fitting(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError, lacking: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(memory_fit, "rehearse", fail)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    step = step_of(recipe(), network())
+    if lacking:
+        assert not memory_fit.fits_in_memory(step, ALONE, 4, 8)
+    else:
+        with pytest.raises(RuntimeError, match="shapes"):
+            memory_fit.fits_in_memory(step, ALONE, 4, 8)
