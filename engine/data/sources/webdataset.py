@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
+from engine.data.sources.access.image_names import is_image
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, SourceKind, Split, printable
-from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
 from engine.progress import scanning
 
