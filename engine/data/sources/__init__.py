@@ -16,12 +16,14 @@ from engine.data.sources import (
     tar_folder,
     webdataset,
 )
+from engine.data.sources.access.both_splits import divided, with_same_classes
+from engine.data.sources.access.image_names import taken_extensions
 from engine.data.sources.access.location import locate
 from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
 from engine.registry import Registry, nearest
 
-__all__ = ["KINDS", "Source", "SourceKind", "Split", "open_split"]
+__all__ = ["KINDS", "Source", "SourceKind", "Split", "open_split", "open_splits"]
 
 AUTO = "auto"
 
@@ -43,12 +45,34 @@ for _kind in _PROBED:
     KINDS.register(_kind.name)(_kind)
 
 
+def open_splits(config: SourceConfig) -> dict[Split, Source]:
+    """Train and val of the data set at `config.path`, with the same classes; no image is read yet.
+
+    Raises UserError as open_split does, for classes that differ, and where there is a validation split beside
+    `config.split`.
+    """
+    train = open_split(config, "train")
+    if not config.split:
+        return {"train": train, "val": with_same_classes(train, open_split(config, "val"), config)}
+    if config.val_labels:
+        raise UserError("source.val_labels: with source.split, val is taken from train: drop one of the two")
+    try:
+        val = open_split(config, "val")
+    except UserError:
+        return divided(train, config)
+    raise UserError(
+        f"source.split takes images of train for validation, but {locate(config)} has a validation split of "
+        f"{len(val):,} images: drop the option, or pass the training images alone as source.path"
+    )
+
+
 def open_split(config: SourceConfig, split: Split) -> Source:
     """Scan one split of the data set at `config.path`; no image is read yet.
 
     Raises UserError for an unknown `config.kind`, a path with nothing there or nothing of that kind, and whatever that
     kind of source refuses: a class without images, a file that was cut short, labels that fit no class, ...
     """
+    taken_extensions(config)
     source = _probe(config, split) if config.kind == AUTO else _open_as(config, split)
     if split == "val":
         flat_val.refuse_unused_list(config, source)
