@@ -4,6 +4,8 @@
 file with a `SourceKind` and one line here (docs/extending/source.md).
 """
 
+import os
+
 from engine.config.write import SourceConfig
 from engine.data.sources import (
     csv_list,
@@ -18,7 +20,7 @@ from engine.data.sources import (
 )
 from engine.data.sources.access.both_splits import divided, with_same_classes
 from engine.data.sources.access.image_names import taken_extensions
-from engine.data.sources.access.location import locate
+from engine.data.sources.access.location import LocalPath, locate
 from engine.data.sources.base import Source, SourceKind, Split, printable
 from engine.errors import UserError
 from engine.registry import Registry, nearest
@@ -109,4 +111,6 @@ def _nothing_there(config: SourceConfig) -> UserError | None:
     path = locate(config)
     if path.kind() != "missing":
         return None
+    if isinstance(path, LocalPath) and os.path.islink(path.path):
+        return image_folder.leads_nowhere(path)
     return UserError(f"source.path {path} does not exist: pass the folder or file of the data set")

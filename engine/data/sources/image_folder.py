@@ -106,7 +106,7 @@ def split_folder(config: SourceConfig, split: Split) -> Location:
         return base / name
     entries = base.entries()
     if any(entry.name == name and entry.is_broken for entry in entries):
-        raise _leads_nowhere(base / name)
+        raise leads_nowhere(base / name)
     found = sorted(entry.name for entry in entries if entry.is_folder and entry.name[0] != ".")
     usual = _usual_names(found, split, other)
     is_unsplit = bool(found) and not usual and not _usual_names(found, "val", other)
@@ -128,7 +128,8 @@ def _usual_names(found: Sequence[str], split: Split, other: str) -> list[str]:
     return [by_lower[name] for name in _USUAL_NAMES[split] if name in by_lower]
 
 
-def _leads_nowhere(link: Location) -> UserError:
+def leads_nowhere(link: Location) -> UserError:
+    """What to say of a link to nothing."""
     where = f" (to {printable(os.readlink(link.path))})" if isinstance(link, LocalPath) else ""
     return UserError(
         f"{link} is a link that leads nowhere{where}: mount or restore what it leads to, or remove the link"
@@ -148,7 +149,7 @@ def _class_folders(root: Location, sieve: Sieve) -> list[str]:
             else:
                 classes.append(entry.name)
         elif entry.is_broken and entry.name[0] != "." and not is_image(entry.name):
-            raise _leads_nowhere(root / entry.name)
+            raise leads_nowhere(root / entry.name)
         elif sieve.takes(entry.name):
             sieve.loose.append(entry.name)
     if not classes:
