@@ -22,6 +22,7 @@ from engine.data.sources.access.both_splits import divided, with_same_classes
 from engine.data.sources.access.image_names import taken_extensions
 from engine.data.sources.access.location import LocalPath, locate
 from engine.data.sources.base import Source, SourceKind, Split, printable
+from engine.data.sources.image_folder import NoSplitError
 from engine.errors import UserError
 from engine.registry import Registry, nearest
 
@@ -60,8 +61,11 @@ def open_splits(config: SourceConfig) -> dict[Split, Source]:
         raise UserError("source.val_labels: with source.split, val is taken from train: drop one of the two")
     try:
         val = open_split(config, "val")
-    except UserError:
-        return divided(train, config)
+    except UserError as error:
+        path = locate(config)
+        if path.kind() == "folder" and any(entry.name == config.val_folder for entry in path.entries()):
+            raise
+        return divided(train, config, why="" if isinstance(error, NoSplitError) else str(error))
     raise UserError(
         f"source.split takes images of train for validation, but {locate(config)} has a validation split of "
         f"{len(val):,} images: drop the option, or pass the training images alone as source.path"

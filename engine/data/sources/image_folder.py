@@ -32,6 +32,10 @@ _USUAL_NAMES = {
 }
 
 
+class NoSplitError(UserError):
+    """A split has no folder."""
+
+
 @dataclass(frozen=True)
 class FolderReader:
     """Reads images below `root` by their path relative to it."""
@@ -119,7 +123,7 @@ def split_folder(config: SourceConfig, split: Split) -> Location:
         purpose = "if these are the classes" if split == "train" else f"to take a tenth of {other}'s images"
         advice += f", or --source.split=0.1 {purpose}"
     named = ", ".join(printable(folder) for folder in found[:10]) + (", ..." if len(found) > 10 else "")
-    raise UserError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
+    raise NoSplitError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
 
 
 def _usual_names(found: Sequence[str], split: Split, other: str) -> list[str]:

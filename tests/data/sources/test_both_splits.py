@@ -19,7 +19,7 @@ from engine.data.sources.image_folder import FolderReader
 from engine.data.sources.originals import match
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
-from tests.data.sources.forms import EXAMPLES, contents, folder_contents, open_source
+from tests.data.sources.forms import EXAMPLES, contents, folder_contents, open_source, write_shards
 
 KINDS = sorted(set(EXAMPLES) - {"idx"})
 # Labels there are numbers, and without a list of names the last class is all that val can lack.
@@ -191,6 +191,19 @@ def test_folder_of_a_splits_usual_name_is_not_taken_as_a_class(copy: Path, name:
 
 def test_misspelled_train_folder_is_not_divided(copy: Path) -> None:
     assert "no folder 'trian' under" in refused_both(copy / "train", split=0.1, train_folder="trian")
+
+
+def test_val_that_can_not_be_used_is_not_replaced_by_a_part_of_train(copy: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copy / "val")
+    (copy / "val").symlink_to("/mnt/not-mounted/val")
+    assert "val is a link that leads nowhere" in refused_both(copy, split=0.1)
+    # Of other kinds a note says why.
+    write_shards(tmp_path, "train", copy / "train")
+    val = both(tmp_path, split=0.1)["val"]
+    assert val.notes[1].startswith(
+        "val: taken from train, since no validation split was found: none of the 3 *.tar "
+    )
+    assert len(both(copy / "train", split=0.1)["val"].notes) == 1
 
 
 def test_list_of_classes_with_split_is_refused(copy: Path) -> None:

@@ -40,10 +40,11 @@ def _renumbered(val: Source, classes: list[str], where: str) -> Source:
     return replace(val, classes=list(classes), labels=labels)
 
 
-def divided(whole: Source, config: SourceConfig) -> dict[Split, Source]:
+def divided(whole: Source, config: SourceConfig, why: str = "") -> dict[Split, Source]:
     """`whole` as train and val: of each class `config.split` of the images, and at least one, become val's.
 
-    Which ones is a function of seed and id alone, whatever order they are in. Raises UserError for a class of one.
+    Which ones is a function of seed and id alone, whatever order they are in. A note says `why` there is no other val.
+    Raises UserError for a class of one.
     """
     labels = np.asarray(whole.labels, np.int64)
     keys = np.array([_key(name, config.split_seed) for name in whole.ids], np.uint64)
@@ -63,7 +64,8 @@ def divided(whole: Source, config: SourceConfig) -> dict[Split, Source]:
         f"val: {len(val):,} of {len(whole):,} images, {config.split:g} of each class (split_seed={config.split_seed}); "
         "if some images are there twice, --rules.leak=skip keeps copies of val's out of train"
     )
-    return {"train": train, "val": replace(val, notes=(note,))}
+    reason = (f"val: taken from train, since no validation split was found: {why}",) if why else ()
+    return {"train": train, "val": replace(val, notes=(note, *reason))}
 
 
 def _key(name: str, seed: int) -> int:
