@@ -54,9 +54,12 @@ def open_splits(config: SourceConfig) -> dict[Split, Source]:
     Raises UserError as open_split does, for classes that differ, and where there is a validation split beside
     `config.split`.
     """
-    train = open_split(config, "train")
-    if not config.split:
-        return {"train": train, "val": with_same_classes(train, open_split(config, "val"), config)}
+    try:
+        train = open_split(config, "train")
+        if not config.split:
+            return {"train": train, "val": with_same_classes(train, open_split(config, "val"), config)}
+    except NoSplitError as error:
+        raise UserError(f"{error}{error.division}") from None
     if config.val_labels:
         raise UserError("source.val_labels: with source.split, val is taken from train: drop one of the two")
     try:

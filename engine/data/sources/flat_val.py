@@ -79,11 +79,12 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
     if images is None and config.val_folder:
         folder = base / config.val_folder
         images = _folder_images(folder, taken) or _nested_images(folder, base / config.train_folder, taken)
-        beside = [folder, base]
     if images is None:
         return None
-    if images.where.name == _INNER:
-        beside.insert(0, images.where)
+    if images.kind == _FOLDER_KIND:
+        # The folder itself and those between it and the path.
+        parts = images.where.path.removeprefix(base.path).strip("/").split("/")
+        beside = [base / "/".join(parts[:count]) for count in range(len(parts), 0, -1)] + beside
     # Above a bucket or a disk's root there is nothing to look into.
     if base.parent.name:
         beside.append(base.parent)

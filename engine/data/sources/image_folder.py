@@ -33,7 +33,11 @@ _USUAL_NAMES = {
 
 
 class NoSplitError(UserError):
-    """A split has no folder."""
+    """A split has no folder; `division` says how to take one from the other images, or is empty."""
+
+    def __init__(self, message: str, division: str) -> None:
+        super().__init__(message)
+        self.division = division
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,10 @@ def split_folder(config: SourceConfig, split: Split) -> Location:
     advice = f"pass --source.{split}_folder={usual[0] if usual else 'NAME'}"
     if config.split and split == "train" and found:
         advice += ", or --source.train_folder=. if these are the classes"
-    elif is_unsplit:
-        purpose = "if these are the classes" if split == "train" else f"to take a tenth of {other}'s images"
-        advice += f", or --source.split=0.1 {purpose}"
+    purpose = "if these are the classes" if split == "train" else f"to take a tenth of {other}'s images"
+    division = f", or --source.split=0.1 {purpose}" if is_unsplit and not config.split else ""
     named = ", ".join(printable(folder) for folder in found[:10]) + (", ..." if len(found) > 10 else "")
-    raise NoSplitError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}")
+    raise NoSplitError(f"no folder {name!r} under {base}; found: {named or 'no folders'}: {advice}", division)
 
 
 def _usual_names(found: Sequence[str], split: Split, other: str) -> list[str]:

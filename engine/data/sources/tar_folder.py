@@ -29,6 +29,7 @@ class _Found:
 
     def add(self, below: str, member: Member) -> None:
         """Takes in a file or folder, by its path below the split's folder, as what it would be unpacked."""
+        below = below.lstrip("/")
         *folders, name = below.split("/")
         for depth, part in enumerate(folders):
             if part.startswith("."):

@@ -260,7 +260,8 @@ def test_tiny_imagenet_is_read_as_downloaded(tiny: Path) -> None:
     assert train.classes == ["n01", "n02"]
     assert train.ids[0] == "n01/images/n01_0.JPEG" and list(train.labels) == [0, 0, 1, 1]
     annotations = str(tiny / "val/val_annotations.txt")
-    for options in ({}, {"val_labels": annotations}, {"val_folder": "val/images", "val_labels": annotations}):
+    inner = {"val_folder": "val/images"}
+    for options in ({}, {"val_labels": annotations}, inner, {**inner, "val_labels": annotations}):
         val = open_source(tiny, "val", **options)
         assert (val.kind, val.classes) == ("flat folder", ["n01", "n02"])
         assert (val.ids, list(val.labels)) == (["val_0.JPEG", "val_1.JPEG"], [1, 0])
