@@ -54,6 +54,26 @@ class SourceConfig:
         "whose number of images is not the one it states (dataset_info.json, README.md, WebDataset indexes, Kaggle's "
         "ImageSets); false = convert what is there",
     )
+    val_classes: str = option(
+        "own",
+        "classes of the validation split. own: they must be those of train. train: val takes train's label numbers and "
+        "may lack classes; an image of a class that train lacks is refused",
+        choices=("own", "train"),
+    )
+    extensions: str = option(
+        "",
+        "in folders and tars, take images of these types too, beside .jpg, .jpeg, .png, .bmp and .webp: extensions "
+        "with commas between, such as .tif,.ppm",
+    )
+    split: float = option(
+        0.0,
+        "for a data set without a validation split: fraction of each class's images to take for validation, by "
+        "split_seed and the image's path. Class folders may lie in path itself, without train_folder. 0 = the data set "
+        "has a validation split",
+        low=0,
+        high=0.9,
+    )
+    split_seed: int = option(0, "seed of split", low=0, high=2**31 - 1)
     storage_options: str = option(
         "",
         'with a URL: options for fsspec as a JSON object, such as {"endpoint_url": "http://host:9000"} for a private '

@@ -29,6 +29,7 @@ VALUES = {
     "training.timeline": "0:5.4, 2.25:6.1",
     "plan.pace": "160:21000, 192:15600",
     "output.page_size": 16,
+    "source.extensions": ".tif,.ppm",
     "lr.lr_start": 0.1,
     "lr.lr_final": 0.1,
     "augmentation.min_scale": 0.5,

@@ -29,8 +29,8 @@ from engine import __version__
 from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton.reader import open_beton
 from engine.data.convert.conversion import convert
+from engine.data.sources.access.image_names import EXTENSIONS
 from engine.data.sources.base import printable
-from engine.data.sources.image_folder import EXTENSIONS
 from engine.errors import UserError, describe_os_error
 from engine.progress import human_bytes
 

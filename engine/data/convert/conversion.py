@@ -14,7 +14,6 @@ from typing import get_args
 import numpy as np
 
 from engine.config.write import WriteConfig
-from engine.data.beton.manifest import check_same_classes
 from engine.data.convert.chunk import USUAL_CHUNK, chunk_size, make_tasks, record_settings
 from engine.data.convert.conversion_plan import Plan, file_name, make_plan
 from engine.data.convert.estimate import LEAST_IMAGES, Stages, estimate
@@ -23,7 +22,7 @@ from engine.data.convert.partial_file import Partial, journal_path, partial_path
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
 from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers
-from engine.data.sources import Source, Split, open_split
+from engine.data.sources import Source, Split, open_splits
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
@@ -86,8 +85,7 @@ def _is_under_way(paths: dict[Split, Path], config: WriteConfig) -> bool:
 
 
 def _plans(config: WriteConfig) -> dict[Split, Plan]:
-    sources = {split: open_split(config.source, split) for split in reversed(_ORDER)}
-    check_same_classes(sources["train"].classes, sources["val"].classes, config.source.path)
+    sources = open_splits(config.source)
     for split, source in sources.items():
         for note in (*source.notes, *_empty_classes(split, source)):
             print(f"note: {note}", flush=True)

@@ -4,6 +4,8 @@
 file with a `SourceKind` and one line here (docs/extending/source.md).
 """
 
+import os
+
 from engine.config.write import SourceConfig
 from engine.data.sources import (
     csv_list,
@@ -16,12 +18,15 @@ from engine.data.sources import (
     tar_folder,
     webdataset,
 )
-from engine.data.sources.access.location import locate
+from engine.data.sources.access.both_splits import divided, with_same_classes
+from engine.data.sources.access.image_names import taken_extensions
+from engine.data.sources.access.location import LocalPath, locate
 from engine.data.sources.base import Source, SourceKind, Split, printable
+from engine.data.sources.image_folder import NoSplitError
 from engine.errors import UserError
 from engine.registry import Registry, nearest
 
-__all__ = ["KINDS", "Source", "SourceKind", "Split", "open_split"]
+__all__ = ["KINDS", "Source", "SourceKind", "Split", "open_split", "open_splits"]
 
 AUTO = "auto"
 
@@ -43,12 +48,40 @@ for _kind in _PROBED:
     KINDS.register(_kind.name)(_kind)
 
 
+def open_splits(config: SourceConfig) -> dict[Split, Source]:
+    """Train and val of the data set at `config.path`, with the same classes; no image is read yet.
+
+    Raises UserError as open_split does, for classes that differ, and where there is a validation split beside
+    `config.split`.
+    """
+    try:
+        train = open_split(config, "train")
+        if not config.split:
+            return {"train": train, "val": with_same_classes(train, open_split(config, "val"), config)}
+    except NoSplitError as error:
+        raise UserError(f"{error}{error.division}") from None
+    if config.val_labels:
+        raise UserError("source.val_labels: with source.split, val is taken from train: drop one of the two")
+    try:
+        val = open_split(config, "val")
+    except UserError as error:
+        path = locate(config)
+        if path.kind() == "folder" and any(entry.name == config.val_folder for entry in path.entries()):
+            raise
+        return divided(train, config, why="" if isinstance(error, NoSplitError) else str(error))
+    raise UserError(
+        f"source.split takes images of train for validation, but {locate(config)} has a validation split of "
+        f"{len(val):,} images: drop the option, or pass the training images alone as source.path"
+    )
+
+
 def open_split(config: SourceConfig, split: Split) -> Source:
     """Scan one split of the data set at `config.path`; no image is read yet.
 
     Raises UserError for an unknown `config.kind`, a path with nothing there or nothing of that kind, and whatever that
     kind of source refuses: a class without images, a file that was cut short, labels that fit no class, ...
     """
+    taken_extensions(config)
     source = _probe(config, split) if config.kind == AUTO else _open_as(config, split)
     if split == "val":
         flat_val.refuse_unused_list(config, source)
@@ -85,4 +118,6 @@ def _nothing_there(config: SourceConfig) -> UserError | None:
     path = locate(config)
     if path.kind() != "missing":
         return None
+    if isinstance(path, LocalPath) and os.path.islink(path.path):
+        return image_folder.leads_nowhere(path)
     return UserError(f"source.path {path} does not exist: pass the folder or file of the data set")

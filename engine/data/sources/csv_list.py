@@ -263,7 +263,7 @@ def _refuse_missing(rows: Sequence[_Row], ids: Sequence[str], file: Location) ->
             folder = at(name) if name else file.parent
             there = set()
             if folder.kind() == "folder":
-                there = {entry.name for entry in folder.entries() if not entry.is_folder}
+                there = {entry.name for entry in folder.entries() if not (entry.is_folder or entry.is_broken)}
             missing += [number for number in numbers if posixpath.basename(ids[number]) not in there]
             progress.update(1)
     if missing:

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.config.write import SourceConfig
 from engine.data.sources import ilsvrc_train_tar, image_folder
+from engine.data.sources.access.image_names import Sieve, is_image, taken_extensions
 from engine.data.sources.access.label_list import KNOWN_NAMES, find_label_list
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.tar_index import TarReader, Window, members, places
@@ -16,6 +17,9 @@ from engine.errors import UserError
 from engine.progress import scanning
 
 TAR = "ILSVRC2012_img_val.tar"
+
+# The folder in val/ of Tiny-ImageNet.
+_INNER = "images"
 
 _TAR_KIND, _FOLDER_KIND = "ILSVRC2012 tar", "flat folder"
 
@@ -29,10 +33,8 @@ class _Images:
     names: list[str]
     places: Any
     reader: Reader
-    skipped: int
-    """Files that are not images."""
-    hidden: int = 0
-    """Images whose names begin with a dot."""
+    sieve: Sieve
+    """What was left out."""
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
@@ -72,12 +74,17 @@ def refuse_unused_list(config: SourceConfig, val: Source) -> None:
 
 
 def _flat(base: Location, config: SourceConfig) -> Source | None:
-    images = _tar_images(base / TAR)
+    taken = taken_extensions(config)
+    images, beside = _tar_images(base / TAR, taken), [base]
     if images is None and config.val_folder:
-        images = _folder_images(base / config.val_folder)
+        folder = base / config.val_folder
+        images = _folder_images(folder, taken) or _nested_images(folder, base / config.train_folder, taken)
     if images is None:
         return None
-    beside = [images.where, base] if images.where.kind() == "folder" else [base]
+    if images.kind == _FOLDER_KIND:
+        # The folder itself and those between it and the path.
+        parts = images.where.path.removeprefix(base.path).strip("/").split("/")
+        beside = [base / "/".join(parts[:count]) for count in range(len(parts), 0, -1)] + beside
     # Above a bucket or a disk's root there is nothing to look into.
     if base.parent.name:
         beside.append(base.parent)
@@ -85,11 +92,6 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
     classes = ilsvrc_train_tar.class_names(config)
     if classes is None:
         classes = image_folder.class_names(config)
-    notes = listed.notes(images.names)
-    if images.skipped:
-        notes = (*notes, f"val: ignored {images.skipped} files that are not images")
-    if images.hidden:
-        notes = (*notes, f"val: ignored {images.hidden} images with hidden names")
     return Source(
         kind=images.kind,
         classes=classes,
@@ -97,21 +99,19 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
         ids=images.names,
         places=images.places,
         reader=images.reader,
-        notes=notes,
+        notes=(*listed.notes(images.names), *images.sieve.notes("val")),
     )
 
 
-def _tar_images(tar: Location) -> _Images | None:
+def _tar_images(tar: Location, taken: tuple[str, ...]) -> _Images | None:
     if tar.kind() != "file":
         return None
-    window = Window(tar)
-    found, skipped = [], 0
+    window, sieve = Window(tar), Sieve(taken)
+    found = []
     with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window):
-            if image_folder.is_image(member.name):
+            if sieve.takes(member.name):
                 found.append(member)
-            else:
-                skipped += 1
             progress.reach(member.offset)
     if not found:
         raise UserError(f"{tar} holds no images: get it again")
@@ -122,18 +122,26 @@ def _tar_images(tar: Location) -> _Images | None:
         names=[member.name for member in found],
         places=places(found),
         reader=TarReader(tar.parent, (tar.name,)),
-        skipped=skipped,
+        sieve=sieve,
     )
 
 
-def _folder_images(folder: Location) -> _Images | None:
+def _folder_images(folder: Location, taken: tuple[str, ...]) -> _Images | None:
     """The images of a folder that has no folders in it, None where there are some or no images."""
     if folder.kind() != "folder":
         return None
-    every = folder.entries()
-    entries = [entry for entry in every if entry.name[0] != "." and entry.name not in KNOWN_NAMES]
-    names = sorted(entry.name for entry in entries if image_folder.is_image(entry.name))
-    if not names or any(entry.is_folder for entry in entries):
+    sieve, names = Sieve(taken), []
+    for entry in sorted(entry for entry in folder.entries() if entry.name not in KNOWN_NAMES):
+        is_hidden = entry.name[0] == "."
+        if entry.is_folder and not is_hidden:
+            return None
+        if entry.is_folder:
+            sieve.hidden.append(f"{entry.name}/")
+        elif entry.is_broken and not is_hidden and not is_image(entry.name, taken):
+            sieve.broken.append(entry.name)
+        elif sieve.takes(entry.name):
+            names.append(entry.name)
+    if not names:
         return None
     return _Images(
         kind=_FOLDER_KIND,
@@ -141,6 +149,14 @@ def _folder_images(folder: Location) -> _Images | None:
         names=names,
         places=names,
         reader=image_folder.FolderReader(folder),
-        skipped=len(entries) - len(names),
-        hidden=sum(entry.name[0] == "." and image_folder.is_image(entry.name) for entry in every),
+        sieve=sieve,
     )
+
+
+def _nested_images(folder: Location, train: Location, taken: tuple[str, ...]) -> _Images | None:
+    """Those of its folder `images`, where that is flat, the only one and no class of train; else None."""
+    if folder.kind() != "folder" or (train / _INNER).kind() == "folder":
+        return None
+    entries = [entry for entry in folder.entries() if entry.is_folder and entry.name not in KNOWN_NAMES]
+    folders = [entry.name for entry in entries if entry.name[0] != "."]
+    return _folder_images(folder / _INNER, taken) if folders == [_INNER] else None

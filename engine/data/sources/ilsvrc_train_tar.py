@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
+from engine.data.sources.access.image_names import Sieve, taken_extensions
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, Split, printable
-from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -34,12 +34,11 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         return None
     ids: dict[str, list[str]] = {}
     found: dict[str, NDArray[np.void]] = {}
-    skipped: list[str] = []
-    window = Window(tar)
+    sieve, window = Sieve(taken_extensions(config)), Window(tar)
     with scanning(str(tar), window.file_size, "bytes") as progress:
         for name, packed in _class_tars(tar, window):
             inner = sorted(members(window, packed.offset, packed.offset + packed.size, packed.name))
-            images = [member for member in inner if is_image(member.name)]
+            images = [member for member in inner if sieve.takes(f"{name}/{member.name}")]
             twice = next((one for one, two in pairwise(images) if one.name == two.name), None)
             if twice is not None:
                 raise UserError(
@@ -48,7 +47,6 @@ def find(config: SourceConfig, split: Split) -> Source | None:
             # Names and numbers, class by class: a million Member objects would take hundreds of megabytes.
             ids[name] = [f"{name}/{member.name}" for member in images]
             found[name] = places(images)
-            skipped += [f"{name}/{member.name}" for member in inner if not is_image(member.name)]
             progress.reach(packed.offset + packed.size)
     classes = sorted(ids)
     empty = [name for name in classes if not ids[name]]
@@ -62,9 +60,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[one for name in classes for one in ids[name]],
         places=np.concatenate([found[name] for name in classes]),
         reader=TarReader(tar.parent, (tar.name,)),
-        notes=(f"train: ignored {len(skipped)} files that are not images, such as {printable(skipped[0])}",)
-        if skipped
-        else (),
+        notes=sieve.notes(split),
     )
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.config.write import SourceConfig
+from engine.data.sources.access.image_names import Sieve, taken_extensions
 from engine.data.sources.access.location import locate
 from engine.data.sources.access.part_numbers import ADVICE, is_one_of_several
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, SourceKind, Split, printable
-from engine.data.sources.image_folder import is_image, passed_over, refuse_empty
 from engine.data.sources.webdataset import is_webdataset
 from engine.errors import UserError
 from engine.progress import scanning
@@ -22,31 +22,36 @@ _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 class _Found:
     """What lies below the split's folder, as far as the tar has been read."""
 
+    sieve: Sieve
     images: list[tuple[str, Member]] = field(default_factory=list)
     classes: set[str] = field(default_factory=set)
-    skipped: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    loose: int = 0
+    hidden: set[str] = field(default_factory=set)
+    """Folders."""
 
     def add(self, below: str, member: Member) -> None:
         """Takes in a file or folder, by its path below the split's folder, as what it would be unpacked."""
+        below = below.lstrip("/")
         *folders, name = below.split("/")
-        if (folders or [name])[0][:1] in ("", "."):
+        for depth, part in enumerate(folders):
+            if part.startswith("."):
+                # As in the unpacked folder: what lies in a hidden folder is not looked at.
+                self.hidden.add("/".join(folders[: depth + 1]) + "/")
+                return
+            if depth == 0:
+                self.classes.add(part)
+        if not name or not self.sieve.takes(below):
             return
-        self.classes.update(folders[:1])
-        if not name:
-            return
-        if any(part.startswith(".") for part in (*folders, name)):
-            # As in the unpacked folder: what lies in a hidden folder is not looked at.
-            if name.startswith(".") and is_image(name) and not any(part.startswith(".") for part in folders):
-                self.hidden.append(below)
-            return
-        if not folders:
-            self.loose += is_image(name)
-        elif is_image(name):
+        if folders:
             self.images.append((below, member))
         else:
-            self.skipped.append(below)
+            self.sieve.loose.append(below)
+
+    def notes(self, split: Split) -> tuple[str, ...]:
+        """Those of the unpacked folder."""
+        self.sieve.hidden += self.hidden
+        for paths in (self.sieve.loose, self.sieve.skipped, self.sieve.hidden):
+            paths.sort(key=_sorting)
+        return self.sieve.notes(split)
 
 
 def find(config: SourceConfig, split: Split) -> Source | None:
@@ -66,7 +71,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     name, other = config.train_folder, config.val_folder
     if split == "val":
         name, other = other, name
-    window, inside = Window(tar), _Found()
+    window, inside = Window(tar), _Found(Sieve(taken_extensions(config)))
     with scanning(str(tar), window.file_size, "bytes") as progress:
         for member in members(window, folders=True):
             below = _below(member.name, name, other)
@@ -82,7 +87,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         raise UserError(f"{tar} holds some images of {name}/ twice: pack them again")
     label_of = {one: label for label, one in enumerate(classes)}
     filled = {below.split("/")[0] for below, _ in found}
-    refuse_empty([f"{printable(f'{name}/{one}')} of {tar}" for one in classes if one not in filled])
+    empty = [(one, f"{printable(f'{name}/{one}')} of {tar}") for one in classes if one not in filled]
+    inside.sieve.refuse_empty(empty, split, config)
     # As the unpacked folder is read: by class, in it files before folders, by name.
     found.sort(key=lambda one: _sorting(one[0]))
     return Source(
@@ -92,9 +98,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=[below for below, _ in found],
         places=places([member for _, member in found]),
         reader=TarReader(tar.parent, (tar.name,)),
-        notes=passed_over(
-            split, inside.loose, sorted(inside.skipped, key=_sorting), sorted(inside.hidden, key=_sorting)
-        ),
+        notes=inside.notes(split),
     )
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
+from engine.data.sources.access.image_names import OTHER_EXTENSIONS, is_image, taken_extensions, types
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.access.stated_counts import refuse_other_counts
 from engine.data.sources.access.tar_index import Member, TarReader, Window, members, places
 from engine.data.sources.base import Source, SourceKind, Split, printable
-from engine.data.sources.image_folder import is_image
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -41,6 +41,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     shards = find_shards(config, split, ".tar")
     if shards is None:
         return None
+    taken = taken_extensions(config)
     ids: list[str] = []
     labels: list[int] = []
     counts: list[int] = []
@@ -49,7 +50,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         for number, shard in enumerate(shards):
             stem = shards.names[number].removesuffix(".tar")
             images = []
-            for image, label in _samples(shard):
+            for image, label in _samples(shard, taken):
                 ids.append(f"{stem}/{image.name}")
                 labels.append(label)
                 images.append(image)
@@ -91,20 +92,22 @@ def is_webdataset(tar: Location) -> bool:
     return any(member.name.endswith(_LABELS) for member in islice(members(Window(tar, 4096)), 16))
 
 
-def _samples(shard: Location) -> Iterator[tuple[Member, int]]:
+def _samples(shard: Location, taken: tuple[str, ...]) -> Iterator[tuple[Member, int]]:
     """Image and label of each sample of a shard."""
     window = Window(shard)
     for key, group in groupby(members(window), _key):
         files = list(group)
         numbers = {one.name: _number(one, window) for one in files if one.name.endswith(_LABELS)}
-        for stem, parts in _divided(key, files, numbers, f"sample {printable(key)} of {shard}").items():
+        for stem, parts in _divided(
+            key, files, numbers, taken, f"sample {printable(key)} of {shard}"
+        ).items():
             where = f"sample {printable(stem)} of {shard}"
-            image = _image(stem, parts, where)
+            image = _image(stem, parts, taken, where)
             yield image, _label(stem, parts, numbers, window, where)
 
 
 def _divided(
-    key: str, files: list[Member], numbers: Mapping[str, int | None], where: str
+    key: str, files: list[Member], numbers: Mapping[str, int | None], taken: tuple[str, ...], where: str
 ) -> dict[str, list[Member]]:
     """One sample's files by its key, or those of several: 22.05.jpg, 22.05.cls, 22.10.jpg, 22.10.cls are two.
 
@@ -113,23 +116,25 @@ def _divided(
     """
     groups: dict[str, list[Member]] = {}
     for one in files:
-        if is_image(one.name) or numbers.get(one.name) is not None:
+        if is_image(one.name, taken) or numbers.get(one.name) is not None:
             groups.setdefault(_stem(one.name), []).append(one)
-    whole = [stem for stem, group in groups.items() if len({is_image(one.name) for one in group}) == 2]
+    whole = [stem for stem, group in groups.items() if len({is_image(one.name, taken) for one in group}) == 2]
     if len(whole) > 1 and key in whole:
         names = " and ".join(printable(groups[stem][0].name) for stem in whole[:2])
         raise UserError(f"{where} has {len(whole)} images with labels ({names}): {_DOTS}")
     return groups if 1 < len(whole) == len(groups) else {key: files}
 
 
-def _image(key: str, files: Sequence[Member], where: str) -> Member:
+def _image(key: str, files: Sequence[Member], taken: tuple[str, ...], where: str) -> Member:
     """The image whose name has no other dot; one that has where it is the only one."""
-    every = [one for one in files if is_image(one.name)]
+    every = [one for one in files if is_image(one.name, taken)]
     images = [one for one in every if _stem(one.name) == key] or every
     if len(images) == 1:
         return images[0]
     names = ", ".join(printable(one.name) for one in files)
     advice = f". {_DOTS}" if any(_stem(one.name) != key for one in every) else ""
+    if not every and (others := [one.name for one in files if is_image(one.name, OTHER_EXTENSIONS)]):
+        advice = f". --source.extensions={types(others)} takes images of other types"
     raise UserError(
         f"{where} has {len(images) or 'no'} images ({names}): it must have one, and a label{advice}"
     )

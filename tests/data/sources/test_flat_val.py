@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.write import SourceConfig
+from engine.data.sources.access.label_list import find_label_list
+from engine.data.sources.access.location import LocalPath
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import (
     contents,
@@ -120,9 +123,13 @@ def test_files_that_are_not_images_are_counted(root: Path, flat: Flat) -> None:
     write_list("plain", root / "val", flat)
     (root / "val/notes.txt").touch()
     (root / "val/._a.jpg").touch()
-    assert open_source(root, "val").notes[-2:] == (
-        "val: ignored 1 files that are not images",
-        "val: ignored 1 images with hidden names",
+    (root / "val/.thumbs").mkdir()
+    (root / "val/lost").symlink_to("/nowhere")
+    assert open_source(root, "val").notes[1:] == (
+        "val: ignored 1 files that are not images, such as notes.txt",
+        "val: ignored 1 images with hidden names, such as ._a.jpg",
+        "val: ignored 1 folders with hidden names, such as .thumbs/",
+        "val: ignored 1 links that lead nowhere, such as lost: restore what they led to, or remove them",
     )
 
 
@@ -227,3 +234,65 @@ def test_missing_train_is_refused_not_guessed(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     shutil.rmtree(root / "train")
     assert refused(root, "val").startswith(f"no folder 'train' under {root}")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Tiny-ImageNet's layout as it is downloaded: images/ below each class and in val, boxes, lists, a test split."""
+    root = tmp_path / "tiny-imagenet-200"
+    boxes = ""
+    for number, name in enumerate(("n02", "n01")):
+        (root / "train" / name / "images").mkdir(parents=True)
+        for index in range(2):
+            (root / "train" / name / "images" / f"{name}_{index}.JPEG").write_bytes(b"t")
+        (root / "train" / name / f"{name}_boxes.txt").write_text(f"{name}_0.JPEG\t0\t10\t63\t58\n")
+        (root / "val/images").mkdir(parents=True, exist_ok=True)
+        (root / f"val/images/val_{number}.JPEG").write_bytes(b"v")
+        boxes += f"val_{number}.JPEG\t{name}\t0\t32\t44\t62\n"
+    (root / "val/val_annotations.txt").write_text(boxes)
+    (root / "test/images").mkdir(parents=True)
+    (root / "wnids.txt").write_text("n02\nn01\n")
+    return root
+
+
+def test_tiny_imagenet_is_read_as_downloaded(tiny: Path) -> None:
+    train = open_source(tiny)
+    assert train.classes == ["n01", "n02"]
+    assert train.ids[0] == "n01/images/n01_0.JPEG" and list(train.labels) == [0, 0, 1, 1]
+    annotations = str(tiny / "val/val_annotations.txt")
+    inner = {"val_folder": "val/images"}
+    for options in ({}, {"val_labels": annotations}, inner, {**inner, "val_labels": annotations}):
+        val = open_source(tiny, "val", **options)
+        assert (val.kind, val.classes) == ("flat folder", ["n01", "n02"])
+        assert (val.ids, list(val.labels)) == (["val_0.JPEG", "val_1.JPEG"], [1, 0])
+        assert val.read(0) == b"v"
+        assert val.notes == (f"val: classes of the images from {annotations}",)
+
+
+def test_images_that_are_a_class_of_train_stay_one(tiny: Path) -> None:
+    (tiny / "train/n01").rename(tiny / "train/images")
+    assert open_source(tiny, "val").classes == ["images"]
+
+
+def test_tiny_imagenet_without_its_list_says_where_it_was_looked_for(tiny: Path) -> None:
+    (tiny / "val/val_annotations.txt").unlink()
+    message = refused(tiny, "val")
+    assert f"lies in {tiny}/val/images or {tiny}/val or {tiny} or" in message
+    assert message.endswith("pass one as --source.val_labels")
+
+
+@pytest.mark.parametrize(
+    ("line", "pair"),
+    [
+        ("a.jpg\tcat\t0\t-3\t44.5\t62", ("a", "cat")),
+        ("a.jpg\t\tcat", ("a", "cat")),
+        ("a\tb.jpg\tcat", ("a\tb", "cat")),
+        ("a.jpg\t\t7", ("a", "7")),
+        ("a b.tif cat", ("a b", "cat")),
+    ],
+)
+def test_line_of_a_list_is_split_by_its_tabs(tmp_path: Path, line: str, pair: tuple[str, str]) -> None:
+    (tmp_path / "list.txt").write_text(line + "\n", encoding="utf-8")
+    place = LocalPath(str(tmp_path))
+    config = SourceConfig(path=str(tmp_path), val_labels=str(tmp_path / "list.txt"))
+    assert find_label_list(config, place, [place]).classes == dict([pair])

@@ -1,5 +1,6 @@
 """Class folders become classes, labels and ids, or one line that says what is wrong with them."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from engine.data.convert.image_checks import look_at
+from engine.data.sources.access.image_names import OTHER_EXTENSIONS
 from engine.errors import UserError
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
 
@@ -40,9 +44,92 @@ def test_nested_folders_and_any_case_are_read_but_not_hidden_files(make_tree: Ca
     assert source.ids == ["k/a.JPEG", "k/b.jpg", "k/c.Png", "k/d.bmp", "k/e.webp", "k/inner/i.jpg"]
     assert source.notes == (
         "train: ignored 1 images that are beside the class folders, not in one",
-        "train: ignored 2 files that are not images, such as k/f.txt",
+        "train: ignored 1 images of types not taken by default, such as k/g.gif: --source.extensions=.gif takes "
+        "them",
+        "train: ignored 1 files that are not images, such as k/f.txt",
         "train: ignored 1 images with hidden names, such as k/.h.jpg",
+        "train: ignored 1 folders with hidden names, such as .git/",
     )
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_class_that_is_a_broken_link_is_refused(make_tree: Callable[..., Path], prefix: str) -> None:
+    root = make_tree({"train": {"a": {"x.jpg": _dot()}, "c": {"y.jpg": _dot()}}})
+    # A link that leads somewhere is a class like any other.
+    (root / "train/b").symlink_to(root / "train/a")
+    assert open_source(f"{prefix}{root}").classes == ["a", "b", "c"]
+    (root / "train/d").symlink_to("/mnt/not-mounted/d")
+    where = "" if prefix else " (to /mnt/not-mounted/d)"
+    assert refused(f"{prefix}{root}") == (
+        f"{prefix}{root}/train/d is a link that leads nowhere{where}: mount or restore what it leads to, or remove the "
+        "link"
+    )
+    (root / "train/d").unlink()
+    # One that leads to itself.
+    (root / "train/d").symlink_to("d")
+    assert "train/d is a link that leads nowhere" in refused(root)
+
+
+def test_split_that_is_a_broken_link_is_refused(make_tree: Callable[..., Path]) -> None:
+    root = make_tree({"train": {"a": {"x.jpg": _dot()}}})
+    (root / "val").symlink_to("/mnt/not-mounted/val")
+    said = f"{root}/val is a link that leads nowhere (to /mnt/not-mounted/val)"
+    assert said in refused(root, "val")
+    assert said in refused(root / "val")
+
+
+def test_broken_links_and_hidden_folders_in_a_class_are_noted(make_tree: Callable[..., Path]) -> None:
+    root = make_tree({"train": {"a": {"x.jpg": _dot()}}})
+    (root / "train/a/.cache").mkdir()
+    (root / "train/a/.lock").symlink_to("user@host")
+    (root / "train/a/images").symlink_to("/mnt/not-mounted/images")
+    # What is to become of an image that can't be read is for the rules to say.
+    (root / "train/a/y.jpg").symlink_to("/mnt/not-mounted/y.jpg")
+    source = open_source(root)
+    assert source.ids == ["a/x.jpg", "a/y.jpg"]
+    assert source.notes == (
+        "train: ignored 1 folders with hidden names, such as a/.cache/",
+        "train: ignored 1 links that lead nowhere, such as a/images: restore what they led to, or remove them",
+    )
+
+
+def test_listed_extensions_are_taken_too(make_tree: Callable[..., Path]) -> None:
+    files = {"a.tif": _dot(), "b.PPM": _dot(), "c.jpg": _dot(), "d.gif": _dot(), "e.heic": _dot()}
+    root = make_tree({"train": {"k": files, "l": {"x.jfif": _dot()}}})
+    assert refused(root) == (
+        f"no images in class folder {root}/train/l: --source.extensions=.jfif takes 1 images of other types there; or "
+        "add some (jpg, jpeg, png, bmp, webp) or remove it"
+    )
+    for text in (".tif,.ppm,.jfif", " tif, PPM,jfif"):
+        source = open_source(root, extensions=text)
+        assert source.ids == ["k/a.tif", "k/b.PPM", "k/c.jpg", "l/x.jfif"]
+        assert source.notes == (
+            "train: ignored 1 images of types not taken by default, such as k/d.gif: --source.extensions=.gif "
+            "takes them",
+            "train: ignored 1 images of types that can't be read here, such as k/e.heic: convert them to JPEG or PNG",
+        )
+
+
+@pytest.mark.parametrize("text", [".txt", ".tif,,.gif", "tiff;gif", ".heic", ","])
+def test_extension_of_no_readable_image_is_refused(make_tree: Callable[..., Path], text: str) -> None:
+    root = make_tree({"train": {"k": {"a.jpg": _dot()}}})
+    message = refused(root, extensions=text)
+    assert message.startswith("source.extensions: '.")
+    assert "is not the extension of an image that can be read" in message and ".tif" in message
+
+
+@pytest.mark.parametrize("name", OTHER_EXTENSIONS)
+def test_image_of_each_other_extension_is_decoded(name: str) -> None:
+    Image.init()
+    file = io.BytesIO()
+    form = Image.registered_extensions()[name]
+    try:
+        Image.new("1" if name == ".pbm" else "RGB", (9, 7)).save(file, form)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow does not write {form}")
+    look = look_at(file.getvalue(), f"x{name}", 100)
+    assert (look.width, look.height) == (9, 7)
+    assert not look.odd.keys() - {"palette", "grayscale"}
 
 
 def test_split_folders_can_be_named(make_tree: Callable[..., Path]) -> None:
@@ -131,6 +218,9 @@ def test_missing_split_names_the_folders_found(make_tree: Callable[..., Path], t
     assert str(caught.value) == (
         f"no folder 'val' under {root}; found: meta, test, train: pass --source.val_folder=test"
     )
+    # Who followed "test" would choose on the test set.
+    (root / "Validation").mkdir()
+    assert refused(root, "val").endswith(": pass --source.val_folder=Validation")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no folder 'train' under .*; found: no folders"):
         open_source(tmp_path / "empty")

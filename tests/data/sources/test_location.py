@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from engine.config.write import SourceConfig
-from engine.data.sources.access.location import LocalPath, locate
+from engine.data.sources.access.location import Entry, LocalPath, locate
 from engine.errors import UserError
 from tests.data.sources.forms import contents, folder_contents, open_source, refused
 
@@ -22,7 +22,7 @@ def test_local_path_reads_whole_files_and_ranges(tmp_path: Path) -> None:
     place = LocalPath(str(tmp_path)) / "a"
     assert (place.kind(), place.size(), place.read()) == ("file", 10, b"0123456789")
     assert (place.read_range(3, 4), place.read_range(8, 4), place.read_range(20, 4)) == (b"3456", b"89", b"")
-    assert place.parent.entries() == [("a", False)]
+    assert place.parent.entries() == [Entry("a", False)]
     assert (place.parent.kind(), (place / "b").kind()) == ("folder", "missing")
     assert (place.name, str(place.parent)) == ("a", str(tmp_path))
 
@@ -62,7 +62,7 @@ def test_pickled_remote_path_keeps_its_file_system() -> None:
     assert (again.read_range(3, 0), str(again), again.parent.entries()) == (
         b"",
         "memory:///there/a.bin",
-        [("a.bin", False)],
+        [Entry("a.bin", False)],
     )
     assert (again / "b").kind() == "missing"
     with pytest.raises(

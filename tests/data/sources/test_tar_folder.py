@@ -36,7 +36,7 @@ def test_tar_equals_the_unpacked_folder(animals: Path, tmp_path: Path, top: str)
         folder = open_source(root, "train" if split == "train" else "val")
         same_as_folder(source, folder)
         assert source.notes == folder.notes
-        assert len(folder.notes) == (3 if split == "train" else 0)
+        assert len(folder.notes) == (4 if split == "train" else 0)
         assert source.kind == "tar of an image folder"
 
 
@@ -60,7 +60,8 @@ def test_class_without_images_is_refused_as_in_a_folder(
         message = refused(tmp_path / "all.tar", "train" if split == "train" else "val")
         assert message == (
             f"no images in class folder {split}/m of {tmp_path}/all.tar{more}: "
-            f"add some (jpg, jpeg, png, bmp, webp) or remove it"
+            "--source.extensions=.tif takes 1 images of other types there; or add some (jpg, jpeg, png, bmp, webp) or "
+            "remove it"
         )
 
 

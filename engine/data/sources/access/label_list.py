@@ -1,8 +1,8 @@
 """Which class each image of a flat folder or tar belongs to, by a list that lies beside the images.
 
 Three kinds of lists: the ILSVRC2012 devkit (folder or .tar.gz), whose numbers 1 to 1000 become WordNet ids through its
-meta.mat; Kaggle's LOC_val_solution.csv; a text file of lines `file-name class`. Labels are places in the class
-names of the training split, never the list's own numbers.
+meta.mat; Kaggle's LOC_val_solution.csv; a text file of lines `file-name class`, or with tabs and a box after the class,
+as Tiny-ImageNet's. Labels are places in the class names of the training split, never the list's own numbers.
 """
 
 import csv
@@ -19,16 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
+from engine.data.sources.access.image_names import EXTENSIONS, OTHER_EXTENSIONS
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.base import printable
-from engine.data.sources.image_folder import EXTENSIONS
 from engine.errors import UserError
 
 DEVKIT, KAGGLE = "ILSVRC2012_devkit_t12", "LOC_val_solution.csv"
-KNOWN_NAMES = (DEVKIT, f"{DEVKIT}.tar.gz", KAGGLE, "val_labels.txt")
+KNOWN_NAMES = (DEVKIT, f"{DEVKIT}.tar.gz", KAGGLE, "val_labels.txt", "val_annotations.txt")
 
 # What comes before and after the space that follows a file name's extension, the last one in the line.
-_AFTER_EXTENSION = re.compile(rf"(.*(?:{'|'.join(map(re.escape, EXTENSIONS))}))\s+(.*)", re.IGNORECASE)
+_ANY_IMAGE = EXTENSIONS + OTHER_EXTENSIONS
+_AFTER_EXTENSION = re.compile(rf"(.*(?:{'|'.join(map(re.escape, _ANY_IMAGE))}))\s+(.*)", re.IGNORECASE)
+# After name and class in Tiny-ImageNet's val_annotations.txt: the edges of a box.
+_NUMBERS = re.compile(r"[\d.\s-]+")
 
 _TRUTH, _META = "data/ILSVRC2012_validation_ground_truth.txt", "data/meta.mat"
 
@@ -127,7 +130,9 @@ def _plain_pairs(text: str, place: Location) -> Iterator[tuple[str, str]]:
 def _name_and_class(line: str) -> tuple[str, str]:
     """A line's two parts, of which either may hold spaces; the second is empty where there is none."""
     if "\t" in line:
-        name, _, kind = line.rpartition("\t")
+        name, kind, *box = line.split("\t")
+        if box and not (kind and _NUMBERS.fullmatch("\t".join(box))):
+            name, _, kind = line.rpartition("\t")
     elif found := _AFTER_EXTENSION.match(line):
         name, kind = found.groups()
     else:
@@ -214,7 +219,7 @@ def _stem(name: str) -> str:
     """A file's name without folders and without an image's extension."""
     base = os.path.basename(name)
     stem, extension = os.path.splitext(base)
-    return stem if extension.lower() in EXTENSIONS else base
+    return stem if extension.lower() in _ANY_IMAGE else base
 
 
 def _refuse_repeated(names: Sequence[str], what: str) -> None:

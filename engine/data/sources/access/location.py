@@ -27,6 +27,8 @@ class Entry(NamedTuple):
 
     name: str
     is_folder: bool
+    is_broken: bool = False
+    """A link that leads to nothing, or to what can't be looked at."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class LocalPath(Location):
     def entries(self) -> list[Entry]:
         try:
             with os.scandir(self.path) as entries:
-                return [Entry(entry.name, entry.is_dir()) for entry in entries]
+                return [_entry(one) for one in entries]
         except OSError as error:
             raise describe_os_error(error, str(self), "list") from None
 
@@ -140,6 +142,15 @@ class LocalPath(Location):
             return os.pread(_descriptor(self.path).number, size, start)
         except OSError as error:
             raise describe_os_error(error, str(self), "read") from None
+
+
+def _entry(found: os.DirEntry[str]) -> Entry:
+    if not found.is_symlink():
+        return Entry(found.name, found.is_dir())
+    try:
+        return Entry(found.name, stat.S_ISDIR(found.stat().st_mode))
+    except OSError:
+        return Entry(found.name, False, is_broken=True)
 
 
 def _open(path: str, flags: int) -> int:
@@ -202,8 +213,16 @@ class RemotePath(Location):
         self.system.invalidate_cache()
         # A server may name the folder itself among its entries.
         here = self.path.rstrip("/")
-        names = ((one["name"].rstrip("/"), one["type"] == "directory") for one in found)
-        return [Entry(os.path.basename(name), is_folder) for name, is_folder in names if name != here]
+        every = ((one["name"].rstrip("/"), one["type"]) for one in found)
+        return [self._entry(name, kind) for name, kind in every if name != here]
+
+    def _entry(self, path: str, kind: str) -> Entry:
+        name = os.path.basename(path)
+        if kind in ("directory", "file"):
+            return Entry(name, kind == "directory")
+        # Such as "other" for each link at a file: URL.
+        there = self.at(path).kind()
+        return Entry(name, there == "folder", is_broken=there == "missing")
 
     def matches(self) -> list[Location]:
         return [self.at(path) for path in self._ask("glob")]
