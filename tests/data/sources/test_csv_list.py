@@ -171,6 +171,13 @@ def test_several_lists_of_one_split_are_refused(tmp_path: Path) -> None:
     assert "has 2 lists of train, such as train-2.csv and train.csv: make one of them" in said
 
 
+def test_listed_image_that_is_a_broken_link_is_missing(tmp_path: Path) -> None:
+    _write(tmp_path, "a.jpg,cat\n")
+    (tmp_path / "a.jpg").unlink(missing_ok=True)
+    (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
+    assert "a.jpg" in refused(tmp_path)
+
+
 def test_one_list_without_the_other_is_no_csv_source(tmp_path: Path) -> None:
     (_write(tmp_path, "a.jpg,cat\n") / "val.csv").unlink()
     assert "no folder 'train'" in refused(tmp_path)

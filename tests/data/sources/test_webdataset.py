@@ -126,6 +126,7 @@ def _json(value: object) -> bytes:
          "sample 2 of {} has 2 images (2.5.jpg, 2.5.cls, 2.7.jpg): it must have one, and a label. A sample's key ends"),
         ([("2.5.jpg", b"x"), ("2.5.png", b"x"), ("2.5.cls", b"1"), ("2.7.jpg", b"x"), ("2.7.cls", b"1")],
          "sample 2.5 of {} has 2 images (2.5.jpg, 2.5.png, 2.5.cls)"),
+        ([("a.tif", b"x"), ("a.cls", b"1")], "--source.extensions=.tif takes images of other types"),
     ],
 )  # fmt: skip
 def test_samples_are_read_or_refused_by_name(
@@ -136,6 +137,11 @@ def test_samples_are_read_or_refused_by_name(
         assert contents(open_source(tmp_path)) == Counter({("1", b"x"): 1})
     else:
         assert expected.format(shard, folder=tmp_path) in refused(tmp_path)
+
+
+def test_listed_extensions_are_taken_from_shards(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train-0.tar", [("a.tif", b"x"), ("a.cls", b"1")])
+    assert open_source(tmp_path, extensions=".tif").ids == ["train-0/a.tif"]
 
 
 def test_labels_without_name_and_bad_name_lists_are_refused(shards: Path) -> None:
