@@ -110,8 +110,8 @@ class RulesConfig:
     )
     exif: str = option(
         "ignore",
-        "EXIF rotation. ignore: store the pixels as they are in the file, as Pillow and torchvision read them. apply: "
-        "rotate the image",
+        "rotation by EXIF data, or by XMP where EXIF has none. ignore: store the pixels as they are in the file, as "
+        "Pillow and torchvision read them. apply: rotate the image, as Pillow's exif_transpose does",
         choices=("ignore", "apply"),
     )
 

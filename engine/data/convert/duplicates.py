@@ -6,6 +6,7 @@ from array import array
 
 import numpy as np
 
+from engine.data.decode.pillow_pixels import decode_rgb, gray_as_rgb
 from engine.data.sources.base import Content
 
 DIGEST_BYTES = 16
@@ -14,12 +15,14 @@ DIGEST_BYTES = 16
 def digest_of(content: Content) -> bytes:
     """16 bytes that differ for different contents (the first half of their SHA-256).
 
-    Of a file's bytes, or of pixels with their shape: a file and its pixels are different contents.
+    Of a file's bytes, or of RGB pixels with their shape: a file and its pixels are different contents. Raises ValueError
+    where a PIL image can't be decoded.
     """
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()[:DIGEST_BYTES]
-    state = hashlib.sha256(f"pixels {content.shape}".encode("ascii"))
-    state.update(np.ascontiguousarray(content).data)
+    pixels = gray_as_rgb(content) if isinstance(content, np.ndarray) else decode_rgb(content, truncated=True)
+    state = hashlib.sha256(f"pixels {pixels.shape}".encode("ascii"))
+    state.update(np.ascontiguousarray(pixels).data)
     return state.digest()[:DIGEST_BYTES]
 
 

@@ -6,17 +6,21 @@ with data set times workers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Split = Literal["train", "val"]
 
-Content: TypeAlias = bytes | NDArray[np.uint8]
-"""An image: the bytes of its file, whatever format that is in, or RGB pixels, uint8 of shape (height, width, 3)."""
+Content: TypeAlias = "bytes | NDArray[np.uint8] | Image.Image"
+"""An image: the bytes of its file, whatever format that is in; an image of Pillow's, decoded or not; or pixels, uint8 of
+shape (height, width, 3) for RGB or (height, width) for gray. To all of them the same rules apply."""
 
 
 class Reader(Protocol):

@@ -34,18 +34,16 @@ class MapStyleReader:
     key: str
 
     def read(self, place: int) -> Content:
-        """Encoded bytes, or RGB pixels. Raises UserError when the data set fails or gives something else."""
+        """Encoded bytes, a PIL image, or pixels. Raises UserError when the data set fails or gives something else."""
         image, _ = _item(_dataset(self.spec, self.key), place, self.where(place))
         if isinstance(image, Mapping):
             image = image.get("bytes")
-        if isinstance(image, bytes):
+        # As they are: what is odd in an image is for the conversion's rules.
+        if isinstance(image, (bytes, Image.Image)):
             return image
-        if isinstance(image, Image.Image):
-            return np.asarray(image.convert("RGB"))
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-            pixels = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-            if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size:
-                return np.ascontiguousarray(pixels)
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
+            if image.ndim == 2 or image.shape[2:] == (3,):
+                return np.ascontiguousarray(image)
         shape = f" of shape {tuple(image.shape)} and type {image.dtype}" if hasattr(image, "dtype") else ""
         raise UserError(
             f"{self.where(place)} is a {type(image).__name__}{shape}: give a PIL image, uint8 of shape (height, width, "

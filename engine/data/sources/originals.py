@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 from torchvision.transforms import functional
 
 from engine.config.write import SourceConfig
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
+from engine.data.decode.orientation import turned
 from engine.data.sources import Source, open_split
 from engine.data.sources.base import Content
 from engine.errors import UserError
@@ -127,10 +128,11 @@ class Originals:
     def _open(self, content: Content, where: str) -> Image.Image:
         """As ImageFolder's loader."""
         if isinstance(content, np.ndarray):
-            return Image.fromarray(content)
+            return Image.fromarray(content).convert("RGB")
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                return (ImageOps.exif_transpose(image) if self._upright else image).convert("RGB")
+            image = content if isinstance(content, Image.Image) else Image.open(io.BytesIO(content))
+            image.load()
+            return (turned(image) if self._upright else image).convert("RGB")
         # Pillow's decoders raise whatever a damaged file drives them into.
         except Exception as error:  # noqa: BLE001
             said = " ".join(str(error).split()) or type(error).__name__
