@@ -54,7 +54,12 @@ class RulesConfig:
     """
 
     empty: str = option("fail", "files of zero bytes", choices=("fail", "skip"))
-    unreadable: str = option("fail", "files in an unknown image format", choices=("fail", "skip"))
+    unreadable: str = option(
+        "fail",
+        "images that cannot be read (a link that leads nowhere, no permission, a disk error, an item that is empty or "
+        "fails) or are in an unknown image format",
+        choices=("fail", "skip"),
+    )
     damaged: str = option(
         "fail",
         "truncated or damaged images; repair = store what can be decoded, the rest as the decoder leaves it",
@@ -62,11 +67,14 @@ class RulesConfig:
     )
     oversized: str = option(
         "fail",
-        "images above max_megapixels (decompression bombs); repair = decode them anyway",
+        "images above max_megapixels or max_megabytes, which are not even decoded or read; repair = use them anyway",
         choices=("fail", "skip", "repair"),
     )
     max_megapixels: int = option(
         200, "size above which an image counts as oversized", unit="megapixels", low=1, high=4000
+    )
+    max_megabytes: int = option(
+        500, "size of a file above which an image counts as oversized", unit="MB", low=1, high=100_000
     )
     cmyk: str = option(
         "repair",

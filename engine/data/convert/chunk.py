@@ -14,8 +14,9 @@ from engine.data.beton import layout
 from engine.data.beton.checksum import crc32
 from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import DIGEST_BYTES, digest_of
-from engine.data.convert.record import RecordSettings, make_record
-from engine.data.sources.base import Reader
+from engine.data.convert.record import Outcome, RecordSettings, make_record
+from engine.data.sources.access.size_bound import images_bounded
+from engine.data.sources.base import Content, Reader, UnusableImageError
 from engine.errors import UserError
 
 # A record's metadata: the image's number in the plan of its file, its entry in the file (data_ptr still 0), the
@@ -85,24 +86,26 @@ class Records:
 def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
     """Read and encode the images of one chunk; the second part is the records themselves.
 
-    Raises UserError naming an image that can't be read, or that fails in a way no rule covers.
+    Raises UserError for a source that can't be read, and naming an image that fails in a way no rule covers.
     """
     stored = np.zeros(len(task.ids), STORED)
     payload: list[bytes] = []
     rejects: list[Reject] = []
     odd: Counter[str] = Counter()
     reading, first, started = 0.0, 0.0, time.perf_counter()
-    for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
-        begun = time.perf_counter()
+    for row, place in enumerate(task.places):
         if row == 1:
-            first = begun - started
-        content = task.reader.read(place)
-        reading += time.perf_counter() - begun
-        number, mode = task.first + row, int(task.modes[row])
+            first = time.perf_counter() - started
+        number = task.first + row
         try:
-            outcome = make_record(content, name, mode, task.settings)
-        except UserError as error:
-            raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
+            outcome, content, seconds = _make(task, row)
+        except MemoryError:
+            raise UserError(
+                f"cannot use image {task.reader.where(place)}: there is not enough memory for it: pass "
+                "--rules.oversized=skip with a lower --rules.max_megabytes or --rules.max_megapixels, or fewer "
+                "--output.num_workers"
+            ) from None
+        reading += seconds
         odd.update({*outcome.odd, outcome.rejected} - {""})
         if outcome.rejected:
             where = task.reader.where(place)
@@ -121,6 +124,23 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
         first=first if len(task.ids) > 1 else took,
     )
     return records, payload
+
+
+def _make(task: Task, row: int) -> tuple[Outcome, Content, float]:
+    """What becomes of one of the images, its content, and the seconds that reading it took."""
+    place, begun = task.places[row], time.perf_counter()
+    try:
+        with images_bounded(task.settings.rules):
+            content = task.reader.read(place)
+    except UnusableImageError as error:
+        reason = str(error).removeprefix(f"cannot read {task.reader.where(place)}: ")
+        outcome = Outcome(odd=(error.kind,), rejected=error.kind, reason=reason)
+        return outcome, b"", time.perf_counter() - begun
+    reading = time.perf_counter() - begun
+    try:
+        return make_record(content, task.ids[row], int(task.modes[row]), task.settings), content, reading
+    except UserError as error:
+        raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
 
 
 # Where nothing is known of the images.

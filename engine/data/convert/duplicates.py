@@ -15,8 +15,8 @@ DIGEST_BYTES = 16
 def digest_of(content: Content) -> bytes:
     """16 bytes that differ for different contents (the first half of their SHA-256).
 
-    Of a file's bytes, or of RGB pixels with their shape: a file and its pixels are different contents. Raises ValueError
-    where a PIL image can't be decoded.
+    Of a file's bytes, or of RGB pixels with their shape: a file and its pixels are different contents. Raises
+    ValueError where a PIL image can't be decoded.
     """
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()[:DIGEST_BYTES]

@@ -12,6 +12,7 @@ from PIL import Image
 from engine.config.write import RulesConfig
 from engine.data.decode.orientation import load_late_metadata, orientation_of
 from engine.data.decode.pillow_pixels import DamagedError, UnreadableError, open_image
+from engine.data.sources.access.size_bound import too_large
 from engine.data.sources.base import Content
 from engine.data.storage.jpeg_header import JpegHeader, is_jpeg, read_jpeg_header
 
@@ -51,8 +52,16 @@ class Look:
         return self.width > 0
 
 
-def look_at(content: Content, name: str, max_megapixels: int) -> Look:
+def look_at(content: Content, name: str, rules: RulesConfig) -> Look:
     """Look at an image file's header, or at an image as it is; `name` is the file's, for its extension."""
+    look = _look_at(content, name, rules.max_megapixels)
+    most = rules.max_megabytes * 10**6
+    if isinstance(content, bytes) and len(content) > most:
+        look.odd["oversized"] = too_large(len(content), most)
+    return look
+
+
+def _look_at(content: Content, name: str, max_megapixels: int) -> Look:
     try:
         if isinstance(content, np.ndarray):
             height, width = content.shape[:2]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.config.write import RulesConfig
 from engine.data.convert.image_checks import Look, look_at
-from engine.data.decode.pillow_pixels import DamagedError, decode_rgb, gray_as_rgb
+from engine.data.decode.pillow_pixels import DamagedError, OversizedError, decode_rgb, gray_as_rgb
 from engine.data.sources.base import Content
 from engine.data.storage.formats import of_mode
 from engine.data.storage.jpeg_header import JpegHeader
@@ -53,12 +53,14 @@ def make_record(content: Content, name: str, mode: int, settings: RecordSettings
     image with more pixels a side than the format can say.
     """
     form = of_mode(mode)
-    look = look_at(content, name, settings.rules.max_megapixels)
+    look = look_at(content, name, settings.rules)
     try:
         if look.known and not look.rejected(settings.rules):
             return replace(_of_content(content, look, form, settings), odd=tuple(look.odd))
     except DamagedError as error:
         look = replace(look, odd={**look.odd, "damaged": str(error)})
+    except OversizedError as error:
+        look = replace(look, odd={**look.odd, "oversized": str(error)})
     rejected = look.rejected(settings.rules)
     if not rejected:
         # What is left to do is damaged, and to be repaired.
@@ -89,7 +91,9 @@ def _pixels(
     """RGB. Raises ValueError as `decode_rgb` does."""
     if isinstance(content, np.ndarray):
         return gray_as_rgb(content)
-    return decode_rgb(content, truncated=truncated, upright=_is_turned(look, settings))
+    rules = settings.rules
+    most = 0 if rules.oversized == "repair" else rules.max_megapixels * 10**6
+    return decode_rgb(content, truncated, _is_turned(look, settings), most)
 
 
 def _is_turned(look: Look, settings: RecordSettings) -> bool:

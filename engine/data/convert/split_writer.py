@@ -198,8 +198,10 @@ class SplitWriter:
             return
         others = [rule for rule in options_of(RulesConfig)[reject.kind].choices if rule != "fail"]
         ways = " or ".join(f"--rules.{reject.kind}={rule}" for rule in others)
+        reason = " ".join(reject.reason.split())
         raise UserError(
-            f"cannot use image {reject.where}: {' '.join(reject.reason.split())}: remove it, or pass {ways}"
+            f"cannot use image {reject.where}: {reason}: pass {ways}, with which the conversion resumes; if images are "
+            "removed it starts anew"
         )
 
     def _manifest(self) -> Manifest:

@@ -27,20 +27,27 @@ class UnreadableError(ValueError):
     """The file is in no image format known here."""
 
 
+class OversizedError(ValueError):
+    """An image inside the file has more pixels than its header said, and than are allowed."""
+
+
 class DamagedError(ValueError):
     """The image is cut short or its data is damaged; says how."""
 
 
 @contextlib.contextmanager
-def open_image(content: bytes | Image.Image, truncated: bool = False) -> Iterator[Image.Image]:
+def open_image(
+    content: bytes | Image.Image, truncated: bool = False, most_pixels: int = 0
+) -> Iterator[Image.Image]:
     """The file, or the image as it is, in Pillow's hands; `truncated`: what is missing of it is no error.
 
-    Raises UnreadableError, or DamagedError, also for what is met while the image is decoded in the block.
+    Raises UnreadableError, OversizedError for more than `most_pixels` (0: any number), or DamagedError, also for what
+    is met while the image is decoded in the block.
     """
     try:
         # Pillow warns of odd metadata. It does not change the pixels, and a worker's warning would only tear the
-        # progress bar. How large an image may be, record.py decides.
-        with _SETTINGS, warnings.catch_warnings(), _set(Image, "MAX_IMAGE_PIXELS", None):
+        # progress bar. How large an image may be, record.py decides; Pillow's own error comes at twice its limit.
+        with _SETTINGS, warnings.catch_warnings(), _set(Image, "MAX_IMAGE_PIXELS", most_pixels / 2 or None):
             warnings.simplefilter("ignore")
             with _set(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated):
                 if isinstance(content, Image.Image):
@@ -52,6 +59,11 @@ def open_image(content: bytes | Image.Image, truncated: bool = False) -> Iterato
         if isinstance(content, bytes) and content.startswith(_MAGIC):
             raise DamagedError("its header is damaged or cut short") from None
         raise UnreadableError("it is not an image in a format known here") from None
+    except Image.DecompressionBombError:
+        raise OversizedError(f"an image in it has more than {most_pixels:,} pixels") from None
+    # It says nothing of the file.
+    except MemoryError:
+        raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError, ValueError,
     # struct.error, ... Each of them means that this file cannot be used.
     except Exception as error:  # noqa: BLE001
@@ -69,14 +81,14 @@ def _set(module: object, name: str, value: object) -> Iterator[None]:
 
 
 def decode_rgb(
-    content: bytes | Image.Image, truncated: bool = False, upright: bool = False
+    content: bytes | Image.Image, truncated: bool = False, upright: bool = False, most_pixels: int = 0
 ) -> NDArray[np.uint8]:
     """Pixels of an image file's bytes, or of an image, uint8 of shape (height, width, 3).
 
     `truncated`: what is missing is left as Pillow leaves it. `upright`: turned as its metadata says. Raises ValueError
     as `open_image` does.
     """
-    with open_image(content, truncated) as image:
+    with open_image(content, truncated, most_pixels) as image:
         image.load()
         if upright:
             image = turned(image)

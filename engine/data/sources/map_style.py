@@ -19,7 +19,7 @@ from PIL import Image
 
 from engine.config.write import SourceConfig
 from engine.data.sources.access.shards import check_label_numbers
-from engine.data.sources.base import Content, Source, SourceKind, Split, printable
+from engine.data.sources.base import Content, Source, SourceKind, Split, UnusableImageError, printable
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -41,9 +41,10 @@ class MapStyleReader:
         # As they are: what is odd in an image is for the conversion's rules.
         if isinstance(image, (bytes, Image.Image)):
             return image
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
-            if image.ndim == 2 or image.shape[2:] == (3,):
-                return np.ascontiguousarray(image)
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and _is_picture(image.shape):
+            return np.ascontiguousarray(image)
+        if image is None:
+            raise UnusableImageError(f"cannot read {self.where(place)}: it holds no image")
         shape = f" of shape {tuple(image.shape)} and type {image.dtype}" if hasattr(image, "dtype") else ""
         raise UserError(
             f"{self.where(place)} is a {type(image).__name__}{shape}: give a PIL image, uint8 of shape (height, width, "
@@ -72,7 +73,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         raise UserError(f"{config.path} {key!r} is a {type(dataset).__name__} without a length") from None
     if not count:
         raise UserError(f"{config.path} {key!r} is empty")
-    decoded = not isinstance(reader.read(0), bytes)
+    decoded = not isinstance(_first(reader), bytes)
     labels = _labels(dataset, reader, count)
     ids = [f"{split}/{index:07d}" for index in range(count)]
     return Source(
@@ -113,16 +114,28 @@ def _dataset(spec: str, key: str) -> Any:
         raise UserError(f"{spec} gives no data set for {key!r}: {_in_words(error)}") from None
 
 
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return 0 not in shape and (len(shape) == 2 or shape[2:] == (3,))
+
+
+def _first(reader: MapStyleReader) -> Content:
+    """The first image, to know of what form they are; empty where it can't be read, for which there is a rule."""
+    try:
+        return reader.read(0)
+    except UnusableImageError:
+        return b""
+
+
 def _item(dataset: Any, index: int, where: str) -> tuple[Any, Any]:
     try:
         item = dataset[index]
     # Also the user's code.
     except Exception as error:  # noqa: BLE001
-        raise UserError(f"cannot read {where}: {_in_words(error)}") from None
+        raise UnusableImageError(f"cannot read {where}: {_in_words(error)}") from None
     if isinstance(item, Mapping):
-        image = next((item[name] for name in ("image", "img") if name in item), None)
-        if image is not None and "label" in item:
-            return image, item["label"]
+        name = next((name for name in ("image", "img") if name in item), None)
+        if name is not None and "label" in item:
+            return item[name], item["label"]
     elif isinstance(item, Sequence) and len(item) == 2:
         return item[0], item[1]
     raise UserError(
@@ -146,7 +159,11 @@ def _labels(dataset: Any, reader: MapStyleReader, count: int) -> list[int]:
             f"{reader.spec} {reader.key!r} has {count} items and {len(labels)} labels: correct it"
         )
     for index in {0, count // 2, count - 1}:
-        given = _integer(_item(dataset, index, reader.where(index))[1], reader.where(index))
+        try:
+            item = _item(dataset, index, reader.where(index))
+        except UnusableImageError:
+            continue
+        given = _integer(item[1], reader.where(index))
         if given != labels[index]:
             raise UserError(
                 f"{reader.where(index)} has the label {given}, but its list of labels says {labels[index]}: correct it"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.shards import check_label_numbers, find_shards, listed_class_names
-from engine.data.sources.base import Source, SourceKind, Split
+from engine.data.sources.base import Source, SourceKind, Split, UnusableImageError
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -41,7 +41,7 @@ class ParquetReader:
         image = images[int(place["row"])].as_py()
         content = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(content, bytes):
-            raise UserError(
+            raise UnusableImageError(
                 f"cannot read {self.where(place)}: it holds no image bytes, only a path or nothing"
             )
         return content
@@ -142,6 +142,8 @@ def _read(path: Location, read: Callable[[], Any]) -> Any:
 
     try:
         return read()
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a whole parquet file ({reason}): get it again") from None

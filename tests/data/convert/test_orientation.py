@@ -1,4 +1,4 @@
-"""Conversion and reference turn an image as Pillow's exif_transpose does: by EXIF, or by XMP where EXIF says nothing."""
+"""Conversion and reference turn an image as Pillow's exif_transpose does: by EXIF, or by XMP where that is silent."""
 
 import io
 import itertools
