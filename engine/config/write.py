@@ -111,6 +111,13 @@ class RulesConfig:
         "images with the same content as an earlier one of the same split; skip = keep only the first, in file order",
         choices=("fail", "skip", "keep"),
     )
+    conflict: str = option(
+        "keep",
+        "images with the same content as one of another class, so that a label is wrong; they are always counted, and "
+        "the first is named. keep: treat them like other copies. skip = leave out all of them (of one in train and one "
+        "in val, the one in train)",
+        choices=("fail", "skip", "keep"),
+    )
     leak: str = option(
         "keep",
         "training images with the same content as a validation image; skip = leave them out of training",

@@ -92,10 +92,10 @@ def _plans(config: WriteConfig) -> dict[Split, Plan]:
         for note in (*source.notes, *_empty_classes(split, source)):
             print(f"note: {note}", flush=True)
     rules = config.rules
-    if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
+    if config.output.shard and {rules.duplicate, rules.leak, rules.conflict} != {"keep"}:
         raise UserError(
-            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep "
-            "here, and pass --duplicate or --leak to python -m engine merge"
+            "rules.duplicate, rules.leak and rules.conflict need all images, and --output.shard has only some: leave "
+            "them at keep here, and pass --duplicate, --leak or --conflict to python -m engine merge"
         )
     return {split: make_plan(source, split, config.output) for split, source in sources.items()}
 
@@ -294,6 +294,11 @@ def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
     if kinds:
         lines.append(f"  unusual images by kind: {kinds}; {len(writer.rejects):,} left out")
+    if writer.conflict:
+        lines.append(
+            f"  warning: {writer.odd['conflict']:,} images have the same content as one of another class, so a label "
+            f"is wrong (rules.conflict={writer.rules['conflict']}), such as {printable(writer.conflict)}"
+        )
     if writer.rejects:
         lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
     return "\n".join(lines)

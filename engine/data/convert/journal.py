@@ -50,6 +50,8 @@ class Entry:
     """Where the last record ends: bytes of the file that are on disk."""
     rejects: list[tuple[str, str, str]] = field(default_factory=list)
     """Further images that were left out: (source id, kind, reason)."""
+    withdrawn: list[int] = field(default_factory=list)
+    """Numbers of images that were stored, and turned out to be in conflict with a further one."""
     odd: dict[str, int] = field(default_factory=dict)
     """Kind of odd image -> how many there were in all."""
     rules: dict[str, str] = field(default_factory=dict)
