@@ -275,6 +275,8 @@ def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
             f"  warning: {writer.odd['conflict']:,} images have the same content as one of another class, so a label "
             f"is wrong (rules.conflict={writer.rules['conflict']}), such as {printable(writer.conflict)}"
         )
+    if stages.warned:
+        lines.append(f"  libraries warned of {stages.warned:,} images, such as {printable(stages.warning)}")
     if writer.rejects:
         lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
     return "\n".join(lines)

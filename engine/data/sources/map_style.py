@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from engine.config.write import SourceConfig
+from engine.data.decode.library_warnings import library_warnings
 from engine.data.sources.access.shards import check_label_numbers
 from engine.data.sources.base import Content, Source, SourceKind, Split, UnusableImageError, printable
 from engine.errors import UserError
@@ -73,8 +74,16 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         raise UserError(f"{config.path} {key!r} is a {type(dataset).__name__} without a length") from None
     if not count:
         raise UserError(f"{config.path} {key!r} is empty")
-    decoded = not isinstance(_first(reader), bytes)
-    labels = _labels(dataset, reader, count)
+    with library_warnings() as said:
+        decoded = not isinstance(_first(reader), bytes)
+        labels = _labels(dataset, reader, count)
+    notes = [
+        f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them"
+    ]
+    if said:
+        notes.append(
+            f"{split}: while its labels were read, {len(said):,} warnings were given, such as {said[0]}"
+        )
     ids = [f"{split}/{index:07d}" for index in range(count)]
     return Source(
         kind="Python data set",
@@ -83,11 +92,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=ids,
         places=range(count),
         reader=reader,
-        notes=(
-            f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them",
-        )
-        if decoded
-        else (),
+        notes=tuple(notes[not decoded :]),
     )
 
 

@@ -19,6 +19,7 @@ from torchvision.transforms import functional
 from engine.config.write import SourceConfig
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
+from engine.data.decode.library_warnings import library_warnings
 from engine.data.decode.orientation import turned
 from engine.data.sources import Source, open_split
 from engine.data.sources.base import Content
@@ -116,8 +117,10 @@ class Originals:
         Raises UserError for an image that Pillow can't read.
         """
         numbers = self.matched.numbers[samples].tolist()
-        prepared = self._pool.map(lambda number: self._prepare(number, resolution, ratio), numbers)
-        return torch.stack(list(prepared))
+        # The conversion has told of them.
+        with library_warnings():
+            prepared = list(self._pool.map(lambda number: self._prepare(number, resolution, ratio), numbers))
+        return torch.stack(prepared)
 
     def _prepare(self, number: int, resolution: int, ratio: float) -> torch.Tensor:
         image = self._open(self._source.read(number), self._source.where(number))
