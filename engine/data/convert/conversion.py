@@ -30,6 +30,7 @@ from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
 from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers, ended_by_signals
 from engine.data.sources import Source, Split, open_split
+from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
@@ -140,7 +141,8 @@ def _decide(
     restart = ""
     for split in _ORDER:
         path, plan = paths[split], plans[split]
-        with told_of_writing(path, partial_path(path), journal_path(path)):
+        paths_of_it = path, partial_path(path), journal_path(path)
+        with images_bounded(config.rules), told_of_writing(*paths_of_it):
             partial = partials[split] = stack.enter_context(Partial(path))
             marks = fingerprint(plan, config.output), rules_as_text(config.rules)
             reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), restart)

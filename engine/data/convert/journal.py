@@ -13,7 +13,6 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +29,7 @@ from engine.data.convert.chunk import STORED
 from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import digest_of
 from engine.data.sources import Source
+from engine.data.sources.base import UnusableImageError
 from engine.data.storage.jpeg_transcode import encoder_name
 from engine.errors import UserError
 from engine.files import open_locked
@@ -196,9 +196,14 @@ def changed(images: Source, stored: NDArray[np.void]) -> str:
     Raises UserError when one can't be read any more: a new conversion could not read it either.
     """
     for number, digest in zip(stored["number"].tolist(), stored["digest"], strict=True):
-        content = images.read(number)
-        with suppress(ValueError):
-            if digest_of(content) == digest.tobytes():
+        try:
+            if digest_of(images.read(number)) == digest.tobytes():
                 continue
+        # A PIL image that can't be decoded any more.
+        except ValueError:
+            pass
+        except UnusableImageError as error:
+            if error.kind != "oversized":
+                raise
         return f"{images.where(number)} has changed since it was converted"
     return ""

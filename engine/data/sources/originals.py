@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from torchvision.transforms import functional
 
-from engine.config.write import SourceConfig
+from engine.config.write import RulesConfig, SourceConfig
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
 from engine.data.decode.library_warnings import library_warnings
 from engine.data.decode.orientation import turned
 from engine.data.sources import Source, open_split
+from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import Content
 from engine.errors import UserError
 
@@ -106,6 +107,10 @@ class Originals:
         self._source, rules = source, _manifest(beton).rules
         self._upright = rules.get("exif") == "apply"
         self._owned = contextlib.ExitStack()
+        self._bounds = RulesConfig(
+            oversized=rules.get("oversized", RulesConfig.oversized),
+            max_megabytes=int(rules.get("max_megabytes", RulesConfig.max_megabytes)),
+        )
         if rules.get("damaged") == "repair":
             self._owned.callback(setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
             ImageFile.LOAD_TRUNCATED_IMAGES = True
@@ -118,7 +123,7 @@ class Originals:
         """
         numbers = self.matched.numbers[samples].tolist()
         # The conversion has told of them.
-        with library_warnings():
+        with library_warnings(), images_bounded(self._bounds):
             prepared = list(self._pool.map(lambda number: self._prepare(number, resolution, ratio), numbers))
         return torch.stack(prepared)
 
