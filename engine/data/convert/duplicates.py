@@ -67,7 +67,7 @@ class Copies:
         """Images that were kept before one of another class was found: by rules.conflict=skip they are left out too."""
 
     def find(self, digest: bytes, number: int) -> list[Copy]:
-        """Of which images this one is a copy. It is then seen itself, unless it is a leak and such are left out."""
+        """Of which images this one is a copy. It is then seen itself, unless it is left out for one in val."""
         found, val = [], self._of_val
         if val is not None and (first := val._seen.find(digest)) >= 0:
             if val._is_contested(first, self._labels[number]):
@@ -75,8 +75,8 @@ class Copies:
             # What val has withdrawn is not in it.
             if first not in val.withdrawn:
                 found.append(Copy("leak", first, in_val=True))
-                if self._rules["leak"] == "skip":
-                    return found
+        if any(self._rules[copy.kind] == "skip" for copy in found):
+            return found
         if (first := self._seen.add(digest, number)) != number:
             if self._is_contested(first, self._labels[number]):
                 found.append(Copy("conflict", first))

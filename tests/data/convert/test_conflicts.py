@@ -101,6 +101,21 @@ def test_contested_image_of_val_is_left_out_of_train_too(
     assert train.manifest.odd == {"conflict": 1, "leak": 1}
 
 
+def test_image_left_out_for_val_is_withdrawn_only_once(
+    make_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = {"v.png": save(picture(seed=9), "PNG")}
+    tree = make_tree(
+        {"train": {"cat": {"1.png": A, "2.png": A}, "dog": {"3.png": A, "4.png": B}},
+         "val": {"cat": other, "dog": {"5.png": A}}}
+    )  # fmt: skip
+    train, _ = convert_and_open(tree, tmp_path / "out", {"conflict": "skip"}, order="source")
+    assert train.manifest is not None
+    assert train.manifest.ids == ("dog/3.png", "dog/4.png")
+    assert [name for name, _, _ in train.manifest.rejects] == ["cat/1.png", "cat/2.png"]
+    assert train.manifest.odd == {"conflict": 2, "leak": 3}
+
+
 @pytest.mark.parametrize("chunks", [1, 2, 3])
 def test_interrupted_conversion_with_conflicts_gives_the_same_file(
     make_tree: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
