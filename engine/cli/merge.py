@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         from engine.data.edit.merge import merge
         from engine.data.edit.shard_copies import CopyRules
 
-    rules = CopyRules(duplicate=options.duplicate, leak=options.leak)
+    rules = CopyRules(duplicate=options.duplicate, leak=options.leak, conflict=options.conflict)
     merged = merge(options.output, options.inputs, options.partial, val=options.val, rules=rules)
     done = merged.file
     for note in merged.notes:
@@ -56,8 +56,12 @@ def _parser() -> CommandParser:
         help="when merging train's shards: all shards of val, to find images that occur in both (see --leak)",
     )
     for name, what in (
-        ("duplicate", "images with the same content as an earlier one, in the merged order"),
+        (
+            "duplicate",
+            "images with the same content as an earlier one, in the merged order",
+        ),
         ("leak", "training images with the same content as a validation image"),
+        ("conflict", "images with the same content as one of another class"),
     ):
         choices = options_of(RulesConfig)[name].choices
         text = f"shards: {what}. keep: keep and list them; skip: leave them out; fail: write nothing [default: keep]"

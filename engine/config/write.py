@@ -90,7 +90,12 @@ class RulesConfig:
     """
 
     empty: str = option("fail", "files of zero bytes", choices=("fail", "skip"))
-    unreadable: str = option("fail", "files in an unknown image format", choices=("fail", "skip"))
+    unreadable: str = option(
+        "fail",
+        "images that cannot be read (a link that leads nowhere, no permission, a disk error, an item that is empty or "
+        "fails) or are in an unknown image format",
+        choices=("fail", "skip"),
+    )
     damaged: str = option(
         "fail",
         "truncated or damaged images; repair = store what can be decoded, the rest as the decoder leaves it",
@@ -98,11 +103,14 @@ class RulesConfig:
     )
     oversized: str = option(
         "fail",
-        "images above max_megapixels (decompression bombs); repair = decode them anyway",
+        "images above max_megapixels or max_megabytes, which are not even decoded or read; repair = use them anyway",
         choices=("fail", "skip", "repair"),
     )
     max_megapixels: int = option(
         200, "size above which an image counts as oversized", unit="megapixels", low=1, high=4000
+    )
+    max_megabytes: int = option(
+        500, "size of a file above which an image counts as oversized", unit="MB", low=1, high=100_000
     )
     cmyk: str = option(
         "repair",
@@ -139,6 +147,13 @@ class RulesConfig:
         "images with the same content as an earlier one of the same split; skip = keep only the first, in file order",
         choices=("fail", "skip", "keep"),
     )
+    conflict: str = option(
+        "keep",
+        "images with the same content as one of another class, so that a label is wrong; they are always counted, and "
+        "the first is named. keep: treat them like other copies. skip = leave out all of them (of one in train and one "
+        "in val, the one in train)",
+        choices=("fail", "skip", "keep"),
+    )
     leak: str = option(
         "keep",
         "training images with the same content as a validation image; skip = leave them out of training",
@@ -146,8 +161,8 @@ class RulesConfig:
     )
     exif: str = option(
         "ignore",
-        "EXIF rotation. ignore: store the pixels as they are in the file, as Pillow and torchvision read them. apply: "
-        "rotate the image",
+        "rotation by EXIF data, or by XMP where EXIF has none. ignore: store the pixels as they are in the file, as "
+        "Pillow and torchvision read them. apply: rotate the image, as Pillow's exif_transpose does",
         choices=("ignore", "apply"),
     )
 

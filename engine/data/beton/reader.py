@@ -251,8 +251,9 @@ class _Parts:
         return data
 
     def check_rest(self, page_size: int) -> None:
-        """Raise UserError unless all between the records and the table is a part that was read, or the padding of
-        stock ffcv's last page: zeros. What else lies there is a part whose entry was lost.
+        """Raise UserError unless all between the records and the table is a part that was read, or zeros: the padding
+        of stock ffcv's last page, or records that a conversion of ours withdrew. What else lies there is a part whose
+        entry was lost.
         """
         lost = UserError(
             f"{self.path} is damaged: it no longer says where its manifest or checksums are; copy or write "
@@ -260,7 +261,7 @@ class _Parts:
         )
         at = self.start
         for start, stop in [*sorted(self.found), (self.end, self.end)]:
-            if start - at >= page_size:
+            if start - at >= page_size and not self.found:
                 raise lost
             for piece in range(at, start, _PIECE):
                 data = _read_bytes(self.path, self.file, piece, min(_PIECE, start - piece))

@@ -20,6 +20,8 @@ from engine.data.beton.image_field import field_type, put_arguments
 from engine.data.beton.manifest import Manifest
 from engine.data.storage.storage_format import StorageFormat
 
+_PIECE = 2**20
+
 
 class Output(Protocol):
     """What is written to: an ordinary file, or a DirectFile."""
@@ -117,6 +119,23 @@ class BetonWriter:
         self._checksums[here] = checksums
         self.count = here.stop
         return pointers
+
+    def drop(self, rows: NDArray[np.int64]) -> NDArray[np.void]:
+        """Leave these records out after all; returns their `images`. Their bytes stay, but nothing leads there: only
+        behind the last record they become zeros, as readers want them."""
+        kept = np.delete(np.arange(self.count), rows)
+        dropped = self._samples["f0"][rows]
+        for array in (self._samples, self._checksums):
+            array[: len(kept)] = array[kept]
+        for name in ("ptr", "size"):
+            self._table[name][: len(kept)] = self._table[name][kept]
+        self.count = len(kept)
+        last = self._table[: self.count][-1:]
+        end = int(last["ptr"][0] + last["size"][0]) if len(last) else self.offset
+        self.file.seek(end)
+        for start in range(end, self.offset, _PIECE):
+            self.file.write(bytes(min(_PIECE, self.offset - start)))
+        return dropped
 
     def finish(self, manifest: Manifest | None) -> int:
         """Write all that is not records; returns the file's size in bytes. The file is not synced."""

@@ -14,8 +14,10 @@ from engine.data.beton import layout
 from engine.data.beton.checksum import crc32
 from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import DIGEST_BYTES, digest_of
-from engine.data.convert.record import RecordSettings, make_record
-from engine.data.sources.base import Reader
+from engine.data.convert.record import Outcome, RecordSettings, make_record
+from engine.data.decode.library_warnings import library_warnings
+from engine.data.sources.access.size_bound import images_bounded
+from engine.data.sources.base import Content, Reader, UnusableImageError
 from engine.errors import UserError
 
 # A record's metadata: the image's number in the plan of its file, its entry in the file (data_ptr still 0), the
@@ -64,6 +66,10 @@ class Records:
     rejects: tuple[Reject, ...]
     odd: Counter[str]
     """Kind of odd image -> how many there were, stored or not."""
+    warned: int
+    """Images at which a library warned of something."""
+    warning: str
+    """The first of them and what was said, or empty."""
     reading: float
     """Seconds."""
     encoding: float
@@ -85,24 +91,29 @@ class Records:
 def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
     """Read and encode the images of one chunk; the second part is the records themselves.
 
-    Raises UserError naming an image that can't be read, or that fails in a way no rule covers.
+    Raises UserError for a source that can't be read, and naming an image that fails in a way no rule covers.
     """
+    with images_bounded(task.settings.rules), library_warnings() as said:
+        return _encode(task, said)
+
+
+def _encode(task: Task, said: list[str]) -> tuple[Records, list[bytes]]:
+    """As `encode_chunk`; `said` grows by what libraries warn of meanwhile."""
     stored = np.zeros(len(task.ids), STORED)
     payload: list[bytes] = []
     rejects: list[Reject] = []
     odd: Counter[str] = Counter()
+    heard, warned, warning = 0, 0, ""
     reading, first, started = 0.0, 0.0, time.perf_counter()
-    for row, (name, place) in enumerate(zip(task.ids, task.places, strict=True)):
-        begun = time.perf_counter()
+    for row, place in enumerate(task.places):
         if row == 1:
-            first = begun - started
-        content = task.reader.read(place)
-        reading += time.perf_counter() - begun
-        number, mode = task.first + row, int(task.modes[row])
-        try:
-            outcome = make_record(content, name, mode, task.settings)
-        except UserError as error:
-            raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
+            first = time.perf_counter() - started
+        number = task.first + row
+        outcome, content, seconds = _make(task, row)
+        reading += seconds
+        if len(said) > heard:
+            heard, warned = len(said), warned + 1
+            warning = warning or f"{task.reader.where(place)}: {said[0]}"
         odd.update({*outcome.odd, outcome.rejected} - {""})
         if outcome.rejected:
             where = task.reader.where(place)
@@ -116,11 +127,35 @@ def encode_chunk(task: Task) -> tuple[Records, list[bytes]]:
         stored=stored[: len(payload)],
         rejects=tuple(rejects),
         odd=odd,
+        warned=warned,
+        warning=warning,
         reading=reading,
         encoding=took - reading,
         first=first if len(task.ids) > 1 else took,
     )
     return records, payload
+
+
+def _make(task: Task, row: int) -> tuple[Outcome, Content, float]:
+    """What becomes of one of the images, its content, and the seconds that reading it took."""
+    place, begun = task.places[row], time.perf_counter()
+    try:
+        content = task.reader.read(place)
+        reading = time.perf_counter() - begun
+        try:
+            return make_record(content, task.ids[row], int(task.modes[row]), task.settings), content, reading
+        except UserError as error:
+            raise UserError(f"cannot use image {task.reader.where(place)}: {error}") from None
+    except UnusableImageError as error:
+        reason = str(error).removeprefix(f"cannot read {task.reader.where(place)}: ")
+        outcome = Outcome(odd=(error.kind,), rejected=error.kind, reason=reason)
+        return outcome, b"", time.perf_counter() - begun
+    except MemoryError:
+        raise UserError(
+            f"cannot use image {task.reader.where(place)}: there is not enough memory for it: pass "
+            "--rules.oversized=skip with a lower --rules.max_megabytes or --rules.max_megapixels, or fewer "
+            "--output.num_workers"
+        ) from None
 
 
 # Where nothing is known of the images.

@@ -5,7 +5,6 @@ conversion is resumed when the same command is given again (engine.data.convert.
 """
 
 import functools
-import os
 import tempfile
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,12 +16,20 @@ from engine.config.write import WriteConfig
 from engine.data.convert.chunk import USUAL_CHUNK, chunk_size, make_tasks, record_settings
 from engine.data.convert.conversion_plan import Plan, file_name, make_plan
 from engine.data.convert.estimate import LEAST_IMAGES, Stages, estimate
+from engine.data.convert.existing_files import (
+    finished,
+    is_under_way,
+    other_images,
+    refuse_existing,
+    remove_stale,
+)
 from engine.data.convert.journal import changed, fingerprint, rules_as_text
 from engine.data.convert.partial_file import Partial, journal_path, partial_path
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
-from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers
+from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers, ended_by_signals
 from engine.data.sources import Source, Split, open_splits
+from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
@@ -36,16 +43,27 @@ _ORDER: tuple[Split, ...] = tuple(reversed(get_args(Split)))
 def convert(config: WriteConfig) -> dict[Split, Path]:
     """Write train.beton and val.beton (or a shard of each) as `config` says; returns their paths.
 
-    Both get their final names only when both are whole. Raises UserError when the source or an image of it
-    cannot be used, a file is there already, or one cannot be written.
+    Both get their final names only when both are whole; where they are there already, of the same source and settings,
+    nothing is done. Raises UserError when the source or an image of it cannot be used, another file is there already,
+    or one cannot be written, and Interrupted for SIGTERM or SIGUSR1.
     """
+    with ended_by_signals():
+        return _convert(config)
+
+
+def _convert(config: WriteConfig) -> dict[Split, Path]:
     output = config.output
     folder = Path(output.folder)
     paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
-    is_under_way = _is_under_way(paths, config)
+    under_way = is_under_way(paths, config)
+    there = {} if under_way else finished(paths, config)
     plans = _plans(config)
-    if is_under_way and _lacks_only_forgetting(paths, plans, config):
-        print(f"both files in {folder} are complete already (interrupted run)", flush=True)
+    for split, beton in there.items():
+        if why := other_images(beton, plans[split], config):
+            refuse_existing(paths[split], False, why)
+    if there or (under_way and _lacks_only_forgetting(paths, plans, config)):
+        how = "interrupted run" if under_way else "the same source and settings"
+        print(f"both files in {folder} are complete already ({how}): nothing is left to do", flush=True)
         return {split: paths[split] for split in reversed(_ORDER)}
     _make_folder(folder)
     with ExitStack() as stack:
@@ -58,7 +76,7 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
         writers: list[SplitWriter] = []
         try:
             for split in _ORDER:
-                _remove_stale(paths[split])
+                remove_stale(paths[split])
                 val = writers[0] if writers else None
                 writers.append(_begin(partials[split], reasons[split], plans[split], config, val))
             summaries = _write(writers, encoders, config, chunk)
@@ -70,30 +88,16 @@ def convert(config: WriteConfig) -> dict[Split, Path]:
     return {split: paths[split] for split in reversed(_ORDER)}
 
 
-def _is_under_way(paths: dict[Split, Path], config: WriteConfig) -> bool:
-    """Whether a conversion to these files was begun and not ended. Raises UserError where there are others."""
-    output = config.output
-    try:
-        # A file of a conversion under way may have its name already, and only lack the end.
-        is_under_way = any(journal_path(path).exists() for path in paths.values())
-        for path in paths.values():
-            _refuse_existing(path, output.overwrite or is_under_way)
-    # Above all where the folder must not be looked into, or its name is too long.
-    except OSError as error:
-        raise describe_os_error(error, output.folder, "write into") from None
-    return is_under_way
-
-
 def _plans(config: WriteConfig) -> dict[Split, Plan]:
     sources = open_splits(config.source)
     for split, source in sources.items():
         for note in (*source.notes, *_empty_classes(split, source)):
             print(f"note: {note}", flush=True)
     rules = config.rules
-    if config.output.shard and {rules.duplicate, rules.leak} != {"keep"}:
+    if config.output.shard and {rules.duplicate, rules.leak, rules.conflict} != {"keep"}:
         raise UserError(
-            "rules.duplicate and rules.leak need all images, and --output.shard has only some: leave them at keep "
-            "here, and pass --duplicate or --leak to python -m engine merge"
+            "rules.duplicate, rules.leak and rules.conflict need all images, and --output.shard has only some: leave "
+            "them at keep here, and pass --duplicate, --leak or --conflict to python -m engine merge"
         )
     return {split: make_plan(source, split, config.output) for split, source in sources.items()}
 
@@ -135,12 +139,13 @@ def _decide(
     restart = ""
     for split in _ORDER:
         path, plan = paths[split], plans[split]
-        with told_of_writing(path, partial_path(path), journal_path(path)):
+        paths_of_it = path, partial_path(path), journal_path(path)
+        with images_bounded(config.rules), told_of_writing(*paths_of_it):
             partial = partials[split] = stack.enter_context(Partial(path))
             marks = fingerprint(plan, config.output), rules_as_text(config.rules)
             reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), restart)
             if not partial.is_named:
-                _refuse_existing(path, config.output.overwrite)
+                refuse_existing(path, config.output.overwrite)
         # Which training images are also in val is known only as long as val stays what it was.
         if partial.kept.done < len(plan):
             restart = "the validation split is converted again"
@@ -241,15 +246,6 @@ def _say_what_is_kept(writers: list[SplitWriter]) -> None:
         print(f"kept in {folder}: {', '.join(kept)}; run the same command again to resume", flush=True)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: choose another --output.folder")
-    if path.exists() and not overwrite:
-        raise UserError(
-            f"{path} exists already: choose another --output.folder, or replace it with --output.overwrite=true"
-        )
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,24 +256,6 @@ def _make_folder(folder: Path) -> None:
         raise UserError(f"output.folder {folder} is a file, not a folder: choose another") from None
     except OSError as error:
         raise describe_os_error(error, folder, "write into") from None
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what earlier versions left of killed conversions to `path`; files of processes that still run stay."""
-    for partial in path.parent.glob(f"{path.name}.partial-*"):
-        pid = partial.name.rpartition("-")[2]
-        if pid.isdecimal() and not _runs(int(pid)):
-            partial.unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
@@ -292,6 +270,13 @@ def _summary(path: Path, writer: SplitWriter, stages: Stages) -> str:
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(writer.odd.items()))
     if kinds:
         lines.append(f"  unusual images by kind: {kinds}; {len(writer.rejects):,} left out")
+    if writer.conflict:
+        lines.append(
+            f"  warning: {writer.odd['conflict']:,} images have the same content as one of another class, so a label "
+            f"is wrong (rules.conflict={writer.rules['conflict']}), such as {printable(writer.conflict)}"
+        )
+    if stages.warned:
+        lines.append(f"  libraries warned of {stages.warned:,} images, such as {printable(stages.warning)}")
     if writer.rejects:
         lines.append(f"  `python -m engine inspect {path}` lists them with the reasons")
     return "\n".join(lines)

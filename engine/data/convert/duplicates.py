@@ -3,9 +3,13 @@
 import base64
 import hashlib
 from array import array
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.data.decode.pillow_pixels import decode_rgb, gray_as_rgb
 from engine.data.sources.base import Content
 
 DIGEST_BYTES = 16
@@ -14,12 +18,14 @@ DIGEST_BYTES = 16
 def digest_of(content: Content) -> bytes:
     """16 bytes that differ for different contents (the first half of their SHA-256).
 
-    Of a file's bytes, or of pixels with their shape: a file and its pixels are different contents.
+    Of a file's bytes, or of RGB pixels with their shape: a file and its pixels are different contents. Raises
+    ValueError where a PIL image can't be decoded.
     """
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()[:DIGEST_BYTES]
-    state = hashlib.sha256(f"pixels {content.shape}".encode("ascii"))
-    state.update(np.ascontiguousarray(content).data)
+    pixels = gray_as_rgb(content) if isinstance(content, np.ndarray) else decode_rgb(content, truncated=True)
+    state = hashlib.sha256(f"pixels {pixels.shape}".encode("ascii"))
+    state.update(np.ascontiguousarray(pixels).data)
     return state.digest()[:DIGEST_BYTES]
 
 
@@ -36,22 +42,65 @@ def digests_of_text(text: str) -> list[bytes]:
     return [data[start : start + DIGEST_BYTES] for start in range(0, len(data), DIGEST_BYTES)]
 
 
-def find_copies(
-    digest: bytes, number: int, seen: "Seen", of_val: "Seen | None", *, skip_leaks: bool
-) -> list[tuple[str, int]]:
-    """By which rules image `number` is a copy, and of which image: (option of RulesConfig, its number).
+class Copy(NamedTuple):
+    """By which option of RulesConfig an image is a copy, and of which other one."""
 
-    The number is one in val for a "leak", which is looked for in `of_val`; for a "duplicate" it is that of an image
-    before. The image is then seen itself, unless it is a leak and such are left out.
+    kind: str
+    first: int
+    """The other image's number."""
+    in_val: bool = False
+    """Whether that is one of val, and this one of train."""
+
+
+class Copies:
+    """Finds the copies among a split's images, which are taken one after the other; `of_val`: also of those in val.
+
+    A copy of an image before it is a "duplicate", one of an image in val is a "leak", and where that is of another
+    class it is a "conflict" as well, which then comes first. `rules` are values of RulesConfig.
     """
-    found = []
-    if of_val is not None and (first := of_val.find(digest)) >= 0:
-        found.append(("leak", first))
-        if skip_leaks:
+
+    def __init__(self, labels: NDArray[np.int64], rules: Mapping[str, str], of_val: "Copies | None") -> None:
+        self._labels, self._rules, self._of_val = labels, rules, of_val
+        self._seen = Seen(len(labels))
+        self._kept: dict[int, list[int]] = {}
+        self.withdrawn: set[int] = set()
+        """Images that were kept before one of another class was found: by rules.conflict=skip they are left out too."""
+
+    def find(self, digest: bytes, number: int) -> list[Copy]:
+        """Of which images this one is a copy. It is then seen itself, unless it is left out for one in val."""
+        found, val = [], self._of_val
+        if val is not None and (first := val._seen.find(digest)) >= 0:
+            if val._is_contested(first, self._labels[number]):
+                found.append(Copy("conflict", first, in_val=True))
+            # What val has withdrawn is not in it.
+            if first not in val.withdrawn:
+                found.append(Copy("leak", first, in_val=True))
+        if any(self._rules[copy.kind] == "skip" for copy in found):
             return found
-    if (first := seen.add(digest, number)) != number:
-        found.append(("duplicate", first))
-    return found
+        if (first := self._seen.add(digest, number)) != number:
+            if self._is_contested(first, self._labels[number]):
+                found.append(Copy("conflict", first))
+            found.append(Copy("duplicate", first))
+        return found
+
+    def _is_contested(self, number: int, label: int) -> bool:
+        """Whether an image of this label is in conflict with this one of the same content."""
+        return number in self.withdrawn or self._labels[number] != label
+
+    def keep(self, number: int, copies: Sequence[Copy]) -> None:
+        """The image is stored, though it is one of these copies."""
+        for copy in copies:
+            if not copy.in_val:
+                self._kept.setdefault(copy.first, []).append(number)
+
+    def withdraw(self, copies: Sequence[Copy]) -> list[int]:
+        """Which images, kept so far, are to be left out as well, now that one with these conflicts is."""
+        found: list[int] = []
+        for copy in copies:
+            if copy.kind == "conflict" and not copy.in_val and self._rules["conflict"] == "skip":
+                found += {copy.first, *self._kept.pop(copy.first, ())} - self.withdrawn
+        self.withdrawn.update(found)
+        return sorted(found)
 
 
 class Seen:

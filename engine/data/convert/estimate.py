@@ -106,11 +106,17 @@ class Stages:
     """Done, stored or not."""
     bytes: int = 0
     """Of all records."""
+    warned: int = 0
+    """Images at which a library warned of something."""
+    warning: str = ""
+    """The first of them and what was said."""
 
     def add(self, records: Records) -> None:
         """A chunk was read and encoded."""
         self.images += records.count
         self.bytes += records.bytes
+        self.warned += records.warned
+        self.warning = self.warning or records.warning
         self.reading += records.reading
         self.encoding += records.encoding
 

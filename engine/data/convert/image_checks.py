@@ -6,11 +6,15 @@ The kinds of oddities are the options of RulesConfig (engine.config.write), whic
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import numpy as np
 from PIL import Image
 
 from engine.config.write import RulesConfig
+from engine.data.decode.orientation import load_late_metadata, orientation_of
 from engine.data.decode.pillow_pixels import DamagedError, UnreadableError, open_image
-from engine.data.storage.jpeg_header import ORIENTATION, JpegHeader, is_jpeg, orientation, read_jpeg_header
+from engine.data.sources.access.size_bound import too_large
+from engine.data.sources.base import Content
+from engine.data.storage.jpeg_header import JpegHeader, is_jpeg, read_jpeg_header
 
 _FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
@@ -18,8 +22,6 @@ _FORMATS = {
     **{f".{name.lower()}": name for name in ("PNG", "WEBP", "BMP", "GIF")},
 }
 _ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
-# A PNG's IHDR is always its first part; its bit depth is there.
-_PNG_DEPTH = 24
 _TIFF_BITS_PER_SAMPLE = 258
 
 
@@ -32,7 +34,7 @@ class Look:
     width: int = 0
     height: int = 0
     rotation: int = 1
-    """EXIF's orientation, 1 to 8."""
+    """As `orientation_of` finds it: 1 to 8."""
     jpeg: JpegHeader | None = None
 
     def rejected(self, rules: RulesConfig) -> str:
@@ -50,12 +52,32 @@ class Look:
         return self.width > 0
 
 
-def look_at(content: bytes, name: str, max_megapixels: int) -> Look:
-    """Look at an image file's header; `name` is the file's, for its extension."""
-    if not content:
-        return Look(odd={"empty": "it is empty"})
+def look_at(content: Content, name: str, rules: RulesConfig) -> Look:
+    """Look at an image file's header, or at an image as it is; `name` is the file's, for its extension."""
+    look = _look_at(content, name, rules.max_megapixels)
+    most = rules.max_megabytes * 10**6
+    if isinstance(content, bytes) and len(content) > most:
+        look.odd["oversized"] = too_large(len(content), most)
+    return look
+
+
+def _look_at(content: Content, name: str, max_megapixels: int) -> Look:
     try:
-        return (_look_at_jpeg if is_jpeg(content) else _look_at_other)(content, name, max_megapixels)
+        if isinstance(content, np.ndarray):
+            height, width = content.shape[:2]
+            odd = _common("", "", width, height, 1, max_megapixels)
+            if content.ndim == 2:
+                odd["grayscale"] = "it is an array of gray levels"
+            return Look(odd=odd, width=width, height=height)
+        if not isinstance(content, bytes):
+            with open_image(content) as image:
+                return _look_at_image(image, name, max_megapixels)
+        if not content:
+            return Look(odd={"empty": "it is empty"})
+        if is_jpeg(content):
+            return _look_at_jpeg(content, name, max_megapixels)
+        with open_image(content) as image:
+            return _look_at_image(image, name, max_megapixels, content)
     except UnreadableError as error:
         return Look(odd={"unreadable": str(error)})
     except ValueError as error:
@@ -77,40 +99,34 @@ def _look_at_jpeg(content: bytes, name: str, max_megapixels: int) -> Look:
     return Look(odd=odd, width=header.width, height=header.height, rotation=rotation, jpeg=header)
 
 
-def _look_at_other(content: bytes, name: str, max_megapixels: int) -> Look:
-    with open_image(content) as image:
-        form, (width, height), mode = str(image.format), image.size, image.mode
-        transparent = mode in _ALPHA or "transparency" in image.info
-        deep = mode.startswith(("I", "F")) or _is_deep(image, content)
-        rotation = _rotation(image)
+def _look_at_image(image: Image.Image, name: str, max_megapixels: int, content: bytes = b"") -> Look:
+    # One that a program made, not Pillow of a file, says no format.
+    form, (width, height), mode = image.format or "", image.size, image.mode
     if not width or not height:
         raise DamagedError("its header says that it has no pixels")
+    deep = mode.startswith(("I", "F")) or _is_deep(image)
+    # A bomb is not decoded.
+    if width * height <= max_megapixels * 10**6:
+        load_late_metadata(image, content)
+    rotation = orientation_of(image)
     odd = _common(name, form, width, height, rotation, max_megapixels)
     kinds = {
         "cmyk": mode == "CMYK",
         "grayscale": mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"),
         "palette": mode in ("P", "PA"),
-        "transparent": transparent,
+        "transparent": mode in _ALPHA or "transparency" in image.info,
         "deep": deep,
     }
-    odd |= {kind: f"it is a {form} of mode {mode}" for kind, found in kinds.items() if found}
+    odd |= {kind: f"it is a {form or 'PIL image'} of mode {mode}" for kind, found in kinds.items() if found}
     return Look(odd=odd, width=width, height=height, rotation=rotation)
 
 
-def _is_deep(image: Image.Image, content: bytes) -> bool:
+def _is_deep(image: Image.Image) -> bool:
     if image.format == "PNG":
-        return content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
+        # Such as "RGB;16B", until it is decoded.
+        return any(";16" in str(tile) for tile in getattr(image, "tile", ()))
     bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8
-
-
-def _rotation(image: Image.Image) -> int:
-    # Not by getexif, which decodes a whole PNG to look behind it.
-    exif = image.info.get("exif")
-    if isinstance(exif, bytes):
-        return orientation(exif)
-    value = getattr(image, "tag_v2", {}).get(ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
 
 
 def _common(
@@ -122,8 +138,8 @@ def _common(
             f"it has {width} x {height} pixels, more than rules.max_megapixels={max_megapixels}"
         )
     extension = PurePosixPath(name).suffix.lower()
-    if _FORMATS.get(extension, form) != form:
+    if form and _FORMATS.get(extension, form) != form:
         odd["misnamed"] = f"it is a {form} named {extension}"
     if rotation != 1:
-        odd["exif"] = f"its EXIF data says orientation {rotation}"
+        odd["exif"] = f"its metadata says orientation {rotation}"
     return odd

@@ -29,6 +29,7 @@ from engine.data.convert.chunk import STORED
 from engine.data.convert.conversion_plan import Plan
 from engine.data.convert.duplicates import digest_of
 from engine.data.sources import Source
+from engine.data.sources.base import UnusableImageError
 from engine.data.storage.jpeg_transcode import encoder_name
 from engine.errors import UserError
 from engine.files import open_locked
@@ -49,6 +50,8 @@ class Entry:
     """Where the last record ends: bytes of the file that are on disk."""
     rejects: list[tuple[str, str, str]] = field(default_factory=list)
     """Further images that were left out: (source id, kind, reason)."""
+    withdrawn: list[int] = field(default_factory=list)
+    """Numbers of images that were stored, and turned out to be in conflict with a further one."""
     odd: dict[str, int] = field(default_factory=dict)
     """Kind of odd image -> how many there were in all."""
     rules: dict[str, str] = field(default_factory=dict)
@@ -193,6 +196,14 @@ def changed(images: Source, stored: NDArray[np.void]) -> str:
     Raises UserError when one can't be read any more: a new conversion could not read it either.
     """
     for number, digest in zip(stored["number"].tolist(), stored["digest"], strict=True):
-        if digest_of(images.read(number)) != digest.tobytes():
-            return f"{images.where(number)} has changed since it was converted"
+        try:
+            if digest_of(images.read(number)) == digest.tobytes():
+                continue
+        # A PIL image that can't be decoded any more.
+        except ValueError:
+            pass
+        except UnusableImageError as error:
+            if error.kind != "oversized":
+                raise
+        return f"{images.where(number)} has changed since it was converted"
     return ""

@@ -28,8 +28,8 @@ KEEP_SECONDS = 5.0
 # So many of the finished images are read again before a conversion is resumed.
 LOOKED_AT = 18
 
-# Rules that concern every image, not those of one kind.
-_OF_ALL = {"exif", "max_megapixels"}
+# Limits above which an image counts as oversized.
+_LIMITS = ("max_megapixels", "max_megabytes")
 
 
 class Partial:
@@ -135,12 +135,19 @@ class Partial:
         if first.fingerprint != fingerprint:
             return "it was started with other images, settings or versions"
         for kind, rule in rules.items():
-            if rule != self.kept.rules.get(kind) and (kind in _OF_ALL or self.kept.odd.get(kind)):
+            if rule != self.kept.rules.get(kind) and self._concerns_done(kind, rule):
                 return f"it was started with another value of rules.{kind}, which affects some of its images"
         left = self.path if self._has_its_name() else self.partial
         if not left.exists() or left.stat().st_size < self.kept.offset:
             return f"part of {self.partial.name} is missing"
         return ""
+
+    def _concerns_done(self, kind: str, rule: str) -> bool:
+        """Whether this new value of a rule may make another thing of an image that is done."""
+        if kind in _LIMITS:
+            lower = int(rule) < int(self.kept.rules.get(kind, 0))
+            return lower or bool(self.kept.odd.get("oversized"))
+        return kind == "exif" or bool(self.kept.odd.get(kind))
 
     def _some_rows(self) -> NDArray[np.void]:
         """LOOKED_AT rows of the journal: the first, the last and some evenly between; all where there are fewer."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.config.write import RulesConfig
 from engine.data.convert.image_checks import Look, look_at
-from engine.data.decode.pillow_pixels import DamagedError, decode_rgb
+from engine.data.decode.pillow_pixels import DamagedError, OversizedError, decode_rgb, gray_as_rgb
 from engine.data.sources.base import Content
 from engine.data.storage.formats import of_mode
 from engine.data.storage.jpeg_header import JpegHeader
@@ -53,19 +53,19 @@ def make_record(content: Content, name: str, mode: int, settings: RecordSettings
     image with more pixels a side than the format can say.
     """
     form = of_mode(mode)
-    if not isinstance(content, bytes):
-        return _of_pixels(content, form, settings)
-    look = look_at(content, name, settings.rules.max_megapixels)
+    look = look_at(content, name, settings.rules)
     try:
         if look.known and not look.rejected(settings.rules):
-            return replace(_of_file(content, look, form, settings), odd=tuple(look.odd))
+            return replace(_of_content(content, look, form, settings), odd=tuple(look.odd))
     except DamagedError as error:
         look = replace(look, odd={**look.odd, "damaged": str(error)})
+    except OversizedError as error:
+        look = replace(look, odd={**look.odd, "oversized": str(error)})
     rejected = look.rejected(settings.rules)
     if not rejected:
         # What is left to do is damaged, and to be repaired.
         try:
-            pixels = decode_rgb(content, truncated=True, upright=_is_turned(look, settings))
+            pixels = _pixels(content, look, settings, truncated=True)
             return replace(_of_pixels(pixels, form, settings), odd=tuple(look.odd))
         except ValueError as error:
             rejected = "unreadable"
@@ -73,17 +73,27 @@ def make_record(content: Content, name: str, mode: int, settings: RecordSettings
     return Outcome(odd=tuple(look.odd), rejected=rejected, reason=look.odd[rejected])
 
 
-def _of_file(content: bytes, look: Look, form: StorageFormat, settings: RecordSettings) -> Outcome:
-    """The record of an image file that is to be stored. Raises DamagedError, and UserError as make_record does."""
-    turned = _is_turned(look, settings)
-    if look.jpeg is not None and not turned:
-        outcome = _of_jpeg(content, look.jpeg, form, settings)
-        if outcome is not None:
-            return outcome
-    if look.jpeg is not None:
+def _of_content(content: Content, look: Look, form: StorageFormat, settings: RecordSettings) -> Outcome:
+    """The record of an image that is to be stored. Raises DamagedError, and UserError as make_record does."""
+    if look.jpeg is not None and isinstance(content, bytes):
+        if not _is_turned(look, settings):
+            outcome = _of_jpeg(content, look.jpeg, form, settings)
+            if outcome is not None:
+                return outcome
         # Pillow passes over damage that libjpeg only warns of.
         verify(content, look.jpeg)
-    return _of_pixels(decode_rgb(content, upright=turned), form, settings)
+    return _of_pixels(_pixels(content, look, settings), form, settings)
+
+
+def _pixels(
+    content: Content, look: Look, settings: RecordSettings, *, truncated: bool = False
+) -> NDArray[np.uint8]:
+    """RGB. Raises ValueError as `decode_rgb` does."""
+    if isinstance(content, np.ndarray):
+        return gray_as_rgb(content)
+    rules = settings.rules
+    most = 0 if rules.oversized == "repair" else rules.max_megapixels * 10**6
+    return decode_rgb(content, truncated, _is_turned(look, settings), most)
 
 
 def _is_turned(look: Look, settings: RecordSettings) -> bool:

@@ -19,9 +19,10 @@ from engine.data.beton.manifest import Manifest
 from engine.data.beton.writer import BetonWriter, image_fields
 from engine.data.convert.chunk import STORED, Records, Reject
 from engine.data.convert.conversion_plan import Plan
-from engine.data.convert.duplicates import DIGEST_BYTES, Seen, digests_as_text, find_copies
+from engine.data.convert.duplicates import DIGEST_BYTES, Copies, Copy, digests_as_text
 from engine.data.convert.journal import Entry, rules_as_text, settings, versions
 from engine.data.convert.partial_file import Partial
+from engine.data.sources.base import printable
 from engine.data.storage.formats import count_modes, describe_modes, named
 from engine.errors import UserError
 
@@ -35,6 +36,7 @@ class _Step:
     odd: Counter[str] = field(default_factory=Counter)
     rejects: tuple[tuple[str, str, str], ...] = ()
     stored: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, STORED))
+    withdrawn: tuple[int, ...] = ()
 
 
 class SplitWriter:
@@ -50,9 +52,11 @@ class SplitWriter:
         self.partial, self.plan = partial, plan
         self.rejects: list[tuple[str, str, str]] = []
         self.duplicates: list[tuple[str, str]] = []
-        self._output, self._rules, self._val = output, rules_as_text(config.rules), val
-        self._seen = Seen(len(plan))
+        self._output, self.rules, self._val = output, rules_as_text(config.rules), val
         self._labels = np.asarray(plan.images.labels, np.int64)
+        self._copies: Copies = Copies(self._labels, self.rules, val._copies if val else None)
+        self.conflict = ""
+        """The first image that has the same content as one of another class, in words."""
         self._numbers: list[NDArray[np.int64]] = []
         self._digests: list[bytes] = []
         self._modes = np.zeros(256, np.int64)
@@ -88,8 +92,11 @@ class SplitWriter:
         self._enter(rows)
         self._writer.resume(*self._metadata(rows))
         for number, digest in _digests(rows):
-            self._note(number, self._copies(number, digest))
+            self._note(number, self._find_copies(number, digest))
         self.rejects += entry.rejects
+        self._copies.withdrawn.update(entry.withdrawn)
+        of_conflict = (f"{name}: {reason}" for name, kind, reason in entry.rejects if kind == "conflict")
+        self.conflict = self.conflict or next(of_conflict, "")
         self._last = _Step(done=entry.done, offset=entry.offset, odd=Counter(entry.odd))
         assert not len(rows) or self._writer.offset == entry.offset
 
@@ -102,15 +109,20 @@ class SplitWriter:
         for reject in records.rejects:
             self._check(reject)
         keep = np.ones(len(records.stored), np.bool_)
+        withdrawn: list[int] = []
         for row, (number, digest) in enumerate(_digests(records.stored)):
-            copies = self._copies(number, digest)
-            odd.update(kind for kind, _ in copies)
-            copied = [self._as_reject(number, *copy) for copy in copies if self._rules[copy[0]] != "keep"]
-            for reject in copied[:1]:
+            copies = self._find_copies(number, digest)
+            odd.update({copy.kind for copy in copies})
+            for copy in [copy for copy in copies if self.rules[copy.kind] != "keep"][:1]:
+                reject = self._as_reject(number, copy)
                 self._check(reject)
                 rejects.append(reject)
                 keep[row] = False
+            also = self._copies.withdraw(copies)
+            rejects += [self._as_reject(first, Copy("conflict", number)) for first in also]
+            withdrawn += also
             self._note(number, copies if keep[row] else [])
+        odd.update(["conflict"] * len(withdrawn))
         if not keep.all():
             ends = np.cumsum(records.stored["size"]).tolist()
             starts = [0, *ends[:-1]]
@@ -122,7 +134,9 @@ class SplitWriter:
         self.rejects += listed
         done = self._last.done + records.count
         # Wherever this is interrupted: either the whole chunk was taken, or the next entry does not list it.
-        self._last = _Step(done=done, offset=self.offset, odd=odd, rejects=listed, stored=rows)
+        self._last = _Step(
+            done=done, offset=self.offset, odd=odd, rejects=listed, stored=rows, withdrawn=tuple(withdrawn)
+        )
         self._fresh.append(self._last)
 
     def entry(self) -> Entry:
@@ -132,8 +146,9 @@ class SplitWriter:
             done=self._last.done,
             offset=self._last.offset,
             rejects=[reject for step in fresh for reject in step.rejects],
+            withdrawn=[number for step in fresh for number in step.withdrawn],
             odd=dict(self._last.odd),
-            rules=self._rules,
+            rules=self.rules,
             stored=np.concatenate([np.zeros(0, STORED), *(step.stored for step in fresh)]),
         )
 
@@ -142,6 +157,7 @@ class SplitWriter:
 
         Raises UserError when no image is left to store.
         """
+        self._drop_withdrawn()
         if not self.stored:
             kinds = ", ".join(sorted({kind for _, kind, _ in self.rejects}))
             raise UserError(
@@ -149,6 +165,19 @@ class SplitWriter:
             )
         self._writer.finish(self._manifest())
         self.partial.finished(self.entry())
+
+    def _drop_withdrawn(self) -> None:
+        numbers = np.concatenate([np.zeros(0, np.int64), *self._numbers])
+        rows = np.flatnonzero(np.isin(numbers, list(self._copies.withdrawn)))
+        if not len(rows):
+            return
+        self._modes -= np.bincount(self._writer.drop(rows)["mode"], minlength=256)
+        self._numbers = [np.delete(numbers, rows)]
+        gone = {self.plan.images.ids[number] for number in numbers[rows]}
+        self.duplicates = [pair for pair in self.duplicates if pair[0] not in gone]
+        # They were listed when the conflict was found, not where they lie.
+        place = {name: place for place, name in enumerate(self.plan.images.ids)}
+        self.rejects.sort(key=lambda reject: place[reject[0]])
 
     def modes(self) -> str:
         """How many images are stored how, in words."""
@@ -171,35 +200,52 @@ class SplitWriter:
         self.bytes += int(rows["size"].sum())
         self._modes += np.bincount(rows["image"]["mode"], minlength=256)
 
-    def _copies(self, number: int, digest: bytes) -> list[tuple[str, str]]:
-        """By which rules this image is a copy of one before, and which: (option of RulesConfig, id)."""
+    def _find_copies(self, number: int, digest: bytes) -> list[Copy]:
         # A shard does not know the others' images: its digests go into its manifest, and merging compares them all.
-        if self._output.shard:
-            return []
-        of_val = self._val._seen if self._val else None
-        found = find_copies(digest, number, self._seen, of_val, skip_leaks=self._rules["leak"] == "skip")
-        return [(kind, self._name_of(kind, first)) for kind, first in found]
+        copies = [] if self._output.shard else self._copies.find(digest, number)
+        for copy in copies:
+            if copy.kind == "conflict" and not self.conflict:
+                self.conflict = f"{self.plan.images.ids[number]}: {self._reason(number, copy)}"
+        return copies
 
-    def _name_of(self, kind: str, first: int) -> str:
-        if kind == "leak" and self._val is not None:
-            return f"val: {self._val.plan.images.ids[first]}"
-        return self.plan.images.ids[first]
+    def _name(self, copy: Copy) -> str:
+        if copy.in_val and self._val is not None:
+            return f"val: {self._val.plan.images.ids[copy.first]}"
+        return self.plan.images.ids[copy.first]
 
-    def _note(self, number: int, copies: list[tuple[str, str]]) -> None:
-        self.duplicates += [(self.plan.images.ids[number], first) for _, first in copies]
+    def _reason(self, number: int, copy: Copy) -> str:
+        """Why the image is rejected as this copy, in words."""
+        if copy.kind != "conflict":
+            return f"it has the same content as {self._name(copy)}"
+        labels = self._val._labels if copy.in_val and self._val is not None else self._labels
+        ours, theirs = (
+            printable(self.plan.images.classes[one]) for one in (self._labels[number], labels[copy.first])
+        )
+        if ours == theirs:
+            return (
+                f"it has the same content as {self._name(copy)}, which was left out for a further one's class"
+            )
+        return f"it is of class {ours} and has the same content as {self._name(copy)}, of class {theirs}"
 
-    def _as_reject(self, number: int, kind: str, first: str) -> Reject:
+    def _note(self, number: int, copies: list[Copy]) -> None:
+        names = dict.fromkeys(self._name(copy) for copy in copies)
+        self.duplicates += [(self.plan.images.ids[number], first) for first in names]
+        self._copies.keep(number, copies)
+
+    def _as_reject(self, number: int, copy: Copy) -> Reject:
         where = self.plan.images.where(number)
-        return Reject(number=number, kind=kind, reason=f"it has the same content as {first}", where=where)
+        return Reject(number=number, kind=copy.kind, reason=self._reason(number, copy), where=where)
 
     def _check(self, reject: Reject) -> None:
         """Raise UserError unless the image may be left out."""
-        if self._rules[reject.kind] != "fail":
+        if self.rules[reject.kind] != "fail":
             return
         others = [rule for rule in options_of(RulesConfig)[reject.kind].choices if rule != "fail"]
         ways = " or ".join(f"--rules.{reject.kind}={rule}" for rule in others)
+        reason = " ".join(reject.reason.split())
         raise UserError(
-            f"cannot use image {reject.where}: {' '.join(reject.reason.split())}: remove it, or pass {ways}"
+            f"cannot use image {reject.where}: {reason}: pass {ways}, with which the conversion resumes; if images are "
+            "removed it starts anew"
         )
 
     def _manifest(self) -> Manifest:
@@ -216,7 +262,7 @@ class SplitWriter:
             created_by="write_dataset.py",
             order=output.order,
             source_numbers=tuple(plan.numbers[numbers].tolist()),
-            rules=self._rules,
+            rules=self.rules,
             odd={kind: count for kind, count in sorted(self.odd.items()) if count},
             rejects=tuple(self.rejects),
             duplicates=tuple(self.duplicates),

@@ -22,13 +22,13 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import cv2
 
 from engine.data.convert.chunk import Records, Task, encode_chunk
 from engine.data.storage.formats import import_modules, modules
-from engine.errors import UserError
+from engine.errors import Interrupted, UserError
 
 # Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.
 _CHUNKS_PER_WORKER = 3
@@ -137,21 +137,52 @@ def _encode_into_slot(task: Task, place: int) -> Records:
 
 @contextlib.contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
-    """Processes and threads started here never see Ctrl-C: this thread alone answers it, after the block."""
+    """Processes and threads started here never see Ctrl-C: this thread alone answers it, after the block.
+
+    The signals of `ended_by_signals` are answered after the block, too.
+    """
     # What is started inherits the mask. Here the mask is not enough: a thread of NumPy's may take the signal,
     # and Python would still answer it in this thread, amid the start.
     held: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     in_main = threading.current_thread() is threading.main_thread()
-    answer = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if in_main else None
+    every = (signal.SIGINT, *_ENDING) if in_main else ()
+    answers = {one: signal.signal(one, lambda number, _: held.append(number)) for one in every}
     try:
         yield
     finally:
-        if in_main:
-            signal.signal(signal.SIGINT, answer)
+        for one, answer in answers.items():
+            signal.signal(one, answer)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if held:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(held[0])
+
+
+# By which schedulers and clouds announce that they take the machine back.
+_ENDING = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """In the block SIGTERM and SIGUSR1 raise Interrupted, as Ctrl-C raises KeyboardInterrupt: so workers are ended,
+    and what is done is kept. Nothing changes in another thread, or where somebody answers them already.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    ours = [one for one in _ENDING if in_main and signal.getsignal(one) is signal.SIG_DFL]
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        # A second one would disturb the keeping.
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)
+        raise Interrupted(f"{signal.Signals(number).name}: start the same command again to resume")
+
+    for one in ours:
+        signal.signal(one, answer)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _start_worker(slots: str, formats: list[str]) -> None:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from engine.data.decode.orientation import turned
 
 # How files begin whose format is known whatever became of the rest.
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
@@ -25,30 +27,43 @@ class UnreadableError(ValueError):
     """The file is in no image format known here."""
 
 
+class OversizedError(ValueError):
+    """An image inside the file has more pixels than its header said, and than are allowed."""
+
+
 class DamagedError(ValueError):
     """The image is cut short or its data is damaged; says how."""
 
 
 @contextlib.contextmanager
-def open_image(content: bytes, truncated: bool = False) -> Iterator[Image.Image]:
-    """The file in Pillow's hands, of any size; `truncated`: what is missing of it is no error.
+def open_image(
+    content: bytes | Image.Image, truncated: bool = False, most_pixels: int = 0
+) -> Iterator[Image.Image]:
+    """The file, or the image as it is, in Pillow's hands; `truncated`: what is missing of it is no error.
 
-    Raises UnreadableError, or DamagedError, also for what is met while the image is decoded in the block.
+    Raises UnreadableError, OversizedError for more than `most_pixels` (0: any number), or DamagedError, also for what
+    is met while the image is decoded in the block.
     """
     try:
         # Pillow warns of odd metadata. It does not change the pixels, and a worker's warning would only tear the
-        # progress bar. How large an image may be, record.py decides.
-        with _SETTINGS, warnings.catch_warnings(), _set(Image, "MAX_IMAGE_PIXELS", None):
+        # progress bar. How large an image may be, record.py decides; Pillow's own error comes at twice its limit.
+        with _SETTINGS, warnings.catch_warnings(), _set(Image, "MAX_IMAGE_PIXELS", most_pixels / 2 or None):
             warnings.simplefilter("ignore")
-            with (
-                _set(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated),
-                Image.open(io.BytesIO(content)) as image,
-            ):
-                yield image
+            with _set(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated):
+                if isinstance(content, Image.Image):
+                    yield content
+                else:
+                    with Image.open(io.BytesIO(content)) as image:
+                        yield image
     except UnidentifiedImageError:
-        if content.startswith(_MAGIC):
+        if isinstance(content, bytes) and content.startswith(_MAGIC):
             raise DamagedError("its header is damaged or cut short") from None
         raise UnreadableError("it is not an image in a format known here") from None
+    except Image.DecompressionBombError:
+        raise OversizedError(f"an image in it has more than {most_pixels:,} pixels") from None
+    # It says nothing of the file.
+    except MemoryError:
+        raise
     # Pillow's decoders raise whatever a damaged file drives them into: OSError, SyntaxError, ValueError,
     # struct.error, ... Each of them means that this file cannot be used.
     except Exception as error:  # noqa: BLE001
@@ -65,17 +80,25 @@ def _set(module: object, name: str, value: object) -> Iterator[None]:
         setattr(module, name, before)
 
 
-def decode_rgb(content: bytes, truncated: bool = False, upright: bool = False) -> NDArray[np.uint8]:
-    """Pixels of an image file's bytes, uint8 of shape (height, width, 3).
+def decode_rgb(
+    content: bytes | Image.Image, truncated: bool = False, upright: bool = False, most_pixels: int = 0
+) -> NDArray[np.uint8]:
+    """Pixels of an image file's bytes, or of an image, uint8 of shape (height, width, 3).
 
-    `truncated`: what is missing is left as Pillow leaves it. `upright`: turned as its EXIF data says. Raises ValueError
+    `truncated`: what is missing is left as Pillow leaves it. `upright`: turned as its metadata says. Raises ValueError
     as `open_image` does.
     """
-    with open_image(content, truncated) as image:
+    with open_image(content, truncated, most_pixels) as image:
         image.load()
-        turned = ImageOps.exif_transpose(image) if upright else image
-        if turned.mode.startswith("I"):
+        if upright:
+            image = turned(image)
+        if image.mode.startswith("I"):
             # 16 bits, in 32 in some formats; what is more than that is clipped.
-            gray = np.clip(np.asarray(turned), 0, 65535).astype(np.uint16) >> 8
-            return np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2)
-        return np.asarray(turned.convert("RGB"))
+            gray = np.clip(np.asarray(image), 0, 65535).astype(np.uint16) >> 8
+            return gray_as_rgb(gray.astype(np.uint8))
+        return np.asarray(image.convert("RGB"))
+
+
+def gray_as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (height, width), gray, or (height, width, 3), RGB, as RGB."""
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -86,7 +86,7 @@ def _search(
         if asked:
             raise UserError(
                 f"{betons[0].path} is no shard (--output.shard), and copies are looked for among shards only: leave "
-                "out --val, --duplicate and --leak; python -m engine audit finds copies in any files"
+                "out --val, --duplicate, --leak and --conflict; python -m engine audit finds copies in any files"
             )
         return [], ()
     is_train = betons[0].manifest.split == "train"
@@ -115,7 +115,9 @@ def _search(
 
 def _found(searched: Sequence[Searched]) -> str:
     kinds = _sum(one.manifest.odd for one in searched)
-    counts = ", ".join(f"{kind} {kinds[kind]:,}" for kind in ("duplicate", "leak") if kinds.get(kind))
+    counts = ", ".join(
+        f"{kind} {kinds[kind]:,}" for kind in ("duplicate", "leak", "conflict") if kinds.get(kind)
+    )
     return f"copies: {counts}; python -m engine inspect lists them"
 
 

@@ -6,7 +6,7 @@ what the unsharded conversion would have said, and the same rules apply.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
-from engine.data.convert.duplicates import Seen, digests_of_text, find_copies
+from engine.data.convert.duplicates import Copies, digests_of_text
 from engine.data.storage.formats import count_modes
 from engine.errors import UserError
 
@@ -25,11 +25,12 @@ class CopyRules:
 
     duplicate: str = "keep"
     leak: str = "keep"
+    conflict: str = "keep"
 
     @property
     def keep_all(self) -> bool:
         """Whether no image is left out and none ends the merge."""
-        return self.duplicate == self.leak == "keep"
+        return self.duplicate == self.leak == self.conflict == "keep"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,36 +53,51 @@ def search(shards: Sequence[Beton], val: Sequence[Beton], rules: CopyRules) -> l
 
     Raises UserError for a copy whose rule is "fail", and for digests that can't be read.
     """
-    of_val, names_of_val = (_seen(val), _names(val)) if val else (None, [])
+    of_val, names_of_val = (_seen(val, rules), _names(val)) if val else (None, [])
     names = _names(shards)
-    seen = Seen(len(names))
-    number, searched = 0, []
+    copies = Copies(_labels(shards), asdict(rules), of_val)
+    number, found = 0, list[_Found]()
     for shard in shards:
-        manifest = _manifest(shard)
-        kept: list[int] = []
-        duplicates: list[tuple[str, str]] = []
-        rejects: list[tuple[str, str, str]] = []
-        odd = Counter(manifest.odd)
-        for sample, digest in enumerate(_digests(shard)):
-            copies = [
-                (kind, f"val: {names_of_val[first]}" if kind == "leak" else names[first])
-                for kind, first in find_copies(digest, number, seen, of_val, skip_leaks=rules.leak == "skip")
+        here = _Found(shard, number, Counter(_manifest(shard).odd))
+        found.append(here)
+        for digest in _digests(shard):
+            of_this = copies.find(digest, number)
+            here.odd.update({copy.kind for copy in of_this})
+            named = [
+                (copy.kind, f"val: {names_of_val[copy.first]}" if copy.in_val else names[copy.first])
+                for copy in of_this
             ]
-            odd.update(kind for kind, _ in copies)
-            unwanted = [copy for copy in copies if getattr(rules, copy[0]) != "keep"]
+            unwanted = [one for one in named if getattr(rules, one[0]) != "keep"]
             if unwanted:
-                rejects.append(_reject(shard, names[number], rules, *unwanted[0]))
+                here.rejects[number] = _reject(shard, names[number], rules, *unwanted[0])
             else:
-                kept.append(sample)
-                duplicates += [(names[number], first) for _, first in copies]
+                copies.keep(number, of_this)
+                here.duplicates += [
+                    (names[number], first) for first in dict.fromkeys(name for _, name in named)
+                ]
+            for first in copies.withdraw(of_this):
+                of_first = next(one for one in reversed(found) if one.begin <= first)
+                of_first.odd["conflict"] += 1
+                of_first.rejects[first] = _reject(shard, names[first], rules, "conflict", names[number])
             number += 1
-        searched.append(_searched(shard, np.array(kept, np.int64), duplicates, rejects, odd, rules))
-    return searched
+    return [_searched(one, names, rules) for one in found]
+
+
+@dataclass
+class _Found:
+    """What was found among a shard's images, by their numbers among those of all shards."""
+
+    shard: Beton
+    begin: int
+    """The number of its first image."""
+    odd: Counter[str]
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    rejects: dict[int, tuple[str, str, str]] = field(default_factory=dict)
 
 
 def _reject(shard: Beton, name: str, rules: CopyRules, kind: str, first: str) -> tuple[str, str, str]:
     """As a manifest lists it. Raises UserError where the rule is "fail"."""
-    reason = f"it has the same content as {first}"
+    reason = f"it has the same content as {first}" + (", of another class" if kind == "conflict" else "")
     if getattr(rules, kind) == "fail":
         raise UserError(
             f"{shard.path}: the image {name!r}: {reason}: pass --{kind}=skip to leave such images out, or "
@@ -90,24 +106,21 @@ def _reject(shard: Beton, name: str, rules: CopyRules, kind: str, first: str) ->
     return name, kind, reason
 
 
-def _searched(
-    shard: Beton,
-    kept: NDArray[np.int64],
-    duplicates: list[tuple[str, str]],
-    rejects: list[tuple[str, str, str]],
-    odd: Counter[str],
-    rules: CopyRules,
-) -> Searched:
-    manifest = _manifest(shard)
+def _searched(found: _Found, names: Sequence[str], rules: CopyRules) -> Searched:
+    shard, manifest = found.shard, _manifest(found.shard)
+    gone = {names[number] for number in found.rejects}
+    kept = np.array(
+        [sample for sample in range(shard.num_samples) if found.begin + sample not in found.rejects], np.int64
+    )
     changed = replace(
         manifest,
         ids=tuple(manifest.ids[sample] for sample in kept),
         source_numbers=tuple(manifest.source_numbers[sample] for sample in kept),
         counts={"samples": len(kept), **count_modes(shard.images["mode"][kept])},
-        rules=manifest.rules | {"duplicate": rules.duplicate, "leak": rules.leak},
-        odd=dict(odd),
-        rejects=(*manifest.rejects, *rejects),
-        duplicates=tuple(duplicates),
+        rules=manifest.rules | asdict(rules),
+        odd=dict(found.odd),
+        rejects=(*manifest.rejects, *(found.rejects[number] for number in sorted(found.rejects))),
+        duplicates=tuple(pair for pair in found.duplicates if pair[0] not in gone),
     )
     return Searched(kept=kept, manifest=changed)
 
@@ -116,14 +129,19 @@ def _names(shards: Sequence[Beton]) -> list[str]:
     return [name for shard in shards for name in _manifest(shard).ids]
 
 
-def _seen(shards: Sequence[Beton]) -> Seen:
-    seen = Seen(sum(shard.num_samples for shard in shards))
-    number = 0
-    for shard in shards:
-        for digest in _digests(shard):
-            seen.add(digest, number)
-            number += 1
-    return seen
+def _labels(shards: Sequence[Beton]) -> NDArray[np.int64]:
+    return np.concatenate([shard.labels for shard in shards])
+
+
+def _seen(shards: Sequence[Beton], rules: CopyRules) -> Copies:
+    """The images of val's shards, as they are merged by the same rules."""
+    copies = Copies(_labels(shards), asdict(rules), None)
+    for number, digest in enumerate(digest for shard in shards for digest in _digests(shard)):
+        found = copies.find(digest, number)
+        if all(getattr(rules, copy.kind) == "keep" for copy in found):
+            copies.keep(number, found)
+        copies.withdraw(found)
+    return copies
 
 
 def _digests(shard: Beton) -> list[bytes]:

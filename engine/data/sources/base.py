@@ -6,24 +6,39 @@ with data set times workers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config.write import SourceConfig
+from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Split = Literal["train", "val"]
 
-Content: TypeAlias = bytes | NDArray[np.uint8]
-"""An image: the bytes of its file, whatever format that is in, or RGB pixels, uint8 of shape (height, width, 3)."""
+Content: TypeAlias = "bytes | NDArray[np.uint8] | Image.Image"
+"""An image: the bytes of its file, whatever format that is in; an image of Pillow's, decoded or not; or pixels, uint8
+of shape (height, width, 3) for RGB or (height, width) for gray. To all of them the same rules apply."""
+
+
+class UnusableImageError(UserError):
+    """This image can't be read, but the others of its source may: a rule says what is done."""
+
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
+        """The option of RulesConfig."""
 
 
 class Reader(Protocol):
     """Gets images by place. Small and picklable: it is sent to worker processes with every chunk."""
 
     def read(self, place: Any) -> Content:
-        """The image's content, not looked into. Raises UserError when it can't be read at all."""
+        """The image's content, not looked into. Raises UnusableImageError when this image can't be read, UserError
+        when the source can't."""
         ...
 
     def where(self, place: Any) -> str:

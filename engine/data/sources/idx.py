@@ -45,9 +45,8 @@ class IdxReader:
     path: Path
 
     def read(self, place: int) -> NDArray[np.uint8]:
-        """Pixels, gray as RGB, uint8 of shape (height, width, 3). Raises UserError naming the file."""
-        gray = _load(self.path, 3)[place]
-        return np.repeat(gray[:, :, None], 3, axis=2)
+        """Gray levels, uint8 of shape (height, width). Raises UserError naming the file."""
+        return _load(self.path, 3)[place]
 
     def where(self, place: int) -> str:
         """The file's path and the image's number in it."""

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from engine.config.write import SourceConfig
+from engine.data.decode.library_warnings import library_warnings
 from engine.data.sources.access.shards import check_label_numbers
-from engine.data.sources.base import Content, Source, SourceKind, Split, printable
+from engine.data.sources.base import Content, Source, SourceKind, Split, UnusableImageError, printable
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -34,18 +35,17 @@ class MapStyleReader:
     key: str
 
     def read(self, place: int) -> Content:
-        """Encoded bytes, or RGB pixels. Raises UserError when the data set fails or gives something else."""
+        """Encoded bytes, a PIL image, or pixels. Raises UserError when the data set fails or gives something else."""
         image, _ = _item(_dataset(self.spec, self.key), place, self.where(place))
         if isinstance(image, Mapping):
             image = image.get("bytes")
-        if isinstance(image, bytes):
+        # As they are: what is odd in an image is for the conversion's rules.
+        if isinstance(image, (bytes, Image.Image)):
             return image
-        if isinstance(image, Image.Image):
-            return np.asarray(image.convert("RGB"))
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8:
-            pixels = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
-            if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size:
-                return np.ascontiguousarray(pixels)
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and _is_picture(image.shape):
+            return np.ascontiguousarray(image)
+        if image is None:
+            raise UnusableImageError(f"cannot read {self.where(place)}: it holds no image")
         shape = f" of shape {tuple(image.shape)} and type {image.dtype}" if hasattr(image, "dtype") else ""
         raise UserError(
             f"{self.where(place)} is a {type(image).__name__}{shape}: give a PIL image, uint8 of shape (height, width, "
@@ -74,8 +74,16 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         raise UserError(f"{config.path} {key!r} is a {type(dataset).__name__} without a length") from None
     if not count:
         raise UserError(f"{config.path} {key!r} is empty")
-    decoded = not isinstance(reader.read(0), bytes)
-    labels = _labels(dataset, reader, count)
+    with library_warnings() as said:
+        decoded = not isinstance(_first(reader), bytes)
+        labels = _labels(dataset, reader, count)
+    notes = [
+        f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them"
+    ]
+    if said:
+        notes.append(
+            f"{split}: while its labels were read, {len(said):,} warnings were given, such as {said[0]}"
+        )
     ids = [f"{split}/{index:07d}" for index in range(count)]
     return Source(
         kind="Python data set",
@@ -84,11 +92,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
         ids=ids,
         places=range(count),
         reader=reader,
-        notes=(
-            f"{split}: {config.path} gives decoded images, which are encoded again; give the files' bytes to keep them",
-        )
-        if decoded
-        else (),
+        notes=tuple(notes[not decoded :]),
     )
 
 
@@ -115,16 +119,28 @@ def _dataset(spec: str, key: str) -> Any:
         raise UserError(f"{spec} gives no data set for {key!r}: {_in_words(error)}") from None
 
 
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return 0 not in shape and (len(shape) == 2 or shape[2:] == (3,))
+
+
+def _first(reader: MapStyleReader) -> Content:
+    """The first image, to know of what form they are; empty where it can't be read, for which there is a rule."""
+    try:
+        return reader.read(0)
+    except UnusableImageError:
+        return b""
+
+
 def _item(dataset: Any, index: int, where: str) -> tuple[Any, Any]:
     try:
         item = dataset[index]
     # Also the user's code.
     except Exception as error:  # noqa: BLE001
-        raise UserError(f"cannot read {where}: {_in_words(error)}") from None
+        raise UnusableImageError(f"cannot read {where}: {_in_words(error)}") from None
     if isinstance(item, Mapping):
-        image = next((item[name] for name in ("image", "img") if name in item), None)
-        if image is not None and "label" in item:
-            return image, item["label"]
+        name = next((name for name in ("image", "img") if name in item), None)
+        if name is not None and "label" in item:
+            return item[name], item["label"]
     elif isinstance(item, Sequence) and len(item) == 2:
         return item[0], item[1]
     raise UserError(
@@ -148,7 +164,11 @@ def _labels(dataset: Any, reader: MapStyleReader, count: int) -> list[int]:
             f"{reader.spec} {reader.key!r} has {count} items and {len(labels)} labels: correct it"
         )
     for index in {0, count // 2, count - 1}:
-        given = _integer(_item(dataset, index, reader.where(index))[1], reader.where(index))
+        try:
+            item = _item(dataset, index, reader.where(index))
+        except UnusableImageError:
+            continue
+        given = _integer(item[1], reader.where(index))
         if given != labels[index]:
             raise UserError(
                 f"{reader.where(index)} has the label {given}, but its list of labels says {labels[index]}: correct it"

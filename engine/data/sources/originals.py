@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 from torchvision.transforms import functional
 
-from engine.config.write import SourceConfig
+from engine.config.write import RulesConfig, SourceConfig
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
+from engine.data.decode.library_warnings import library_warnings
+from engine.data.decode.orientation import turned
 from engine.data.sources import Source, open_split
+from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import Content
 from engine.errors import UserError
 
@@ -104,6 +107,10 @@ class Originals:
         self._source, rules = source, _manifest(beton).rules
         self._upright = rules.get("exif") == "apply"
         self._owned = contextlib.ExitStack()
+        self._bounds = RulesConfig(
+            oversized=rules.get("oversized", RulesConfig.oversized),
+            max_megabytes=int(rules.get("max_megabytes", RulesConfig.max_megabytes)),
+        )
         if rules.get("damaged") == "repair":
             self._owned.callback(setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
             ImageFile.LOAD_TRUNCATED_IMAGES = True
@@ -115,8 +122,10 @@ class Originals:
         Raises UserError for an image that Pillow can't read.
         """
         numbers = self.matched.numbers[samples].tolist()
-        prepared = self._pool.map(lambda number: self._prepare(number, resolution, ratio), numbers)
-        return torch.stack(list(prepared))
+        # The conversion has told of them.
+        with library_warnings(), images_bounded(self._bounds):
+            prepared = list(self._pool.map(lambda number: self._prepare(number, resolution, ratio), numbers))
+        return torch.stack(prepared)
 
     def _prepare(self, number: int, resolution: int, ratio: float) -> torch.Tensor:
         image = self._open(self._source.read(number), self._source.where(number))
@@ -127,10 +136,11 @@ class Originals:
     def _open(self, content: Content, where: str) -> Image.Image:
         """As ImageFolder's loader."""
         if isinstance(content, np.ndarray):
-            return Image.fromarray(content)
+            return Image.fromarray(content).convert("RGB")
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                return (ImageOps.exif_transpose(image) if self._upright else image).convert("RGB")
+            image = content if isinstance(content, Image.Image) else Image.open(io.BytesIO(content))
+            image.load()
+            return (turned(image) if self._upright else image).convert("RGB")
         # Pillow's decoders raise whatever a damaged file drives them into.
         except Exception as error:  # noqa: BLE001
             said = " ".join(str(error).split()) or type(error).__name__

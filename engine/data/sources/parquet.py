@@ -16,7 +16,7 @@ from engine.data.sources.access.location import Location, locate
 from engine.data.sources.access.parquet_file import ParquetFile, open_parquet, row_group
 from engine.data.sources.access.shards import Shards, check_label_numbers, find_shards, listed_class_names
 from engine.data.sources.access.stated_counts import refuse_other_counts
-from engine.data.sources.base import Source, SourceKind, Split, printable
+from engine.data.sources.base import Source, SourceKind, Split, UnusableImageError, printable
 from engine.errors import UserError
 from engine.progress import scanning
 
@@ -37,7 +37,7 @@ class ParquetReader:
             image = image[0] if image else None
         content = image.get("bytes") if isinstance(image, dict) else image
         if not isinstance(content, bytes):
-            raise UserError(
+            raise UnusableImageError(
                 f"cannot read {self.where(place)}: it holds no image bytes, only a path or nothing"
             )
         return content

@@ -7,13 +7,13 @@ never taken for the image.
 import struct
 from dataclasses import dataclass
 
-from PIL import Image
+from engine.data.decode.orientation import orientation_by_metadata
 
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xFE
 _BASELINE = 0xC0
 # All frame headers: not DHT, JPG and DAC, which lie between them.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-ORIENTATION = 0x0112
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class JpegHeader:
     """Whether it is of the one process that every decoder knows and training decodes fastest."""
     exif: bytes
     """The EXIF data, empty where there is none."""
+    xmp: bytes
+    """The XMP data, likewise."""
     segments: bytes
     """The header's bytes without comments and application data, but for JFIF's and Adobe's: these decide colours."""
     scan: int
@@ -37,8 +39,8 @@ class JpegHeader:
 
     @property
     def rotation(self) -> int:
-        """EXIF's orientation, 1 (upright) to 8; 1 where there is none or it says anything else."""
-        return orientation(self.exif) if self.exif else 1
+        """As `orientation_of`: 1 (upright) to 8."""
+        return orientation_by_metadata(self.exif, self.xmp) if self.exif or self.xmp else 1
 
 
 def is_jpeg(content: bytes) -> bool:
@@ -48,7 +50,7 @@ def is_jpeg(content: bytes) -> bool:
 
 def read_jpeg_header(content: bytes) -> JpegHeader:
     """The header of a file that `is_jpeg`. Raises ValueError when it is damaged or cut short."""
-    kept, exif, frame, position = [content[:2]], b"", None, 2
+    kept, exif, xmp, frame, position = [content[:2]], b"", b"", None, 2
     try:
         while True:
             if content[position] != 0xFF:
@@ -65,8 +67,13 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
                 if frame:
                     raise ValueError("it has two headers")
                 frame = (marker, *struct.unpack(">BHHB", body[:6]))
-            elif marker == _APP1 and body.startswith(b"Exif\0\0"):
-                exif = exif or content[position + 4 : end]
+            elif marker == _APP1:
+                # As Pillow does: EXIF data may be spread over several segments, of XMP data the last count.
+                segment = content[position + 4 : end]
+                if segment.startswith(_EXIF):
+                    exif += segment[len(_EXIF) if exif else 0 :]
+                elif segment.startswith(_XMP):
+                    xmp = segment[len(_XMP) :]
             if _is_kept(marker, body):
                 kept.append(content[position:end])
             position = end
@@ -86,6 +93,7 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
         precision=precision,
         baseline=marker == _BASELINE,
         exif=exif,
+        xmp=xmp,
         segments=b"".join(kept),
         scan=position,
     )
@@ -104,15 +112,3 @@ def without_metadata(content: bytes, header: JpegHeader) -> bytes:
     if len(header.segments) == header.scan:
         return content
     return header.segments + content[header.scan :]
-
-
-def orientation(exif: bytes) -> int:
-    """The orientation that EXIF data, with or without its "Exif" prefix, says; 1 where it is damaged or says none."""
-    found = Image.Exif()
-    try:
-        found.load(exif)
-        value = found.get(ORIENTATION, 1)
-    # Pillow's parser raises whatever damaged data drives it into. Metadata that can't be read turns nothing.
-    except Exception:  # noqa: BLE001
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1

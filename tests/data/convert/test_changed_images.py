@@ -1,5 +1,6 @@
 """An interrupted conversion is resumed only while its images are unchanged."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,17 @@ def test_all_images_changed_restarts_the_conversion(
     assert f"val.beton.partial can't be resumed: {changed}" in out
     assert "train: restarting" in out and "resuming" not in out
     assert found == converted(broken, tmp_path / "fresh", {"empty": "skip"})
+
+
+def test_finished_image_grown_too_large_restarts_unread(
+    broken: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    # More than any machine's memory.
+    os.truncate(broken / "train/cat/000.jpg", 2**42)
+    rules = {"empty": "skip", "oversized": "skip"}
+    converted(broken, tmp_path / "out", rules)
+    out = capsys.readouterr().out
+    assert "train/cat/000.jpg has changed since it was converted" in out and "oversized 1" in out
 
 
 def test_changed_shuffled_images_restart_the_conversion(pets: Path, tmp_path: Path, capsys: Capture) -> None:

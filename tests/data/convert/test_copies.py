@@ -78,11 +78,11 @@ def test_skipped_copies_follow_the_file_order(
     [
         (
             "duplicate",
-            r"train/k/3a\.png: it has the same content as k/1a\.png: remove it, or pass --rules\.dup",
+            r"train/k/3a\.png: it has the same content as k/1a\.png: pass --rules\.duplicate=skip or",
         ),
         (
             "leak",
-            r"train/k/1a\.png: it has the same content as val: k/v\.png: remove it, or pass --rules\.leak=",
+            r"train/k/1a\.png: it has the same content as val: k/v\.png: pass --rules\.leak=",
         ),
     ],
 )

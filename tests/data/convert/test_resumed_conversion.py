@@ -45,6 +45,16 @@ def test_unused_rule_may_change_before_resume(
     assert names(tmp_path / "out") == ["train.beton", "val.beton"]
 
 
+@pytest.mark.parametrize(("limit", "resumes"), [("600", True), ("400", False)])
+def test_higher_size_limit_resumes_where_nothing_was_oversized(
+    broken: Path, tmp_path: Path, capsys: Capture, limit: str, resumes: bool
+) -> None:
+    rules = {"empty": "skip", "max_megabytes": int(limit)}
+    found = converted(broken, tmp_path / "out", rules)  # type: ignore[arg-type]
+    assert ("train: resuming at image 32 of 41" in capsys.readouterr().out) == resumes
+    assert found == converted(broken, tmp_path / "fresh", rules)  # type: ignore[arg-type]
+
+
 def test_changed_rule_of_finished_images_restarts(broken: Path, tmp_path: Path, capsys: Capture) -> None:
     # The images of 1 x 1 pixel are copies of each other or of some in val.
     rules = {"empty": "skip", "duplicate": "skip"}

@@ -165,7 +165,7 @@ def test_image_larger_than_a_page_leaves_no_file(make_tree: Callable[..., Path],
 def test_bad_image_leaves_neither_file(workers: int, make_tree: Callable[..., Path], tmp_path: Path) -> None:
     good = np.zeros((8, 8, 3), np.uint8)
     root = make_tree({"train": {"k": {"1.jpg": good}}, "val": {"k": {"1.jpg": good, "2.jpg": b""}}})
-    with pytest.raises(UserError, match=r"cannot use image .*val/k/2\.jpg.*: remove it, or pass --rules\."):
+    with pytest.raises(UserError, match=r"cannot use image .*val/k/2\.jpg.*: pass --rules\."):
         convert_and_open(root, tmp_path / "out", num_workers=workers)
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -217,7 +217,10 @@ def test_notes_and_summary_of_each_file_are_printed(
     (pets / "val/dog/readme.txt").touch()
     (pets / "train/dog/nothing.jpg").touch()
     convert_and_open(pets, tmp_path / "out", {"empty": "skip"}, format="proportion")
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().out.splitlines()
+    # The images of 1 x 1 pixel are copies of each other in both classes.
+    lines = [line for line in said if not line.startswith("  warning: ")]
+    assert "same content as one of another class" in next(line for line in said if line not in lines)
     assert lines[0] == "note: val: ignored 1 files that are not images, such as dog/readme.txt"
     assert lines[1].startswith(f"wrote {tmp_path}/out/train.beton: 40 images (")
     assert " raw), 2 classes, " in lines[1]

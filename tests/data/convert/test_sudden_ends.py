@@ -118,6 +118,30 @@ def test_ctrl_c_ends_the_conversion_cleanly(conversion: "subprocess.Popen[str]",
     assert names(tmp_path / "out") == PARTS
 
 
+def test_sigterm_keeps_what_is_done_and_says_so(conversion: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    workers = _workers(conversion)
+    conversion.terminate()
+    printed, errors = conversion.communicate(timeout=15)
+    assert (conversion.returncode, errors) == (
+        75,
+        "interrupted: SIGTERM: start the same command again to resume\n",
+    )
+    assert "kept in out: 2 of 2 val images, " in printed
+    assert _gone(workers)
+    assert names(tmp_path / "out") == PARTS
+
+
+@pytest.mark.slow
+def test_sigterm_to_all_processes_is_one_line(conversion: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    workers = _workers(conversion)
+    # As some schedulers do.
+    os.killpg(conversion.pid, signal.SIGTERM)
+    _, errors = conversion.communicate(timeout=15)
+    assert errors.count("\n") == 1 and conversion.returncode in (2, 75), errors
+    assert _gone(workers)
+    assert names(tmp_path / "out") == PARTS
+
+
 def test_ctrl_c_while_workers_start_ends_cleanly(starting: "subprocess.Popen[str]", tmp_path: Path) -> None:
     _wait_for(lambda: len(_workers(starting)) > 0, "worker")
     os.killpg(starting.pid, signal.SIGINT)

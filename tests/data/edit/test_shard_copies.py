@@ -61,14 +61,14 @@ def test_merged_shards_apply_copy_rules_like_the_unsharded_file(
     assert (tmp_path / "train.beton").read_bytes() == whole["train"].read_bytes()
     said = _manifest(tmp_path / "train.beton")
     # Of the leaks none is a duplicate within train.
-    assert said.odd == {"duplicate": 3, "leak": 2}
+    assert said.odd == {"duplicate": 3, "leak": 2, "conflict": 3}
     assert len(said.duplicates) == 3 * (rules.get("duplicate") != "skip") + 2 * (rules.get("leak") != "skip")
     assert len(said.ids) == len(said.source_numbers) == 33 - len(said.rejects)
     # A leak is none of val's business: its rule is train's, and only noted.
     merge(tmp_path / "val.beton", shards["val"], rules=CopyRules(duplicate=rules.get("duplicate", "keep")))
     ours, theirs = _manifest(tmp_path / "val.beton"), _manifest(whole["val"])
     assert replace(ours, rules=theirs.rules) == theirs
-    assert ours.odd == {"duplicate": 1}
+    assert ours.odd == {"duplicate": 1, "conflict": 1}
 
 
 def _manifest(path: Path) -> Manifest:
@@ -83,14 +83,14 @@ def test_found_copies_and_skipped_leak_search_are_printed(
     train, val = (list(map(str, shards[split])) for split in ("train", "val"))
     assert main([str(tmp_path / "1.beton"), *train]) == 0
     said = capsys.readouterr().out
-    assert "copies: duplicate 3; python -m engine inspect lists them" in said
+    assert "copies: duplicate 3, conflict 2; python -m engine inspect lists them" in said
     assert (
         "training images that are also in val were not looked for: pass --val VAL_SHARD... to find them"
         in said
     )
     assert main([str(tmp_path / "2.beton"), *train, "--leak=skip", "--val", *val]) == 0
     said = capsys.readouterr().out
-    assert "copies: duplicate 3, leak 2;" in said and "not looked for" not in said
+    assert "copies: duplicate 3, leak 2, conflict 3;" in said and "not looked for" not in said
     assert "wrote" in said and "31 images of 3 files" in said
 
 

@@ -38,7 +38,7 @@ def test_idx_files_are_found_in_all_usual_folders(tmp_path: Path, ending: str, b
     pixels = source.read(3)
     assert isinstance(pixels, np.ndarray)
     assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, np.repeat(images[3][:, :, None], 3, axis=2))
+    np.testing.assert_array_equal(pixels, images[3])
     assert source.where(3).startswith("image 3 of ")
 
 
@@ -61,7 +61,7 @@ def test_fashion_mnist_is_recognised_by_its_labels() -> None:
     assert train.classes == val.classes == list(FASHION_MNIST)
     assert (len(train), len(val)) == (60000, 10000)
     assert train.classes[train.labels[0]] == "Ankle boot"
-    assert np.shape(val.read(0)) == (28, 28, 3)
+    assert np.shape(val.read(0)) == (28, 28)
 
 
 def _damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:

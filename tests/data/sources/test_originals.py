@@ -1,6 +1,7 @@
 """The files that a .beton was made of: found by id, whatever its order, and prepared as torchvision prepares them."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,17 @@ def test_image_unreadable_by_pillow_is_named(pets: Path, tmp_path: Path) -> None
     with (
         Originals(beton, _source(pets, beton), "pets", workers=1) as originals,
         pytest.raises(UserError, match=r"dog/002\.jpg can't be read by Pillow"),
+    ):
+        originals.images(np.arange(7), 16, 1.0)
+
+
+def test_huge_file_is_refused_unread(pets: Path, tmp_path: Path) -> None:
+    beton = _beton(pets, tmp_path / "out")
+    # More than any machine's memory.
+    os.truncate(pets / "val/dog/002.jpg", 2**42)
+    with (
+        Originals(beton, _source(pets, beton), "pets", workers=1) as originals,
+        pytest.raises(UserError, match=r"dog/002\.jpg: it has 4\.4 TB, more than rules\.max_megabytes=500"),
     ):
         originals.images(np.arange(7), 16, 1.0)
 

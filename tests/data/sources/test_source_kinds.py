@@ -37,7 +37,7 @@ def _check(source: Source, kind: str, images: Path) -> None:
         assert source.classes == [str(digit) for digit in range(10)]
         expected = Counter((label, pixels.tobytes()) for label, pixels in idx_pixels(images))
         found = (np.asarray(source.read(index)) for index in range(len(source)))
-        gray = [pixels[:, :, 0].tobytes() for pixels in found]
+        gray = [pixels.tobytes() for pixels in found]
         assert Counter(zip(source.labels, gray, strict=True)) == expected
         return
     assert source.classes == list(CLASSES)

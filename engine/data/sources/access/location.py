@@ -15,11 +15,24 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from engine.config.write import SourceConfig
-from engine.data.sources.base import printable
+from engine.data.sources.access.size_bound import check_size, most_bytes
+from engine.data.sources.base import UnusableImageError, printable
 from engine.errors import UserError, describe_os_error
 
 # What the system says of a path that leads to nothing; of a folder that may not be looked into it says another thing.
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+# Errors that concern one file, while those beside it may be sound: not those of a server or mount that is gone.
+_OF_ONE_FILE = (
+    *_MISSING,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.EIO,
+    errno.EBADMSG,
+    errno.EUCLEAN,
+)
 
 
 class Entry(NamedTuple):
@@ -133,9 +146,11 @@ class LocalPath(Location):
     def read(self) -> bytes:
         try:
             with open(self.path, "rb", opener=_open) as file:
+                check_size(os.fstat(file.fileno()).st_size, str(self))
                 return file.read()
         except OSError as error:
-            raise describe_os_error(error, str(self), "read") from None
+            described = describe_os_error(error, str(self), "read")
+            raise UnusableImageError(str(described)) if error.errno in _OF_ONE_FILE else described from None
 
     def read_range(self, start: int, size: int) -> bytes:
         try:
@@ -160,7 +175,7 @@ def _open(path: str, flags: int) -> int:
     # Of a folder the system's own error says enough.
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         os.close(number)
-        raise UserError(f"{printable(path)} is not an ordinary file but a pipe or device: remove it")
+        raise UnusableImageError(f"{printable(path)} is not an ordinary file but a pipe or device: remove it")
     return number
 
 
@@ -234,7 +249,20 @@ class RemotePath(Location):
         return int(size)
 
     def read(self) -> bytes:
-        return bytes(self._ask("cat_file"))
+        # To ask for the size first would take as long again as reading.
+        most = most_bytes()
+        try:
+            data = bytes(self._ask("cat_file", **({"start": 0, "end": most + 1} if most else {})))
+        except UnusableImageError:
+            raise
+        except UserError:
+            # Of an empty file servers give no range.
+            if not most or self.size():
+                raise
+            return b""
+        if 0 < most < len(data):
+            check_size(self.size(), str(self))
+        return data
 
     def read_range(self, start: int, size: int) -> bytes:
         return bytes(self._ask("cat_file", start=start, end=start + size)) if size else b""
@@ -249,7 +277,7 @@ class RemotePath(Location):
 
 def _unreachable(url: str, error: Exception) -> UserError:
     if _is_missing(error):
-        return UserError(f"cannot read {url}: it does not exist: check the path")
+        return UnusableImageError(f"cannot read {url}: it does not exist: check the path")
     cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
     reason = " ".join(str(cause).split()) or type(cause).__name__
     return UserError(f"cannot read {url}: {reason}")

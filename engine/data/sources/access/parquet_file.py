@@ -141,6 +141,8 @@ def read(path: Location, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     # The last of a text that is none.
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a whole parquet file ({reason}): get it again") from None

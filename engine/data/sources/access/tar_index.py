@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.sources.access.location import Location
+from engine.data.sources.access.size_bound import check_size
 from engine.data.sources.base import printable
 from engine.errors import UserError
 
@@ -167,6 +168,7 @@ class TarReader:
     def read(self, place: np.void) -> bytes:
         """The member's bytes. Raises UserError naming the tar when they can't be read."""
         size = int(place["size"])
+        check_size(size, self.where(place))
         data = self._file(place).read_range(int(place["offset"]), size)
         if len(data) != size:
             raise UserError(f"cannot read {self.where(place)}: the file has become shorter: get it again")
