@@ -157,7 +157,7 @@ def test_finished_staged_run_compares_stages_and_goes_on(betons: tuple[Path, Pat
     with pytest.raises(UserError, match=r"in stage 1: .*training\.seed=0, not 5"):
         begin(second, training__seed=5)
     with pytest.raises(UserError, match="started with 2 stages, not 3"):
-        begin(second, second)
+        run_here(stages(second, second))
     with pytest.raises(UserError, match=r"in stage 2: .*label_smoothing"):
         begin({**second, "training": {**second["training"], "label_smoothing": 0.2}})
     with pytest.raises(UserError, match=r"in stage 1: .*data\.train_dataset is not the file"):
