@@ -64,10 +64,20 @@ def test_many_classes_are_compared_in_linear_time(manifest: Manifest) -> None:
 @pytest.mark.parametrize(
     ("train", "val", "level", "words"),
     [
-        ([1000, 50, 10], [200, 10, 2], NOTE, "the largest class in train has 100 times the images of the smallest"),
+        (
+            [1000, 50, 10],
+            [200, 10, 2],
+            NOTE,
+            "the largest class in train has 100 times the images of the smallest",
+        ),
         ([150, 130, 31], [60, 50, 11], NOTE, "the largest class in val has 5.45 times"),
         ([1300, 732, 1300], [50, 50, 50], FINE, "all 3 classes in both"),
-        ([1000, 0, 10], [200, 10, 2], FOUND, "1 classes have no image in train; the largest class in train has 100"),
+        (
+            [1000, 0, 10],
+            [200, 10, 2],
+            FOUND,
+            "1 classes have no image in train; the largest class in train has 100",
+        ),
     ],
 )
 def test_classes_of_very_different_sizes_are_noted(
