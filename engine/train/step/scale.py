@@ -11,7 +11,7 @@ from engine.models.input_size import refuses_single_images
 from engine.train.batching import BatchPlan
 
 # Share of the initial weights in the average at the run's end: above the first it says little about the training.
-_TOO_MUCH, _MUCH = 0.25, 0.02
+_TOO_MUCH, _MUCH = 0.5, 0.02
 
 # Images below which batch norm's statistics cost accuracy (arXiv:1803.08494, figure 1).
 _FEW = 8

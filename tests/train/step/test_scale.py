@@ -25,12 +25,12 @@ def _recipe(**options: Any) -> TrainConfig:
             {"training__ema_half_life": 1000},
             r"ema_half_life 1000 is too long .* 20 steps.* 99% .* use at most 2 ",
         ),
-        ({"training__ema_half_life": 11}, "ema_half_life 11 is too long"),
+        ({"training__ema_half_life": 21}, "ema_half_life 21 is too long"),
         (
             {"training__ema_half_life": 5, "training__ema_every": 50},
             r"ema_every 50 is more than the 20 steps",
         ),
-        ({"training__ema_half_life": 9, "training__ema_every": 15}, "ema_half_life 9 is too long"),
+        ({"training__ema_half_life": 16, "training__ema_every": 15}, "ema_half_life 16 is too long"),
     ],
 )
 def test_average_that_holds_its_start_is_refused(options: dict[str, Any], words: str) -> None:
