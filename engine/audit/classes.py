@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
 from engine.data.beton.reader import Beton
+from engine.train.evaluation.accuracy import UNEVEN
 
 # A class is only reported if its count in val differs from the expected one by this factor ...
 _FACTOR = 2.0
@@ -89,7 +90,7 @@ def _named(train: Sequence[str], val: Sequence[str]) -> tuple[tuple[str, Sequenc
 
 
 def check_balance(labels: Labels) -> Finding:
-    """Check the images per class: classes without images, and classes with an unexpected share of val.
+    """Check the images per class: classes without images, of very different sizes, or with an odd share of val.
 
     A class is reported when its count in val differs by a factor of 2 and by 5 standard deviations of a binomial count,
     both from an equal share and from its share of train.
@@ -105,6 +106,14 @@ def check_balance(labels: Labels) -> Finding:
         parts.append(
             f"{len(odd):,} classes have far more or fewer images in val than the others or train suggest"
         )
+    uneven = []
+    for split, counts in (("train", train), ("val", val)):
+        held = counts[counts > 0]
+        if held.max() > UNEVEN * held.min():
+            uneven.append(
+                f"the largest class in {split} has {held.max() / held.min():.3g} times the images of the smallest: "
+                "top-1 says little of the small ones (a run reports the mean over classes too)"
+            )
     details = [
         f"images per class: {_spread(split, counts)}" for split, counts in (("train", train), ("val", val))
     ]
@@ -116,8 +125,8 @@ def check_balance(labels: Labels) -> Finding:
     ratio = len(labels.train) / len(labels.val)
     return Finding(
         check="class balance",
-        level=FOUND if parts else FINE,
-        verdict="; ".join(parts)
+        level=FOUND if parts else NOTE if uneven else FINE,
+        verdict="; ".join([*parts, *uneven])
         or f"all {size:,} classes in both; {ratio:.3g} training images for each validation image",
         details=tuple(details),
         data={

@@ -27,12 +27,21 @@ def refuse_sides(model: nn.Module, arch: str, sides: Mapping[str, Iterable[int]]
             seen.add(side)
 
 
-def _refusal(model: nn.Module, state: dict[str, torch.Tensor], side: int) -> str:
-    """One line on why images of `side` pixels don't fit; empty if they do."""
-    images = torch.empty(2, 3, side, side, device="meta")
+def refuses_single_images(model: nn.Module, side: int) -> str:
+    """One line on why `model`, in its present mode, can't take one image of `side` pixels alone; empty if it can.
+
+    In training, batch norm needs more than one value of each channel.
+    """
+    state = {name: value.to("meta") for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    return _refusal(model, state, side, images=1)
+
+
+def _refusal(model: nn.Module, state: dict[str, torch.Tensor], side: int, images: int = 2) -> str:
+    """One line on why so many images of `side` pixels don't fit; empty if they do."""
+    batch = torch.empty(images, 3, side, side, device="meta")
     try:
         with torch.no_grad():
-            functional_call(model, state, (images,))
+            functional_call(model, state, (batch,))
     except NotImplementedError:
         # A network that branches on values can't be tried without any.
         return ""

@@ -29,7 +29,11 @@ class Measured(JsonTable):
     top5: float | None = log_field("top-5", unit=_SHARE)
     top1_no_tta: float | None = log_field("top-1 without TTA", unit=_SHARE)
     top5_no_tta: float | None = log_field("top-5 without TTA", unit=_SHARE)
-    val_loss: float | None = log_field("mean cross-entropy", unit=_NATS)
+    val_loss: float | None = log_field("mean cross-entropy; an image counts at most 691", unit=_NATS)
+    mean_class_top1: float | None = log_field(
+        "mean of the classes' top-1; only where the largest has more than 5 times the images of the smallest",
+        unit=_SHARE,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,11 @@ class Evaluation(JsonTable):
     top5: float | None = log_field("top-5", unit=_SHARE)
     top1_no_tta: float | None = log_field("top-1 without TTA", unit=_SHARE)
     top5_no_tta: float | None = log_field("top-5 without TTA", unit=_SHARE)
-    val_loss: float | None = log_field("mean cross-entropy", unit=_NATS)
+    val_loss: float | None = log_field("mean cross-entropy; an image counts at most 691", unit=_NATS)
+    mean_class_top1: float | None = log_field(
+        "mean of the classes' top-1; only where the largest has more than 5 times the images of the smallest",
+        unit=_SHARE,
+    )
     resolutions: list[Measured] = log_field("accuracy by side, the smallest first", required=True)
     plain: Measured | None = log_field("accuracy under the plain conditions")
     calibration: Calibration = log_field("whether its confidence can be trusted", required=True)

@@ -1,5 +1,8 @@
 """log.jsonl of a run's folder, written by one process at a time: each line is on the disk before the call returns.
 
+Lines are only appended, but where a run is resumed: what it makes again (an epoch after its checkpoint) is taken out,
+so that the file has each epoch once.
+
 The writer locks a separate file, `.lock`: a POSIX lock ends with its process, even when a worker that it forked lives
 on, but also when the process closes the locked file anywhere, and the log itself is opened to be copied.
 """
@@ -8,13 +11,15 @@ import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from engine.errors import UserError, describe_os_error
+from engine.files import atomic_write
 from engine.runs.folder import LOG, LOG_LOCK, checkpoints_of, stages_with
 from engine.runs.log_fields import Json
-from engine.runs.log_reader import parse_log, parse_object
+from engine.runs.log_reader import parse_line, parse_log, parse_object
 from engine.runs.log_schema import LogLine
 
 
@@ -68,7 +73,7 @@ class RunLog:
 
     def write(self, line: Json) -> None:
         """Append one line and wait until the disk has it. Raises UserError, and then no part of the line stays."""
-        content = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        content = _row(line)
         size = os.fstat(self._file).st_size
         try:
             written = 0
@@ -79,6 +84,22 @@ class RunLog:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, size)
             raise describe_os_error(error, self._path, "write") from None
+
+    def write_start(self, line: Json, counts: Callable[[LogLine], bool]) -> None:
+        """Write a line, and take out those before it that don't count any more: both, or neither.
+
+        Raises UserError, as for a full disk.
+        """
+        content = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        rows = content.splitlines(keepends=True)
+        kept = [row for row in rows if (known := parse_line(row)) is None or counts(known)]
+        if len(kept) == len(rows):
+            self.write(line)
+            return
+        with atomic_write(self._path) as file:
+            file.write(b"".join([*kept, _row(line)]))
+        file_before, self._file = self._file, os.open(self._path, os.O_RDWR | os.O_APPEND)
+        os.close(file_before)
 
     def close(self) -> None:
         """Close the log and release its lock."""
@@ -100,6 +121,10 @@ class RunLog:
         with contextlib.suppress(OSError):
             self._lock_path.unlink()
         os.close(self._lock)
+
+
+def _row(line: Json) -> bytes:
+    return json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def _locked(path: Path) -> int:

@@ -1,7 +1,7 @@
 """A run's log and settings read back: the run that the lines describe, and sums over its epochs."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,13 @@ def build_history(lines: Iterable[LogLine]) -> History:
     for line in lines:
         if isinstance(line, StartLine):
             start, result = line, None
-            at = line.resumed_at_epoch
-            if at is not None:
-                resumed_at.append(at)
-            epochs = {number: epoch for number, epoch in epochs.items() if number <= (at or 0)}
-            alarms = {number: alarm for number, alarm in alarms.items() if number <= (at or 0)}
-            reached = ((at or 0) + 1, line.resumed_at_step or 0)
-            passed = _finished_epochs(reached, steps.values())
-            # One at the very place of the checkpoint was made after it was saved: the resumed run decides again.
-            replans = {place: replan for place, replan in replans.items() if place < passed}
-            steps = {place: told for place, told in steps.items() if place <= reached}
+            if line.resumed_at_epoch is not None:
+                resumed_at.append(line.resumed_at_epoch)
+            counts = counts_before(line, steps.values())
+            epochs = {number: epoch for number, epoch in epochs.items() if counts(epoch)}
+            alarms = {number: alarm for number, alarm in alarms.items() if counts(alarm)}
+            replans = {place: replan for place, replan in replans.items() if counts(replan)}
+            steps = {place: told for place, told in steps.items() if counts(told)}
         elif isinstance(line, EpochLine):
             epochs[line.epoch] = line
         elif isinstance(line, StepsLine):
@@ -90,6 +87,26 @@ def build_history(lines: Iterable[LogLine]) -> History:
         replans=[replans[place] for place in sorted(replans)],
         alarms=[alarms[number] for number in sorted(alarms)],
     )
+
+
+def counts_before(start: StartLine, steps: Iterable[StepsLine]) -> Callable[[LogLine], bool]:
+    """Whether a line that was logged before `start` still counts: what came after its checkpoint is made again.
+
+    `steps` are the lines on steps before it.
+    """
+    at = start.resumed_at_epoch or 0
+    reached = (at + 1, start.resumed_at_step or 0)
+    passed = _finished_epochs(reached, steps)
+
+    def counts(line: LogLine) -> bool:
+        if isinstance(line, (EpochLine, AlarmLine)):
+            return line.epoch <= at
+        if isinstance(line, StepsLine):
+            return (line.epoch, line.step) <= reached
+        # A change at the very place of the checkpoint was made after it was saved: the resumed run decides again.
+        return not isinstance(line, ReplanLine) or line.at < passed
+
+    return counts
 
 
 def _finished_epochs(reached: tuple[int, int], steps: Iterable[StepsLine]) -> float:

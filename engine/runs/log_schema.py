@@ -86,7 +86,10 @@ _TOP1 = "validation top-1, measured as the recipe says; null in an epoch without
 _TOP5 = "validation top-5, measured as the recipe says"
 _TOP1_BARE, _TOP5_BARE = "validation top-1 without TTA", "validation top-5 without TTA"
 _LOW, _HIGH = "lower end of its 90% interval", "upper end of its 90% interval"
-_VAL_LOSS = "mean validation cross-entropy, without label smoothing"
+_VAL_LOSS = "mean validation cross-entropy, without label smoothing; an image counts at most 691"
+_MEAN_CLASS = (
+    "mean of the classes' top-1; only where the largest has more than 5 times the images of the smallest"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +188,7 @@ class EpochLine(LogLine):
     ema_top1_no_tta: float | None = log_field(f"{_TOP1_BARE}; of the averaged weights", unit=SHARE)
     ema_top5_no_tta: float | None = log_field(f"{_TOP5_BARE}; of the averaged weights", unit=SHARE)
     ema_val_loss: float | None = log_field(f"{_VAL_LOSS}; of the averaged weights", unit=_LOSS)
+    ema_mean_class_top1: float | None = log_field(f"{_MEAN_CLASS}; of the averaged weights", unit=SHARE)
     val_seconds: float | None = log_field("time of validation", unit=SECONDS)
     val_resolution: int | None = log_field("side of the validation images", unit=PIXELS)
     top1: float | None = log_field(_TOP1, unit=SHARE)
@@ -192,6 +196,7 @@ class EpochLine(LogLine):
     top1_no_tta: float | None = log_field(_TOP1_BARE, unit=SHARE)
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
+    mean_class_top1: float | None = log_field(_MEAN_CLASS, unit=SHARE)
     elapsed_seconds: float | None = log_field(
         "time since the run began: set-up, training, validation and saving", unit=SECONDS
     )
@@ -249,6 +254,7 @@ class ResultLine(LogLine):
     top1_no_tta: float | None = log_field(_TOP1_BARE, unit=SHARE)
     top5_no_tta: float | None = log_field(_TOP5_BARE, unit=SHARE)
     val_loss: float | None = log_field(_VAL_LOSS, unit=_LOSS)
+    mean_class_top1: float | None = log_field(_MEAN_CLASS, unit=SHARE)
     plain_top1: float | None = log_field("top-1 at plain_resolution, without TTA", unit=SHARE)
     plain_top5: float | None = log_field("top-5 at plain_resolution, without TTA", unit=SHARE)
     plain_resolution: int | None = log_field("resolution of the images behind plain_top1", unit=PIXELS)
@@ -289,6 +295,7 @@ class ResultLine(LogLine):
     ema_top1_no_tta: float | None = log_field("top1_no_tta of the averaged weights", unit=SHARE)
     ema_top5_no_tta: float | None = log_field("top5_no_tta of the averaged weights", unit=SHARE)
     ema_val_loss: float | None = log_field("val_loss of the averaged weights", unit=_LOSS)
+    ema_mean_class_top1: float | None = log_field("mean_class_top1 of the averaged weights", unit=SHARE)
     ema_plain_top1: float | None = log_field("plain_top1 of the averaged weights", unit=SHARE)
     ema_plain_top5: float | None = log_field("plain_top5 of the averaged weights", unit=SHARE)
     weights_ema: str | None = log_field("file of the averaged weights in the run's folder")
@@ -333,14 +340,21 @@ class Validated(Protocol):
     def top5_no_tta(self) -> float: ...
     @property
     def loss(self) -> float: ...
+    @property
+    def mean_class_top1(self) -> float | None: ...
 
 
 def validation_fields(found: Validated | None, prefix: str = "") -> dict[str, Any]:
-    """The five fields of a validation, None where there was none; `prefix`: "ema_" for averaged weights."""
+    """The fields of a validation, None where there was none; `prefix`: "ema_" for averaged weights.
+
+    The mean over classes is one of them only where it was measured.
+    """
+    mean = found and found.mean_class_top1
     return {
         f"{prefix}top1": found and found.top1,
         f"{prefix}top5": found and found.top5,
         f"{prefix}top1_no_tta": found and found.top1_no_tta,
         f"{prefix}top5_no_tta": found and found.top5_no_tta,
         f"{prefix}val_loss": found and found.loss,
+        **({} if mean is None else {f"{prefix}mean_class_top1": mean}),
     }

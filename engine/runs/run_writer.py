@@ -8,6 +8,7 @@ import itertools
 import math
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ from engine.runs.folder import CONFIG, LOG, REPORT
 from engine.runs.listeners import Listeners
 from engine.runs.listeners.listener import Beginning
 from engine.runs.log_file import RunLog, discard_empty
-from engine.runs.log_reader import build_history, read_config
+from engine.runs.log_reader import build_history, counts_before, read_config
 from engine.runs.log_schema import (
     SCHEMA,
     AlarmLine,
@@ -127,7 +128,8 @@ class RunWriter:
             folder=self.folder, config=self._config, options=self._options, lines=[*self._lines]
         )
         self._listeners = Listeners(self._options.also_list(), beginning)
-        self._keep(_stamped(line))
+        steps = [told for told in self._lines if isinstance(told, StepsLine)]
+        self._keep(_stamped(line), counts_before(line, steps))
 
     def live(self, outlook: Outlook) -> LiveBar:
         """The progress bar of the run, which also computes when it ends; the caller closes it.
@@ -229,9 +231,14 @@ class RunWriter:
     ) -> None:
         self.close()
 
-    def _keep(self, line: LogLine) -> None:
+    def _keep(self, line: LogLine, counts: Callable[[LogLine], bool] | None = None) -> None:
+        """Log a line; of those before it only the ones stay that `counts` is true of."""
         assert self._log is not None
-        self._log.write(line.to_json())
+        if counts is None:
+            self._log.write(line.to_json())
+        else:
+            self._log.write_start(line.to_json(), counts)
+            self._lines = [before for before in self._lines if counts(before)]
         self._lines.append(line)
         if self._listeners:
             self._listeners.write(line)

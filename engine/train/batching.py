@@ -11,6 +11,9 @@ from engine.runs.time_left import Ahead
 from engine.train.budget.timeline import PARTS, Timeline
 from engine.train.schedules import batch_at, resolution_at
 
+_MUCH = 1 / 3
+"""Share of the images from which leaving them out of an epoch is worth a warning."""
+
 
 @dataclass(frozen=True)
 class BatchPlan:
@@ -78,7 +81,44 @@ def left_out_note(plans: Mapping[int, BatchPlan], num_train: int, repeats: int =
     reason = "they do not fill a global batch"
     if repeats > 1:
         reason = f"each image is used {repeats} times (augmentation.repeats)"
-    return f"note: each epoch leaves out {', '.join(counts)}, different ones each time: {reason}"
+    text = f"each epoch leaves out {', '.join(counts)}, different ones each time: {reason}"
+    side = min(places, key=lambda side: places[side])
+    if num_train - places[side] < _MUCH * num_train:
+        return f"note: {text}"
+    batch, world = plans[side].global_batch, plans[side].world
+    # One step more per epoch.
+    better = num_train // (num_train // batch + 1) // world * world
+    advice = f": a global batch of {better} leaves out {num_train % better}" if better else ""
+    return f"warning: {text}{advice}"
+
+
+def split_warning(plan: BatchPlan, limit: int, option: str = "training.device_batch_size") -> str:
+    """A line where a device takes far fewer images at once than its `limit` (0 = none); else empty.
+
+    The parts of a global batch are equally large, so a share with no divisor just below the limit is cut into many.
+    """
+    share = plan.device_batch * plan.accumulation
+    if not limit or limit >= share or 2 * plan.device_batch > limit:
+        return ""
+    lower = share // limit * limit
+    larger = next(size for size in range(limit, share + 1) if share % size == 0)
+    return (
+        f"warning: {plan}: {option}={limit} does not divide {share}, and the parts are equally large; many small parts "
+        f"are slow: use a global batch of {lower * plan.world} or {(lower + limit) * plan.world}, or a limit of "
+        f"{larger}"
+    )
+
+
+def fit_warning(plan: BatchPlan) -> str:
+    """A line where the next larger device batch, which memory can't hold, is several times as large; else empty."""
+    share = plan.device_batch * plan.accumulation
+    larger = next((size for size in range(plan.device_batch + 1, share + 1) if share % size == 0), 0)
+    if larger < 4 * plan.device_batch:
+        return ""
+    return (
+        f"warning: {plan}: {larger} images do not fit into memory, and no number between divides {share}; many small "
+        "parts are slow: use a global batch that has more divisors, such as a multiple of 64 per device"
+    )
 
 
 def plans_by_resolution(config: TrainConfig, world: int, num_train: int) -> dict[int, BatchPlan]:

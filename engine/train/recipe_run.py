@@ -6,8 +6,7 @@ started, so that -C repeats it. The stages' logs say how far it is: a stage is f
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from engine.config.load import load_train_stages, to_dict
+from engine.config.load import to_dict
 from engine.config.stages import as_recipe
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
@@ -32,7 +31,14 @@ from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.evaluation.evaluation_run import EvaluationRun
 from engine.train.ranks.group import Ranks
-from engine.train.recipe_start import Stage, check_stage, find_start
+from engine.train.recipe_start import (
+    Stage,
+    check_stage,
+    find_start,
+    naming_stage,
+    read_recipe,
+    refuse_other_stages,
+)
 from engine.train.replay_run import ReplayRun
 from engine.train.run import Run
 
@@ -41,8 +47,9 @@ from engine.train.run import Run
 class StagedRun:
     """A run of several stages of which those from `number` (counted from 1) on are left to do.
 
-    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint too. The
-    first one was started at `began` (time.time, 0: not known), and had its first step `setup` seconds later.
+    The clock of that one starts at `elapsed` seconds. `begun`: it has a log already; `saved`: a checkpoint too;
+    `longer`: the last stage has another length than when the run was begun. The first one was started at `began`
+    (time.time, 0: not known), and had its first step `setup` seconds later.
     """
 
     folder: Path
@@ -51,6 +58,7 @@ class StagedRun:
     elapsed: float = 0.0
     begun: bool = False
     saved: bool = False
+    longer: bool = False
     began: float = 0.0
     setup: float = 0.0
 
@@ -109,11 +117,11 @@ def run_recipe(
     ahead: dict[int, list[Ahead]] = {}
     for number, stage in enumerate(staged.stages, start=1):
         if number > staged.number:
-            with _naming_stage(number):
+            with naming_stage(number):
                 ahead[number] = check_stage(stage, ranks)
     code = 0
     while staged.number <= len(staged.stages):
-        with _naming_stage(staged.number):
+        with naming_stage(staged.number):
             later = [epoch for number in ahead if number > staged.number for epoch in ahead[number]]
             code, run = _run_stage(staged, recipe, ranks, display, interruption, later, started)
         clock = run.contract.clock
@@ -211,8 +219,10 @@ def _run_stage(
     ):
         if ranks.main and staged.number == staged.first and not staged.begun:
             _write_recipe(staged)
-            _send_recipe(staged)
-        return run.execute(record), run
+        code = run.execute(record)
+        if ranks.main and staged.longer:
+            _write_recipe(staged)
+        return code, run
 
 
 def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
@@ -226,10 +236,11 @@ def _plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
 def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
     """What is left of the run that training.resume names. Raises UserError for another recipe's, or a finished one."""
     folder = Path(stages[0].training.resume)
-    before = _read_recipe(folder)
+    before = read_recipe(folder)
     first = before[0].training.first_stage
-    _refuse_other_stages(stages, before)
+    refuse_other_stages(stages, before)
     # Where each stage starts from, and which is the first, was said when the run was begun.
+    longer = stages[-1].training.epochs - before[-1].training.epochs
     stages = [
         replace(
             stage,
@@ -251,7 +262,7 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
         if number == first and lines:
             setup = history.start.setup_seconds or 0.0
             began = _start_of(lines) - setup
-        if history.result is None:
+        if history.result is None or (number == len(stages) and longer > 0):
             saved = bool(checkpoints_of(folder / stage_folder(number)))
             return StagedRun(
                 folder=folder,
@@ -260,6 +271,7 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
                 elapsed=elapsed,
                 begun=log.is_file(),
                 saved=saved,
+                longer=longer != 0,
                 began=began,
                 setup=setup,
             )
@@ -270,23 +282,6 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
 def _start_of(lines: Sequence[LogLine]) -> float:
     """When the first line of a log was written, as time.time gives it."""
     return datetime.fromisoformat(lines[0].time).timestamp() if lines and lines[0].time else time.time()
-
-
-def _refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainConfig]) -> None:
-    """Raises UserError where the stages are not those that the run was started with."""
-    if len(stages) != len(before):
-        raise UserError(f"training.resume: the run was started with {len(before)} stages, not {len(stages)}")
-    now, first = stages[0].training.first_stage, before[0].training.first_stage
-    if now not in (1, first):
-        raise UserError(f"training.resume: the run was started with training.first_stage={first}, not {now}")
-    for number, (stage, old) in enumerate(zip(stages, before, strict=True), start=1):
-        with _naming_stage(number):
-            resume.refuse_other_recipe(stage, to_dict(old))
-            if number > first and stage.model.weights != old.model.weights:
-                raise UserError(
-                    f"training.resume: the run was started to continue from {old.model.weights}, not "
-                    f"{stage.model.weights}: change model.use_ema back"
-                )
 
 
 def _write_recipe(staged: StagedRun) -> None:
@@ -301,6 +296,7 @@ def _write_recipe(staged: StagedRun) -> None:
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     with atomic_write(staged.folder / STAGES) as file:
         file.write((head + text).encode())
+    _send_recipe(staged)
 
 
 def _send_recipe(staged: StagedRun) -> None:
@@ -311,23 +307,3 @@ def _send_recipe(staged: StagedRun) -> None:
         copy = RemoteCopy(url, checkpoint.storage(), staged.folder)
         copy.send([staged.folder / STAGES], checkpoint.keep)
         copy.wait()
-
-
-def _read_recipe(folder: Path) -> list[TrainConfig]:
-    path = folder / STAGES
-    if not path.is_file():
-        part = (folder.parent / STAGES).is_file()
-        advice = f"pass {folder.parent}, the run that it is a stage of" if part else "check the path"
-        raise UserError(
-            f"training.resume: {folder} is not a run of several stages (it holds no {STAGES}): {advice}"
-        )
-    return load_train_stages(["-C", str(path)])[0]
-
-
-@contextmanager
-def _naming_stage(number: int) -> Iterator[None]:
-    """A UserError raised in the block names the stage."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"in stage {number}: {error}") from None

@@ -4,20 +4,25 @@ Also which stage of a recipe a run is, and a check of what later stages need bef
 error should not wait for that one's end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.config.load import load_train_stages, to_dict
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import open_beton
 from engine.data.sampling.order import held_out
-from engine.runs.folder import LOG, STAGES, checkpoints_of, stage_folder
-from engine.runs.log_reader import build_history, read_log
+from engine.errors import UserError
+from engine.runs.folder import CONFIG, LOG, STAGES, checkpoints_of, stage_folder
+from engine.runs.log_reader import build_history, read_config, read_log
 from engine.runs.log_schema import ResultLine
 from engine.runs.time_left import Ahead
 from engine.train.batching import epochs_ahead, plans_by_resolution
+from engine.train.budget.verdict import judge
+from engine.train.checkpoints import resume, store
 from engine.train.checkpoints.remote_copy import RemoteCopy
 from engine.train.checkpoints.resume import AUTO
 from engine.train.ranks.group import Ranks
@@ -38,16 +43,20 @@ class Start:
 
 
 def find_start(stages: Sequence[TrainConfig]) -> Start:
-    """What `stages` start from. Raises UserError for a copy that can't be fetched."""
+    """What `stages` start from.
+
+    Raises UserError for a copy that can't be fetched, and where a finished run of that name is another one.
+    """
     if stages[0].training.resume != AUTO:
         return Start(stages=stages)
     folder = Path(stages[0].logging.folder) / stages[0].logging.name
     _fetch(stages[0], folder)
     several = (folder / STAGES).is_file()
     last = folder / stage_folder(len(stages)) if several else folder
-    if (result := _result(last)) is not None:
-        print(f"{folder} is finished, nothing is left to do: {result.verdict}", flush=True)
-        return Start(stages=stages, code=1 if result.met is False else 0)
+    if (result := _result(last)) is not None and not _goes_on(stages, folder, last):
+        verdict, code = _outcome(stages[-1], result)
+        print(f"{folder} is finished, nothing is left to do: {verdict}", flush=True)
+        return Start(stages=stages, code=code)
     if several or checkpoints_of(folder):
         # Later stages start from the weights of the one before, as ever; the first says for all where to go on.
         return Start(stages=[_resuming(stages[0], folder), *stages[1:]])
@@ -79,6 +88,89 @@ def _has_log(folder: Path) -> bool:
 
 def _result(folder: Path) -> ResultLine | None:
     return build_history(read_log(folder / LOG)[0]).result if _has_log(folder) else None
+
+
+def _goes_on(stages: Sequence[TrainConfig], folder: Path, last: Path) -> bool:
+    """Whether the finished run in `folder` is to be trained for more epochs now.
+
+    `last` is the folder of its last stage. Raises UserError where recipe or data are not those of that run.
+    """
+    several = (folder / STAGES).is_file()
+    if several or len(stages) > 1:
+        refuse_other_stages(stages, read_recipe(folder))
+    first = stages[0].training.first_stage
+    for number, stage in enumerate(stages, start=1):
+        if number >= first:
+            with naming_stage(number) if several else nullcontext():
+                _refuse_other_run(stage, folder / stage_folder(number) if several else folder)
+    before = read_config(last / CONFIG).get("training", {})
+    return stages[-1].training.epochs > int(before.get("epochs", stages[-1].training.epochs))
+
+
+def _refuse_other_run(config: TrainConfig, folder: Path) -> None:
+    """Raises UserError where recipe or data are not those of the finished run in `folder`."""
+    paths = (Path(config.data.train_dataset), Path(config.data.val_dataset))
+    train, val = (open_beton(path) for path in paths)
+    if checkpoints_of(folder):
+        found = store.load_newest(folder)[1]
+        resume.refuse_other_run(config, found, resume.data_of(train, val))
+    else:
+        resume.refuse_other_recipe(config, read_config(folder / CONFIG))
+        print(f"note: {folder} has no checkpoints left: its data are not compared", flush=True)
+
+
+def _outcome(config: TrainConfig, result: ResultLine) -> tuple[str | None, int]:
+    """The verdict on a finished run and its exit code: its own, unless another target or time limit is set now."""
+    budget = config.budget
+    target, seconds = budget.target_top1 or result.target_top1, budget.seconds or result.budget_seconds
+    if (target, seconds) == (result.target_top1, result.budget_seconds):
+        return result.verdict, 1 if result.met is False else 0
+    budget = replace(budget, target_top1=target or 0.0, hours=0.0, minutes=(seconds or 0.0) / 60)
+    average = result.ema_top1 is not None
+    top1 = (result.ema_top1 if average else result.top1) or 0.0
+    of = "of the averaged weights" if average else ""
+    verdict = judge(budget, top1, result.elapsed_seconds or 0.0, of)
+    return verdict.sentence, verdict.exit_code
+
+
+def refuse_other_stages(stages: Sequence[TrainConfig], before: Sequence[TrainConfig]) -> None:
+    """Raises UserError where the stages are not those that the run was started with.
+
+    The length of the last one may be another one: its own checkpoint says whether it can.
+    """
+    if len(stages) != len(before):
+        raise UserError(f"training.resume: the run was started with {len(before)} stages, not {len(stages)}")
+    now, first = stages[0].training.first_stage, before[0].training.first_stage
+    if now not in (1, first):
+        raise UserError(f"training.resume: the run was started with training.first_stage={first}, not {now}")
+    for number, (stage, old) in enumerate(zip(stages, before, strict=True), start=1):
+        with naming_stage(number):
+            resume.refuse_other_recipe(stage, to_dict(old), 0 if number == len(stages) else None)
+            if number > first and stage.model.weights != old.model.weights:
+                raise UserError(
+                    f"training.resume: the run was started to continue from {old.model.weights}, not "
+                    f"{stage.model.weights}: change model.use_ema back"
+                )
+
+
+def read_recipe(folder: Path) -> list[TrainConfig]:
+    path = folder / STAGES
+    if not path.is_file():
+        part = (folder.parent / STAGES).is_file()
+        advice = f"pass {folder.parent}, the run that it is a stage of" if part else "check the path"
+        raise UserError(
+            f"training.resume: {folder} is not a run of several stages (it holds no {STAGES}): {advice}"
+        )
+    return load_train_stages(["-C", str(path)])[0]
+
+
+@contextmanager
+def naming_stage(number: int) -> Iterator[None]:
+    """A UserError raised in the block names the stage."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"in stage {number}: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from engine.runs.log_schema import validation_fields
 from engine.runs.run_writer import RunWriter
 from engine.runs.time_left import Outlook
 from engine.train.alarm.causes import Facts
-from engine.train.batching import epochs_ahead, left_out_note
+from engine.train.batching import epochs_ahead, fit_warning, left_out_note, split_warning
 from engine.train.budget.contract import Contract
-from engine.train.budget.verdict import judge
+from engine.train.budget.verdict import averaged_words, judge
 from engine.train.checkpoints import checkpoint_file, resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
@@ -29,6 +29,7 @@ from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.recipe_start import Stage
 from engine.train.run_base import RunBase
+from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
 from engine.train.weights import build_network
 
@@ -118,7 +119,7 @@ class Run(RunBase):
         }
         self.elapsed = contract.clock.elapsed()
         further.update(contract.result_fields(self.elapsed))
-        judged, of = (average, "of the averaged weights") if average else (accuracy, "")
+        judged, of = (average, averaged_words(average.top1, accuracy.top1)) if average else (accuracy, "")
         verdict = judge(
             self.config.budget,
             judged.top1,
@@ -227,12 +228,27 @@ class Run(RunBase):
         trainer = Trainer(self.config, self.ranks, self.precision, loader, self.model, self.classes.count)
         if self.config.training.resume:
             self.begun = resume.restore(self.config, trainer, self.data)
-            if self.ranks.main:
-                print(f"resuming after {self.begun.state}", flush=True)
+        else:
+            refuse_scale(self.config, trainer.total_steps)
         if self.ranks.main:
+            if self.config.training.resume:
+                print(f"resuming after {self.begun.state}", flush=True)
             alike = len(set(trainer.plans.values())) == 1
             lines = [f"{'' if alike else f'{side} px: '}{plan}" for side, plan in trainer.plans.items()]
             print("\n".join(lines[:1] if alike else lines), flush=True)
-            if note := left_out_note(trainer.plans, trainer.num_samples, self.config.augmentation.repeats):
-                print(note, flush=True)
+            self._print_remarks(trainer)
         return trainer
+
+    def _print_remarks(self, trainer: Trainer) -> None:
+        """Lines about options that hardly fit the data, the batch or the run's length."""
+        config, plans = self.config, trainer.plans
+        fitted = config.training.fit_memory and self.ranks.device.type == "cuda"
+        limit = config.training.device_batch_size
+        remarks = [
+            left_out_note(plans, trainer.num_samples, config.augmentation.repeats),
+            *(fit_warning(plan) if fitted else split_warning(plan, limit) for plan in plans.values()),
+            *(norm_warning(self.model, plan) for plan in plans.values()),
+            *scale_warnings(config, trainer.total_steps, list(plans)),
+        ]
+        for remark in dict.fromkeys(filter(None, remarks)):
+            print(remark, flush=True)

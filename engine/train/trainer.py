@@ -44,6 +44,7 @@ from engine.train.schedules import lr_at, resolution_at
 from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
+from engine.train.step.scale import refuse_single_images
 from engine.train.step.step import Step
 
 Tell = Callable[[StepsLine], None]
@@ -64,7 +65,8 @@ class _Clocks:
 class Trainer:
     """Trains `model` in place with the training file's `loader`, whose dtype is chain.loader_dtype.
 
-    The caller closes the loader. Raises UserError when the global batch does not divide evenly over the ranks.
+    The caller closes the loader. Raises UserError when the global batch does not divide evenly over the ranks, or
+    leaves a device single images that the network can't be trained on.
     """
 
     def __init__(
@@ -85,6 +87,9 @@ class Trainer:
         self._held = held_out(beton.num_samples, config.data.holdout, config.training.seed)
         self.num_samples = beton.num_samples - len(self._held)
         self.plans = plans_by_resolution(config, ranks.world, self.num_samples)
+        for side, plan in self.plans.items():
+            if plan.device_batch == 1 and not (config.training.sync_bn and ranks.world > 1):
+                refuse_single_images(model, side)
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
@@ -235,6 +240,11 @@ class Trainer:
         """Optimizer steps of an epoch: those of a whole pass, fewer in the last epoch of a run that ends within it."""
         full, share = self.full_steps(epoch), self.timeline.share_of(epoch)
         return full if share >= 1 else max(1, round(share * full))
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run, as planned now."""
+        return sum(self.steps(epoch) for epoch in range(self.timeline.count))
 
     def side(self, epoch: int, step: int = 0) -> int:
         """The resolution at a step of an epoch, in pixels.

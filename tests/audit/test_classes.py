@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from engine.audit.classes import align, check_lists
-from engine.audit.finding import FOUND
+from engine.audit.classes import Labels, align, check_balance, check_lists
+from engine.audit.finding import FINE, FOUND, NOTE
 from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton, open_beton
 from tests.data.betons import write_pixels
@@ -59,3 +59,30 @@ def test_many_classes_are_compared_in_linear_time(manifest: Manifest) -> None:
     finding = check_lists(train, val)
     assert finding.level == FOUND
     assert finding.data == {"only_train": [ours[-1]], "only_val": ["a"], "moved": MANY}
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "level", "words"),
+    [
+        (
+            [1000, 50, 10],
+            [200, 10, 2],
+            NOTE,
+            "the largest class in train has 100 times the images of the smallest",
+        ),
+        ([150, 130, 31], [60, 50, 11], NOTE, "the largest class in val has 5.45 times"),
+        ([1300, 732, 1300], [50, 50, 50], FINE, "all 3 classes in both"),
+        (
+            [1000, 0, 10],
+            [200, 10, 2],
+            FOUND,
+            "1 classes have no image in train; the largest class in train has 100",
+        ),
+    ],
+)
+def test_classes_of_very_different_sizes_are_noted(
+    train: list[int], val: list[int], level: str, words: str
+) -> None:
+    labels = [np.repeat(np.arange(3), counts).astype(np.int64) for counts in (train, val)]
+    finding = check_balance(Labels(names=("a", "b", "c"), train=labels[0], val=labels[1], num_train=3))
+    assert finding.level == level and finding.verdict.startswith(words)

@@ -1,11 +1,20 @@
 """The global batch is the recipe's; what a device takes and how often follows from it."""
 
+import re
+
 import pytest
 
 from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.train.batching import BatchPlan, left_out_note, plan_batches, plans_by_resolution
+from engine.train.batching import (
+    BatchPlan,
+    fit_warning,
+    left_out_note,
+    plan_batches,
+    plans_by_resolution,
+    split_warning,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +99,40 @@ def test_epoch_that_uses_all_images_gives_no_note() -> None:
 def test_repeats_count_displaced_images_as_left_out() -> None:
     note = left_out_note(_plans(px64=16), 96, repeats=3)
     assert "leaves out 64 of 96 images" in note and "used 3 times (augmentation.repeats)" in note
+
+
+def test_epoch_that_leaves_out_a_third_warns_with_a_batch_that_fits() -> None:
+    line = left_out_note(_plans(px64=100), 180)
+    assert line.startswith("warning: each epoch leaves out 80 of 180 images")
+    assert line.endswith("a global batch of 90 leaves out 0")
+    assert left_out_note(_plans(px64=90), 180) == ""
+
+
+@pytest.mark.parametrize(
+    ("batch", "limit", "world", "words"),
+    [
+        (178, 88, 1, "does not divide 178, .* use a global batch of 176 or 264, or a limit of 89$"),
+        (2 * 178, 88, 2, "use a global batch of 352 or 528, or a limit of 89$"),
+        (509, 100, 1, "use a global batch of 500 or 600, or a limit of 509$"),
+    ],
+)
+def test_limit_that_cuts_a_batch_into_many_parts_warns(
+    batch: int, limit: int, world: int, words: str
+) -> None:
+    plan = plan_batches(batch, limit=limit, world=world, num_train=1000)
+    assert re.search(words, split_warning(plan, limit))
+    advised = plan_batches(
+        int(words.split()[words.split().index("of") + 1]), limit=limit, world=world, num_train=1000
+    )
+    assert split_warning(advised, limit) == ""
+
+
+@pytest.mark.parametrize(("batch", "limit"), [(178, 89), (178, 0), (178, 1000), (30, 8), (64, 1), (100, 60)])
+def test_limit_that_divides_well_gives_no_warning(batch: int, limit: int) -> None:
+    assert split_warning(plan_batches(batch, limit=limit, world=1, num_train=1000), limit) == ""
+
+
+def test_memory_that_leaves_only_tiny_parts_warns() -> None:
+    line = fit_warning(BatchPlan(178, 2, 89, 1))
+    assert line.startswith("warning: global batch 178 = 2 images x 89") and "89 images do not fit" in line
+    assert fit_warning(BatchPlan(4096, 128, 4, 8)) == fit_warning(BatchPlan(30, 30, 1, 1)) == ""

@@ -106,7 +106,7 @@ class TrainingConfig:
     ema_half_life: float = option(
         0.0,
         "half-life of the moving average (EMA) of the weights; the average is validated beside them, saved as "
-        "weights_ema.pt and judged against the target; 0 = no average",
+        "weights_ema.pt and judged against the target; usual: at most a tenth of the run's steps; 0 = no average",
         unit="steps",
         low=0,
     )
@@ -178,7 +178,12 @@ class TrainingConfig:
 
 def check_training(training: TrainingConfig) -> None:
     """Raises UserError for options of section `training` that don't go together."""
-    timeline_changes(training.timeline)
+    changes = timeline_changes(training.timeline)
+    if changes and changes[0].at >= training.epochs:
+        raise UserError(
+            f"training.timeline {training.timeline!r}: the first change, at {changes[0].at:g}, does not come before "
+            f"the end of the run (training.epochs {training.epochs}): drop it"
+        )
     if training.nesterov and training.momentum == 0:
         raise UserError(
             "training.nesterov needs training.momentum above 0: set it, or drop training.nesterov"

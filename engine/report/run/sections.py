@@ -13,7 +13,7 @@ from engine.report.drawing.charts import clean
 from engine.report.terminal.summary import measurements
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, waiting_share
-from engine.runs.log_schema import EpochLine, Machine, Revision, StartLine
+from engine.runs.log_schema import EpochLine, Machine, ResultLine, Revision, StartLine
 
 # More rows than this make a page that nobody reads; the log has them all.
 MOST_ROWS = 120
@@ -31,6 +31,7 @@ _COLUMNS: tuple[_Column, ...] = (
     ("top-1", "no TTA", lambda e: text.percent(e.top1_no_tta)),
     ("top-5", "", lambda e: text.percent(e.top5)),
     ("top-5", "no TTA", lambda e: text.percent(e.top5_no_tta)),
+    ("top-1", "by class", lambda e: text.percent(e.mean_class_top1)),
     ("images", "per s", lambda e: text.rate(e.images_per_second)),
     ("waiting", "for data", lambda e: text.percent(waiting_share([e]), 1)),
     ("limited", "by", lambda e: str(e.limited_by or text.MISSING)),
@@ -63,10 +64,22 @@ def results(history: History, config: dict[str, Any]) -> str:
         table = (
             '<table class="words results"><thead><tr><th>result</th><th class="figure">top-1</th>'
             f'<th class="figure">top-5</th><th>measured on {images} images</th></tr></thead>'
-            f"<tbody>{rows}</tbody></table>"
+            f"<tbody>{rows}</tbody></table>{_mean_over_classes(history.result)}"
         )
     theirs = reference(history, config)
     return card("Results" if rows else "To compare with", table + theirs) if table or theirs else ""
+
+
+def _mean_over_classes(result: ResultLine | None) -> str:
+    """A line on the mean of the classes' top-1, where their sizes differ so much that it was measured."""
+    if result is None or result.mean_class_top1 is None:
+        return ""
+    average = text.percent(result.ema_mean_class_top1)
+    averaged = "" if result.ema_mean_class_top1 is None else f", of the averaged weights {average}"
+    return (
+        f"<p>Mean of the classes’ top-1: <b>{text.percent(result.mean_class_top1)}</b>{averaged}. The largest class "
+        "has more than 5 times the images of the smallest, so top-1 is mostly that of the large ones.</p>"
+    )
 
 
 def reference(history: History, config: dict[str, Any]) -> str:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from engine.config.train.train_config import BudgetConfig
 
+_FAR = 0.01
+"""A difference in top-1 (a share) between the weights and their average that the verdict names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -59,6 +62,12 @@ def judge(
     return Verdict(
         met=met, sentence=f"{outcome}: {measured} ({'; '.join(details)})", reached=reached, in_time=in_time
     )
+
+
+def averaged_words(top1: float, bare: float) -> str:
+    """`of` for the averaged weights' top-1; it names that of the weights themselves (`bare`) if that is far above."""
+    far = bare - top1 >= _FAR
+    return "of the averaged weights" + (f" ({bare:.2%} of the weights themselves)" if far else "")
 
 
 def _in_time(budget: BudgetConfig, elapsed_seconds: float) -> bool:

@@ -20,6 +20,7 @@ from engine.train.budget.timeline import Timeline
 from engine.train.checkpoints import store
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.ranks.group import Ranks
+from engine.train.schedules import same_so_far
 from engine.train.trainer import Trainer
 
 AUTO = "auto"
@@ -46,6 +47,7 @@ _MAY_DIFFER = {
     "validation.every",
     "validation.batch_size",
 }
+_EPOCHS = "training.epochs"
 _SECTIONS_MAY_DIFFER = {"logging", "budget", "plan", "reference", "checkpoint"}
 
 
@@ -109,7 +111,7 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     limit = found["config"]["training"].get("device_batch_size", config.training.device_batch_size)
     if found["world"] == ranks.world and limit == config.training.device_batch_size:
         # The plans that training.fit_memory found: another split of the batch would round differently.
-        trainer.plans = {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
+        trainer.plans |= {side: BatchPlan(**plan) for side, plan in found["plans"].items()}
     trainer.timeline = Timeline.parse(_in_force(found, config.training.timeline), config.training.epochs)
     state = EpochState(**{name: found[name] for name in asdict(EpochState())})
     later = {
@@ -133,7 +135,15 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
     path, found = store.load_newest(Path(config.training.resume))
     if "optimizer" not in found:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
-    refuse_other_recipe(config, found["config"])
+    refuse_other_run(config, found, data)
+    return found
+
+
+def refuse_other_run(config: TrainConfig, found: dict[str, Any], data: dict[str, str]) -> None:
+    """Raises UserError if recipe or data are not those of the run whose checkpoint holds `found`."""
+    steady = not (found.get("timeline") or found.get("keeper") or config.budget.adapt)
+    begun = found["epoch"] + (found["step"] > 0)
+    refuse_other_recipe(config, found["config"], begun if steady else None)
     timeline, begun_with = config.training.timeline, found["config"]["training"].get("timeline", "")
     if timeline not in ("", begun_with, _in_force(found, timeline)):
         raise UserError(
@@ -144,9 +154,9 @@ def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
         if found["data"][split] != now:
             raise UserError(
                 f"training.resume: data.{split}_dataset is not the file that this run was started with: it had "
-                f"{found['data'][split]}, this one has {now}"
+                f"{found['data'][split]}, this one has {now}; pass that file, or start another run, under another "
+                "logging.name"
             )
-    return found
 
 
 def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
@@ -160,8 +170,15 @@ def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
                 )
 
 
-def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) -> None:
-    """Raises UserError if `config` differs from `before`, the recipe that the run was started with (load.to_dict)."""
+def refuse_other_recipe(
+    config: TrainConfig, before: dict[str, dict[str, Any]], begun: int | None = None
+) -> None:
+    """Raises UserError if `config` differs from `before`, the recipe that the run was started with (load.to_dict).
+
+    training.epochs may differ where a run of that many epochs would have had the same schedules in the `begun` epochs
+    so far; None: not at all.
+    """
+    changes = []
     for section, options in to_dict(config).items():
         specs = options_of(type(getattr(config, section)))
         for key, now in options.items():
@@ -170,5 +187,21 @@ def refuse_other_recipe(config: TrainConfig, before: dict[str, dict[str, Any]]) 
                 continue
             # An option that is newer than that run: the run behaved like its default.
             then = before.get(section, {}).get(key, specs[key].default)
-            if then != now:
-                raise UserError(f"training.resume: the run was started with {name}={then}, not {now}")
+            if then != now and not (name == _EPOCHS and _lasts_as_well(config, then, begun)):
+                changes.append(f"{name}={then}, not {now}")
+    if changes:
+        advice = "change it back, or start another run, under another logging.name"
+        if any(change.startswith(_EPOCHS) for change in changes):
+            kind = config.lr.lr_schedule_type
+            advice += (
+                f" (lr.lr_schedule_type={kind} depends on training.epochs; to train the run's weights further, start "
+                "another run with model.weights=FILE)"
+            )
+        raise UserError(f"training.resume: the run was started with {'; '.join(changes)}: {advice}")
+
+
+def _lasts_as_well(config: TrainConfig, epochs: int, begun: int | None) -> bool:
+    """Whether a run of `epochs` that has begun so many of them may have training.epochs instead."""
+    if begun is None or config.training.epochs < begun:
+        return False
+    return same_so_far(config.lr, config.resolution, (epochs, config.training.epochs), begun)

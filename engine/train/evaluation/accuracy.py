@@ -27,7 +27,8 @@ from engine.train.step.precision import Precision
 class Accuracy:
     """Shares of the `count` samples; `loss` is the mean cross-entropy without smoothing (with TTA if that is on).
 
-    The `nonfinite` samples with outputs that are not finite count as wrong.
+    The `nonfinite` samples with outputs that are not finite count as wrong. `mean_class_top1` is the mean of the
+    classes' top-1, where the largest class has more than UNEVEN times the samples of the smallest; else None.
     """
 
     top1: float
@@ -37,13 +38,24 @@ class Accuracy:
     loss: float
     count: int
     nonfinite: int = 0
+    mean_class_top1: float | None = None
 
     @property
     def doubt(self) -> str:
-        """A remark for the verdict; empty if all outputs were finite."""
-        share = f"{self.nonfinite:,} of {self.count:,} images"
-        return f"(outputs not finite on {share}, which count as wrong)" if self.nonfinite else ""
+        """A remark for the verdict; empty if all outputs were finite and the classes have similar sizes."""
+        remarks = []
+        if self.mean_class_top1 is not None:
+            remarks.append(
+                f"{self.mean_class_top1:.2%} in the mean over classes, which are of very different sizes"
+            )
+        if self.nonfinite:
+            share = f"{self.nonfinite:,} of {self.count:,} images"
+            remarks.append(f"outputs not finite on {share}, which count as wrong")
+        return f"({'; '.join(remarks)})" if remarks else ""
 
+
+UNEVEN = 5
+"""Factor between the sizes of the largest and the smallest class above which top-1 says little of the small ones."""
 
 Prediction = tuple[Batch, torch.Tensor, torch.Tensor]
 """A batch and its probabilities (n, classes): as measured, and without TTA."""
@@ -52,10 +64,12 @@ Watch = Callable[[Batch, torch.Tensor, torch.Tensor], None]
 
 
 class Counter:
-    """Counts a network's hits on this rank; `accuracy` sums over all ranks."""
+    """Counts a network's hits on this rank; `accuracy` sums over all ranks. All labels are below `classes`."""
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, classes: int) -> None:
         self.ranks, self.left_out = ranks, 0
+        # samples and hits of each class
+        self._by_class = torch.zeros((2, classes), dtype=torch.int64, device=ranks.device)
         # top1, top5, top1 without TTA, top5 without TTA, outputs not finite, samples; and the summed loss
         self._counts = torch.zeros(6, dtype=torch.int64, device=ranks.device)
         self._loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
@@ -66,6 +80,9 @@ class Counter:
         for batch, final, plain in predicted:
             found = [*hits(final, batch.labels), *hits(plain, batch.labels), ~are_finite(final)]
             self._counts += torch.stack([*(one.sum() for one in found), _size(batch)])
+            self._by_class.index_add_(
+                1, batch.labels, torch.stack([torch.ones_like(batch.labels), found[0].long()])
+            )
             self._loss += functional.nll_loss(logarithms(final), batch.labels, reduction="sum")
             if watch:
                 watch(batch, final, plain)
@@ -86,14 +103,24 @@ class Counter:
             loss=loss / count,
             count=count,
             nonfinite=nonfinite,
+            mean_class_top1=_mean_over_classes(*self.ranks.sum(self._by_class.clone()).cpu()),
         )
+
+
+def _mean_over_classes(samples: torch.Tensor, right: torch.Tensor) -> float | None:
+    """The mean top-1 of the classes that have samples; None if their sizes are similar. Both are int64 (classes,)."""
+    known = samples > 0
+    samples, right = samples[known], right[known]
+    if samples.max() <= UNEVEN * samples.min():
+        return None
+    return float((right.double() / samples).mean())
 
 
 @torch.inference_mode()
 def predictions(
     model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
 ) -> Iterator[Prediction]:
-    """Each batch with the model's probabilities, float32 (n, classes): with TTA if asked for, and without.
+    """Each batch with the model's probabilities, float64 (n, classes): with TTA if asked for, and without.
 
     Puts the model into eval mode.
     """
@@ -107,10 +134,13 @@ def predictions(
 
 
 def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
-    """The model's probabilities for normalised images (n, 3, side, side): float32 (n, classes)."""
+    """The model's probabilities for normalised images (n, 3, side, side): float64 (n, classes).
+
+    In float32 the smallest ones would be 0, and the loss on them unknown.
+    """
     with precision.autocast():
         logits = model(images)
-    return logits.float().softmax(1)
+    return logits.double().softmax(1)
 
 
 def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,8 +159,8 @@ def are_finite(probabilities: torch.Tensor) -> torch.Tensor:
 
 
 def logarithms(probabilities: torch.Tensor) -> torch.Tensor:
-    """Natural logarithms, of the same shape; a probability below 1e-12 counts as 1e-12."""
-    return probabilities.clamp_min(1e-12).log()
+    """Natural logarithms of float64 probabilities, of the same shape; one below 1e-300 counts as that (691 nats)."""
+    return probabilities.clamp_min(1e-300).log()
 
 
 def _size(batch: Batch) -> torch.Tensor:

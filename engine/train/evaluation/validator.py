@@ -55,6 +55,7 @@ class Validator:
     ) -> None:
         self.validation, self.ranks, self.precision, self.loader = validation, ranks, precision, loader
         self.ids = np.arange(loader.beton.num_samples) if ids is None else ids
+        self._classes = int(loader.beton.labels.max()) + 1
 
     def accuracy(self, model: nn.Module) -> Accuracy:
         """The accuracy under the recipe's conditions: its resolution, crop ratio and TTA."""
@@ -72,7 +73,7 @@ class Validator:
             # After training each rank has its own batch-norm statistics; rank 0's are the model's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
-        counters = [Counter(self.ranks) for _ in conditions]
+        counters = [Counter(self.ranks, self._classes) for _ in conditions]
         for batches in self._stretches(alone=len(conditions) == 1):
             for number, (one, counter) in enumerate(zip(conditions, counters, strict=True)):
                 self._count(model, batches, one, counter, watch and partial(watch, number))

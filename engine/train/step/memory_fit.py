@@ -13,6 +13,7 @@ from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.batching import BatchPlan
 from engine.train.ranks.group import Ranks
+from engine.train.step.scale import refuse_single_images
 from engine.train.step.step import Step
 
 # Share of device memory to keep free, for the loader's batches and for fragmentation.
@@ -43,7 +44,13 @@ def _fit(side: int, plan: BatchPlan, fits: Fits) -> BatchPlan:
 
 
 def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
-    """Whether every rank's GPU has memory for a step over `count` images of `side` pixels, with some to spare."""
+    """Whether every rank's GPU has memory for a step over `count` images of `side` pixels, with some to spare.
+
+    Raises UserError where a single image is too little for the network's batch norm.
+    """
+    if count == 1:
+        # Not DistributedDataParallel's wrapper, if there is one.
+        refuse_single_images(getattr(step.model, "module", step.model), side)
     try:
         rehearse(step, count, side)
         free, total = torch.cuda.mem_get_info(ranks.device)

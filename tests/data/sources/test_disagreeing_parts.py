@@ -264,7 +264,7 @@ def _idx(data: st.DataObject, agree: bool) -> None:
             assert not agree, f"refused although all files agree: {error}"
             return
         for source in found:
-            assert [int(np.asarray(source.read(i))[0, 0, 0]) for i in range(12)] == list(source.labels)
+            assert [int(np.asarray(source.read(i))[0, 0]) for i in range(12)] == list(source.labels)
 
 
 FORMS: dict[str, Callable[[], Any]] = {

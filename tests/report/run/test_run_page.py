@@ -298,6 +298,16 @@ def test_results_are_listed_with_measurement_settings() -> None:
     assert "measured on 50,000 images" in text
 
 
+def test_mean_over_classes_is_shown_where_it_was_measured() -> None:
+    *lines, result = whole_log(2)
+    uneven = [line | {"mean_class_top1": 0.3333} if line["kind"] == "epoch" else line for line in lines]
+    result |= {"mean_class_top1": 0.3333, "ema_mean_class_top1": 0.2512}
+    page = Page(render(run_config(), [*uneven, result])).text
+    assert "Mean of the classes’ top-1: 33.33% , of the averaged weights 25.12%" in page
+    assert page.count("33.33%") >= 3 and "by class" in page
+    assert "Mean of the classes" not in Page(render(run_config(), whole_log(2))).text
+
+
 def test_published_figures_are_labelled_and_not_plotted() -> None:
     page = render(run_config(reference=REFERENCE), whole_log(16))
     said = "Published by ffcv-imagenet, not ours: 73.80% top-1 , with TTA, 14 min 54 s, on 8 × A100."

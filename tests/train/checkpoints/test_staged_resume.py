@@ -76,7 +76,9 @@ def test_interrupted_staged_run_resumes_to_the_same_weights(
     log = run / "stage1" / "log.jsonl"
     before, finished = log.read_bytes(), bool(log_of(run / "stage1", "result"))
     assert run_here(argv if resume == "auto" else [*argv, f"--training.resume={run}"]) == 0
-    assert log.read_bytes().startswith(before)
+    again = {"epoch", "steps"}
+    for line in (json.loads(row) for row in before.splitlines()):
+        assert line in [*log_of(run / "stage1", line["kind"])] or line["kind"] in again
     assert (log.read_bytes() == before) is finished, "a finished stage is left alone"
     assert [len(log_of(run / f"stage{number}", "result")) for number in (1, 2)] == [1, 1]
     same_runs(whole, run)

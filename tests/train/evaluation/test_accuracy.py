@@ -39,7 +39,7 @@ def _evaluate(
         Batch(chunk, part, np.arange(len(part)))
         for chunk, part in zip(images.chunk(parts), labels.chunk(parts), strict=True)
     ]
-    model, counter = PixelLogits(logits.shape[1]), Counter(ALONE)
+    model, counter = PixelLogits(logits.shape[1]), Counter(ALONE, logits.shape[1])
     counter.take(predictions(model, batches, tta=tta, precision=Precision("fp32", CPU)))
     return counter.accuracy(len(labels))
 
@@ -108,9 +108,28 @@ def test_counting_copies_nothing_from_the_host(monkeypatch: pytest.MonkeyPatch) 
     assert counter.accuracy(3).count == 3
 
 
+def test_loss_of_confident_mistakes_is_not_capped() -> None:
+    logits, labels = torch.tensor([[200.0, 0.0], [0.0, 50.0]]), torch.tensor([1, 0])
+    measured = _evaluate(logits, logits, labels, tta=False)
+    assert measured.loss == pytest.approx(float(nn.functional.cross_entropy(logits, labels)))
+    assert _evaluate(logits, logits, labels, tta=True).loss == pytest.approx(measured.loss)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_classes_of_very_different_sizes_have_a_mean_over_classes(parts: int) -> None:
+    """11 images of class 0, two of class 2 and none of class 1, all taken for class 0 but one of class 2."""
+    logits, labels = torch.eye(3)[[0] * 12 + [2]], torch.tensor([0] * 11 + [2, 2])
+    measured = _evaluate(logits, logits, labels, tta=False, parts=parts)
+    assert measured.top1 == pytest.approx(12 / 13)
+    assert measured.mean_class_top1 == 0.75
+    assert "75.00% in the mean over classes" in measured.doubt
+    even = _evaluate(logits[1:], logits[1:], labels[1:], tta=False)
+    assert even.mean_class_top1 is None, "ten are five times two"
+
+
 def test_missing_or_repeated_sample_is_an_error() -> None:
     batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
-    counter = Counter(ALONE)
+    counter = Counter(ALONE, 3)
     counter.take(predictions(PixelLogits(3), [batch, batch], tta=False, precision=Precision("fp32", CPU)))
     with pytest.raises(UserError, match="counted 6 samples where 3"):
         counter.accuracy(3)
