@@ -78,7 +78,7 @@ def _find(path: Path, content: Mapping[str, Any], *, use_ema: bool) -> State:
     raise UserError(f"{path} holds no weights: {advice}")
 
 
-def _states(content: Mapping[str, Any], before: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, State]]:
+def _states(content: Mapping[Any, Any], before: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, State]]:
     """All state_dicts in a checkpoint but averages, with their keys in dotted form."""
     for key, value in content.items():
         if isinstance(key, str) and isinstance(value, Mapping) and key not in AVERAGED:
