@@ -68,7 +68,7 @@ class RecordReader:
             self._descriptor = os.open(beton.path, os.O_RDONLY)
         except OSError as error:
             raise describe_os_error(error, beton.path, "open") from None
-        self._has_checksums, self._mark = beton.checksums is not None, beton.mark
+        self._mark = beton.mark
         try:
             self.check()
         except UserError:
@@ -76,10 +76,10 @@ class RecordReader:
             raise
 
     def check(self) -> None:
-        """Raises UserError when the file is another one now than the one that was checked."""
+        """Raises UserError when the file has other tables or checksums now than when it was opened."""
         if self._mark and os.fstat(self._descriptor).st_size >= self._mark.state[2]:
-            # A shorter one shows where it ends.
-            self._mark = self._mark.renewed(self._path, self._descriptor, has_checksums=self._has_checksums)
+            # A shorter one shows where it ends. The records are the business of those who read them.
+            self._mark = self._mark.renewed(self._path, self._descriptor, has_checksums=True)
 
     def __enter__(self) -> "RecordReader":
         return self

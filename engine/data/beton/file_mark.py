@@ -40,7 +40,7 @@ class FileMark:
         what = (
             "its labels, sizes or checksums are other ones now"
             if now.crc != self.crc
-            else "and has no checksums that could show whether its images are the same"
+            else "it has no checksums that could show whether its images are the same"
         )
         time = datetime.fromtimestamp(now.state[3] / 1e9).strftime("%Y-%m-%d %H:%M:%S")
         raise UserError(
