@@ -64,7 +64,9 @@ def ask(config: TrainConfig, train: Beton, val: Beton, labels: Labels) -> tuple[
     with process_group(config.training.device) as ranks:
         precision = choose_precision(config.training.precision, ranks.device)
         model = build_model(config.model.arch, labels.num_train, use_blurpool=config.training.use_blurpool)
-        load_weights(model, Path(config.model.weights), use_ema=config.model.use_ema)
+        wanted = config.model
+        # Without the class names: that they are in another order is what the audit can find.
+        load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, key=wanted.weights_key)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
         model = model.to(ranks.device).to(memory_format=layout)
         both = ((train, labels.train, part), (val, labels.val, known))

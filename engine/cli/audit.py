@@ -64,7 +64,9 @@ def main(argv: Sequence[str]) -> int:
             write_sheet(arguments.sheet, pictures, tiles)
     print(report(findings))
     if arguments.sheet:
-        said = "the suspicious images" if tiles else "not written, as no image is suspicious"
+        said = (
+            "the images whose label is in doubt" if tiles else "not written, as no image's label is in doubt"
+        )
         print(f"\n{arguments.sheet}: {said}")
     if arguments.json:
         _write_json(arguments.json, collection, findings)

@@ -85,7 +85,7 @@ def _parser() -> CommandParser:
 def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[str, str]]:
     """Name and text of each line of the summary; with `whole` also a line for every weight."""
     with importing():
-        from engine.train.weights import AVERAGED, RAW, is_state
+        from engine.train.checkpoints.weights_file import AVERAGED, RAW, classes_in, is_state
 
     if is_state(content):
         rows, states = [("kind", "weights alone")], {"weights": content}
@@ -101,6 +101,8 @@ def summary(content: Mapping[str, Any], *, whole: bool = False) -> list[tuple[st
     config = content.get("config")
     if isinstance(config, dict) and config.get("model", {}).get("arch"):
         rows.append(("network", config["model"]["arch"]))
+    if names := classes_in(content):
+        rows.append(("classes", f"{len(names):,}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"))
     for key, state in states.items():
         rows.append((key, _describe(state)))
         rows += [(f"  {name}", f"{_shape(value)} {_type(value)}") for name, value in state.items() if whole]
@@ -125,7 +127,7 @@ def _is_of_run(content: Mapping[str, Any]) -> bool:
 
 def _describe(state: "Mapping[str, torch.Tensor]") -> str:
     """Number of tensors and parameters; batch norm's statistics, known by their names, are not parameters."""
-    from engine.train.weights import COUNTER, without_prefix
+    from engine.train.checkpoints.weights_file import COUNTER, without_prefix
 
     gathered = ("running_mean", "running_var", "num_batches_tracked", COUNTER)
     learnt = [value for name, value in state.items() if not name.endswith(gathered)]
@@ -151,11 +153,19 @@ def rewritten(content: Mapping[str, Any], asked: argparse.Namespace) -> dict[str
     """The changed copy. Raises UserError for a change that does not apply to this file."""
     with importing():
         from engine.train.checkpoints.checkpoint_file import EpochState
-        from engine.train.weights import AVERAGED, RAW, is_state, state_key, without_prefix
+        from engine.train.checkpoints.weights_file import (
+            AVERAGED,
+            RAW,
+            classes_in,
+            is_state,
+            state_key,
+            with_classes,
+            without_prefix,
+        )
 
     if is_state(content):
         _refuse(asked, ("use_ema", "strip_ema", "strip_optimizer", "reset_schedule"), "holds weights alone")
-        return _renamed(content, asked)
+        return with_classes(_renamed(content, asked), classes_in(content))
     copy = dict(content)
     averaged, raw = state_key(content, AVERAGED), state_key(content, RAW)
     if averaged is None:
@@ -171,7 +181,7 @@ def rewritten(content: Mapping[str, Any], asked: argparse.Namespace) -> dict[str
         if key:
             copy[key] = _renamed(copy[key], asked)
     if asked.weights_only and raw:
-        return dict(copy[raw])
+        return with_classes(copy[raw], classes_in(content))
     if asked.reset_schedule:
         copy.update(asdict(EpochState()), elapsed=0.0, best=0.0)
     left_out = [averaged] if asked.strip_ema else []

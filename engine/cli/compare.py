@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     with importing():
         from engine.report.compare.compare_page import render
         from engine.report.compare.compare_rows import measure_rows, option_rows, tables
-        from engine.report.compare.compared_run import read_runs
+        from engine.report.compare.compared_run import read_runs, unlike
 
     runs = read_runs(asked.runs)
     # A pipe or a file has no width.
@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
     title = "options that differ" if different else "no option differs"
     groups = [("", measure_rows(runs)), (title, different)]
     print(tables([run.name for run in runs], groups, width))
+    if different_data := unlike(runs):
+        print(f"\nwarning: {different_data}")
     if asked.html:
         _write(asked.html, render(runs))
         print(f"\n{asked.html}")

@@ -80,6 +80,7 @@ def summary(beton: "Beton", rejects: int | None = _SHOWN) -> Iterator[tuple[str,
     """Name and text of each line; at most `rejects` rejected images are listed (None: all)."""
     import numpy as np
 
+    from engine.data.beton.pair import class_doubts
     from engine.data.storage.formats import describe_modes
 
     per_class = np.bincount(beton.labels, minlength=beton.num_classes)
@@ -96,6 +97,7 @@ def summary(beton: "Beton", rejects: int | None = _SHOWN) -> Iterator[tuple[str,
         yield "largest", _sizes(beton, per_class, by_size[: -_EXTREMES - 1 : -1])
     if beton.manifest is None:
         yield "manifest", "none: stock ffcv wrote this file, without class names"
+        yield from (("note", doubt) for doubt in class_doubts(beton))
         return
     yield from _of_manifest(beton.manifest, rejects)
 

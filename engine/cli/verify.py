@@ -57,11 +57,14 @@ def _check_readable(path: Path) -> None:
 def _verify(path: Path, quick: bool, shown: int | None) -> bool:
     """Whether the file is sound; prints that, or what is wrong."""
     with importing():
+        from engine.data.beton.pair import class_doubts
         from engine.data.beton.reader import open_beton
         from engine.data.edit.verify import verify
 
     try:
         beton = open_beton(path)
+        for doubt in class_doubts(beton):
+            print(f"note: {doubt}", flush=True)
         if quick:
             print(
                 f"{path}: structure sound, {beton.num_samples:,} images; none was read (--quick)", flush=True

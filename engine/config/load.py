@@ -101,6 +101,15 @@ def _build(schema: type[C], values: Values) -> C:
     return schema(**sections)
 
 
+# A run folder's own files, which every run has by the same names.
+_OF_A_RUN = ("config.yaml", "stages.yaml")
+
+
+def _recipe_name(path: Path) -> str:
+    """The file's name; of a run's own settings that of its folder, since "config" would say nothing."""
+    return path.resolve().parent.name or path.stem if path.name in _OF_A_RUN else path.stem
+
+
 def _parse(specs: Mapping[tuple[str, ...], OptionSpec], key: str, value: Any, where: str = "") -> Any:
     try:
         return specs[tuple(key.split("."))].parse(value)
@@ -156,7 +165,7 @@ class _GuardedConfig(Config):
             self._refuse_unknown(word.removeprefix("--").split("=")[0], "on the command line")
         for name in known.config_file:
             self.collect_config_file(name)
-            self.recipe = Path(name).stem
+            self.recipe = _recipe_name(Path(name))
         self.in_files = dict(self.content)
         given = {
             key: value for key, value in vars(known).items() if key != "config_file" and value is not None

@@ -20,9 +20,10 @@ WEIGHTS_EMA = "weights_ema.pt"
 
 _FIRST, _EVAL_ONLY = ("training", "first_stage"), ("training", "eval_only")
 _WEIGHTS, _USE_EMA, _RESET_HEAD = ("model", "weights"), ("model", "use_ema"), ("model", "reset_head")
+_WEIGHTS_KEY = ("model", "weights_key")
 _RESUME, _HALF_LIFE = ("training", "resume"), ("training", "ema_half_life")
 
-_START: tuple[tuple[str, ...], ...] = (_WEIGHTS, _USE_EMA, _RESET_HEAD, _RESUME)
+_START: tuple[tuple[str, ...], ...] = (_WEIGHTS, _WEIGHTS_KEY, _USE_EMA, _RESET_HEAD, _RESUME)
 """The options that say where a run starts."""
 
 _OF_THE_END = ("target_top1", "stop_at_target")
@@ -34,6 +35,7 @@ _FROM_THE_ONE_BEFORE = (
 _OF_ALL = "it must be the same in all stages: set it above `then:`"
 _REFUSED = {
     "model.weights": _FROM_THE_ONE_BEFORE,
+    "model.weights_key": _FROM_THE_ONE_BEFORE,
     "model.reset_head": _FROM_THE_ONE_BEFORE,
     "training.resume": "it applies to the whole run: pass --training.resume=RUN",
     "training.eval_only": "it applies to the whole recipe: set it above `then:`",
@@ -59,10 +61,10 @@ def stage_values(in_files: Values, then: Sequence[Values], on_line: Values) -> l
     """The options of each stage: the first has `in_files`, each later one its item of `then` too, all have `on_line`.
 
     A later stage's model.weights is the file that the stage before writes, relative to the run's folder; the user's
-    model.weights, use_ema and reset_head belong to the first stage that runs (training.first_stage). Only the last
-    stage has a target and, unless budget.adapt keeps all stages to it together, a time limit. With training.eval_only
-    the last stage is the only one. Raises UserError for a first_stage that does not exist, and for averaged weights
-    that the stage before does not keep.
+    model.weights, weights_key, use_ema and reset_head belong to the first stage that runs (training.first_stage). Only
+    the last stage has a target and, unless budget.adapt keeps all stages to it together, a time limit. With
+    training.eval_only the last stage is the only one. Raises UserError for a first_stage that does not exist, and for
+    averaged weights that the stage before does not keep.
     """
     whole = {**in_files, **on_line}
     # A resumed run has its weights; the file that its recipe once started from may be gone.
@@ -95,7 +97,7 @@ def as_recipe(stages: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, An
     """The recipe, as a dictionary for YAML, that gives these stages again; each stage is as load.to_dict returns it."""
     top = {section: dict(options) for section, options in stages[0].items()}
     first = top["training"]["first_stage"]
-    for section, key in (_WEIGHTS, _RESET_HEAD):
+    for section, key in (_WEIGHTS, _WEIGHTS_KEY, _RESET_HEAD):
         top[section][key] = stages[first - 1][section][key]
     then = []
     for number, (before, stage) in enumerate(pairwise(stages), start=2):

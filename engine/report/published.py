@@ -5,7 +5,7 @@ from typing import Any
 from engine.config.train.train_config import ReferenceConfig
 from engine.errors import UserError
 from engine.report import text
-from engine.runs.log_schema import EpochLine
+from engine.runs.log_schema import EpochLine, StartLine
 
 
 def figures(reference: dict[str, Any]) -> list[str]:
@@ -25,6 +25,17 @@ def figures(reference: dict[str, Any]) -> list[str]:
     if reference.get("hardware"):
         found.append(f"on {reference['hardware']}")
     return found
+
+
+def difference(reference: dict[str, Any], start: StartLine) -> str:
+    """Why their figures are none to compare with this run's, in a few words; empty where nothing says so."""
+    arch, classes = reference.get("arch"), reference.get("classes")
+    parts = []
+    if arch and start.arch and arch != start.arch:
+        parts.append(f"they are of {arch}, this run's of {start.arch}")
+    if classes and start.num_classes and classes != start.num_classes:
+        parts.append(f"they are of {classes:,} classes, this run's of {start.num_classes:,}")
+    return "; ".join(parts)
 
 
 def by_epoch(reference: dict[str, Any], epochs: list[EpochLine]) -> list[tuple[int, float, float | None]]:

@@ -103,6 +103,13 @@ class StartLine(LogLine):
     world_size: int | None = log_field("number of ranks (processes)")
     num_classes: int | None = log_field("classes of the data set")
     classes_known: bool | None = log_field("whether the files name their classes")
+    classes: str | None = log_field(
+        "number of the classes and crc32 of their names in label order; absent where they are not known"
+    )
+    val_data: str | None = log_field(
+        "number of the validation images and crc32 of their labels, sizes and checksums: runs on other data have "
+        "another one"
+    )
     arch: str | None = log_field("the network's name (model.arch)")
     parameters: int | None = log_field("the network's parameters")
     stage: int | None = log_field(_STAGE)

@@ -248,7 +248,7 @@ class RunWriter:
         path = self.folder / CONFIG
         if path.is_file():
             before = read_config(path).get("model", {})
-            kept = ("weights", "use_ema", "reset_head")
+            kept = ("weights", "weights_key", "use_ema", "reset_head")
             self._config["model"].update({key: before[key] for key in kept if key in before})
 
     def _write_config(self) -> None:

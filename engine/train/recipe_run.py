@@ -119,11 +119,11 @@ def run_recipe(
         if number > staged.number:
             with naming_stage(number):
                 ahead[number] = check_stage(stage, ranks)
-    code = 0
+    code, seen = 0, dict[str, str]()
     while staged.number <= len(staged.stages):
         with naming_stage(staged.number):
             later = [epoch for number in ahead if number > staged.number for epoch in ahead[number]]
-            code, run = _run_stage(staged, recipe, ranks, display, interruption, later, started)
+            code, run = _run_stage(staged, recipe, ranks, display, interruption, later, started, seen)
         clock = run.contract.clock
         # What comes between two stages counts too.
         started = time.perf_counter() - (clock.elapsed() - run.elapsed)
@@ -193,8 +193,9 @@ def _run_stage(
     interruption: Interruption,
     later: Sequence[Ahead],
     started: float | None,
+    seen: dict[str, str],
 ) -> tuple[int, Run]:
-    """Run the next stage; returns its exit code, and the finished run."""
+    """Run the next stage; returns its exit code, and the finished run. `seen`: see resume.refuse_changed_files."""
     config = staged.config()
     stage = Stage(
         number=staged.number,
@@ -210,13 +211,14 @@ def _run_stage(
         print(f"{stage.label}: {epochs} epoch{'s' if epochs > 1 else ''} {start}", flush=True)
     taken_up = config
     if staged.saved:
-        model = replace(config.model, weights="", use_ema=False, reset_head=False)
+        model = replace(config.model, weights="", weights_key="", use_ema=False, reset_head=False)
         training = replace(config.training, resume=str(staged.folder / stage_folder(staged.number)))
         taken_up = replace(config, model=model, training=training)
     with (
         Run(taken_up, ranks, stage, interruption, started) as run,
         RunWriter.open(config, recipe, writes=ranks.main, display=display, begun=staged.begun) as record,
     ):
+        resume.refuse_changed_files(seen, config, run.data)
         if ranks.main and staged.number == staged.first and not staged.begun:
             _write_recipe(staged)
         code = run.execute(record)
@@ -249,6 +251,7 @@ def _continued(stages: Sequence[TrainConfig]) -> StagedRun:
                 weights=old.model.weights,
                 use_ema=old.model.use_ema,
                 reset_head=old.model.reset_head,
+                weights_key=old.model.weights_key,
             ),
             training=replace(stage.training, first_stage=first, resume=""),
         )

@@ -68,7 +68,7 @@ def _resuming(config: TrainConfig, folder: Path | None) -> TrainConfig:
     training = replace(config.training, resume=str(folder or ""))
     if folder is None:
         return replace(config, training=training)
-    model = replace(config.model, weights="", use_ema=False, reset_head=False)
+    model = replace(config.model, weights="", weights_key="", use_ema=False, reset_head=False)
     return replace(config, training=training, model=model)
 
 

@@ -23,6 +23,7 @@ from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.resume import Progress
 from engine.train.checkpoints.saver import Saver
+from engine.train.checkpoints.weights_file import with_classes
 from engine.train.evaluation.accuracy import Accuracy
 from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader, tell_new_skips
@@ -31,7 +32,6 @@ from engine.train.recipe_start import Stage
 from engine.train.run_base import RunBase
 from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
-from engine.train.weights import build_network
 
 
 class Run(RunBase):
@@ -64,7 +64,8 @@ class Run(RunBase):
         train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
         self.classes, self.data = agree_on_classes(train, val), resume.data_of(train, val)
         resume.refuse_other_data(ranks, self.data)
-        self.model = build_network(config, self.classes.count, ranks.device)
+        self.tell_doubts(train, val)
+        self.model = self.build_network()
         self.trainer = self._build_trainer(train)
         loader = open_loader(config, ranks, self.precision, val, training=False)
         self.validator = Validator(
@@ -104,6 +105,7 @@ class Run(RunBase):
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
                 **contract.start_fields(),
+                val_data=self.data["val"],
                 num_train=self.trainer.num_samples,
                 num_val=self.validator.loader.beton.num_samples,
             )
@@ -147,7 +149,7 @@ class Run(RunBase):
         if self.ranks.main:
             # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
             state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-            checkpoint_file.save(path, state)
+            checkpoint_file.save(path, with_classes(state, self.classes.names))
 
     def _refuse_finished(self, record: RunWriter) -> None:
         begun, epochs = self.begun.state, self.trainer.timeline.count

@@ -6,7 +6,8 @@ from typing import Any, Self
 from torch import nn
 
 from engine.config.train.train_config import TrainConfig
-from engine.data.beton.pair import ClassList
+from engine.data.beton.pair import ClassList, class_doubts
+from engine.data.beton.reader import Beton
 from engine.models.build import weights_note
 from engine.runs.log_schema import ResultLine, StartLine, validation_fields
 from engine.train.budget.verdict import Verdict
@@ -14,6 +15,7 @@ from engine.train.evaluation.accuracy import Accuracy
 from engine.train.ranks.backends import set_backends
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import choose_precision
+from engine.train.weights import build_network
 
 
 class RunBase:
@@ -29,6 +31,21 @@ class RunBase:
         training = config.training
         set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
 
+    def build_network(self) -> nn.Module:
+        """The recipe's network for `classes`, with its weights. Raises UserError, as for weights of other classes."""
+        return build_network(
+            self.config, self.classes.count, self.ranks.device, self.classes.names, tell=self._note
+        )
+
+    def tell_doubts(self, *betons: Beton) -> None:
+        """Rank 0 prints what is odd about the labels of files without class names."""
+        for doubt in class_doubts(*betons):
+            self._note(doubt)
+
+    def _note(self, line: str) -> None:
+        if self.ranks.main:
+            print(f"note: {line}", flush=True)
+
     def start_line(self, **fields: Any) -> StartLine:
         """What is known before the first step, and `fields` of this kind of run."""
         return StartLine(
@@ -37,6 +54,7 @@ class RunBase:
             world_size=self.ranks.world,
             num_classes=self.classes.count,
             classes_known=self.classes.names is not None,
+            classes=self.classes.digest,
             arch=self.config.model.arch,
             parameters=sum(parameter.numel() for parameter in self.model.parameters()),
             **fields,

@@ -100,6 +100,12 @@ class Trainer:
         if config.training.fit_memory and ranks.device.type == "cuda":
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
+    @property
+    def class_names(self) -> list[str] | None:
+        """Label -> name, where the training file says so."""
+        manifest = self.loader.beton.manifest
+        return list(manifest.classes) if manifest else None
+
     def train_epoch(
         self,
         epoch: int,

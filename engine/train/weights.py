@@ -1,45 +1,46 @@
-"""Loading weights from our, torchvision's or timm's files, and building the network of a run with them.
+"""Loading weights of our, torchvision's, timm's or others' files, and building the network of a run with them."""
 
-A file may hold a plain state_dict, or a checkpoint with one as "model" or "state_dict" and its moving average as "ema",
-"model_ema" or "state_dict_ema". Names may start with `module.` (DistributedDataParallel) or `_orig_mod.`
-(torch.compile).
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from engine.config.train.train_config import TrainConfig
+from engine.data.beton.manifest import check_same_classes
 from engine.errors import UserError
+from engine.models.blurpool import BlurConv2d
 from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
 from engine.models.input_size import refuse_sides
-from engine.train.checkpoints import checkpoint_file
+from engine.train.checkpoints.weights_file import blurred_in, classes_in, own_part, read_weights
 from engine.train.schedules import resolution_at
-
-RAW = ("model", "state_dict")
-AVERAGED = ("ema", "model_ema", "state_dict_ema")
-PREFIXES = ("module.", "_orig_mod.")
-# torch.optim.swa_utils.AveragedModel's own counter, which torchvision's reference scripts save.
-COUNTER = "n_averaged"
 
 # torchvision's files of GoogLeNet and Inception have auxiliary heads; our networks do not (build.py).
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_head: bool = False) -> None:
-    """Load the weights of `path` into `model`, strictly; with `use_ema` the file's moving average.
+def load_weights(
+    model: nn.Module,
+    path: Path,
+    *,
+    use_ema: bool = False,
+    reset_head: bool = False,
+    key: str = "",
+    classes: Sequence[str] | None = None,
+) -> list[str]:
+    """Load the weights of `path`, or of its entry `key`, into `model`, strictly; with `use_ema` the moving average.
 
-    With `reset_head` the classifier keeps its present weights. Raises UserError naming the first weight that is
-    missing, unexpected or of another shape.
+    With `reset_head` the classifier keeps its present weights. `classes` are the names of the data's classes, where
+    they are to be compared. Returns notes on what was left out or taken for granted. Raises UserError naming the first
+    weight that is missing, unexpected or of another shape, and for other classes.
     """
-    state, own = read_weights(path, use_ema=use_ema), model.state_dict()
+    read, own = read_weights(path, use_ema=use_ema, key=key), model.state_dict()
     head = f"{classifier_name(model)}."
+    state, others = own_part(path, read, list(own), head)
     if not any(name.startswith(_AUXILIARY) for name in own):
         state = {name: value for name, value in state.items() if not name.startswith(_AUXILIARY)}
+    state = _unblurred(path, model, state)
     # Files from before torch 0.4.1 lack the batch counters, which do not affect the outputs.
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     if reset_head:
@@ -52,47 +53,38 @@ def load_weights(model: nn.Module, path: Path, *, use_ema: bool = False, reset_h
             raise UserError(f"{path} does not fit this network: {problem}; {advice}, else check model.arch")
         if problem:
             raise UserError(f"{path} does not fit this network: {problem}; check model.arch")
+    notes = [f"{path}: left out what is beside the network, such as {others[0]}"] if others else []
+    if classes is not None and not reset_head:
+        notes += _compare_classes(path, classes_in(read), classes)
     model.load_state_dict(state, strict=True)
+    return notes
 
 
-def read_weights(path: Path, *, use_ema: bool = False) -> dict[str, torch.Tensor]:
-    """The weights in a file, by plain names. Raises UserError if it has none, or no average with `use_ema`."""
-    content = checkpoint_file.load(path)
-    key = state_key(content, AVERAGED if use_ema else RAW)
-    if key is None and use_ema:
-        raise UserError(f"model.use_ema: {path} holds no moving average; drop the option")
-    state = content if key is None else content[key]
-    if not is_state(state):
-        averaged = state_key(content, AVERAGED)
-        advice = (
-            "it holds only a moving average: pass --model.use_ema=true"
-            if averaged
-            else "pass a file of weights"
+def _unblurred(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` without the filters of ffcv-imagenet's BlurPool. Raises UserError if `model` blurs elsewhere, or not."""
+    theirs = {name.rstrip(".") for name in blurred_in(state)}
+    ours = {name for name, module in model.named_modules() if isinstance(module, BlurConv2d)}
+    if theirs and theirs != ours:
+        first = min(theirs ^ ours)
+        advice = "check model.arch and training.use_blurpool" if ours else "pass --training.use_blurpool=true"
+        raise UserError(
+            f"{path} is of a network with BlurPool, as at {first}, and this one has none there: {advice}"
         )
-        raise UserError(f"{path} holds no weights: {advice}")
-    return without_prefix(state)
+    return {name: value for name, value in state.items() if name.rpartition(".blur_filter")[0] not in theirs}
 
 
-def state_key(content: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    """The first of `keys` under which a checkpoint holds weights; None if there is none."""
-    return next((key for key in keys if is_state(content.get(key))), None)
-
-
-def is_state(value: Any) -> bool:
-    """Whether `value` is a state_dict: only names with tensors."""
-    return (
-        isinstance(value, Mapping)
-        and any(key != COUNTER for key in value)
-        and all(isinstance(key, str) and isinstance(item, torch.Tensor) for key, item in value.items())
-    )
-
-
-def without_prefix(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`state` without prefixes that all names share, and without the counter of an average."""
-    state = {name: value for name, value in state.items() if name != COUNTER}
-    while prefix := next((one for one in PREFIXES if all(name.startswith(one) for name in state)), ""):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+def _compare_classes(path: Path, theirs: Sequence[str] | None, ours: Sequence[str]) -> list[str]:
+    """A note where the file doesn't name its classes. Raises UserError where they are others than the data's."""
+    if theirs is None:
+        return [f"{path} does not name its classes: output number N is taken for label N of the data"]
+    try:
+        check_same_classes(theirs, ours, str(path), ("the weights", "the data"))
+    except UserError as error:
+        raise UserError(
+            f"{error}; give data of the same classes, start with a new classifier by --model.reset_head=true, or "
+            "go by numbers alone with --model.match_classes=false"
+        ) from None
+    return []
 
 
 def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
@@ -106,15 +98,31 @@ def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torc
     return ""
 
 
-def build_network(config: TrainConfig, num_classes: int, device: torch.device) -> nn.Module:
+def build_network(
+    config: TrainConfig,
+    num_classes: int,
+    device: torch.device,
+    names: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> nn.Module:
     """The recipe's network on `device`, with the weights to start from; weights that are not trained are frozen.
 
-    Raises UserError for an image size that it can't take, and for weights that don't fit.
+    `names` are those of the data's classes, where they are known; `tell` gets a line on what the weights leave open.
+    Raises UserError for an image size that it can't take, and for weights that don't fit or are of other classes.
     """
     wanted = config.model
     model = bare_network(config, num_classes)
     if wanted.weights:
-        load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, reset_head=wanted.reset_head)
+        notes = load_weights(
+            model,
+            Path(wanted.weights),
+            use_ema=wanted.use_ema,
+            reset_head=wanted.reset_head,
+            key=wanted.weights_key,
+            classes=names if wanted.match_classes else None,
+        )
+        for note in notes:
+            tell(note)
     if wanted.train_only == "head":
         train_only_head(model)
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format

@@ -57,6 +57,7 @@ WITH: dict[str, dict[str, Any]] = {
     "lr.flat_until": {"lr.lr_schedule_type": "flat-cosine"},
     "model.use_ema": {"model.weights": "w.pt"},
     "model.reset_head": {"model.weights": "w.pt"},
+    "model.weights_key": {"model.weights": "w.pt"},
     "training.eval_only": {"model.weights": "w.pt"},
     "training.sam_interval": {"training.sam_rho": 0.1},
     "training.ema_every": {"training.ema_half_life": 10},

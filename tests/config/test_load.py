@@ -28,6 +28,17 @@ def test_command_line_overrides_files_and_later_files_earlier_ones(recipe: Recip
     assert train("--config-file", first, "--training.epochs", "5").training.epochs == 5
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("runs/nine/config.yaml", "nine"), ("runs/nine/stages.yaml", "nine"), ("nine.yaml", "nine")],
+)
+def test_recipe_of_a_run_folder_has_the_name_of_the_run(
+    recipe: Recipe, tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / "runs" / "nine").mkdir(parents=True)
+    assert load_train_config([*DATA, "-C", recipe("training: {seed: 2}\n", file)])[1] == name
+
+
 def test_environment_variables_are_ignored(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("training.epochs", "TRAINING.EPOCHS", "training.seed", "epochs"):
         monkeypatch.setenv(name, "99")

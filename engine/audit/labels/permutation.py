@@ -80,8 +80,10 @@ def order_hint(meaning: NDArray[np.int64], names: Sequence[str]) -> str:
     count = len(meaning)
     moved = np.flatnonzero(meaning != np.arange(count))
     steps = np.bincount((meaning[moved] - moved) % count, minlength=count)
-    # One label closes the cycle: the classes after a missing one move up, and the last has no images.
-    if len(moved) > 2 and steps.max() >= len(moved) - 1:
+    # One label closes the cycle: the classes after a missing one move up, and the last has no images. A few classes in
+    # between that are exchanged in turn are no such case.
+    to_the_end = len(moved) > 3 and moved[-1] == count - 1 and moved[-1] - moved[0] == len(moved) - 1
+    if to_the_end and steps.max() >= len(moved) - 1:
         step = int(steps.argmax())
         step -= count if step > count // 2 else 0
         return f". They are off by {abs(step)}, as if a class was left out or added on one side"
@@ -148,6 +150,22 @@ def find_permutation(labels: NDArray[np.int64], predicted: NDArray[np.int64], cl
                 cycles.append(tuple(int(label) for label in doubted[cycle]))
     before = float((predicted == labels).mean())
     return Permutation(meaning, tuple(cycles), before, float((predicted == meaning[labels]).mean()))
+
+
+def unsure_labels(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Labels whose images would not show it if they were exchanged with another's: too few, or seen as several classes.
+
+    It is what `find_permutation` asks of a label in a cycle of two. Permuted or not, the same labels are unsure.
+    """
+    rows, _, counts = _counts(labels, predicted, classes)
+    order = np.lexsort((-counts, rows))
+    rows, counts = rows[order], counts[order]
+    present, first = np.unique(rows, return_index=True)
+    second = np.append(counts, 0)[first + 1] * (np.append(rows, -1)[first + 1] == present)
+    both = counts[first] + second
+    evidence = -log_tail(counts[first] / both, both, 0.5)
+    unsure: NDArray[np.int64] = present[evidence < np.log(classes) - _LOG_ERROR / 2]
+    return unsure
 
 
 def _counts(

@@ -11,7 +11,7 @@ from engine.audit.finding import FINE, FOUND, NOTE, Finding, shorten
 from engine.audit.labels.class_gap import find_gaps
 from engine.audit.labels.noise import Noise, estimate_noise
 from engine.audit.labels.opinion import Opinion
-from engine.audit.labels.permutation import Permutation, find_permutation, order_hint
+from engine.audit.labels.permutation import Permutation, find_permutation, order_hint, unsure_labels
 from engine.audit.pictures import Tile
 from engine.errors import UserError
 
@@ -20,10 +20,12 @@ from engine.errors import UserError
 _LEAST_NOISE = 0.01
 # Images with at least this probability of a wrong label are listed.
 _LIKELY = 0.5
+# If for more than this share of the classes a permutation would not show, that none was found is no good news.
+_UNSURE = 0.1
 
 
 def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[list[Finding], list[Tile]]:
-    """All findings, and tiles of the images of val with questionable labels, the most certain first.
+    """All findings, and tiles of the images of val that are named, the most certain first.
 
     Each check corrects for the findings of the checks before it. Raises UserError for a network that only guesses on
     train.
@@ -39,7 +41,8 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
     findings = [_outputs(ours, names)]
     train, val = (opinion.reordered(ours.meaning) for opinion in (train, val))
     theirs = find_permutation(val.labels, val.predicted, val.classes)
-    findings.append(_permuted(theirs, names))
+    unsure = unsure_labels(val.labels, val.predicted, val.classes)
+    findings.append(_permuted(theirs, names, unsure.tolist(), len(np.unique(val.labels))))
     val = val.relabelled(theirs.meaning)
     fallen = _gaps(train, val, names)
     findings.append(fallen)
@@ -47,8 +50,7 @@ def check_labels(collection: Collection, train: Opinion, val: Opinion) -> tuple[
     suspects = _suspects(collection, val, in_val)
     finding = _noise(in_train, in_val, suspects, undone=bool(theirs.cycles), fallen=fallen)
     findings.append(finding)
-    questioned = suspects if finding.level == FOUND else []
-    return findings, [_tile(collection.train.num_samples, suspect) for suspect in questioned]
+    return findings, [_tile(collection.train.num_samples, suspect) for suspect in suspects]
 
 
 def _outputs(ours: Permutation, names: Sequence[str]) -> Finding:
@@ -65,11 +67,22 @@ def _outputs(ours: Permutation, names: Sequence[str]) -> Finding:
     )
 
 
-def _permuted(theirs: Permutation, names: Sequence[str]) -> Finding:
+def _permuted(theirs: Permutation, names: Sequence[str], unsure: Sequence[int], present: int) -> Finding:
+    """`unsure` are the labels for which a permutation would not show, of `present` that have images."""
+    doubt = (
+        f"; for {len(unsure)} of {present} classes it can't tell, since they have too few images or it confuses them: "
+        "ask a better network, or give more images"
+    ) * bool(unsure)
+    data: dict[str, object] = {"unsure": [names[label] for label in unsure]}
     if not theirs.cycles:
-        verdict = f"none in val; the network is right on {theirs.before:.1%} of it"
-        data = {"val_top1": theirs.before}
-        return Finding(check="permuted labels", level=FINE, verdict=verdict, data=data)
+        found = "none found in val" if unsure else "none in val"
+        return Finding(
+            check="permuted labels",
+            level=NOTE if len(unsure) > _UNSURE * present else FINE,
+            verdict=f"{found}; the network is right on {theirs.before:.1%} of it{doubt}",
+            details=shorten([f"can't tell: {names[label]} ({label})" for label in unsure]),
+            data={"val_top1": theirs.before, **data},
+        )
     moved = [label for cycle in theirs.cycles for label in cycle]
     examples = ", ".join(f"{names[label]!r} shows {names[theirs.meaning[label]]!r}" for label in moved[:3])
     more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
@@ -77,9 +90,9 @@ def _permuted(theirs: Permutation, names: Sequence[str]) -> Finding:
         check="permuted labels",
         level=FOUND,
         verdict=f"the labels of val look permuted: accuracy as labelled {theirs.before:.1%}, after the permutation "
-        f"{theirs.after:.1%}: label {examples}{more}{order_hint(theirs.meaning, names)}",
+        f"{theirs.after:.1%}: label {examples}{more}{order_hint(theirs.meaning, names)}{doubt}",
         details=_cycle_lines(theirs, names),
-        data=_permutation_data(theirs, names),
+        data={**_permutation_data(theirs, names), **data},
     )
 
 

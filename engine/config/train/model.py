@@ -34,6 +34,17 @@ class ModelConfig:
         "weights file to start from: a run's weights.pt or checkpoint, or a file of torchvision's or timm's; empty = "
         "random weights",
     )
+    weights_key: str = option(
+        "",
+        "with weights: the file's entry that holds them, as in state.model, or the part of a larger network, as in "
+        "state_dict.student; empty = the usual keys, else the only weights in the file; prefixes of the names such as "
+        "module. or model. are found without it",
+    )
+    match_classes: bool = option(
+        True,
+        "with weights: refuse those that were trained on classes of other names than the data's; false = go by the "
+        "classes' numbers alone",
+    )
     use_ema: bool = option(
         False,
         "with weights: start from the moving average (EMA) that the file holds, instead of its raw weights",
@@ -56,6 +67,10 @@ def check_model(model: ModelConfig) -> None:
             raise UserError(
                 f"model.{name} is {getattr(model, name)}: use 0 to 0.99, or -1 for the network's own default"
             )
-    for name in ("use_ema", "reset_head"):
+    for name in ("use_ema", "reset_head", "weights_key"):
         if getattr(model, name) and not model.weights:
             raise UserError(f"model.{name} needs model.weights: name the weights file, or drop the option")
+    if model.use_ema and model.weights_key:
+        raise UserError(
+            "model.weights_key and model.use_ema both choose weights of the file: drop one of them"
+        )

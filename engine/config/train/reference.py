@@ -16,6 +16,12 @@ class ReferenceConfig:
 
     source: str = option("", "who published the figures")
     citation: str = option("", "where: authors, title, year or file name")
+    arch: str = option(
+        "", "their network, as in model.arch; runs of another one are not compared; empty = not stated"
+    )
+    classes: int = option(
+        0, "their number of classes; runs on another number are not compared; 0 = not stated", low=0
+    )
     top1: float = option(0.0, "their top-1 accuracy, as a fraction; 0 = not published", low=0, high=1)
     epochs: int = option(0, "their number of epochs, of this stage alone; 0 = not published", low=0)
     minutes: float = option(

@@ -68,6 +68,18 @@ class RecordReader:
             self._descriptor = os.open(beton.path, os.O_RDONLY)
         except OSError as error:
             raise describe_os_error(error, beton.path, "open") from None
+        self._mark = beton.mark
+        try:
+            self.check()
+        except UserError:
+            os.close(self._descriptor)
+            raise
+
+    def check(self) -> None:
+        """Raises UserError when the file has other tables or checksums now than when it was opened."""
+        if self._mark and os.fstat(self._descriptor).st_size >= self._mark.state[2]:
+            # A shorter one shows where it ends. The records are the business of those who read them.
+            self._mark = self._mark.renewed(self._path, self._descriptor, has_checksums=True)
 
     def __enter__(self) -> "RecordReader":
         return self
@@ -104,6 +116,7 @@ class RecordReader:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
+                self.check()
             finally:
                 for future in waiting:
                     future.cancel()

@@ -14,6 +14,9 @@ from engine.errors import UserError
 
 # Far above any class list (ImageNet-21k has 21,841), and few enough to count the images of each.
 _MOST_CLASSES = 2**24
+# Labels in a row that no image has, in a file without class names: as many as ImageNet-21k has, of which a part may
+# have been stored under its own labels. More of them are a damaged label, for which a classifier would take all memory.
+_LARGEST_GAP = 21_841
 
 
 def sizes_of(path: Path, images: NDArray[np.void], table: NDArray[np.void]) -> NDArray[np.uint64]:
@@ -69,8 +72,20 @@ def check_labels(path: Path, labels: NDArray[np.int64], num_classes: int | None)
     _refuse_first(path, labels < 0, "has a negative label")
     if num_classes is None:
         _refuse_first(path, labels >= _MOST_CLASSES, "has a label beyond any class list")
+        first, last = largest_gap(labels)
+        what = f"has the label {last + 1}, and no image has one of the {last + 1 - first} labels before it"
+        _refuse_first(path, (labels == last + 1) & (last + 1 - first > _LARGEST_GAP), what)
     else:
         _refuse_first(path, labels >= num_classes, "has a label without a class name")
+
+
+def largest_gap(labels: NDArray[np.int64]) -> tuple[int, int]:
+    """The first and last of the most labels in a row, below the largest, that no image has; (0, -1): there are none."""
+    present = np.unique(labels)
+    before = np.concatenate([[-1], present[:-1]])
+    place = int(np.argmax(present - before))
+    gap = int(before[place]) + 1, int(present[place]) - 1
+    return gap if gap[0] <= gap[1] else (0, -1)
 
 
 def _refuse_first(path: Path, bad: NDArray[np.bool_], what: str) -> None:

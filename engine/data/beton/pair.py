@@ -6,6 +6,9 @@ What data a file holds, in a few words that change when they do: a run that goes
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
+from engine.data.beton.checks import largest_gap
 from engine.data.beton.checksum import crc32
 from engine.data.beton.manifest import check_same_classes
 from engine.data.beton.reader import Beton
@@ -18,6 +21,14 @@ class ClassList:
 
     count: int
     names: list[str] | None
+
+    @property
+    def digest(self) -> str | None:
+        """Their number and the crc32 of their names, in words that differ for other classes; None without names."""
+        if self.names is None:
+            return None
+        # A name that is no valid UTF-8 comes as lone surrogates.
+        return f"{self.count} classes, crc {crc32(repr(self.names).encode('utf-8', 'surrogateescape')):08x}"
 
 
 def agree_on_classes(*betons: Beton) -> ClassList:
@@ -44,6 +55,24 @@ def agree_on_classes(*betons: Beton) -> ClassList:
             f"{files} holds label {largest}, but only {len(names)} classes are named: convert again"
         )
     return ClassList(len(names), names)
+
+
+def class_doubts(*betons: Beton) -> list[str]:
+    """What is odd about the labels of files that name no classes, a line each: train, then val, or one file."""
+    unnamed, doubts = [beton for beton in betons if not beton.manifest], []
+    for beton in unnamed:
+        (first, last), present = largest_gap(beton.labels), len(np.unique(beton.labels))
+        if last - first >= present:
+            sample = int(np.argmax(beton.labels == last + 1))
+            doubts.append(
+                f"{beton.path} has images of {present} classes, and none with a label from {first} to {last} (sample "
+                f"{sample} has {last + 1}): a damaged label looks like this, and so does a part of a data set"
+            )
+    counts = [beton.num_classes for beton in unnamed]
+    if len(set(counts)) > 1:
+        largest = " and ".join(f"{beton.path} has labels up to {beton.num_classes - 1}" for beton in unnamed)
+        doubts.append(f"{largest}, without class names: check that both were made with the same classes")
+    return doubts
 
 
 def identity(beton: Beton) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.data.beton import layout
 from engine.data.beton.checks import check_images, check_labels, check_records, sizes_of
 from engine.data.beton.checksum import crc32
+from engine.data.beton.file_mark import FileMark, read_mark, state_of
 from engine.data.beton.image_field import custom_arguments, formats_in
 from engine.data.beton.manifest import Manifest
 from engine.data.storage import formats
@@ -50,6 +51,8 @@ class Beton:
     """In a custom field: what the shorter side was limited to, in pixels; 0: nothing, and always in ffcv's field."""
     max_resolution: int = 0
     """In a custom field: what the longer side was limited to, likewise."""
+    mark: FileMark | None = None
+    """The file as it was when it was read; None for a Beton that was made in memory."""
 
     @property
     def storage(self) -> Storage:
@@ -66,10 +69,13 @@ class Beton:
         """Classes in the manifest, or one more than the largest label where there is no manifest."""
         return len(self.manifest.classes) if self.manifest else int(self.labels.max()) + 1
 
-    def memory(self) -> "np.memmap[tuple[int], np.dtype[np.uint8]]":
-        """The whole file as read-only uint8 of shape (bytes,), mapped, not read."""
+    def memory(self, descriptor: int | None = None) -> "np.memmap[tuple[int], np.dtype[np.uint8]]":
+        """The whole file, or the one open as `descriptor`, as read-only uint8 of shape (bytes,), mapped, not read."""
         try:
-            return np.memmap(self.path, dtype=np.uint8, mode="r")
+            with open(
+                self.path if descriptor is None else descriptor, "rb", closefd=descriptor is None
+            ) as file:
+                return np.memmap(file, dtype=np.uint8, mode="r")
         except OSError as error:
             raise describe_os_error(error, self.path, "map") from None
         except ValueError:
@@ -90,6 +96,7 @@ def open_beton(path: Path | str) -> Beton:
 
 def _read(path: Path, file: BinaryIO) -> Beton:
     file_size = file.seek(0, 2)
+    state = state_of(file.fileno())
     header = _read_header(path, file, file_size)
     num_samples, table_start = int(header["num_samples"]), int(header["alloc_table_ptr"])
     fields = _read_fields(path, file)
@@ -118,6 +125,9 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     if checksums is None and manifest and manifest.checksums:
         raise UserError(f"{path} is damaged: its checksums are missing; copy or write it again")
     parts.check_rest(int(header["page_size"]))
+    mark = read_mark(file.fileno(), (data_start, parts.start), file_size)
+    if mark.state != state:
+        raise UserError(f"{path} was changed while it was read: wait until it is written, then start again")
     limits = custom_arguments(image_field["arguments"])
     is_custom = types[image_place] == layout.CUSTOM_FIELD
     for array in (images, sizes, labels):
@@ -133,6 +143,7 @@ def _read(path: Path, file: BinaryIO) -> Beton:
         checksums=checksums,
         short_side=int(limits["short_side"]) if is_custom else 0,
         max_resolution=int(limits["max_resolution"]) if is_custom else 0,
+        mark=mark,
     )
 
 

@@ -84,6 +84,11 @@ class DecodePool:
         """The file's bytes, mapped."""
         return self._mapping.memory
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, for reads beside the map; the pool's."""
+        return self._mapping.descriptor
+
     def decode(self, views: NDArray[np.int64], crop: CropLaw, out: NDArray[np.uint8]) -> list[Bad]:
         """Fill out, uint8 of shape (len(views), resolution, resolution, 3) in C order; returns what can't be used.
 
@@ -105,7 +110,7 @@ class DecodePool:
             exact=isinstance(crop, CenterCrop),
         )
         modes = self._modes[ids]
-        self._mapping.check()
+        self._check_file()
         work: deque[_Slice] = deque()
         for form in all_formats():
 
@@ -132,7 +137,7 @@ class DecodePool:
         geometry, size = plan_crops(boxes, mode)
         buffer = take(size)
         status = np.full(len(ids), OK, np.uint8)
-        self._mapping.check()
+        self._check_file()
 
         def task(part: NDArray[np.int64]) -> None:
             self._sound(ids, part, status)
@@ -206,7 +211,12 @@ class DecodePool:
             wait(helpers)
         for helper in helpers:
             helper.result()
-        self._mapping.check()
+        self._check_file()
+
+    def _check_file(self) -> None:
+        if self._mapping.check():
+            # Written again, with the same checksums: whether that is true of the records is not known yet.
+            self._verified[:] = self._verify == "never"
 
     def _sound(
         self, ids: NDArray[np.int64], rows: NDArray[np.int64], status: NDArray[np.uint8]

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from engine.data.beton.reader import Beton
 from engine.data.loading.decode_pool import Bad, DecodePool
 from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
-from engine.data.loading.page_cache import ReadAhead
-from engine.data.loading.producer import MEAN, STD, Producer, Slot, choose_delivery
+from engine.data.loading.page_cache import ReadAhead, free_memory
+from engine.data.loading.producer import MEAN, STD, Decoded, Producer, Slot, choose_delivery
 from engine.data.loading.windows import WindowReader
 from engine.data.sampling.crops import CropLaw
 from engine.data.sampling.order import Windows, samples_of
@@ -184,7 +184,12 @@ class Loader:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
         if not 0 <= self._start <= len(ids):
             raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
-        reader = WindowReader(self.beton.path, self._pool.memory, windows) if windows else None
+        self._refuse_too_large(max(map(len, ids), default=0), resolution)
+        reader = (
+            WindowReader(self.beton.path, self._pool.memory, windows, self._pool.descriptor)
+            if windows
+            else None
+        )
 
         def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
             started = advanced = time.perf_counter()
@@ -209,6 +214,17 @@ class Loader:
         finally:
             self._end_threads()
             self._producer, self._reader, self._start = None, None, 0
+
+    def _refuse_too_large(self, images: int, resolution: int) -> None:
+        """Raises UserError for batches that memory has no room for: the system would end the process."""
+        taken = sum(slot.nbytes for slot in self._slots)
+        need, free = len(self._slots) * images * resolution**2 * 3 - taken, free_memory()
+        if isinstance(self._delivery, Decoded) and need > free:
+            raise UserError(
+                f"{self.beton.path}: {len(self._slots)} batches of {images:,} images at {resolution} px take "
+                f"{need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: lower training.batch_size or "
+                "validation.batch_size, whichever this is"
+            )
 
     def _end_threads(self) -> None:
         """End the iteration's threads, the window reader's first: the producer may be waiting for it."""

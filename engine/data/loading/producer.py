@@ -53,6 +53,11 @@ class Slot:
         self.held_seconds = 0.0
         """How long the last `take` waited for it."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it has taken."""
+        return self._storage.numel()
+
     def take(self, size: int, headroom: float = 1.0) -> torch.Tensor:
         """`size` bytes, in the memory at hand where that is enough, else in `headroom` times as much, newly taken."""
         started = time.perf_counter()

@@ -38,12 +38,14 @@ _REQUEST = 128 * 2**10
 class WindowReader:
     """Holds the windows in use of one epoch in `memory`, the read-only map of the file at `path`.
 
-    Owns a thread and a file descriptor: use it as a context manager, or call `close()`, which also releases the
-    windows.
+    `descriptor` is that file where it is open already: another one may be at `path` by now. Owns a thread and a file
+    descriptor: use it as a context manager, or call `close()`, which also releases the windows.
     """
 
-    def __init__(self, path: Path, memory: NDArray[np.uint8], windows: Windows) -> None:
-        self._file = _MappedFile(path, memory)
+    def __init__(
+        self, path: Path, memory: NDArray[np.uint8], windows: Windows, descriptor: int | None = None
+    ) -> None:
+        self._file = _MappedFile(path, memory, descriptor)
         self._spans = windows.spans
         self._window_of = np.empty(len(windows.order), np.int32)
         self._window_of[windows.order] = np.repeat(np.arange(len(windows.spans)), np.diff(windows.starts))
@@ -144,13 +146,15 @@ class WindowReader:
 class _MappedFile:
     """Ranges of a file and its map, from byte `start` to before byte `stop`, read and released."""
 
-    def __init__(self, path: Path, memory: NDArray[np.uint8]) -> None:
+    def __init__(self, path: Path, memory: NDArray[np.uint8], descriptor: int | None) -> None:
         self._path, self._memory = path, memory
         self._buffer = memoryview(bytearray(_REQUEST))
         self._madvise = ctypes.CDLL(None, use_errno=True).madvise
         self._madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            # Opened anew, since advice on how it is read belongs to the open file.
+            opened = path if descriptor is None else f"/proc/self/fd/{descriptor}"
+            self._descriptor = os.open(opened, os.O_RDONLY)
         except OSError as error:
             raise describe_os_error(error, path, "open") from None
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)

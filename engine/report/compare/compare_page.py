@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engine.report import text
 from engine.report.compare.compare_rows import Row, measure_rows, option_rows
-from engine.report.compare.compared_run import ComparedRun, Measured
+from engine.report.compare.compared_run import ComparedRun, Measured, unlike
 from engine.report.drawing import charts
 from engine.report.drawing.axes import (
     MOST_DOTS,
@@ -65,6 +65,8 @@ def _about(runs: Sequence[ComparedRun]) -> str:
     )
     if best is None or best.best is None:
         return "Nothing was validated yet."
+    if warning := unlike(runs):
+        return warning
     of = " (the average of its weights)" if best.has_average else ""
     when = f"after {text.duration(best.best.seconds)}, in epoch {best.best.epoch}"
     return f"The best validation is {text.percent(best.best.judged)} top-1, of {best.name}{of}, {when}."

@@ -108,6 +108,20 @@ def read_runs(folders: Sequence[Path]) -> list[ComparedRun]:
     return [_read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 
+def unlike(runs: Sequence[ComparedRun]) -> str:
+    """Why the runs' accuracies can't be ranked, in a sentence; empty where they were validated on the same data."""
+    starts = [run.stages[-1][1].start for run in runs]
+    counts = {(start.num_val, start.num_classes) for start in starts}
+    # A log from before the crc was noted has only the numbers.
+    if len(counts) < 2 and len({start.val_data for start in starts if start.val_data}) < 2:
+        return ""
+    data = ", ".join(
+        f"{run.name}: {start.val_data or f'{start.num_val} images'}"
+        for run, start in zip(runs, starts, strict=True)
+    )
+    return f"These runs were validated on different data ({data}): their accuracies can't be ranked."
+
+
 def _names(folders: Sequence[Path]) -> list[str]:
     """Each folder's own name, with as many of its parents' as tell it from the others; at last with a number."""
     parts = [folder.resolve().parts for folder in folders]

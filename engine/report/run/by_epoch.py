@@ -1,6 +1,7 @@
 """The report's smaller figures, all over the same epoch axis: loss, throughput, learning rate, resolution."""
 
 from itertools import pairwise
+from statistics import quantiles
 
 from engine.report import text
 from engine.report.drawing import charts
@@ -33,20 +34,33 @@ def loss(epochs: list[EpochLine], steps: list[StepsLine]) -> Figure | None:
     values = [y for _, y in train + val + within]
     if not values:
         return None
-    ticks = charts.nice_ticks(min(values), max(values), 4)
+    high = _without_spikes(values)
+    ticks = charts.nice_ticks(min(values), high, 4)
     frame = epoch_frame(epochs, HALF, (ticks[0], ticks[-1]))
+    cut = sum(value > ticks[-1] for value in values)
+    about = f"Training loss from {text.number(train[0][1])} to {text.number(train[-1][1])}." if train else ""
+    within, train, val = ([(x, min(y, ticks[-1])) for x, y in line] for line in (within, train, val))
     parts = [*charts.axes(frame, epoch_ticks(epochs, HALF), plain_ticks(ticks), "epoch", "cross-entropy")]
     parts += [charts.line(frame, within, "second faint"), *curve(frame, train, "second")]
     parts += curve(frame, val, "first")
     parts += readings(frame, epochs, HALF, _loss_reading)
-    about = f"Training loss from {text.number(train[0][1])} to {text.number(train[-1][1])}." if train else ""
     legend = [("second", "training")] + ([("first", "validation")] if val else [])
     legend += [("second faint", "training within epochs")] if within else []
     drawn = charts.svg(frame, "loss", "Loss by epoch", about, parts, HALF.name)
     note = (
         "Training is measured on random crops, with label smoothing if the recipe has it; validation is not."
     )
+    if cut:
+        note += f" {cut} of {len(values)} values are above the figure, up to {max(values):.3g}."
     return Figure(title="Loss", svgs=[drawn], legend=legend, note=note)
+
+
+def _without_spikes(values: list[float]) -> float:
+    """The largest value but those far out (Tukey 1977): above the upper quartile by 3 times the quartiles' distance."""
+    if len(values) < 8:
+        return max(values)
+    low, _, high = quantiles(values, n=4)
+    return max(value for value in values if value <= high + 3 * (high - low))
 
 
 def _within(epochs: list[EpochLine], steps: list[StepsLine]) -> list[Point]:

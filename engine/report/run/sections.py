@@ -87,6 +87,9 @@ def reference(history: History, config: dict[str, Any]) -> str:
     known = config.get("reference", {})
     if not known.get("source"):
         return ""
+    if other := published.difference(known, history.start):
+        said = f"The figures that {known['source']} published are none to compare with: {other}."
+        return f'<div class="theirs"><p>{clean(said)}</p></div>'
     figures = [clean(figure) for figure in published.figures(known)]
     if known.get("top1"):
         figures[0] = f"<b>{figures[0]}</b>"

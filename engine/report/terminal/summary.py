@@ -53,7 +53,10 @@ def closing_summary(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
     if reference.get("source") and reference.get("top1"):
         accuracy, *more = published.figures(reference)
         said = f"{accuracy.removesuffix(' top-1')}, published by {reference['source']}, not ours"
-        rows.append(("reference", f"{said} ({', '.join(more)})" if more else said))
+        said = f"{said} ({', '.join(more)})" if more else said
+        if other := published.difference(reference, history.start):
+            said = f"none to compare with; {reference['source']}'s figures: {other}"
+        rows.append(("reference", said))
     if history.result and history.result.weights_note:
         rows.append(("weights", history.result.weights_note))
     return "\n".join(f"{name:<10} {value}" for name, value in rows)

@@ -5,16 +5,36 @@ Also EpochState, the position of a run between two steps, which a checkpoint hol
 
 import argparse
 import io
+import pathlib
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
+
+_CORE, _DTYPES = (
+    "numpy.core.multiarray",
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64",
+)
+# numpy's own functions that rebuild a number and an array.
+_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+_ALLOWED: list[Any] = [
+    # Checkpoints of torchvision's and timm's scripts hold their arguments as a Namespace: attributes, no code.
+    argparse.Namespace,
+    *((pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+    # Numbers and arrays of numpy: accuracies, mostly. numpy 1 wrote them under other names.
+    *(_SCALAR, _ARRAY, (_SCALAR, f"{_CORE}.scalar"), (_ARRAY, f"{_CORE}._reconstruct"), np.ndarray, np.dtype),
+    *(type(np.dtype(name)) for name in _DTYPES.split()),
+]
+"""What a checkpoint may hold beside tensors, numbers and text: nothing that runs code of the file."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -28,11 +48,15 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a file that `save` or torch.save wrote, onto the CPU. Raises UserError for a missing or damaged file."""
+    """Read a file that `save`, torch.save or safetensors wrote, onto the CPU.
+
+    Raises UserError for a missing or damaged file.
+    """
     try:
         _check_bytes(path)
-        # Checkpoints of torchvision's and timm's scripts hold their arguments as a Namespace: attributes, no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        if _is_safetensors(path):
+            return dict(load_file(path))
+        with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
@@ -41,7 +65,12 @@ def load(path: Path) -> dict[str, Any]:
     except (RuntimeError, MemoryError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is not a whole checkpoint: {first}") from None
-    except Exception:  # noqa: BLE001 - unpickling damaged bytes ends in any error, whose words say nothing of the file
+    except Exception as error:  # noqa: BLE001 - unpickling damaged bytes ends in any error, whose words say nothing
+        if held := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+            raise UserError(
+                f"{path} is not read: it holds a {held[1]}, and reading that could run any code; where you trust the "
+                "file, load it with torch.load(..., weights_only=False) and save the network's state_dict() alone"
+            ) from None
         raise UserError(
             f"{path} is not a whole checkpoint: torch.save did not write it, its bytes were changed, or it holds more "
             "than tensors, numbers and text"
@@ -51,10 +80,23 @@ def load(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether it is a file of that library, whatever its name: the length of a JSON object, and the object."""
+    with path.open("rb") as file:
+        length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+    return first == b"{" and length < path.stat().st_size
+
+
 def _check_bytes(path: Path) -> None:
     """Raises UserError for damage that torch.load does not notice, such as changed bytes, or only warns of."""
     if path.stat().st_size == 0:
         raise UserError(f"{path} is not a whole checkpoint: it is empty")
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`")
+    if head[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page, not a checkpoint: download the file itself")
     # Files of torch.save before 1.6 are not zip files and have no checksums.
     if not zipfile.is_zipfile(path):
         return

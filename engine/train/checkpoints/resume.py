@@ -12,6 +12,7 @@ from typing import Any
 from engine.config.load import to_dict
 from engine.config.options import options_of
 from engine.config.train.train_config import TrainConfig
+from engine.data.beton.manifest import check_same_classes
 from engine.data.beton.pair import identity
 from engine.data.beton.reader import Beton
 from engine.errors import UserError
@@ -39,6 +40,8 @@ _MAY_DIFFER = {
     "model.weights",
     "model.use_ema",
     "model.reset_head",
+    "model.weights_key",
+    "model.match_classes",
     "training.first_stage",
     "training.resume",
     # The checkpoint has the one in force.
@@ -92,6 +95,7 @@ def content(
         "alarm": progress.alarm,
         "timeline": str(trainer.timeline),
         "data": data,
+        "classes": trainer.class_names,
         "world": trainer.ranks.world,
         "plans": {side: asdict(plan) for side, plan in trainer.plans.items()},
         "config": to_dict(config),
@@ -104,7 +108,7 @@ def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Prog
     Raises UserError when there is none, or when recipe or data differ from those that the run was started with.
     """
     ranks = trainer.ranks
-    found = ranks.agree(_read(config, data) if ranks.main else None)
+    found = ranks.agree(_read(config, data, trainer.class_names) if ranks.main else None)
     assert found is not None
     trainer.model.load_state_dict(found["model"], strict=True)
     trainer.step.load_state_dict(found)
@@ -131,11 +135,14 @@ def _in_force(found: dict[str, Any], asked: str = "") -> str:
     return asked if extends else saved
 
 
-def _read(config: TrainConfig, data: dict[str, str]) -> dict[str, Any]:
+def _read(config: TrainConfig, data: dict[str, str], names: list[str] | None) -> dict[str, Any]:
     path, found = store.load_newest(Path(config.training.resume))
     if "optimizer" not in found:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")
     refuse_other_run(config, found, data)
+    if names and found.get("classes"):
+        where = f"{path}: training.resume needs the classes that the run was started with"
+        check_same_classes(found["classes"], names, where, ("the run", "the data"))
     return found
 
 
@@ -168,6 +175,18 @@ def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
                     f"data.{split}_dataset: rank {ranks.rank} has another file ({data[split]}) than rank {rank} "
                     f"({says}): copy the same one to all hosts"
                 )
+
+
+def refuse_changed_files(seen: dict[str, str], config: TrainConfig, data: dict[str, str]) -> None:
+    """Raises UserError for a data file of which an earlier stage read other content; `seen` (path -> identity) learns
+    what this one reads.
+    """
+    for path, now in ((config.data.train_dataset, data["train"]), (config.data.val_dataset, data["val"])):
+        if seen.setdefault(path, now) != now:
+            raise UserError(
+                f"{path} is another file than in an earlier stage (it had {seen[path]}, and has {now} now): put the "
+                "file back that was there, then resume the run"
+            )
 
 
 def refuse_other_recipe(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.config.train.train_config import TrainConfig
-from engine.data.beton.pair import agree_on_classes
+from engine.data.beton.pair import ClassList, agree_on_classes, identity
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.sampling.order import held_out
 from engine.data.sources.originals import Originals, open_source
@@ -18,12 +18,14 @@ from engine.runs.evaluation_schema import Evaluation, EvaluationFile, SearchedRe
 from engine.runs.folder import EVALUATION
 from engine.runs.run_writer import RunWriter
 from engine.train.budget.verdict import judge
+from engine.train.checkpoints import checkpoint_file
+from engine.train.checkpoints.resume import refuse_other_data
+from engine.train.checkpoints.weights_file import classes_in
 from engine.train.evaluation.full_evaluation import Examination
 from engine.train.evaluation.validator import Validator, search_resolution, search_table
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.run_base import RunBase
-from engine.train.weights import build_network
 
 
 class EvaluationRun(RunBase):
@@ -35,8 +37,11 @@ class EvaluationRun(RunBase):
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         super().__init__(config, ranks)
         val = open_beton(Path(config.data.val_dataset))
-        self.classes = agree_on_classes(val)
-        self.model = build_network(config, self.classes.count, ranks.device)
+        self.classes = named_by_weights(agree_on_classes(val), config.model.weights)
+        self.data = {"val": identity(val)}
+        refuse_other_data(ranks, self.data)
+        self.tell_doubts(val)
+        self.model = self.build_network()
         self.originals = self._open_originals(val) if config.validation.reference else None
         loader = open_loader(config, ranks, self.precision, val, training=False)
         self.validator = Validator(
@@ -46,7 +51,9 @@ class EvaluationRun(RunBase):
 
     def execute(self, record: RunWriter) -> int:
         """Measure, log, and return the exit code that the verdict asks for."""
-        record.start(self.start_line(num_val=self.validator.loader.beton.num_samples))
+        record.start(
+            self.start_line(val_data=self.data["val"], num_val=self.validator.loader.beton.num_samples)
+        )
         searched = {"search": self._choose_resolution(self.search)} if self.search else {}
         examination = Examination(self.validator, self.model, self.classes, self.originals)
         accuracy, plain, found = examination.run()
@@ -113,3 +120,11 @@ class EvaluationRun(RunBase):
             with atomic_write(path) as file:
                 # A name that is not UTF-8 comes as lone surrogates, for which JSON has escapes.
                 file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def named_by_weights(classes: ClassList, weights: str) -> ClassList:
+    """`classes` with the names that a weights file has, where the data have none (stock ffcv's)."""
+    if classes.names or not weights:
+        return classes
+    names = classes_in(checkpoint_file.load(Path(weights)))
+    return ClassList(len(names), names) if names and len(names) >= classes.count else classes

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.audit.labels.permutation import best_assignment, find_permutation, order_hint
+from engine.audit.labels.permutation import best_assignment, find_permutation, order_hint, unsure_labels
 
 
 def seen(
@@ -103,6 +103,27 @@ def test_guessing_network_gives_no_permutation() -> None:
     labels, predicted = random.integers(0, 10, (2, 5000))
     assert find_permutation(labels, predicted, 10).cycles == ()
     assert find_permutation(labels, np.zeros_like(labels), 10).cycles == ()
+
+
+def test_short_cycle_is_not_called_off_by_one() -> None:
+    names = [f"class {label}" for label in range(20)]
+    meaning = np.arange(20)
+    for cycle in ([4, 5, 6], [4, 5, 6, 7, 8], [17, 18, 19]):
+        meaning[cycle] = np.roll(cycle, -1)
+        assert order_hint(meaning, names) == ""
+        meaning[cycle] = cycle
+
+
+@pytest.mark.parametrize(("accuracy", "per_class", "unsure"), [(0.36, 10, 20), (0.9, 5, 20), (0.9, 50, 0)])
+def test_labels_that_would_not_show_a_permutation_are_unsure(
+    accuracy: float, per_class: int, unsure: int
+) -> None:
+    true = np.repeat(np.arange(20), per_class)
+    labels, predicted = true.copy(), seen(true, 20, accuracy, seed=2)
+    labels[np.isin(true, [4, 5, 6])] = np.repeat([5, 6, 4], per_class)
+    assert bool(find_permutation(labels, predicted, 20).cycles) == (unsure == 0)
+    for said in (true, labels):
+        assert len(unsure_labels(said, predicted, 20)) == unsure
 
 
 def test_common_orders_of_classes_are_recognised() -> None:

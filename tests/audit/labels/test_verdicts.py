@@ -94,3 +94,25 @@ def test_right_labels_give_no_finding(collection: Collection) -> None:
     findings, tiles = check_labels(collection, opinion(3)[0], opinion(4)[0])
     assert not [finding.verdict for finding in findings if finding.level == FOUND]
     assert tiles == []
+
+
+def test_weak_network_says_that_it_cannot_tell(collection: Collection) -> None:
+    """A cycle of three classes, which a network that is right on a third of few images doesn't show."""
+    random = np.random.default_rng(0)
+    true = np.repeat(np.arange(20), 10)
+    said = random.normal(0, 1, (200, 20))
+    said[np.arange(200), true] += np.where(random.random(200) < 0.36, 4, 0)
+    logs = (said - np.logaddexp.reduce(said, axis=1, keepdims=True)).astype(np.float16)
+    labels = np.where(np.isin(true, [4, 5, 6]), 4 + (true - 3) % 3, true)
+    names = tuple(f"class {number}" for number in range(20))
+    collection = replace(collection, labels=replace(collection.labels, names=names))
+    ids = np.arange(200)
+    findings, tiles = check_labels(collection, Opinion(ids, true, logs), Opinion(ids, labels, logs))
+    finding = {one.check: one for one in findings}["permuted labels"]
+    assert finding.level == NOTE
+    assert finding.verdict.startswith("none found in val; the network is right on ")
+    assert (
+        "of 20 classes it can't tell, since they have too few images or it confuses them" in finding.verdict
+    )
+    named = {one.check: one for one in findings}["wrong labels"].data["suspects"]
+    assert len(tiles) == len(named)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,45 @@ def test_map_at_a_reused_address_reports_new_faults(run: Run, beton: Beton) -> N
 def test_dropped_maps_leave_nothing_open(run: Run) -> None:
     done = run(_DROPPED_AGAIN_AND_AGAIN)
     assert done.stdout == "0\n", done.stderr
+
+
+def _write_over(path: Path, at: int, data: bytes) -> None:
+    """Write into the file, as rsync --inplace does, with a time of change that certainly differs."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+
+
+def test_changed_labels_in_place_are_refused(beton: Beton, maybe_library: Library | None) -> None:
+    mapping = Mapping(beton, maybe_library)
+    with open(beton.path, "rb") as file:
+        labels_at = file.read().index(beton.images.tobytes()[:5])
+    _write_over(beton.path, labels_at, b"\0")
+    with pytest.raises(
+        UserError, match=r"changed while it was in use \(last at .*\): its labels, sizes"
+    ) as e:
+        mapping.check()
+    assert str(e.value).startswith(str(beton.path)) and "\n" not in str(e.value)
+    mapping.close()
+    with pytest.raises(UserError, match="changed while it was in use"):
+        Mapping(beton, maybe_library)
+
+
+def test_changed_pixels_in_place_are_found_again(beton: Beton) -> None:
+    pool, out = DecodePool(beton, 1, "first-epoch"), np.empty((SAMPLES, 32, 32, 3), np.uint8)
+    assert pool.decode(np.arange(SAMPLES), WHOLE, out) == []
+    _write_over(beton.path, int(beton.images["data_ptr"][5]), b"other pixels under the old checksum")
+    assert [bad.row for bad in pool.decode(np.arange(SAMPLES), WHOLE, out)] == [5]
+    pool.close()
+
+
+def test_touched_file_is_accepted_with_checksums_only(beton: Beton) -> None:
+    mapping, blind = Mapping(beton, library()), Mapping(replace(beton, checksums=None), library())
+    assert not mapping.check()
+    os.utime(beton.path, ns=(0, 10**18))
+    assert mapping.check() and not mapping.check()
+    with pytest.raises(UserError, match="no checksums that could show"):
+        blind.check()
+    mapping.close()
+    blind.close()

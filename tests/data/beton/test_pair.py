@@ -9,7 +9,7 @@ import pytest
 
 from engine.data.beton import layout
 from engine.data.beton.manifest import Manifest
-from engine.data.beton.pair import ClassList, agree_on_classes
+from engine.data.beton.pair import ClassList, agree_on_classes, class_doubts
 from engine.data.beton.reader import Beton
 from engine.errors import UserError
 
@@ -75,3 +75,15 @@ def test_file_without_images_is_refused() -> None:
     empty = replace(_file("val", [], None), path=Path("elsewhere.beton"))
     with pytest.raises(UserError, match="elsewhere"):
         agree_on_classes(empty)
+
+
+def test_doubtful_labels_without_names_are_noted() -> None:
+    assert class_doubts(_file("train", [0, 1, 2, 0], None), _file("val", [2, 0], None)) == []
+    assert class_doubts(_file("train", [0, 900], "ab"), _file("val", [3], "ab")) == []
+    gap, count = class_doubts(_file("train", [0, 1, 771, 2], None), _file("val", [2, 0, 1], None))
+    assert gap.startswith(
+        "train.beton has images of 4 classes, and none with a label from 3 to 770 (sample 2 has 771)"
+    )
+    assert count.startswith(
+        "train.beton has labels up to 771 and val.beton has labels up to 2, without class names"
+    )

@@ -347,12 +347,27 @@ def test_impossible_page_size_is_refused(beton: Path, page_size: int) -> None:
     _refused(beton, "not a .beton file of version 2")
 
 
-def test_absurd_label_is_refused(beton: Path) -> None:
+@pytest.mark.parametrize(
+    ("label", "what"),
+    [
+        (2**62, "has a label beyond any class list"),
+        (11_796_482, "has the label 11796482, and no image has one of the 11796"),
+        (2**15, "has the label 32768, and no image has one of the 327"),
+    ],
+)
+def test_absurd_label_is_refused(beton: Path, label: int, what: str) -> None:
     # Without a manifest the largest label says how many classes there are.
     drop_checksums(beton)
     drop_manifest(beton)
-    _samples(beton)["f1"][9] = 2**62
-    _refused(beton, "sample 9 has a label beyond any class list")
+    _samples(beton)["f1"][9] = label
+    _refused(beton, f"sample 9 {what}")
+
+
+def test_sparse_labels_of_a_large_class_list_are_accepted(beton: Path) -> None:
+    drop_checksums(beton)
+    drop_manifest(beton)
+    _samples(beton)["f1"][9] = 21_840
+    assert open_beton(beton).num_classes == 21_841
 
 
 def test_manifest_of_another_file_is_refused(beton: Path, pets: Path, tmp_path: Path) -> None:

@@ -166,3 +166,13 @@ def test_closing_during_a_window_ends_all_threads(tmp_path: Path) -> None:
             list(batches)
 
     guarded(work)
+
+
+def test_batches_beyond_memory_are_refused(way: Way) -> None:
+    beton, _ = way
+    with Loader(beton, device=CPU, decoder="cpu") as loader:
+        # One number seen again and again: it takes no memory.
+        many = np.broadcast_to(np.int64(0), 2**31)
+        with pytest.raises(UserError, match=r"2,147,483,648 images at \d+ px take .* GB are free: lower"):
+            next(loader.batches([many], RESOLUTION, LAW))
+        assert_same(list(loader.batches(ids_of(beton), RESOLUTION, LAW)), load(beton, decoder="cpu"))

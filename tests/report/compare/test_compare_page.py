@@ -202,7 +202,9 @@ def test_long_value_is_cut_to_its_end() -> None:
 def test_compare_verb_prints_tables_and_writes_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [_write(tmp_path / "a", whole_log(4)), _write(tmp_path / "b", demo_log(), lr={"lr": 0.1})]
+    # On the same data: the accuracies of others are not ranked.
+    demo = [start_line(), *demo_log()[1:]]
+    runs = [_write(tmp_path / "a", whole_log(4)), _write(tmp_path / "b", demo, lr={"lr": 0.1})]
     assert main([*map(str, runs), "--html", str(tmp_path / "page.html")]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"top-1 +74\.00% +92\.31%", printed)
@@ -231,3 +233,25 @@ def test_adapted_run_is_compared_like_any_other(tmp_path: Path) -> None:
     adapted = [*adapted_log()[:3], alarm_line(2), *adapted_log()[3:]]
     rows = _rows([_write(tmp_path / "a", adapted), _write(tmp_path / "b", whole_log(16))])
     assert rows["epochs"] == ["15", "16"] and rows["state"] == ["finished", "finished"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_val": 120}, {"val_data": "50000 images, crc 00000002"}, {"num_classes": 20}]
+)
+def test_runs_on_different_data_are_not_ranked(
+    changes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"val_data": "50000 images, crc 00000001"}
+    log = whole_log(4)
+    one = _write(tmp_path / "one", [log[0] | known, *log[1:]])
+    same = _write(tmp_path / "same", [log[0] | known, *log[1:]])
+    other = _write(tmp_path / "other", [log[0] | known | changes, *log[1:]])
+    assert main([str(one), str(same)]) == 0
+    assert "different data" not in capsys.readouterr().out
+    assert "The best validation is" in render(read_runs([one, same]))
+    assert main([str(one), str(other)]) == 0
+    assert (
+        "warning: These runs were validated on different data (one: 50000 images" in capsys.readouterr().out
+    )
+    page = render(read_runs([one, other]))
+    assert "can&#x27;t be ranked" in page and "The best validation is" not in page

@@ -470,3 +470,21 @@ def test_replans_without_their_figures_are_listed() -> None:
 def test_run_with_a_time_limit_alone_is_judged_by_it(met: bool, badge: str) -> None:
     text = Page(render(run_config(), demo_log(target_top1=None, met=met, verdict="time limit"))).text
     assert badge in text and "Target m" not in text
+
+
+def test_early_spikes_do_not_flatten_the_loss_axis() -> None:
+    lines = epoch_lines(16)
+    for number, line in enumerate(lines):
+        line["train_loss"], line["val_loss"] = 1.5 - number / 20, 1.2 - number / 30
+    calm = [start_line(), *lines]
+    spiked = [start_line(), lines[0] | {"val_loss": 400.0}, *lines[1:]]
+    ticks = [_ticks(render(run_config(), log)) for log in (calm, spiked)]
+    assert ticks[0] == ticks[1] and max(map(float, ticks[1])) < 3
+    assert "1 of 32 values are above the figure, up to 400." in Page(render(run_config(), spiked)).text
+    assert "above the figure" not in render(run_config(), calm)
+
+
+def _ticks(page: str) -> list[str]:
+    """What the loss figure's upright axis names."""
+    svg = next(chart for name, chart in _charts(page).items() if "Loss" in name)
+    return [one.text or "" for one in svg.iter() if one.get("class") == "tick end"]

@@ -1,5 +1,10 @@
 """What the terminal says of a run."""
 
+from typing import Any
+
+import pytest
+
+from engine.report.drawing.charts import clean
 from tests.report.runs import (
     adapted_log,
     alarm_line,
@@ -7,6 +12,7 @@ from tests.report.runs import (
     demo_log,
     epoch_line,
     epoch_lines,
+    render,
     run_config,
     start_line,
     whole_log,
@@ -56,6 +62,24 @@ def test_closing_summary_has_verdict_accuracies_time_and_speed() -> None:
         "weights    load with strict=True",
     ):
         assert part in summary
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"arch": "resnet18"}, "they are of resnet18, this run's of resnet50"),
+        ({"classes": 20}, "they are of 20 classes, this run's of 1,000"),
+    ],
+)
+def test_reference_of_another_network_or_data_is_not_shown(stated: dict[str, Any], why: str) -> None:
+    reference = {"source": "someone", "top1": 0.738, **stated}
+    summary = closing_summary(run_config(reference=reference), whole_log(2))
+    assert f"reference  none to compare with; someone's figures: {why}" in summary
+    page = render(run_config(reference=reference), whole_log(2))
+    assert f"that someone published are none to compare with: {clean(why)}." in page
+    assert "73.80%" not in summary and "<b>73.80%" not in page
+    same = {**reference, "arch": "resnet50", "classes": 1000}
+    assert "73.80%, published by someone" in closing_summary(run_config(reference=same), whole_log(2))
 
 
 def test_closing_summary_names_the_publisher_of_a_reference() -> None:

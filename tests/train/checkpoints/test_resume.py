@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.config.train.train_config import DataConfig, TrainConfig
 from engine.errors import UserError
-from engine.train.checkpoints import checkpoint_file, store
+from engine.train.checkpoints import checkpoint_file, resume, store
 from tests.train.conftest import ROOT, command, log_of, train_here
 
 Options = Callable[..., list[str]]
@@ -170,3 +171,14 @@ def test_weights_of_a_checkpoint_start_a_new_schedule(options: Options, copy: Pa
     assert code == 0
     assert log_of(copy, "start")[-1]["resumed_at_epoch"] == 0
     assert [entry["epoch"] for entry in log_of(copy, "epoch")] == [1, 2, 1, 2]
+
+
+def test_file_changed_between_stages_is_refused() -> None:
+    seen: dict[str, str] = {}
+    config = TrainConfig(data=DataConfig(train_dataset="t.beton", val_dataset="v.beton"))
+    resume.refuse_changed_files(seen, config, {"train": "60 images, crc 1", "val": "9 images, crc 2"})
+    resume.refuse_changed_files(seen, config, {"train": "60 images, crc 1", "val": "9 images, crc 2"})
+    with pytest.raises(
+        UserError, match=r"t\.beton is another file than in an earlier stage \(it had 60 .*crc 1"
+    ):
+        resume.refuse_changed_files(seen, config, {"train": "60 images, crc 3", "val": "9 images, crc 2"})
