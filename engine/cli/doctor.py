@@ -21,6 +21,7 @@ from typing import Literal
 from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED
+from engine.limits import compute_threads, usable_cores
 
 _DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, decoders, cores, memory and disk.
 
@@ -241,15 +242,12 @@ def check_cores(
     usable: int | None = None, affinity: int | None = None, total: int | None = None
 ) -> Iterable[Finding]:
     """Cores that this process may use, by its affinity and its container's CPU limit."""
-    with importing():
-        from engine.runs.machine import usable_cores
-
     affinity = affinity or len(os.sched_getaffinity(0))
-    usable = usable or usable_cores(Path("/sys/fs/cgroup/cpu.max"))
+    usable = usable or usable_cores()
     total = total or os.cpu_count() or affinity
     what = f"{usable} of {total} CPU threads usable"
     if usable < affinity:
-        advice = f"the container's limit is below its {affinity} threads: keep --data.num_workers at {usable}"
+        advice = f"a CPU limit (docker --cpus, a job's quota) is below its {affinity} threads; raise it to be faster"
         yield Finding("warn", what, advice)
     elif usable < 2:
         yield Finding(
@@ -257,6 +255,8 @@ def check_cores(
         )
     else:
         yield Finding("ok", what)
+    if (threads := compute_threads(usable)) != usable:
+        yield Finding("ok", f"OMP_NUM_THREADS: training on the CPU computes with {threads} threads")
 
 
 def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:

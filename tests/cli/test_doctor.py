@@ -199,8 +199,14 @@ def test_gpus_of_this_machine_are_ok() -> None:
     ("usable", "affinity", "total", "level"),
     [(8, 8, 8, "ok"), (4, 8, 16, "warn"), (1, 1, 8, "warn"), (2, 2, 64, "ok")],
 )
-def test_few_or_limited_cores_warn(usable: int, affinity: int, total: int, level: str) -> None:
+def test_few_or_limited_cores_warn(
+    usable: int, affinity: int, total: int, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert one(doctor.check_cores(usable, affinity, total)).level == level
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    _, threads = doctor.check_cores(usable, affinity, total)
+    assert threads.what == "OMP_NUM_THREADS: training on the CPU computes with 7 threads"
 
 
 def test_small_shared_memory_warns() -> None:

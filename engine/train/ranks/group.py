@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from engine.errors import UserError
+from engine.limits import compute_threads, share_of_quota
 from engine.train.ranks.cores import Seat, pin, read_nodes, seat_of, share_of_cores
 from engine.train.ranks.heartbeat import Heartbeat
 from engine.train.ranks.launch import Place, meeting, read_place
@@ -47,8 +48,8 @@ class Ranks:
         return self.rank == 0
 
     def cores(self) -> int:
-        """The number of this process's cores, at least 1."""
-        return len(self.share)
+        """The number of cores that this process may keep busy, at least 1: its share, or less under a CPU quota."""
+        return share_of_quota(len(self.share), self.local_world)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of `values` over all ranks, on every rank."""
@@ -81,13 +82,14 @@ class Ranks:
 def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     """Join the other ranks for the block. `device` is auto, cpu or cuda.
 
-    With `pin_cores` each process of a host stays on its share of the cores; either way torch gets as many threads as
-    the share has cores. Raises UserError, one line, when another rank fails.
+    With `pin_cores` each process of a host stays on its share of the cores; either way torch gets a thread for each
+    core that the process may keep busy, or what the user set in OMP_NUM_THREADS. Raises UserError, one line, when
+    another rank fails.
     """
     place = read_place(os.environ)
     ranks = _ranks(place, device)
     if ranks.world == 1:
-        torch.set_num_threads(ranks.cores())
+        torch.set_num_threads(compute_threads(ranks.cores()))
         yield ranks
         return
     try:
@@ -99,7 +101,7 @@ def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
             if pin_cores:
                 pin(ranks.share)
             # By default each process takes all cores.
-            torch.set_num_threads(ranks.cores())
+            torch.set_num_threads(compute_threads(ranks.cores()))
             yield ranks
     except RuntimeError as error:
         if _peer_is_gone(error):
