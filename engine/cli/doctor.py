@@ -101,7 +101,9 @@ def check_packages(
         try:
             have = installed(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
+            # check_ffcv knows whether it is needed.
+            if wanted.name != "ffcv":
+                yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
             continue
         if not wanted.specifier.contains(have, prereleases=True):
             yield Finding("fail", f"{wanted.name} {have} is not {wanted.specifier}", _REINSTALL)
@@ -133,13 +135,28 @@ def _ffcv_decode_error() -> float:
     return float(np.abs(decoded.astype(int) - reference).mean())
 
 
-def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterable[Finding]:
-    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow."""
+def check_ffcv(
+    decode_error: Callable[[], float] = _ffcv_decode_error, decoders: Callable[[], str] | None = None
+) -> Iterable[Finding]:
+    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow; it is needed without C decoders only."""
     advice = "`rm -rf .venv && make setup` builds it again for this system's OpenCV and libjpeg-turbo"
     try:
         error = decode_error()
-    except ModuleNotFoundError:
-        raise
+    except ModuleNotFoundError as missing:
+        if missing.name != "ffcv":
+            raise
+        with importing():
+            from engine.data.native.library import describe
+
+        built = (decoders or describe)()
+        needed = not built or "without JPEG" in built
+        why = (
+            "JPEGs need it without the C decoders"
+            if needed
+            else "only benchmarks that compare with it need it"
+        )
+        yield Finding("fail" if needed else "warn", "ffcv is not installed", f"{why}: {_REINSTALL}")
+        return
     except Exception as problem:  # noqa: BLE001 - any error of a broken library is the finding
         yield Finding("fail", f"ffcv's C library does not work ({_first_line(problem)})", advice)
         return

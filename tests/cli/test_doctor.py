@@ -104,6 +104,23 @@ def test_ffcv_that_does_not_load_fails() -> None:
     assert "libopencv_core.so.406" in finding.what and "make setup" in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("decoders", "level"), [("AVX2, JPEG", "warn"), ("AVX2, without JPEG", "fail"), ("", "fail")]
+)
+def test_missing_ffcv_fails_only_without_c_decoders(decoders: str, level: str, tmp_path: Path) -> None:
+    def missing(name: object = None) -> float:
+        raise ModuleNotFoundError("No module named 'ffcv'", name="ffcv")
+
+    assert one(doctor.check_ffcv(missing, lambda: decoders)).level == level
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\ndependencies = ["ffcv==1.0.2"]\n')
+
+    def not_found(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert list(doctor.check_packages(file, not_found)) == []
+
+
 def test_ffcv_that_decodes_wrongly_fails() -> None:
     assert one(doctor.check_ffcv(lambda: 40.0)).level == "fail"
 
