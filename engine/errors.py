@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from engine.streams import guard_streams
+from engine.streams import guard_streams, say_once
 
 EXIT_DONE = 0
 """Finished; a target or a check, if there was one, was met."""
@@ -73,10 +73,10 @@ def run_cli(main: Callable[[], int], *, prints: bool = True) -> NoReturn:
         # After --help.
         code, prints = int(end.code or EXIT_DONE), True
     except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
+        say_once(f"error: {' '.join(str(error).splitlines())}")
         code = EXIT_USER
     except Interrupted as interrupted:
-        print("interrupted:", interrupted, file=sys.stderr, flush=True)
+        print(f"interrupted: {interrupted}", file=sys.stderr, flush=True)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)

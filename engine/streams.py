@@ -9,7 +9,11 @@ import errno
 import io
 import os
 import select
+import socket
 import sys
+import time
+import zlib
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -87,3 +91,34 @@ def _over(stream: TextIO | None, *, piped: bool) -> tuple[TextIO, Output | None]
         write_through=unbuffered,
     )
     return text, output
+
+
+# Sockets whose names are taken until this process ends.
+_said: list[socket.socket] = []
+
+
+def say_once(line: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Print the line on stderr, unless another rank of this run on this host has: all find the same things wrong.
+
+    The rank that prints it stays for a second: else torchrun would end the others on their way to the same line, and
+    they would say that.
+    """
+    several = any(environment.get(name, "1") != "1" for name in ("LOCAL_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    if several and not _first_to_say(line):
+        return
+    # In one piece: all write to the same terminal.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+    if several:
+        time.sleep(1.0)
+
+
+def _first_to_say(line: str) -> bool:
+    """The system gives the name of a socket to one process. Ranks of a host have the same parent."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0engine-{os.getppid()}-{zlib.crc32(line.encode('utf-8', 'surrogatepass'))}")
+    except OSError:
+        return False
+    _said.append(name)
+    return True

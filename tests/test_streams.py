@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from engine import streams
+
 NAME = "\u65e5\u672c \udce9"
 """A name that cp1252 does not have, and a byte that is not UTF-8."""
 
@@ -101,3 +103,18 @@ def test_busy_terminal_gets_every_line(repository: Path) -> None:
         cwd=repository, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("999900\n", "")
+
+
+def test_ranks_of_a_host_say_a_line_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(streams, "_said", [])
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    rank = {"LOCAL_WORLD_SIZE": "2"}
+    for environment in (rank, rank, {"LOCAL_WORLD_SIZE": "1"}, {}):
+        streams.say_once("error: the disk is full", environment)
+    streams.say_once("error: another one", rank)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["error: the disk is full"] * 3 + ["error: another one"]
+    for name in streams._said:
+        name.close()
