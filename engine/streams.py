@@ -119,6 +119,7 @@ def _first_to_say(line: str) -> bool:
     try:
         name.bind(f"\0engine-{os.getppid()}-{zlib.crc32(line.encode('utf-8', 'surrogatepass'))}")
     except OSError:
+        name.close()
         return False
     _said.append(name)
     return True
