@@ -50,7 +50,8 @@ class Farewells:
     def gone(self, *, wait: bool) -> str:
         """A line on the ranks that have ended, killed ones if there are any; "" if none is known to.
 
-        With `wait` the ranks on other hosts are given three heartbeats to show that they run.
+        With `wait` the ranks on other hosts are given three heartbeats to show that they run. Without it only killed
+        ranks of this host count.
         """
         gone = [rank for rank in sorted(self._visible) if not _runs(self._processes[rank].pid)]
         if not gone and wait:
@@ -62,9 +63,12 @@ class Farewells:
             gone = [rank for rank, (old, new) in pairs if old == new] if before and after else [0]
         noted = {rank: self._has_left(rank) for rank in gone if rank != self._rank}
         if killed := [rank for rank, left in noted.items() if left is False]:
-            return f"{self._words(killed)} was killed: {_KILLED}; {_AGAIN}"
+            verb = "were" if len(killed) > 1 else "was"
+            return f"{self._words(killed)} {verb} killed: {_KILLED}; {_AGAIN}"
+        if not wait:
+            return ""
         if unknown := [rank for rank, left in noted.items() if left is None]:
-            return f"{self._words(unknown)} has ended: its own message says why, or it was killed: {_KILLED}; {_AGAIN}"
+            return f"{self._words(unknown)} ended: its own message says why, or it was killed: {_KILLED}; {_AGAIN}"
         return f"{self._words([*noted])} stopped; its own message says why" if noted else ""
 
     def _words(self, ranks: Sequence[int]) -> str:

@@ -51,11 +51,11 @@ def test_rank_that_left_a_note_has_told_why(other: "subprocess.Popen[bytes]") ->
     processes, store = [own_process(), _here(other)], HashStore()
     farewells = Farewells(0, processes, store)
     Farewells(1, processes, store).leave()
-    assert farewells.gone(wait=False) == ""
     other.kill()
     other.wait()
+    assert farewells.gone(wait=False) == "", "a signal to all ranks ends them one after the other"
     words = f"rank 1 (process {other.pid} on {os.uname().nodename}) stopped; its own message says why"
-    assert farewells.gone(wait=False) == words
+    assert farewells.gone(wait=True) == words
 
 
 def test_rank_on_another_host_is_gone_without_a_heartbeat() -> None:
@@ -86,7 +86,7 @@ def test_first_rank_that_took_the_store_along_may_have_told_why() -> None:
     farewells = Farewells(1, [ELSEWHERE, own_process()], _Gone())
     farewells.leave()
     assert farewells.gone(wait=True).startswith(
-        "rank 0 (process 4711 on elsewhere) has ended: its own message says why, or it was killed: "
+        "rank 0 (process 4711 on elsewhere) ended: its own message says why, or it was killed: "
     )
 
 
