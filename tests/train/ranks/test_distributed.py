@@ -82,7 +82,7 @@ def test_killed_rank_ends_the_others(options: Options) -> None:
         text=True,
     )
     folder = Path(next(word for word in process.args if "logging.folder" in word).split("=")[1])  # type: ignore[union-attr, operator, arg-type]
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not (folder / "long" / "checkpoints" / "last.pt").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
