@@ -48,4 +48,4 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     # As Ctrl-C: the processes that a stage has started end with it, and its temporary folders are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run_cli(lambda: main(sys.argv[1:]))
+    run_cli(lambda: main(sys.argv[1:]), prints=False)

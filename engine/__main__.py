@@ -36,6 +36,9 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
+WRITERS = {"build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
+"""Verbs whose result is files: they finish when what they print is lost. The others' result is what they print."""
+
 
 def usage() -> str:
     """The usage line, and a line for each verb."""
@@ -62,4 +65,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_cli(lambda: main(sys.argv[1:]))
+    run_cli(lambda: main(sys.argv[1:]), prints=WRITERS.isdisjoint(sys.argv[1:2]))

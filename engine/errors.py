@@ -4,13 +4,14 @@ The exit codes are explained in docs/reference/exit_codes.md; a test holds that 
 """
 
 import errno
-import os
-import select
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+
+from engine.streams import guard_streams, say_once
 
 EXIT_DONE = 0
 """Finished; a target or a check, if there was one, was met."""
@@ -57,41 +58,48 @@ def describe_os_error(error: OSError, path: Path | str, action: str) -> UserErro
     return UserError(f"cannot {action} {path}: {reason}")
 
 
-def run_cli(main: Callable[[], int]) -> NoReturn:
+def run_cli(main: Callable[[], int], *, prints: bool = True) -> NoReturn:
     """Run `main` and end the process with the exit code it returns.
 
     A UserError becomes one line and EXIT_USER, an interruption one line and EXIT_AGAIN or EXIT_CTRL_C, anything else
-    a traceback and EXIT_BUG.
+    a traceback and EXIT_BUG. `prints`: what `main` prints is its result. Then it ends when nobody reads it, and
+    stdout that can't be written is a failure. Otherwise a lost stdout changes nothing.
     """
+    output = guard_streams(piped=prints)
     code = EXIT_BUG
     try:
         code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if _is_read():
-            traceback.print_exc()
-        else:
-            code = EXIT_NOT_READ
+    except SystemExit as end:
+        # After --help.
+        code, prints = int(end.code or EXIT_DONE), True
     except UserError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
+        say_once(f"error: {' '.join(str(error).splitlines())}")
         code = EXIT_USER
     except Interrupted as interrupted:
-        print("interrupted:", interrupted, file=sys.stderr, flush=True)
+        print(f"interrupted: {interrupted}", file=sys.stderr, flush=True)
         code = EXIT_AGAIN
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         code = EXIT_CTRL_C
-    except Exception:  # noqa: BLE001 - a bug: shown in full, with a code of its own
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - a bug: shown in full, with a code of its own
+        if output is None or error is not output.lost:
+            traceback.print_exc()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    if output is not None and output.lost:
+        code = _without_output(output.lost, code, prints=prints)
     sys.exit(code)
 
 
-def _is_read() -> bool:
-    """Whether somebody still reads stdout; if not (`... | head`), stdout is redirected to /dev/null."""
-    output = select.poll()
-    output.register(sys.stdout.fileno(), 0)
-    # POLLERR: the reading end of the pipe is closed.
-    if any(event & select.POLLERR for _, event in output.poll(0)):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
+def _without_output(lost: OSError, code: int, *, prints: bool) -> int:
+    """The exit code where stdout could not be written, with a line on stderr."""
+    if prints and lost.errno == errno.EPIPE:
+        return EXIT_NOT_READ
+    if prints:
+        print(
+            f"error: stdout could not be written ({lost.strerror}): write it to another place",
+            file=sys.stderr,
+        )
+        return code or EXIT_USER
+    print(f"warning: stdout could not be written ({lost.strerror}); nothing else was lost", file=sys.stderr)
+    return code

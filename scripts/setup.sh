@@ -263,9 +263,25 @@ build_decoders() {
 setup: ($(tail -n 1 "$log"))"
 }
 
+# ---- `python -m engine` from any folder -----------------------------------------------------------------------------
+
+findable() {
+    local folder
+    for folder in "$venv"/lib/python3*/site-packages; do
+        [ ! -d "$folder" ] || [ -e "$folder/engine.pth" ] || return 1
+    done
+}
+
+make_findable() {
+    local folder
+    for folder in "$venv"/lib/python3*/site-packages; do
+        [ ! -d "$folder" ] || echo "$PWD" >"$folder/engine.pth"
+    done
+}
+
 if [ "$purpose" = setup ]; then rm -f .tools/tried-*; fi
 wished=$(wished_packages)
-if satisfied && decoders_built && [ -z "$wished" ]; then exit 0; fi
+if satisfied && decoders_built && findable && [ -z "$wished" ]; then exit 0; fi
 
 mkdir -p .tools
 exec 9>.tools/lock
@@ -281,4 +297,5 @@ elif ! decoders_built; then
 fi
 if [ -n "$wished" ]; then install_wished_packages "$wished"; fi
 if ! satisfied; then install_environment; fi
+make_findable
 build_decoders

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import errors
+from engine.__main__ import VERBS, WRITERS
 from engine.errors import EXIT_BUG, UserError, describe_os_error, run_cli
 
 
@@ -96,6 +97,12 @@ def test_closed_output_ends_without_a_traceback(body: str, repository: Path) -> 
 def test_broken_pipe_elsewhere_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
     assert _leave(_raise(BrokenPipeError("a worker is gone"))) == 70
     assert "a worker is gone" in capfd.readouterr().err
+
+
+def test_exit_codes_page_lists_the_verbs_that_print(repository: Path) -> None:
+    page = (repository / "docs/reference/exit_codes.md").read_text(encoding="utf-8")
+    listed = page.split("Commands whose result is what they print (")[1].split(")")[0]
+    assert set(re.findall(r"`([a-z-]+)`", listed)) == set(VERBS) - WRITERS
 
 
 def test_exit_codes_page_lists_the_constants(repository: Path) -> None:

@@ -184,6 +184,16 @@ def test_chosen_set_is_kept_when_renewed(machine: Machine, installed: str, expec
     assert machine.function("choose_set") == expected
 
 
+def test_engine_is_found_from_any_folder(machine: Machine) -> None:
+    machine.pretend_installed("dev")
+    packages = machine.root / ".venv/lib/python3.12/site-packages"
+    packages.mkdir(parents=True)
+    for _ in range(2):
+        done = machine.setup("setup")
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert (packages / "engine.pth").read_text() == f"{machine.root}\n"
+
+
 def test_missing_decoders_are_built(machine: Machine) -> None:
     machine.pretend_installed("dev", built=False)
     for tool in ("g++", "pkg-config"):

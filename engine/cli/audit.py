@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.files import atomic_write
+from engine.limits import usable_cores
 from engine.train.ranks.process import limit_spinning
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     collection = Collection.of(open_beton(arguments.train), open_beton(arguments.val))
     findings = [check_lists(collection.train, collection.val), check_balance(collection.labels)]
     damaged: list[str] = []
-    with Pictures(collection.betons, len(os.sched_getaffinity(0))) as pictures:
+    with Pictures(collection.betons, usable_cores()) as pictures:
         pairs, beyond = find_pairs(collection, pictures, near=not arguments.skip_near)
         findings += check_duplicates(collection, pairs, beyond, near=not arguments.skip_near)
         contrary = [pair for pair in by_importance(collection, pairs) if differs(collection, pair)]

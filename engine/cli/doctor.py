@@ -21,6 +21,7 @@ from typing import Literal
 from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED
+from engine.limits import compute_threads, usable_cores
 
 _DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, decoders, cores, memory and disk.
 
@@ -100,7 +101,9 @@ def check_packages(
         try:
             have = installed(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
+            # check_ffcv knows whether it is needed.
+            if wanted.name != "ffcv":
+                yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
             continue
         if not wanted.specifier.contains(have, prereleases=True):
             yield Finding("fail", f"{wanted.name} {have} is not {wanted.specifier}", _REINSTALL)
@@ -132,13 +135,28 @@ def _ffcv_decode_error() -> float:
     return float(np.abs(decoded.astype(int) - reference).mean())
 
 
-def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterable[Finding]:
-    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow."""
+def check_ffcv(
+    decode_error: Callable[[], float] = _ffcv_decode_error, decoders: Callable[[], str] | None = None
+) -> Iterable[Finding]:
+    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow; it is needed without C decoders only."""
     advice = "`rm -rf .venv && make setup` builds it again for this system's OpenCV and libjpeg-turbo"
     try:
         error = decode_error()
-    except ModuleNotFoundError:
-        raise
+    except ModuleNotFoundError as missing:
+        if missing.name != "ffcv":
+            raise
+        with importing():
+            from engine.data.native.library import describe
+
+        built = (decoders or describe)()
+        needed = not built or "without JPEG" in built
+        why = (
+            "JPEGs need it without the C decoders"
+            if needed
+            else "only benchmarks that compare with it need it"
+        )
+        yield Finding("fail" if needed else "warn", "ffcv is not installed", f"{why}: {_REINSTALL}")
+        return
     except Exception as problem:  # noqa: BLE001 - any error of a broken library is the finding
         yield Finding("fail", f"ffcv's C library does not work ({_first_line(problem)})", advice)
         return
@@ -241,15 +259,12 @@ def check_cores(
     usable: int | None = None, affinity: int | None = None, total: int | None = None
 ) -> Iterable[Finding]:
     """Cores that this process may use, by its affinity and its container's CPU limit."""
-    with importing():
-        from engine.runs.machine import usable_cores
-
     affinity = affinity or len(os.sched_getaffinity(0))
-    usable = usable or usable_cores(Path("/sys/fs/cgroup/cpu.max"))
+    usable = usable or usable_cores()
     total = total or os.cpu_count() or affinity
     what = f"{usable} of {total} CPU threads usable"
     if usable < affinity:
-        advice = f"the container's limit is below its {affinity} threads: keep --data.num_workers at {usable}"
+        advice = f"a CPU limit (docker --cpus, a job's quota) is below its {affinity} threads; raise it to be faster"
         yield Finding("warn", what, advice)
     elif usable < 2:
         yield Finding(
@@ -257,6 +272,8 @@ def check_cores(
         )
     else:
         yield Finding("ok", what)
+    if (threads := compute_threads(usable)) != usable:
+        yield Finding("ok", f"OMP_NUM_THREADS: training on the CPU computes with {threads} threads")
 
 
 def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:

@@ -16,7 +16,7 @@ from fastargs import Config, Param, Section
 from fastargs.validation import Checker
 
 from engine.config.options import OptionSpec, options_of, sections_of
-from engine.config.recipe_file import with_bases
+from engine.config.recipe_file import find_recipe_file, with_bases
 from engine.config.script_help import ScriptParser
 from engine.config.stages import Values, check_stages, refuse_in_stage, stage_values
 from engine.config.train.train_config import TrainConfig
@@ -174,7 +174,7 @@ class _GuardedConfig(Config):
         return self
 
     def collect_config_file(self, fname: str) -> "_GuardedConfig":
-        for path, content in with_bases(Path(fname)):
+        for path, content in with_bases(find_recipe_file(fname)):
             if self._has_stages and "then" in content:
                 self.then = list(self._stages(content.pop("then"), path))
             self.collect(self._options(content, f"in {path}"))

@@ -11,6 +11,35 @@ from typing import Any
 import yaml
 
 from engine.errors import UserError, describe_os_error
+from engine.registry import nearest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def find_recipe_file(name: str, root: Path = ROOT) -> Path:
+    """The file of this path, else of this path in the project's folder, else the project's recipe of this name.
+
+    `.yaml` may be left out. Raises UserError if there is none, or more than one.
+    """
+    paths = [path for words in (name, f"{name}.yaml") for path in (Path(words), root / words)]
+    try:
+        # Also a pipe, as of `-C <(...)`.
+        if path := next((path for path in paths if path.exists() and not path.is_dir()), None):
+            return path
+    except OSError as error:
+        raise describe_os_error(error, name, "read the recipe") from None
+    shelf = sorted(root.glob("*_configs/*.yaml"))
+    found = [path for path in shelf if name in (path.stem, path.name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(str(path.relative_to(root)) for path in found)
+        raise UserError(f"{name!r} is the name of several recipes: choose one of {several}")
+    hint = nearest(Path(name).stem, [path.stem for path in shelf])
+    raise UserError(
+        f"cannot read the recipe {name}: it does not exist as a file{hint}: check the path, or give a name that "
+        "`python -m engine recipes` lists"
+    )
 
 
 def with_bases(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -22,7 +22,8 @@ _STAGES = (
     "the stage before. A stage starts from the weights of the stage before. The command line applies to every stage."
 )
 _CONFIG_FILE = (
-    "YAML recipe; may be repeated. A file may name the file it builds on as `base:`, relative to itself"
+    "YAML recipe, or the name of one that `python -m engine recipes` lists; may be repeated. A file may name the file "
+    "it builds on as `base:`, relative to itself"
 )
 _TYPES = {bool: "BOOL", int: "INT", float: "NUMBER", str: "TEXT"}
 

@@ -40,6 +40,7 @@ class Machine(JsonTable):
 
     cpu: str | None = log_field("the processor's name")
     cores: int | None = log_field("cores that this process may use", unit="cores")
+    threads: int | None = log_field("threads of torch's work on the CPU")
     memory_gb: float | None = log_field("memory that this process may use", unit="GiB")
     gpus: list[str] | None = log_field("names of the GPUs that this process sees")
 

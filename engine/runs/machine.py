@@ -4,20 +4,17 @@ Every fact is cheap, and none is worth failing a run for: what can't be known is
 """
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import engine
+from engine.limits import usable_cores, usable_memory
 
 _PACKAGES = ("torch", "torchvision", "numba", "numpy", "ffcv")
 _SOURCE = Path(__file__).resolve().parents[2]
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def versions() -> dict[str, str | None]:
@@ -33,8 +30,9 @@ def machine() -> dict[str, Any]:
     """Processor, cores and memory that this process may use, and the GPUs it sees."""
     return {
         "cpu": _cpu_name(),
-        "cores": usable_cores(_CGROUP / "cpu.max"),
-        "memory_gb": round(usable_memory(_CGROUP / "memory.max") / 2**30, 1),
+        "cores": usable_cores(),
+        "threads": _threads(),
+        "memory_gb": round(usable_memory() / 2**30, 1),
         "gpus": _gpu_names(),
     }
 
@@ -52,22 +50,6 @@ def revision(source: Path = _SOURCE) -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(changes)}
 
 
-def usable_cores(limit_file: Path) -> int:
-    """Cores this process may run on: its affinity, or less where a container limits it by time share."""
-    cores = len(os.sched_getaffinity(0))
-    quota, _, period = _read(limit_file).partition(" ")
-    if quota.isdigit() and period.strip().isdigit():
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
-
-
-def usable_memory(limit_file: Path) -> int:
-    """Bytes of memory this process may use: the machine's, or less where a container limits it."""
-    total = int(psutil.virtual_memory().total)
-    limit = _read(limit_file)
-    return min(total, int(limit)) if limit.isdigit() else total
-
-
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -80,6 +62,11 @@ def _cpu_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch is not None else None
 
 
 def _gpu_names() -> list[str]:

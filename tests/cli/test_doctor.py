@@ -104,6 +104,23 @@ def test_ffcv_that_does_not_load_fails() -> None:
     assert "libopencv_core.so.406" in finding.what and "make setup" in finding.advice
 
 
+@pytest.mark.parametrize(
+    ("decoders", "level"), [("AVX2, JPEG", "warn"), ("AVX2, without JPEG", "fail"), ("", "fail")]
+)
+def test_missing_ffcv_fails_only_without_c_decoders(decoders: str, level: str, tmp_path: Path) -> None:
+    def missing(name: object = None) -> float:
+        raise ModuleNotFoundError("No module named 'ffcv'", name="ffcv")
+
+    assert one(doctor.check_ffcv(missing, lambda: decoders)).level == level
+    file = tmp_path / "pyproject.toml"
+    file.write_text('[project]\ndependencies = ["ffcv==1.0.2"]\n')
+
+    def not_found(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert list(doctor.check_packages(file, not_found)) == []
+
+
 def test_ffcv_that_decodes_wrongly_fails() -> None:
     assert one(doctor.check_ffcv(lambda: 40.0)).level == "fail"
 
@@ -199,8 +216,14 @@ def test_gpus_of_this_machine_are_ok() -> None:
     ("usable", "affinity", "total", "level"),
     [(8, 8, 8, "ok"), (4, 8, 16, "warn"), (1, 1, 8, "warn"), (2, 2, 64, "ok")],
 )
-def test_few_or_limited_cores_warn(usable: int, affinity: int, total: int, level: str) -> None:
+def test_few_or_limited_cores_warn(
+    usable: int, affinity: int, total: int, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert one(doctor.check_cores(usable, affinity, total)).level == level
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    _, threads = doctor.check_cores(usable, affinity, total)
+    assert threads.what == "OMP_NUM_THREADS: training on the CPU computes with 7 threads"
 
 
 def test_small_shared_memory_warns() -> None:

@@ -72,6 +72,43 @@ def test_base_that_is_not_a_file_name_is_refused(recipe: Recipe, base: str) -> N
     assert "is not a file name" in refusal("-C", recipe(f"base: {base}\n"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rn18_16_epochs",
+        "rn18_16_epochs.yaml",
+        "rn18_configs/rn18_16_epochs",
+        "rn18_configs/rn18_16_epochs.yaml",
+    ],
+)
+def test_recipe_of_the_project_is_found_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, recipe_name = load_train_config(["-C", name, *DATA])
+    assert (recipe_name, config.model.arch, config.training.epochs) == ("rn18_16_epochs", "resnet18", 16)
+
+
+def test_file_here_comes_before_the_projects_recipe(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe("training: {epochs: 3}\n", "rn18_16_epochs.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert train("-C", "rn18_16_epochs").training.epochs == 3
+
+
+def test_unknown_or_ambiguous_recipe_is_refused(tmp_path: Path) -> None:
+    assert (
+        "rn18_16_epoch: it does not exist as a file (did you mean 'rn18_16_epochs'?): check the path"
+        in refusal("-C", "rn18_16_epoch")
+    )
+    assert "'base' is the name of several recipes: choose one of cifar_configs/base.yaml, " in refusal(
+        "-C", "base"
+    )
+    assert "too long" in refusal("-C", "x" * 300)
+    assert "it does not exist as a file" in refusal("-C", str(tmp_path))
+
+
 def test_missing_base_is_named(recipe: Recipe) -> None:
     assert re.search(
         r"cannot read the recipe .*gone\.yaml: it does not exist", refusal("-C", recipe("base: gone.yaml\n"))

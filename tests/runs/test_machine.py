@@ -26,21 +26,6 @@ def test_machine_has_processor_and_usable_resources() -> None:
     assert isinstance(facts["gpus"], list)
 
 
-def test_container_limits_are_applied(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("100000 100000\n")
-    (tmp_path / "memory.max").write_text("1048576\n")
-    assert machine.usable_cores(tmp_path / "cpu.max") == 1
-    assert machine.usable_memory(tmp_path / "memory.max") == 1048576
-
-
-def test_missing_limits_give_the_machine_resources(tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    for folder in (tmp_path, tmp_path / "missing"):
-        assert machine.usable_cores(folder / "cpu.max") == len(os.sched_getaffinity(0))
-        assert machine.usable_memory(folder / "memory.max") > 1048576
-
-
 def test_revision_marks_a_changed_checkout_as_dirty(tmp_path: Path) -> None:
     _git(tmp_path, "init", "-q")
     (tmp_path / "file").write_text("one")

@@ -1,7 +1,6 @@
 """A rank that does nothing but beat: `python -m tests.train.beating RANK WORLD PORT`; says "up" when all are there."""
 
 import sys
-import time
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -15,5 +14,5 @@ print("up", flush=True)
 if sys.stdin.readline():
     heartbeat.close()
     print("closed", flush=True)
-    # The first rank's store has to outlive the others.
-    time.sleep(1.0 if rank == 0 else 0.0)
+    # The first rank's store has to outlive the others' heartbeats: until stdin is closed.
+    sys.stdin.read()

@@ -9,11 +9,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from benchmarks.harness.images.exports import EXPORTS, SOURCE
 from benchmarks.harness.images.prepared import PHOTOS, Images, cache_folder, is_there, prepare
 from engine.errors import UserError
+from engine.limits import usable_memory
 from engine.progress import human_bytes
 
 # About a second of packed crops on two cores.
@@ -36,7 +35,7 @@ def gather(storages: set[str], data: Path | None, count: int | None) -> dict[str
     photos = {storage: prepare(data, storage, few) for storage in sorted(storages)}
     bytes_each = {storage: known.bytes / known.num_samples for storage, known in photos.items()}
     l3 = l3_bytes()
-    number = count or enough_images(bytes_each, l3, psutil.virtual_memory().total)
+    number = count or enough_images(bytes_each, l3, usable_memory())
     _say_and_check_room(data, bytes_each, number)
     images = {storage: prepare(data, storage, number) for storage in photos}
     for known in images.values():

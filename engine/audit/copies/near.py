@@ -6,7 +6,6 @@ those have to be compared (Norouzi, Punjani and Fleet 2012, "Fast search in Hamm
 With n random hashes each is compared with 4 x masks x n / 65536 others: for 10 bits n / 120.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +18,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from engine.data.kernel import kernel
+from engine.limits import usable_cores
 
 KEYS = 4
 """Number of lookups for each hash."""
@@ -123,7 +123,7 @@ def near_pairs(
     masks = _masks(radius)
     found = np.empty((count, MOST), np.int32)
     counts = np.zeros(count, np.int32)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         for key in range(KEYS):
             values = (mixed >> np.uint64(_KEY_BITS * key)).astype(np.uint16)
             places = np.argsort(values, kind="stable").astype(np.int32)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
 from engine.errors import UserError, describe_os_error
+from engine.limits import usable_cores
 
 Result = TypeVar("Result")
 
@@ -106,7 +107,7 @@ class RecordReader:
         It runs in one thread per core, 4 to 16, while later stretches are read. Fastest for samples in the
         order in which they lie in the file. To be closed, which ends the threads, before the reader is.
         """
-        threads = min(_MOST_THREADS, max(_LEAST_THREADS, len(os.sched_getaffinity(0))))
+        threads = min(_MOST_THREADS, max(_LEAST_THREADS, usable_cores()))
         waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(threads, thread_name_prefix="examine") as pool:
             try:

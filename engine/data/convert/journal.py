@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -165,15 +166,20 @@ def rules_as_text(rules: RulesConfig) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Library -> version, for all that can change a byte of the file."""
-    return {
+    """Library -> version, for all that can change a byte of the file.
+
+    Without ffcv where it is not installed: it is needed only where the C decoders are not built.
+    """
+    found = {
         "encoder": encoder_name(),
         "engine": engine.__version__,
-        "ffcv": importlib.metadata.version("ffcv"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "pillow": PIL.__version__,
     }
+    with suppress(importlib.metadata.PackageNotFoundError):
+        found["ffcv"] = importlib.metadata.version("ffcv")
+    return dict(sorted(found.items()))
 
 
 def fingerprint(plan: Plan, output: OutputConfig) -> str:

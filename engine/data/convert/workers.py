@@ -37,11 +37,6 @@ Encoded = tuple[Records, memoryview]
 """A chunk's result and its records one after the other, valid until the next chunk is asked for."""
 
 
-def default_workers() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 class Encoders:
     """`num_workers` processes that encode chunks of records of up to `max_bytes` each. Use as a context manager.
 

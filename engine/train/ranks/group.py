@@ -16,10 +16,12 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from engine.errors import UserError
+from engine.errors import Interrupted, UserError
+from engine.limits import compute_threads, share_of_quota
 from engine.train.ranks.cores import Seat, pin, read_nodes, seat_of, share_of_cores
+from engine.train.ranks.farewell import Farewells, own_process
 from engine.train.ranks.heartbeat import Heartbeat
-from engine.train.ranks.launch import Place, meeting, read_place
+from engine.train.ranks.launch import Place, meeting, not_joined, read_place, reason_of
 
 # A rank that waits this long for the others gives up; a lost one is noticed long before (heartbeat.py).
 _TIMEOUT = timedelta(minutes=10)
@@ -47,8 +49,8 @@ class Ranks:
         return self.rank == 0
 
     def cores(self) -> int:
-        """The number of this process's cores, at least 1."""
-        return len(self.share)
+        """The number of cores that this process may keep busy, at least 1: its share, or less under a CPU quota."""
+        return share_of_quota(len(self.share), self.local_world)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of `values` over all ranks, on every rank."""
@@ -81,33 +83,63 @@ class Ranks:
 def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
     """Join the other ranks for the block. `device` is auto, cpu or cuda.
 
-    With `pin_cores` each process of a host stays on its share of the cores; either way torch gets as many threads as
-    the share has cores. Raises UserError, one line, when another rank fails.
+    With `pin_cores` each process of a host stays on its share of the cores; either way torch gets a thread for each
+    core that the process may keep busy, or what the user set in OMP_NUM_THREADS. Raises UserError, one line, when
+    another rank fails.
     """
     place = read_place(os.environ)
     ranks = _ranks(place, device)
     if ranks.world == 1:
-        torch.set_num_threads(ranks.cores())
+        torch.set_num_threads(compute_threads(ranks.cores()))
         yield ranks
         return
+    ranks, signs, farewells = _meet(ranks)
     try:
-        with meeting(ranks.rank, ranks.world) as met:
-            ranks = replace(ranks, control=_join(ranks, met.store))
-            signs = met.connect("heartbeat")
-        with _watched(ranks, signs):
+        with _watched(ranks, signs, farewells):
             ranks = replace(ranks, share=_take_share(ranks))
             if pin_cores:
                 pin(ranks.share)
             # By default each process takes all cores.
-            torch.set_num_threads(ranks.cores())
+            torch.set_num_threads(compute_threads(ranks.cores()))
             yield ranks
-    except RuntimeError as error:
-        if _peer_is_gone(error):
-            raise UserError(f"rank {ranks.rank}: another rank stopped; its own message says why") from None
-        raise
+    except BaseException as error:
+        told = _told(error, ranks.rank, farewells)
+        farewells.leave()
+        if told is error:
+            raise
+        raise told from None
     else:
         # After an error the others may be gone, and waiting for them would hang.
         dist.destroy_process_group()
+
+
+def _meet(ranks: Ranks) -> tuple[Ranks, Any, Farewells]:
+    """Join the others; returns also the store of the heartbeats, and what will tell who has ended."""
+    try:
+        with meeting(ranks.rank, ranks.world) as met:
+            try:
+                ranks = replace(ranks, control=_join(ranks, met.store))
+            except RuntimeError as error:
+                raise UserError(f"rank {ranks.rank}: {met.missing() or not_joined(error)}") from None
+            farewells = Farewells(ranks.rank, ranks.all_say(own_process()), met.connect("heartbeat"))
+            return ranks, met.connect("heartbeat"), farewells
+    except RuntimeError as error:
+        raise UserError(f"rank {ranks.rank}: {not_joined(error)}") from None
+
+
+def _told(error: BaseException, rank: int, farewells: Farewells) -> BaseException:
+    """The error with which this rank ends: what became of the others, where `error` follows from that."""
+    if isinstance(error, Interrupted):
+        # torchrun ends all ranks when one of them is gone.
+        gone = farewells.gone(wait=False)
+        return Interrupted(f"{error}; {gone}") if gone else error
+    if isinstance(error, RuntimeError) and _of_connection(error):
+        return UserError(
+            farewells.gone(wait=True)
+            or f"rank {rank}: the connection to the other ranks failed, though all of them run ({reason_of(error)}): "
+            "check the network (NCCL_DEBUG=INFO tells more on GPUs), and start the same command again"
+        )
+    return error
 
 
 def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
@@ -127,9 +159,9 @@ def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
 
 
 @contextmanager
-def _watched(ranks: Ranks, store: Any) -> Iterator[None]:
+def _watched(ranks: Ranks, store: Any, farewells: Farewells) -> Iterator[None]:
     """Send and watch heartbeats during the block."""
-    heartbeat = Heartbeat(store, ranks.rank, ranks.world)
+    heartbeat = Heartbeat(store, ranks.rank, ranks.world, leave=farewells.leave)
     # Every rank must have sent its first heartbeat: the store waits without end for a key that never existed.
     dist.barrier(group=ranks.control)
     yield
@@ -169,7 +201,7 @@ def _ranks(place: Place, device: str) -> Ranks:
     )
 
 
-def _peer_is_gone(error: RuntimeError) -> bool:
+def _of_connection(error: RuntimeError) -> bool:
     words = [
         "onnection closed by peer",
         "onnection reset by peer",

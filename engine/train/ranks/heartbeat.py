@@ -9,6 +9,7 @@ prints an error and ends its process, even while its main thread waits.
 import os
 import sys
 import threading
+from collections.abc import Callable
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
@@ -25,13 +26,22 @@ class Heartbeat:
     """Sends and watches heartbeats in threads from construction until `close`. `store` must have no other user."""
 
     def __init__(
-        self, store: Store, rank: int, world: int, *, beat: float = BEAT, patience: float = PATIENCE
+        self,
+        store: Store,
+        rank: int,
+        world: int,
+        *,
+        beat: float = BEAT,
+        patience: float = PATIENCE,
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
+        """`leave` is called before the process is ended because another rank is gone."""
+        self._leave = leave
         self._store, self._rank, self._world = store, rank, world
         self._beat, self._patience = beat, patience
         self._ended = threading.Event()
         self._rounds = 0
-        self._store.set(_key(rank), "0")
+        self._store.set(sign_of(rank), "0")
         self._threads = [
             threading.Thread(target=work, name="heartbeat", daemon=True)
             for work in (self._signal, self._watch)
@@ -44,8 +54,8 @@ class Heartbeat:
         missed, seen = [0.0] * self._world, [b""] * self._world
         while not self._ended.wait(self._beat):
             try:
-                self._store.set(_key(self._rank), str(self._rounds))
-                signs = [self._store.get(_key(rank)) for rank in range(self._world)]
+                self._store.set(sign_of(self._rank), str(self._rounds))
+                signs = [self._store.get(sign_of(rank)) for rank in range(self._world)]
             # torch raises various errors for a store whose host is gone.
             except Exception as error:  # noqa: BLE001
                 self._give_up(f"the first rank's host is gone ({str(error).splitlines()[0]})")
@@ -58,6 +68,7 @@ class Heartbeat:
             ]
             seen = signs
             if gone := [str(rank) for rank in range(self._world) if missed[rank] >= self._patience]:
+                self._leave()
                 self._give_up(f"rank {', '.join(gone)} is gone (no sign of life for {self._patience:g} s)")
                 return
 
@@ -86,5 +97,6 @@ class Heartbeat:
             thread.join(2 * self._beat)
 
 
-def _key(rank: int) -> str:
+def sign_of(rank: int) -> str:
+    """The key of a rank's heartbeat in the store."""
     return f"beat/{rank}"

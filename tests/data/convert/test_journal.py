@@ -1,11 +1,12 @@
 """A conversion's journal after any end: what is whole is given back, and one process has it."""
 
+import importlib.metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.data.convert.journal import Entry, Journal
+from engine.data.convert.journal import Entry, Journal, versions
 from engine.errors import UserError
 
 
@@ -58,3 +59,16 @@ def test_journal_is_locked_until_closed(tmp_path: Path) -> None:
         Journal(path)
     journal.close()
     Journal(path).close()
+
+
+def test_versions_leave_out_ffcv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete, installed = versions(), importlib.metadata.version
+
+    def without_ffcv(name: str) -> str:
+        if name == "ffcv":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_ffcv)
+    assert versions() == {name: version for name, version in complete.items() if name != "ffcv"}
+    assert list(complete) == sorted(complete) and "ffcv" in complete

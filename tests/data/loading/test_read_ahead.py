@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.data.loading import page_cache
-from engine.data.loading.page_cache import ReadAhead, free_memory, shortage
+from engine.data.loading.page_cache import ReadAhead, shortage
+from engine.limits import free_memory
 
 
 def test_read_ahead_reads_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Processes of a host get equal, disjoint cores near their GPUs, and what the user has bound stays as it is."""
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Sequence
@@ -8,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from engine import limits
 from engine.train.ranks.cores import Seat, node_of_pci, read_nodes, share_of_cores
+from engine.train.ranks.group import process_group
 from tests.train.conftest import ROOT, command
 
 # Two sockets of 8 cores with two threads each, numbered as Linux does: core 1's other thread is core 17.
@@ -191,3 +195,22 @@ def test_ranks_bound_by_the_user_keep_their_cores(tmp_path: Path, allowed: list[
     entries = _ranks(tmp_path, bound, pin=True)
     assert [entry["cores"] for entry in entries] == bound
     assert [entry["count"] for entry in entries] == [len(cores) for cores in bound]
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(1.5, None), (math.inf, "1")])
+def test_quota_and_the_users_setting_limit_torchs_threads(
+    quota: float, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(limits, "cpu_quota", lambda *_: quota)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with process_group("cpu") as ranks:
+            assert torch.get_num_threads() == 1
+            assert ranks.cores() == (3 if threads else 1)
+    finally:
+        torch.set_num_threads(before)

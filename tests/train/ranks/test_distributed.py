@@ -78,17 +78,23 @@ def test_killed_rank_ends_the_others(options: Options) -> None:
         command(options(training__epochs=500, logging__name="long", lr__lr=0.001), ranks=2),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     folder = Path(next(word for word in process.args if "logging.folder" in word).split("=")[1])  # type: ignore[union-attr, operator, arg-type]
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not (folder / "long" / "checkpoints" / "last.pt").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     ranks = [child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()]
     assert len(ranks) == 2
+    killed = ranks[1].environ()["RANK"]
     os.kill(ranks[1].pid, signal.SIGKILL)
-    assert process.wait(timeout=30) != 0
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert (
+        f"rank {killed} (process {ranks[1].pid} on " in errors and "was killed: it left no message" in errors
+    )
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
 
 

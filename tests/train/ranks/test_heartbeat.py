@@ -67,9 +67,16 @@ def test_lost_store_ends_the_other_ranks(ranks: "list[subprocess.Popen[str]]") -
 
 
 def test_ranks_that_close_in_order_exit_0(ranks: "list[subprocess.Popen[str]]") -> None:
+    # All at once, as behind a barrier: a rank that ends slowly must not count as lost while the others still watch.
+    for process in ranks:
+        assert process.stdin
+        process.stdin.write("close\n")
+        process.stdin.flush()
+    for process in ranks:
+        assert process.stdout and process.stdout.readline() == "closed\n"
     for process in reversed(ranks):
-        out, errors = process.communicate("close\n", timeout=30)
-        assert (process.returncode, out, errors) == (0, "closed\n", "")
+        out, errors = process.communicate(timeout=30)
+        assert (process.returncode, out, errors) == (0, "", "")
 
 
 def test_closed_heartbeat_makes_no_more_store_calls() -> None:
