@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from engine.data.beton.reader import Beton
 from engine.data.loading.decode_pool import Bad, DecodePool
 from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
-from engine.data.loading.page_cache import ReadAhead, free_memory
+from engine.data.loading.page_cache import ReadAhead
 from engine.data.loading.producer import MEAN, STD, Decoded, Producer, Slot, choose_delivery
 from engine.data.loading.windows import WindowReader
 from engine.data.sampling.crops import CropLaw
 from engine.data.sampling.order import Windows, samples_of
 from engine.errors import UserError
+from engine.limits import free_memory
 
 __all__ = ["MEAN", "STD", "Batch", "HostBatch", "Loader"]
 

@@ -24,6 +24,13 @@ def open_source(path: Path | str, split: Split = "train", **options: Any) -> Sou
     return open_split(SourceConfig(path=str(path), **options), split)
 
 
+def encoded(source: Source, number: int) -> bytes:
+    """The bytes of one image's file."""
+    content = source.read(number)
+    assert isinstance(content, bytes)
+    return content
+
+
 def contents(source: Source) -> Counter[tuple[str, Any]]:
     """How often each (class name, image) is in a source; read twice, and not in the source's order the second time."""
     found = [(source.classes[int(label)], source.read(i)) for i, label in enumerate(source.labels)]

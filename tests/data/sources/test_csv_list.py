@@ -15,7 +15,7 @@ from engine.data.sources import Source
 from engine.errors import UserError
 from tests.data.conftest import jpeg_bytes, photo
 from tests.data.sources.conftest import CLASSES
-from tests.data.sources.forms import open_source, refused
+from tests.data.sources.forms import encoded, open_source, refused
 
 
 def _write(folder: Path, train: str, val: str = "a.jpg,cat\nb.jpg,dog\n", encoding: str = "utf-8") -> Path:
@@ -36,7 +36,7 @@ def _config(output: Path, path: Path, kind: str = "auto") -> WriteConfig:
 def _pairs(source: Source) -> list[tuple[str, str]]:
     """(content, class) of each image, in the source's order."""
     return [
-        (bytes(source.read(number)).decode(), source.classes[label])
+        (encoded(source, number).decode(), source.classes[label])
         for number, label in enumerate(np.asarray(source.labels).tolist())
     ]
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from engine.data.beton.manifest import check_same_classes
 from engine.data.sources import Split
 from engine.errors import UserError
-from tests.data.sources.forms import idx_bytes, open_source, write_tar
+from tests.data.sources.forms import encoded, idx_bytes, open_source, write_tar
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -81,7 +81,7 @@ def _check(root: Path, sets: Sets, meaning: Callable[[str], str]) -> bool:
         assert len(str(error).splitlines()) == 1
         return False
     for split, source in found.items():
-        contents = [bytes(source.read(index)) for index in range(len(source))]
+        contents = [encoded(source, index) for index in range(len(source))]
         assert Counter(contents) == Counter(
             _content(image) for one, _, part in sets.parts() if one == split for image in part
         )

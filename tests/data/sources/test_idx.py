@@ -61,7 +61,7 @@ def test_fashion_mnist_is_recognised_by_its_labels() -> None:
     assert train.classes == val.classes == list(FASHION_MNIST)
     assert (len(train), len(val)) == (60000, 10000)
     assert train.classes[train.labels[0]] == "Ankle boot"
-    assert np.shape(val.read(0)) == (28, 28)
+    assert np.asarray(val.read(0)).shape == (28, 28)
 
 
 def _damage(folder: Path, name: str, change: Callable[[bytes], bytes]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from engine.config.write import RulesConfig
 from engine.data.convert.image_checks import look_at
 from engine.data.sources.access.image_names import OTHER_EXTENSIONS
 from engine.errors import UserError
@@ -127,7 +128,7 @@ def test_image_of_each_other_extension_is_decoded(name: str) -> None:
         Image.new("1" if name == ".pbm" else "RGB", (9, 7)).save(file, form)
     except (OSError, KeyError):
         pytest.skip(f"this Pillow does not write {form}")
-    look = look_at(file.getvalue(), f"x{name}", 100)
+    look = look_at(file.getvalue(), f"x{name}", RulesConfig())
     assert (look.width, look.height) == (9, 7)
     assert not look.odd.keys() - {"palette", "grayscale"}
 

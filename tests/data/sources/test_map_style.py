@@ -131,7 +131,7 @@ def test_items_may_be_pairs_or_dicts_of_arrays_or_pil(
 
 
 def test_gray_arrays_and_columns_of_bytes_are_read(module: str) -> None:
-    assert np.shape(open_source(f"{module}:gray").read(0)) == (2, 4)
+    assert np.asarray(open_source(f"{module}:gray").read(0)).shape == (2, 4)
     source = open_source(f"{module}:column")
     assert (source.classes, source.read(1)) == (["cat", "dog"], b"x")
     assert np.asarray(source.labels).tolist() == [0, 1]

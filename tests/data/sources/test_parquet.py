@@ -13,7 +13,7 @@ import pytest
 from engine.data.sources import Source
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
-from tests.data.sources.forms import contents, folder_contents, open_source, refused
+from tests.data.sources.forms import contents, encoded, folder_contents, open_source, refused
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -191,7 +191,7 @@ def _lists(root: Path, *names: list[str], split: str = "train") -> list[Path]:
 
 
 def _pairs(source: Source) -> list[tuple[str, str]]:
-    return [(bytes(source.read(i)).decode(), source.classes[label]) for i, label in enumerate(source.labels)]
+    return [(encoded(source, i).decode(), source.classes[label]) for i, label in enumerate(source.labels)]
 
 
 def test_files_with_classes_in_another_order_are_read_by_name(tmp_path: Path) -> None:

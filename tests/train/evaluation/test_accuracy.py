@@ -100,7 +100,7 @@ def test_logit_of_minus_infinity_is_allowed() -> None:
 def test_counting_copies_nothing_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU torch.tensor(number, device=...) makes the host wait for each validation batch."""
     batch = Batch(_images(torch.eye(3), torch.eye(3)), torch.arange(3), np.arange(3))
-    counter = Counter(ALONE)
+    counter = Counter(ALONE, 3)
     predicted = list(predictions(PixelLogits(3), [batch], tta=False, precision=Precision("fp32", CPU)))
     with monkeypatch.context() as patched:
         patched.setattr(torch, "tensor", lambda *_, **__: pytest.fail("copied from the host"))
