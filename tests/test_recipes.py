@@ -65,6 +65,7 @@ def shrunk(stage: TrainConfig, folder: Path) -> TrainConfig:
         batch_size=small(stage.training.batch_size),
         sam_interval=1,
         ema_every=1,
+        ema_half_life=min(1, stage.training.ema_half_life),
         device="cpu",
         precision="fp32",
         compile=False,

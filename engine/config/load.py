@@ -18,7 +18,7 @@ from fastargs.validation import Checker
 from engine.config.options import OptionSpec, options_of, sections_of
 from engine.config.recipe_file import find_recipe_file, with_bases
 from engine.config.script_help import ScriptParser
-from engine.config.stages import Values, check_stages, refuse_in_stage, stage_values
+from engine.config.stages import CONFIGS_OF_A_RUN, Values, check_stages, refuse_in_stage, stage_values
 from engine.config.train.train_config import TrainConfig
 from engine.config.write import WriteConfig
 from engine.errors import UserError
@@ -101,13 +101,9 @@ def _build(schema: type[C], values: Values) -> C:
     return schema(**sections)
 
 
-# A run folder's own files, which every run has by the same names.
-_OF_A_RUN = ("config.yaml", "stages.yaml")
-
-
 def _recipe_name(path: Path) -> str:
     """The file's name; of a run's own settings that of its folder, since "config" would say nothing."""
-    return path.resolve().parent.name or path.stem if path.name in _OF_A_RUN else path.stem
+    return path.resolve().parent.name or path.stem if path.name in CONFIGS_OF_A_RUN else path.stem
 
 
 def _parse(specs: Mapping[tuple[str, ...], OptionSpec], key: str, value: Any, where: str = "") -> Any:

@@ -35,6 +35,8 @@ def find_recipe_file(name: str, root: Path = ROOT) -> Path:
     if found:
         several = ", ".join(str(path.relative_to(root)) for path in found)
         raise UserError(f"{name!r} is the name of several recipes: choose one of {several}")
+    if folder := next((path for path in paths if path.is_dir()), None):
+        raise UserError(f"cannot read the recipe {folder}: it is a folder; give the file in it")
     hint = nearest(Path(name).stem, [path.stem for path in shelf])
     raise UserError(
         f"cannot read the recipe {name}: it does not exist as a file{hint}: check the path, or give a name that "

@@ -11,6 +11,9 @@ from typing import Any
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
 
+# Every run folder has its settings under these names.
+CONFIGS_OF_A_RUN = ("config.yaml", "stages.yaml")
+
 Values = dict[tuple[str, ...], Any]
 """Parsed values by (section, option); options that are not set are missing."""
 

@@ -1,5 +1,8 @@
 """Small .betons of given pixels, and ways to damage them as disks and cables do."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -57,9 +60,18 @@ def record(beton: Beton, sample: int) -> bytes:
     return beton.memory()[start : start + int(beton.sizes[sample])].tobytes()
 
 
+@contextmanager
+def damaging(path: Path) -> Iterator[BinaryIO]:
+    """The open file, to be changed as a failing disk does: its time of change stays."""
+    before = path.stat()
+    with open(path, "r+b") as file:
+        yield file
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def overwrite(beton: Beton, sample: int, data: bytes, offset: int = 0) -> None:
     """Put `data` into the stored bytes of one image, on disk."""
-    with open(beton.path, "r+b") as file:
+    with damaging(beton.path) as file:
         file.seek(int(beton.images["data_ptr"][sample]) + offset)
         file.write(data)
 
@@ -67,7 +79,7 @@ def overwrite(beton: Beton, sample: int, data: bytes, offset: int = 0) -> None:
 def shorten(beton: Beton, sample: int, size: int) -> Beton:
     """Let the file's table give one image only `size` bytes, unnoticed; returns the file opened anew."""
     drop_checksums(beton.path)
-    with open(beton.path, "r+b") as file:
+    with damaging(beton.path) as file:
         header = np.frombuffer(file.read(layout.HEADER.itemsize), layout.HEADER)[0]
         file.seek(int(header["alloc_table_ptr"]))
         table = np.frombuffer(file.read(), layout.ALLOCATION).copy()
@@ -79,7 +91,7 @@ def shorten(beton: Beton, sample: int, size: int) -> Beton:
 
 def drop_checksums(path: Path) -> None:
     """Make the file one without checksums, as our older ones are, so that damage to its tables goes unnoticed."""
-    with open(path, "r+b") as file:
+    with damaging(path) as file:
         manifest, checksums = (
             _part(file, place) for place in (layout.MANIFEST_PLACE, layout.CHECKSUMS_PLACE)
         )
@@ -103,7 +115,7 @@ def drop_checksums(path: Path) -> None:
 
 def drop_manifest(path: Path) -> None:
     """Make the file one without class names and settings, as stock ffcv's are."""
-    with open(path, "r+b") as file:
+    with damaging(path) as file:
         part = _part(file, layout.MANIFEST_PLACE)
         _put(file, layout.MANIFEST_PLACE, bytes(layout.PART.itemsize))
         _put_bytes(file, part["offset"], bytes(part["size"]))

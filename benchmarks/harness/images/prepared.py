@@ -185,7 +185,7 @@ def in_users_words(
     `photos` are those of `unpack(data, count, ...)`, linked by `link_tree`. The copy is gone by now, and a conversion's
     rules for bad images are no options of a benchmark.
     """
-    message, _, _ = str(error).partition(": remove it, or pass --rules.")
+    message = re.split(r": (?:remove it, or )?pass --rules\.", str(error))[0]
     tree = rf"{re.escape(str(folder))}(?:/[^/]+)?/(?:train|val)/class[0-9]+/[0-9]+_"
     found = re.search(f"({tree})([0-9]{{6}})_", message)
     if found is None:
