@@ -8,7 +8,8 @@ import contextlib
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from engine.data.beton.reader import Beton
 from engine.data.decode.library_warnings import library_warnings
 from engine.data.decode.orientation import turned
 from engine.data.sources import Source, open_split
+from engine.data.sources.access.image_names import OTHER_EXTENSIONS
 from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import Content
 from engine.errors import UserError
@@ -53,13 +55,19 @@ class Matched:
 def open_source(path: str, folder: str, labels: str, beton: Beton) -> Source:
     """The split of the data set at `path` that `beton` holds. Raises UserError, in the words of section validation."""
     manifest = _manifest(beton)
-    config = SourceConfig(path=path, val_labels=labels)
-    if folder:
-        config = (
-            SourceConfig(path=path, val_labels=labels, train_folder=folder)
-            if manifest.split == "train"
-            else SourceConfig(path=path, val_labels=labels, val_folder=folder)
-        )
+    # As the conversion may have been asked to read it: what the file does not hold is left aside by `match`.
+    others = {PurePath(name).suffix.lower() for name in manifest.ids} & set(OTHER_EXTENSIONS)
+    config = SourceConfig(
+        path=path,
+        val_labels=labels,
+        check_counts=False,
+        val_classes="train",
+        extensions=",".join(sorted(others)),
+    )
+    if folder and manifest.split == "train":
+        config = replace(config, train_folder=folder)
+    elif folder:
+        config = replace(config, val_folder=folder)
     try:
         return open_split(config, "train" if manifest.split == "train" else "val")
     except UserError as error:

@@ -159,3 +159,19 @@ def test_images_are_turned_as_in_the_conversion(rule: str, shape: tuple[int, int
     across, down = image[:, 8:].mean() - image[:, :8].mean(), image[8:].mean() - image[:8].mean()
     assert (abs(float(across)) > 100) == (rule == "ignore")
     assert (abs(float(down)) > 100) == (rule == "apply")
+
+
+def test_source_read_with_other_options_is_found_again(tmp_path: Path) -> None:
+    """Other image types, and a val that lacks a class: as the conversion was asked to read them."""
+    write_tree(
+        tmp_path / "pets",
+        {
+            "train": {"cat": {"a.jpg": photo(40, 50, 1)}, "dog": {"a.jpg": photo(40, 50, 2)}},
+            "val": {"cat": {"a.jpg": photo(40, 50, 3), "b.tif": photo(40, 50, 4)}},
+        },
+    )
+    source = SourceConfig(path=str(tmp_path / "pets"), extensions=".tif", val_classes="train")
+    output = OutputConfig(folder=str(tmp_path / "out"), num_workers=1)
+    beton = open_beton(convert(WriteConfig(source=source, output=output))["val"])
+    matched = match(beton, _source(tmp_path / "pets", beton), "pets")
+    assert (len(matched.numbers), matched.others) == (2, 0)
