@@ -97,7 +97,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def runs(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """Runs with an average of the weights, MixUp, a jittered crop and a schedule, and one of them undisturbed."""
-    techniques = {"training.ema_half_life": 5, "augmentation.mixup_alpha": 0.2, "training.sam_rho": 0.05}
+    techniques = {"training.ema_half_life": 3, "augmentation.mixup_alpha": 0.2, "training.sam_rho": 0.05}
     options = {**TINY, **data, **techniques, "training.epochs": EPOCHS, "training.sam_interval": 4}
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.train.traced"],
