@@ -90,11 +90,13 @@ def test_killed_rank_ends_the_others(options: Options) -> None:
     assert len(ranks) == 2
     killed = ranks[1].environ()["RANK"]
     os.kill(ranks[1].pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode != 0
-    assert (
+    named = (
         f"rank {killed} (process {ranks[1].pid} on " in errors and "was killed: it left no message" in errors
     )
+    # torchrun may end the other rank before it has noticed; then torchrun's own summary names the killed one.
+    assert named or f"Signal 9 (SIGKILL) received by PID {ranks[1].pid}" in errors
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
 
 
