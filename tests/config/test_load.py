@@ -106,7 +106,7 @@ def test_unknown_or_ambiguous_recipe_is_refused(tmp_path: Path) -> None:
         "-C", "base"
     )
     assert "too long" in refusal("-C", "x" * 300)
-    assert "it does not exist as a file" in refusal("-C", str(tmp_path))
+    assert "it is a folder" in refusal("-C", str(tmp_path))
 
 
 def test_missing_base_is_named(recipe: Recipe) -> None:
