@@ -1,7 +1,7 @@
 """stdout and stderr of every command: any name can be printed, and a lost terminal does not end the work.
 
 A terminal or log that is not UTF-8 gets the letters it does not have as \\u65e5. With a full disk behind `> log`, a
-terminal that is gone or a closed stream (`2>&-`), what is printed is dropped, and remembered for the exit code.
+terminal that is gone or a closed stream (`2>&-`), output is dropped; how the command ends depends on it.
 Standard library only, as errors.py, which imports this.
 """
 

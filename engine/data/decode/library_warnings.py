@@ -17,7 +17,7 @@ _FOR_PROGRAMMERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning
 
 @contextmanager
 def library_warnings() -> Iterator[list[str]]:
-    """The list gets, a line each, what is warned of in the block by Python's warnings or by logging.
+    """Collects, one line each, the warnings and log messages of libraries within the block.
 
     Both are of the process: in another thread's block that begins before this one ends, warnings may be lost. What
     libtiff, in C, would print of damaged files is dropped: Pillow raises what matters.

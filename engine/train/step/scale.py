@@ -29,12 +29,12 @@ def refuse_scale(config: TrainConfig, steps: int) -> None:
     if training.ema_every > steps:
         raise UserError(
             f"training.ema_every {training.ema_every} is more than the {steps} steps of the run: the average of the "
-            "weights, which is what is judged, would stay at the initial ones: lower it, or set "
+            "weights, by which the run is judged, would stay at the initial ones: lower it, or set "
             "training.ema_half_life=0 and training.ema_every=1 for no average"
         )
     raise UserError(
         f"training.ema_half_life {training.ema_half_life:g} is too long for a run of {steps} steps: at its end "
-        f"{left:.0%} of the average, which is what is judged, would be the initial weights: use at most "
+        f"{left:.0%} of the average, by which the run is judged, would be the initial weights: use at most "
         f"{max(1, steps // 10)} (a tenth of the steps), or 0 for no average"
     )
 
@@ -45,8 +45,8 @@ def scale_warnings(config: TrainConfig, steps: int, sides: list[int]) -> list[st
     if (left := _initial_share(config, steps)) > _MUCH:
         found.append(
             f"training.ema_half_life {training.ema_half_life:g} is long for a run of {steps} steps: at its end "
-            f"{left:.0%} of the average, which is what is judged, are the weights that it starts with: a tenth of the "
-            "steps is usual"
+            f"{left:.0%} of the average, by which the run is judged, are the weights that it starts with: a tenth of "
+            "the steps is usual"
         )
     if training.sam_rho and training.sam_interval > steps:
         found.append(

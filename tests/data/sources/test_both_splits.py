@@ -236,7 +236,7 @@ def test_division_depends_on_seed_and_ids_alone() -> None:
     assert set(_divided(whole, seed=1)["val"].ids) != chosen
     # The rule itself, since files that were made by it lie about.
     assert sorted(chosen) == ["0/12", "0/17", "0/29", "0/30", "0/41", "1/62", "1/66", "1/74"]
-    # What is added to one class moves nothing in the other.
+    # Images added to one class change nothing in the other.
     more = source(["a", "b"], [0] * 50 + [1] * 30 + [0] * 20)
     assert {name for name in _divided(more)["val"].ids if name[0] == "1"} == {
         n for n in chosen if n[0] == "1"

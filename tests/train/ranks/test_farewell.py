@@ -1,4 +1,4 @@
-"""What a rank tells of the others when a connection breaks: who was killed, and who has said why."""
+"""The message of a rank whose connection breaks: which rank was killed, and which gave its own reason."""
 
 import os
 import subprocess
