@@ -71,7 +71,9 @@ def record_of(folder: Path, recipe: str) -> Record:
         "metric": "top1",
         **top1_of(result, "", averaged=averaged),
         **(top1_of(result, "last_") if averaged else {"last_top1_tta": None, "last_top1_no_tta": None}),
-        "measured": measured_as(result.val_resolution, result.val_ratio, tta=bool(result.tta)),
+        "measured": measured_as(
+            result.val_resolution, result.val_ratio, result.val_crop_law, tta=bool(result.tta)
+        ),
         "train_minutes": train_seconds / 60,
         "minutes": (result.elapsed_seconds or 0.0) / 60,
         "compile_seconds": total(epoch.compile_seconds for epoch in epochs) or None,

@@ -180,7 +180,9 @@ def reached(folder: Path) -> Record:
         "repredicted": repredicted,
         "top1": top1,
         "inside": bool(last and top1 is not None and last["low"] <= top1 <= last["high"]),
-        "measured": measured_as(result.val_resolution, result.val_ratio, tta=bool(result.tta)),
+        "measured": measured_as(
+            result.val_resolution, result.val_ratio, result.val_crop_law, tta=bool(result.tta)
+        ),
         "replans": [line.to_json() for line in replans],
         "images_per_second": total(e.images for e in epochs) / total(e.train_seconds for e in epochs),
         "device": start.device,

@@ -183,7 +183,11 @@ def _refuse_mixture(runs: list[MeasuredRun]) -> None:
 
 def _measured_as(history: History) -> str:
     result = history.result
-    return measured_as(result.val_resolution, result.val_ratio, tta=bool(result.tta)) if result else ""
+    return (
+        measured_as(result.val_resolution, result.val_ratio, result.val_crop_law, tta=bool(result.tta))
+        if result
+        else ""
+    )
 
 
 def _files(folders: Sequence[Path]) -> list[str]:

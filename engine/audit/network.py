@@ -18,7 +18,7 @@ from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.reader import Beton
 from engine.data.loading.loader import Loader
-from engine.data.sampling.crops import CenterCrop
+from engine.data.sampling.crops import centre_crop
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.progress import Progress
@@ -100,7 +100,7 @@ def _opinion(
         corrupt="skip",
     )
     with loader, Progress(f"asking the network about {beton.path.name}", len(ids), "images") as progress:
-        crop = CenterCrop(ratio=validation.ratio)
+        crop = centre_crop(validation.crop_law, validation.resolution, validation.ratio)
         with closing(loader.batches(batches, validation.resolution, crop)) as arriving:
             for batch, final, _ in predictions(model, arriving, tta=validation.lr_tta, precision=precision):
                 seen.append(batch.ids)

@@ -25,6 +25,9 @@ class Measured(JsonTable):
     resolution: int = log_field("side of the images", unit=_PIXELS, required=True)
     ratio: float | None = log_field("side of the crop / short side of the image")
     tta: bool | None = log_field("whether an image and its mirror image are averaged")
+    crop_law: str | None = log_field(
+        "how the crop is made, as validation.crop_law; null: fused, in older files"
+    )
     top1: float | None = log_field("top-1", unit=_SHARE)
     top5: float | None = log_field("top-5", unit=_SHARE)
     top1_no_tta: float | None = log_field("top-1 without TTA", unit=_SHARE)
@@ -106,6 +109,9 @@ class Evaluation(JsonTable):
     resolution: int | None = log_field("side of the images", unit=_PIXELS)
     ratio: float | None = log_field("side of the crop / short side of the image")
     tta: bool | None = log_field("whether an image and its mirror image are averaged")
+    crop_law: str | None = log_field(
+        "how the crop is made, as validation.crop_law; null: fused, in older files"
+    )
     top1: float = log_field("top-1", unit=_SHARE, required=True)
     top5: float | None = log_field("top-5", unit=_SHARE)
     top1_no_tta: float | None = log_field("top-1 without TTA", unit=_SHARE)

@@ -12,6 +12,7 @@ from engine.models.build import weights_note
 from engine.runs.log_schema import ResultLine, StartLine, validation_fields
 from engine.train.budget.verdict import Verdict
 from engine.train.evaluation.accuracy import Accuracy
+from engine.train.evaluation.validator import PLAIN_CROP_LAW
 from engine.train.ranks.backends import set_backends
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import choose_precision
@@ -78,8 +79,10 @@ class RunBase:
             plain_top5=plain.top5_no_tta,
             plain_resolution=validation.plain_resolution,
             plain_ratio=validation.plain_ratio,
+            plain_crop_law=PLAIN_CROP_LAW,
             val_resolution=validation.resolution,
             val_ratio=validation.ratio,
+            val_crop_law=validation.crop_law,
             tta=validation.lr_tta,
             num_val=accuracy.count,
             elapsed_seconds=elapsed,

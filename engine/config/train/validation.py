@@ -10,7 +10,7 @@ _LOW, _HIGH = 8, 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """How accuracy is measured; a plain result (224 px of 256, no TTA) is always reported too."""
+    """How accuracy is measured; a plain result (224 px of 256, torchvision's crop, no TTA) is always reported too."""
 
     batch_size: int = option(512, "images per validation step on each device", unit="images", low=1)
     every: int = option(
@@ -28,6 +28,13 @@ class ValidationConfig:
     )
     lr_tta: bool = option(
         True, "test-time augmentation: average the probabilities of the image and its left-right flip"
+    )
+    crop_law: str = option(
+        "fused",
+        "how the centre crop is made. fused: the square is cut out, then resized, as ffcv does; torchvision: as its "
+        "Resize and CenterCrop do, where edge pixels count what lies beyond the square (on ImageNet photos 4 levels in "
+        "the mean from fused), always decoded on the CPU. The plain result is torchvision's, whatever this says",
+        choices=("fused", "torchvision"),
     )
     plain_resolution: int = option(224, "resolution of the plain result", unit="px", low=_LOW, high=_HIGH)
     plain_ratio: float = option(224 / 256, "crop ratio of the plain result", above=0, high=1)

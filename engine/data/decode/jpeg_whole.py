@@ -18,6 +18,7 @@ def decode_whole(
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
     boxes: NDArray[np.int32],
+    windows: NDArray[np.float64],
     out: NDArray[np.uint8],
     status: NDArray[np.uint8],
     exact: bool,
@@ -31,7 +32,7 @@ def decode_whole(
     its last words: TurboJPEG does not leave a header that it failed in (libjpeg-turbo 2.1, tjDecompressHeader3).
     """
     for done, row in enumerate(rows):
-        height, width, box = heights[row], widths[row], boxes[row]
+        height, width, box, window = heights[row], widths[row], boxes[row], windows[row]
         data = memory.ctypes.data + offsets[row]
         eighths = 8 if exact else dct_eighths(box[HEIGHT], box[WIDTH], out.shape[1])
         status[row] = _decompress(handle, data, np.uint64(sizes[row]), height, width, eighths, scratch)
@@ -41,8 +42,8 @@ def decode_whole(
             continue
         scaled_height, scaled_width = (height * eighths + 7) // 8, (width * eighths + 7) // 8
         pixels = scratch[: scaled_height * scaled_width * 3].reshape(scaled_height, scaled_width, 3)
-        start = (box[TOP] * eighths / 8.0, box[LEFT] * eighths / 8.0)
-        extent = (box[HEIGHT] * eighths / 8.0, box[WIDTH] * eighths / 8.0)
+        start = (window[TOP] * eighths / 8.0, window[LEFT] * eighths / 8.0)
+        extent = (window[HEIGHT] * eighths / 8.0, window[WIDTH] * eighths / 8.0)
         low = (box[TOP] * eighths // 8, box[LEFT] * eighths // 8)
         bottom, right = (box[TOP] + box[HEIGHT]) * eighths, (box[LEFT] + box[WIDTH]) * eighths
         high = (min(scaled_height, (bottom + 7) // 8), min(scaled_width, (right + 7) // 8))

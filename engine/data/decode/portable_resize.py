@@ -96,7 +96,12 @@ def resize_rgb(
 
 @kernel
 def resize_yuv420(
-    record: NDArray[np.uint8], height: int, width: int, box: NDArray[np.int32], out: NDArray[np.uint8]
+    record: NDArray[np.uint8],
+    height: int,
+    width: int,
+    box: NDArray[np.int32],
+    window: NDArray[np.float64],
+    out: NDArray[np.uint8],
 ) -> None:
     """A record of full-range BT.601 planes Y, U, V -> RGB out (resolution, resolution, 3)."""
     size, luma, chroma = out.shape[0], height * width, (height // 2) * (width // 2)
@@ -104,10 +109,10 @@ def resize_yuv420(
     u_plane = record[luma : luma + chroma].reshape(height // 2, width // 2)
     v_plane = record[luma + chroma : luma + 2 * chroma].reshape(height // 2, width // 2)
     top, left, bottom, right = box[TOP], box[LEFT], box[TOP] + box[HEIGHT], box[LEFT] + box[WIDTH]
-    rows = _taps(top, box[HEIGHT], top, bottom, size)
-    columns = _taps(left, box[WIDTH], left, right, size)
-    half_rows = _taps(top / 2, box[HEIGHT] / 2, top // 2, (bottom + 1) // 2, size)
-    half_columns = _taps(left / 2, box[WIDTH] / 2, left // 2, (right + 1) // 2, size)
+    rows = _taps(window[TOP], window[HEIGHT], top, bottom, size)
+    columns = _taps(window[LEFT], window[WIDTH], left, right, size)
+    half_rows = _taps(window[TOP] / 2, window[HEIGHT] / 2, top // 2, (bottom + 1) // 2, size)
+    half_columns = _taps(window[LEFT] / 2, window[WIDTH] / 2, left // 2, (right + 1) // 2, size)
     y_line = np.empty(right - left, np.float32)
     u_line = np.empty((right + 1) // 2 - left // 2, np.float32)
     v_line = np.empty_like(u_line)
@@ -134,6 +139,7 @@ def decode_raw(
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
     boxes: NDArray[np.int32],
+    windows: NDArray[np.float64],
     out: NDArray[np.uint8],
     status: NDArray[np.uint8],
     rows: NDArray[np.int64],
@@ -141,13 +147,13 @@ def decode_raw(
     """Fill out and status for these rows; the arguments are DecodeBatch.arrays(). Records of the wrong size are not
     read."""
     for row in rows:
-        height, width, box = heights[row], widths[row], boxes[row]
+        height, width, box, window = heights[row], widths[row], boxes[row], windows[row]
         if sizes[row] != height * width * 3:
             status[row] = WRONG_SIZE
             continue
         record = memory[offsets[row] : offsets[row] + sizes[row]]
-        start = (float(box[TOP]), float(box[LEFT]))
-        extent = (float(box[HEIGHT]), float(box[WIDTH]))
+        start = (window[TOP], window[LEFT])
+        extent = (window[HEIGHT], window[WIDTH])
         low = (int(box[TOP]), int(box[LEFT]))
         high = (int(box[TOP] + box[HEIGHT]), int(box[LEFT] + box[WIDTH]))
         resize_rgb(record.reshape(height, width, 3), start, extent, low, high, box[FLIP] != 0, out[row])
@@ -162,6 +168,7 @@ def decode_yuv420(
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
     boxes: NDArray[np.int32],
+    windows: NDArray[np.float64],
     out: NDArray[np.uint8],
     status: NDArray[np.uint8],
     rows: NDArray[np.int64],
@@ -173,7 +180,7 @@ def decode_yuv420(
             status[row] = WRONG_SIZE
             continue
         record = memory[offsets[row] : offsets[row] + sizes[row]]
-        resize_yuv420(record, height, width, boxes[row], out[row])
+        resize_yuv420(record, height, width, boxes[row], windows[row], out[row])
         status[row] = OK
 
 

@@ -29,7 +29,7 @@ from engine.data.decode.batch import (
 from engine.data.decode.workspace import Workspace
 from engine.data.loading.meters import PoolMeter, ThreadMeter
 from engine.data.native.library import library
-from engine.data.sampling.crops import HEIGHT, LEFT, TOP, WIDTH, CenterCrop, CropLaw
+from engine.data.sampling.crops import HEIGHT, LEFT, TOP, WIDTH, CenterCrop, CropLaw, ResizeThenCrop
 from engine.data.sampling.order import samples_of
 from engine.data.storage.formats import all_formats, of_mode
 from engine.data.storage.packing import copy_crops, plan_crops
@@ -100,14 +100,20 @@ class DecodePool:
         square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
         if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
+        columns = {name: column[ids] for name, column in self._columns.items()}
+        boxes = self._boxes(views, ids, crop)
+        between = isinstance(crop, ResizeThenCrop)
         batch = DecodeBatch(
             memory=self.memory,
-            **{name: column[ids] for name, column in self._columns.items()},
-            boxes=self._boxes(views, ids, crop),
+            **columns,
+            boxes=boxes,
+            windows=crop.windows(columns["heights"], columns["widths"])
+            if between
+            else boxes[:, :4].astype(np.float64),
             out=out,
             status=np.full(len(ids), UNKNOWN_MODE, np.uint8),
             # What is measured with a centre crop should be what Pillow's pixels would give.
-            exact=isinstance(crop, CenterCrop),
+            exact=isinstance(crop, CenterCrop | ResizeThenCrop),
         )
         modes = self._modes[ids]
         self._check_file()

@@ -25,7 +25,7 @@ from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
 from engine.data.loading.page_cache import ReadAhead
 from engine.data.loading.producer import MEAN, STD, Decoded, Producer, Slot, choose_delivery
 from engine.data.loading.windows import WindowReader
-from engine.data.sampling.crops import CropLaw
+from engine.data.sampling.crops import CropLaw, ResizeThenCrop
 from engine.data.sampling.order import Windows, samples_of
 from engine.errors import UserError
 from engine.limits import free_memory
@@ -105,7 +105,10 @@ class Loader:
         self._owned.callback(self._pool.close)
         self._meter = LoaderMeter(self._pool.meter, device)
         try:
-            self._delivery = choose_delivery(self._pool, decoder, device, dtype, channels_last)
+            # Crops between pixels can't be packed.
+            self._between = choose_delivery(self._pool, "cpu", device, dtype, channels_last)
+            self._whole = choose_delivery(self._pool, decoder, device, dtype, channels_last)
+            self._delivery = self._whole
         except UserError:
             self._owned.close()
             raise
@@ -130,7 +133,7 @@ class Loader:
     @property
     def decoder(self) -> tuple[str, str]:
         """The decoder's name, as in benchmark records, and a description."""
-        return self._delivery.name, self._delivery.detail
+        return self._whole.name, self._whole.detail
 
     def batches(
         self, ids: Batches, resolution: int, crop: CropLaw, windows: Windows | None = None
@@ -185,6 +188,7 @@ class Loader:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
         if not 0 <= self._start <= len(ids):
             raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
+        self._delivery = self._between if isinstance(crop, ResizeThenCrop) else self._whole
         self._refuse_too_large(max(map(len, ids), default=0), resolution)
         reader = (
             WindowReader(self.beton.path, self._pool.memory, windows, self._pool.descriptor)

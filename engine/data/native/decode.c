@@ -32,13 +32,13 @@ void engine_decode_raw(const struct batch *batch, const int64_t *rows, int64_t c
     for (int64_t i = 0; i < count; i++) {
         int64_t row = rows[i], resolution = batch->resolution;
         if (!has_bytes(batch, row, batch->heights[row] * batch->widths[row] * 3)) continue;
-        const int32_t *box = batch->boxes + row * BOX_COLUMNS;
-        struct span vertical = whole_pixels(box[TOP], box[HEIGHT]), horizontal = whole_pixels(box[LEFT], box[WIDTH]);
+        int flip = batch->boxes[row * BOX_COLUMNS + FLIP];
+        struct span vertical = span_of(batch, row, TOP), horizontal = span_of(batch, row, LEFT);
         uint8_t *scratch = workspace_take(workspace, resize_scratch(resolution, vertical, horizontal));
         batch->status[row] = scratch ? OK : OUT_OF_MEMORY;
         if (!scratch) continue;
         struct plane plane = {batch->memory + batch->offsets[row], batch->widths[row] * 3, 3};
-        resize_rgb(plane, vertical, horizontal, box[FLIP], resolution, batch->out + row * resolution * resolution * 3,
+        resize_rgb(plane, vertical, horizontal, flip, resolution, batch->out + row * resolution * resolution * 3,
                    scratch);
     }
 }
@@ -49,8 +49,8 @@ void engine_decode_yuv420(const struct batch *batch, const int64_t *rows, int64_
         int64_t height = batch->heights[row], width = batch->widths[row];
         /* Sides are even: of odd ones no size is right. */
         if (!has_bytes(batch, row, (height | width) % 2 ? -1 : height * width / 2 * 3)) continue;
-        const int32_t *box = batch->boxes + row * BOX_COLUMNS;
-        struct span vertical = whole_pixels(box[TOP], box[HEIGHT]), horizontal = whole_pixels(box[LEFT], box[WIDTH]);
+        int flip = batch->boxes[row * BOX_COLUMNS + FLIP];
+        struct span vertical = span_of(batch, row, TOP), horizontal = span_of(batch, row, LEFT);
         uint8_t *scratch = workspace_take(workspace, resize_scratch(resolution, vertical, horizontal));
         batch->status[row] = scratch ? OK : OUT_OF_MEMORY;
         if (!scratch) continue;
@@ -58,7 +58,7 @@ void engine_decode_yuv420(const struct batch *batch, const int64_t *rows, int64_
         struct plane planes[3] = {{pixels, width, 1},
                                   {pixels + height * width, width / 2, 1},
                                   {pixels + height * width + height / 2 * (width / 2), width / 2, 1}};
-        resize_yuv420(planes, vertical, horizontal, box[FLIP], resolution,
+        resize_yuv420(planes, vertical, horizontal, flip, resolution,
                       batch->out + row * resolution * resolution * 3, scratch);
     }
 }

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum { OK = 0, BAD_JPEG = 1, WRONG_SIZE = 2, OUT_OF_MEMORY = 4 };
-enum { TOP, LEFT, HEIGHT, WIDTH, FLIP, BOX_COLUMNS };
+enum { TOP, LEFT, HEIGHT, WIDTH, FLIP, BOX_COLUMNS, WINDOW_COLUMNS = FLIP };
 
 /* A batch to decode: one entry of each array for each sample. Mirrored by Batch in library.py. */
 struct batch {
@@ -15,7 +15,8 @@ struct batch {
     const int64_t *sizes;   /* bytes of the record */
     const int64_t *heights; /* of the stored image, in pixels */
     const int64_t *widths;
-    const int32_t *boxes; /* BOX_COLUMNS for each sample */
+    const int32_t *boxes;  /* BOX_COLUMNS for each sample: the pixels that may be read */
+    const double *windows; /* TOP to WIDTH for each sample: what becomes the output, inside its box */
     uint8_t *out;         /* resolution x resolution x 3 for each sample */
     uint8_t *status;
     int64_t resolution;
@@ -63,8 +64,12 @@ static inline int64_t resize_scratch(int64_t resolution, struct span rows, struc
     return taps + strips + levels + 64 * 32;
 }
 
-static inline struct span whole_pixels(int32_t start, int32_t extent) {
-    return (struct span){start, extent, start, (int64_t)start + extent};
+/* The rows (TOP) or columns (LEFT) of a sample. */
+static inline struct span span_of(const struct batch *batch, int64_t row, int start) {
+    const int32_t *box = batch->boxes + row * BOX_COLUMNS;
+    const double *window = batch->windows + row * WINDOW_COLUMNS;
+    int extent = start + HEIGHT - TOP;
+    return (struct span){window[start], window[extent], box[start], (int64_t)box[start] + box[extent]};
 }
 
 #endif

@@ -49,25 +49,25 @@ struct region {
     struct plane plane;
 };
 
-static struct span scaled(int32_t start, int32_t extent, int64_t eighths, int64_t end) {
-    struct span span = {start * eighths / 8.0, extent * eighths / 8.0, start * eighths / 8,
-                        ((int64_t)start + extent) * eighths};
-    span.high = (span.high + 7) / 8 < end ? (span.high + 7) / 8 : end;
+static struct span scaled(struct span whole, int64_t eighths, int64_t end) {
+    struct span span = {whole.start * eighths / 8.0, whole.extent * eighths / 8.0, whole.low * eighths / 8,
+                        (whole.high * eighths + 7) / 8};
+    if (span.high > end) span.high = end;
     return span;
 }
 
-/* Decode the rows and columns of `box` into the workspace, with room for the resize behind the pixels. */
-static int read_region(struct workspace *workspace, const int32_t *box, int64_t resolution, int exact,
-                       struct region *region, uint8_t **scratch) {
+/* Decode the rows and columns of the spans into the workspace, with room for the resize behind the pixels. */
+static int read_region(struct workspace *workspace, struct span rows, struct span columns, int64_t resolution,
+                       int exact, struct region *region, uint8_t **scratch) {
     j_decompress_ptr decompress = &workspace->jpeg->decompress;
-    int64_t eighths = exact ? 8 : dct_eighths(box[HEIGHT], box[WIDTH], resolution);
+    int64_t eighths = exact ? 8 : dct_eighths(rows.high - rows.low, columns.high - columns.low, resolution);
     decompress->scale_num = (unsigned)eighths;
     decompress->scale_denom = 8;
     decompress->out_color_space = JCS_RGB;
     decompress->dct_method = JDCT_ISLOW;
     jpeg_start_decompress(decompress);
-    region->rows = scaled(box[TOP], box[HEIGHT], eighths, decompress->output_height);
-    region->columns = scaled(box[LEFT], box[WIDTH], eighths, decompress->output_width);
+    region->rows = scaled(rows, eighths, decompress->output_height);
+    region->columns = scaled(columns, eighths, decompress->output_width);
     /* Smooth upsampling looks at a chroma sample's neighbours, so a margin of two pixels keeps the crop's edges what
        they are in the whole image. */
     int64_t from = region->columns.low - 2 > 0 ? region->columns.low - 2 : 0;
@@ -91,8 +91,9 @@ static int read_region(struct workspace *workspace, const int32_t *box, int64_t 
     return OK;
 }
 
-static int decode(struct workspace *workspace, const uint8_t *data, int64_t size, int64_t height, int64_t width,
-                  const int32_t *box, int64_t resolution, int exact, uint8_t *out) {
+static int decode(struct workspace *workspace, const struct batch *batch, int64_t row) {
+    int64_t resolution = batch->resolution;
+    struct span rows = span_of(batch, row, TOP), columns = span_of(batch, row, LEFT);
     if (!workspace->jpeg && !(workspace->jpeg = jpeg_new())) return OUT_OF_MEMORY;
     struct jpeg *jpeg = workspace->jpeg;
     struct region region;
@@ -101,22 +102,18 @@ static int decode(struct workspace *workspace, const uint8_t *data, int64_t size
         jpeg_abort_decompress(&jpeg->decompress);
         return BAD_JPEG;
     }
-    jpeg_mem_src(&jpeg->decompress, data, (unsigned long)size);
+    jpeg_mem_src(&jpeg->decompress, batch->memory + batch->offsets[row], (unsigned long)batch->sizes[row]);
     jpeg_read_header(&jpeg->decompress, TRUE);
     int status = WRONG_SIZE;
-    if (jpeg->decompress.image_height == height && jpeg->decompress.image_width == width)
-        status = read_region(workspace, box, resolution, exact, &region, &scratch);
+    if (jpeg->decompress.image_height == batch->heights[row] && jpeg->decompress.image_width == batch->widths[row])
+        status = read_region(workspace, rows, columns, resolution, batch->exact != 0, &region, &scratch);
     jpeg_abort_decompress(&jpeg->decompress);
-    if (status == OK) resize_rgb(region.plane, region.rows, region.columns, box[FLIP], resolution, out, scratch);
+    if (status == OK)
+        resize_rgb(region.plane, region.rows, region.columns, batch->boxes[row * BOX_COLUMNS + FLIP], resolution,
+                   batch->out + row * resolution * resolution * 3, scratch);
     return status;
 }
 
 void engine_decode_jpeg(const struct batch *batch, const int64_t *rows, int64_t count, struct workspace *workspace) {
-    for (int64_t i = 0; i < count; i++) {
-        int64_t row = rows[i], resolution = batch->resolution;
-        batch->status[row] = (uint8_t)decode(
-            workspace, batch->memory + batch->offsets[row], batch->sizes[row], batch->heights[row],
-            batch->widths[row], batch->boxes + row * BOX_COLUMNS, resolution, batch->exact != 0,
-            batch->out + row * resolution * resolution * 3);
-    }
+    for (int64_t i = 0; i < count; i++) batch->status[rows[i]] = (uint8_t)decode(workspace, batch, rows[i]);
 }

@@ -15,8 +15,8 @@ class _Batch(ctypes.Structure):
     """struct batch of engine.h."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("memory", "offsets", "sizes", "heights", "widths", "boxes")),
-        *((name, ctypes.c_void_p) for name in ("out", "status")),
+        *((name, ctypes.c_void_p) for name in ("memory", "offsets", "sizes", "heights", "widths")),
+        *((name, ctypes.c_void_p) for name in ("boxes", "windows", "out", "status")),
         ("resolution", ctypes.c_int64),
         ("exact", ctypes.c_int64),
     )

@@ -55,7 +55,11 @@ class RandomResizedCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class CenterCrop:
-    """The centred square whose side is `ratio` x the short side, as of Resize(r / ratio) and CenterCrop(r)."""
+    """The centred square whose side is `ratio` x the short side, resized in one step.
+
+    torchvision's Resize and CenterCrop (ResizeThenCrop below) show the same part to a pixel or so; but its edges lie
+    between pixels there, and its edge pixels count what lies beyond them.
+    """
 
     ratio: float
 
@@ -67,7 +71,52 @@ class CenterCrop:
         return np.stack([top, left, side, side, np.zeros_like(side)], axis=1)
 
 
-CropLaw = RandomResizedCrop | CenterCrop
+@dataclass(frozen=True, kw_only=True)
+class ResizeThenCrop:
+    """torchvision's Resize(short_side) and CenterCrop(side), in one step: the same pixels to a level or two.
+
+    The size of the resized image and the crop's place in it are rounded as there (torchvision.transforms.functional,
+    _compute_resized_output_size and center_crop).
+    """
+
+    short_side: int
+    """Pixels; at least `side`."""
+    side: int
+    """Pixels of the crop, and of the batch that it is asked for."""
+
+    @classmethod
+    def of(cls, resolution: int, ratio: float) -> "ResizeThenCrop":
+        """What is usual for a crop of `resolution` px and this share of the short side: 256 for 224 of 7/8."""
+        return cls(short_side=resized_side(resolution, ratio), side=resolution)
+
+    def windows(self, heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.float64]:
+        """A row (top, left, height, width) for each sample, float64 (n, 4), in pixels of the stored image."""
+        sides = np.stack([heights, widths], axis=1).astype(np.float64)
+        resized = np.floor(self.short_side * sides / sides.min(axis=1, keepdims=True))
+        steps = sides / resized
+        return np.hstack([np.rint((resized - self.side) / 2) * steps, self.side * steps])
+
+    def boxes(self, ids: NDArray[np.int64], heights: NDArray[Any], widths: NDArray[Any]) -> NDArray[np.int32]:
+        """As of CenterCrop, but all pixels that may count: the windows and a margin about them."""
+        sides, windows = np.stack([heights, widths], axis=1), self.windows(heights, widths)
+        # A chroma pixel of half size reaches twice as far as a pixel of the image.
+        margins = np.maximum(2, np.ceil(windows[:, 2:] / self.side)) + 2
+        low = np.maximum(0, np.floor(windows[:, :2] - margins))
+        high = np.minimum(sides, np.ceil(windows[:, :2] + windows[:, 2:] + margins))
+        return np.hstack([low, high - low, np.zeros((len(low), 1))]).astype(np.int32)
+
+
+CropLaw = RandomResizedCrop | CenterCrop | ResizeThenCrop
+
+
+def centre_crop(law: str, resolution: int, ratio: float) -> CropLaw:
+    """The crop of a validation at `resolution` px, by validation.crop_law: fused or torchvision."""
+    return ResizeThenCrop.of(resolution, ratio) if law == "torchvision" else CenterCrop(ratio=ratio)
+
+
+def resized_side(resolution: int, ratio: float) -> int:
+    """What torchvision's Resize is given, in pixels, before a centre crop of `resolution`: 256 for 224 of 7/8."""
+    return max(resolution, int(np.floor(resolution / ratio + 0.5)))
 
 
 @cache

@@ -6,7 +6,6 @@ programs that use a network give it: pixels to compare this engine's own with.
 
 import contextlib
 import io
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -22,6 +21,7 @@ from engine.data.beton.manifest import Manifest
 from engine.data.beton.reader import Beton
 from engine.data.decode.library_warnings import library_warnings
 from engine.data.decode.orientation import turned
+from engine.data.sampling.crops import resized_side
 from engine.data.sources import Source, open_split
 from engine.data.sources.access.image_names import OTHER_EXTENSIONS
 from engine.data.sources.access.size_bound import images_bounded
@@ -138,7 +138,7 @@ class Originals:
     def _prepare(self, number: int, resolution: int, ratio: float) -> torch.Tensor:
         image = self._open(self._source.read(number), self._source.where(number))
         # Antialiased always, as Pillow's own.
-        small = functional.resize(image, [short_side(resolution, ratio)])
+        small = functional.resize(image, [resized_side(resolution, ratio)])
         return functional.pil_to_tensor(functional.center_crop(small, [resolution, resolution]))
 
     def _open(self, content: Content, where: str) -> Image.Image:
@@ -163,11 +163,6 @@ class Originals:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def short_side(resolution: int, ratio: float) -> int:
-    """What Resize is given, in pixels, for a centre crop of `resolution`: 256 for 224 of 7/8."""
-    return max(resolution, math.floor(resolution / ratio + 0.5))
 
 
 def normalised(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -90,8 +90,7 @@ class JpegFormat(StorageFormat):
         pixels = int((batch.heights[rows] * batch.widths[rows]).max(initial=1))
         while len(rows):
             done = decode_whole(
-                *(batch.memory, batch.offsets, batch.sizes, batch.heights, batch.widths, batch.boxes),
-                *(batch.out, batch.status, batch.exact, rows),
+                *(*batch.arrays(), batch.exact, rows),
                 *(workspace.turbojpeg(), workspace.scratch(3 * pixels)),
             )
             if batch.status[rows[done - 1]] == BAD_JPEG:

@@ -200,6 +200,7 @@ class StorageFormat(ABC):
                 heights=batch.heights[row : row + 1],
                 widths=batch.widths[row : row + 1],
                 boxes=batch.boxes[row : row + 1],
+                windows=batch.windows[row : row + 1],
                 out=batch.out[row : row + 1],
                 status=batch.status[row : row + 1],
             )

@@ -89,7 +89,9 @@ def _entry(group: Sequence[tuple[Path, RunRecord]]) -> Entry:
         machine=machine_words(last),
         top1=statistics.fmean(top1),
         top1_sd=statistics.stdev(top1) if len(top1) > 1 else None,
-        how=measured_as(last.val_resolution, last.val_ratio, tta=bool(last.tta)) + averaged + started,
+        how=measured_as(last.val_resolution, last.val_ratio, last.val_crop_law, tta=bool(last.tta))
+        + averaged
+        + started,
         runs=len(records),
         epochs=_mean(record.epochs for record in records),
         seconds=_mean(record.elapsed_seconds for record in records),

@@ -22,7 +22,7 @@ from engine.report.drawing.axes import (
 )
 from engine.report.drawing.charts import Frame, Point
 from engine.report.run import by_epoch
-from engine.report.terminal.summary import clock_words, measured_as
+from engine.report.terminal.summary import clock_words, plain_measured_as
 from engine.runs.log_reader import History, goal, total
 from engine.runs.log_schema import EpochLine, ResultLine
 
@@ -74,9 +74,7 @@ def accuracy(history: History, config: dict[str, Any]) -> Figure | None:
     )
     legend = [("first", "with flip TTA"), ("second dashed", "no TTA")] if tta else [("first", "top-1")]
     if data.plain is not None:
-        legend.append(
-            ("plain", f"plain result ({measured_as(result.plain_resolution, result.plain_ratio, tta=False)})")
-        )
+        legend.append(("plain", f"plain result ({plain_measured_as(result)})"))
     if target:
         legend.append(("goal", "goal"))
     note = (

@@ -15,7 +15,7 @@ from engine.report.run import (
     replan_figures,
     sections,
 )
-from engine.report.terminal.summary import measured_as, stage_words, whole_length
+from engine.report.terminal.summary import plain_measured_as, stage_words, whole_length
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, build_history, goal, mean_throughput, waiting_share
 from engine.runs.log_schema import LogLine, ResultLine
@@ -139,7 +139,7 @@ def _tiles(history: History, config: dict[str, Any]) -> list[Tile]:
     result = history.result
     tiles = [*_goal_tiles(history, config)]
     if result:
-        how = measured_as(result.plain_resolution, result.plain_ratio, tta=False)
+        how = plain_measured_as(result)
         tiles.append(("Plain top-1", text.percent(result.plain_top1), how))
         if result.target_top1 is None:
             tiles.append(("Top-5", text.percent(result.top5), "as the recipe validates"))

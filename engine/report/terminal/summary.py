@@ -65,12 +65,12 @@ def closing_summary(config: dict[str, Any], lines: Sequence[LogLine]) -> str:
 def measurements(result: ResultLine) -> list[tuple[str, float | None, float | None, str]]:
     """Each accuracy of a result: its name, top-1, top-5, and how it was measured."""
     tta = bool(result.tta)
-    how = measured_as(result.val_resolution, result.val_ratio, tta=tta)
+    how = measured_as(result.val_resolution, result.val_ratio, result.val_crop_law, tta=tta)
     own = [("recipe's own", result.top1, result.top5, how)]
     if tta:
-        how = measured_as(result.val_resolution, result.val_ratio, tta=False)
+        how = measured_as(result.val_resolution, result.val_ratio, result.val_crop_law, tta=False)
         own.append(("no TTA", result.top1_no_tta, result.top5_no_tta, how))
-    how = measured_as(result.plain_resolution, result.plain_ratio, tta=False)
+    how = plain_measured_as(result)
     return [*own, *_further(result), ("plain", result.plain_top1, result.plain_top5, how)]
 
 
@@ -82,17 +82,23 @@ def _further(result: ResultLine) -> list[tuple[str, float | None, float | None, 
             f"{one.resolution} px",
             one.top1,
             one.top5,
-            measured_as(one.resolution, one.ratio, tta=bool(one.tta)),
+            measured_as(one.resolution, one.ratio, one.crop_law, tta=bool(one.tta)),
         )
         for one in measured
         if one.resolution != result.val_resolution
     ]
 
 
-def measured_as(resolution: int | None, ratio: float | None, *, tta: bool) -> str:
-    """How an accuracy was measured, which belongs to every accuracy: resolution, crop ratio, TTA."""
+def measured_as(resolution: int | None, ratio: float | None, crop_law: str | None, *, tta: bool) -> str:
+    """How an accuracy was measured, which belongs to every accuracy: resolution, crop ratio and law, TTA."""
     how = "with flip TTA" if tta else "no TTA"
-    return f"{resolution or '?'} px, crop ratio {text.significant(ratio)}, {how}"
+    law = {"torchvision": " (torchvision's crop)", "fused": " (fused crop)"}.get(crop_law or "", "")
+    return f"{resolution or '?'} px, crop ratio {text.significant(ratio)}{law}, {how}"
+
+
+def plain_measured_as(result: ResultLine) -> str:
+    """How the plain accuracy was measured."""
+    return measured_as(result.plain_resolution, result.plain_ratio, result.plain_crop_law, tta=False)
 
 
 def _result_rows(result: ResultLine) -> list[tuple[str, str]]:

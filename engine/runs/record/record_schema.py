@@ -67,11 +67,17 @@ class RunRecord(JsonTable):
     averaged: bool | None = log_field("whether these are accuracies of the averaged weights (EMA)")
     val_resolution: int | None = log_field("resolution of the images behind top1", unit="px")
     val_ratio: float | None = log_field("side of the crop / short side of the image, for top1")
+    val_crop_law: str | None = log_field(
+        "how its crop is made: validation.crop_law; null: fused, as before it was an option"
+    )
     tta: bool | None = log_field("whether top1 averages an image and its mirror image")
     plain_top1: float | None = log_field("top-1 at plain_resolution, without TTA", unit=SHARE)
     plain_top5: float | None = log_field("top-5 at plain_resolution, without TTA", unit=SHARE)
     plain_resolution: int | None = log_field("resolution of the images behind plain_top1", unit="px")
     plain_ratio: float | None = log_field("side of the crop / short side of the image, for plain_top1")
+    plain_crop_law: str | None = log_field(
+        "how its crop is made: torchvision; null: fused, as before there was a choice"
+    )
     num_val: int | None = log_field("validation images that were counted", unit="images")
     target_top1: float | None = log_field("the target; null: none", unit=SHARE)
     budget_seconds: float | None = log_field("the time limit; null: none", unit=SECONDS)

@@ -126,7 +126,10 @@ def _accuracy(result: ResultLine) -> Json:
     averaged = result.ema_top1 is not None
     names = ("top1", "top5", "top1_no_tta", "plain_top1", "plain_top5")
     figures = {name: getattr(result, f"ema_{name}" if averaged else name) for name in names}
-    same = ("val_resolution", "val_ratio", "tta", "plain_resolution", "plain_ratio", "num_val")
+    same = (
+        *("val_resolution", "val_ratio", "val_crop_law", "tta"),
+        *("plain_resolution", "plain_ratio", "plain_crop_law", "num_val"),
+    )
     return {**figures, "averaged": averaged, **{name: getattr(result, name) for name in same}}
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from engine.data.loading.loader import Batch
+from engine.data.sampling.crops import resized_side
 from engine.data.sampling.order import samples_of
-from engine.data.sources.originals import Originals, normalised, short_side
+from engine.data.sources.originals import Originals, normalised
 from engine.train.evaluation.accuracy import BySample, hits, probabilities
 from engine.train.evaluation.class_statistics import figure
 from engine.train.evaluation.validator import Conditions
@@ -60,7 +61,7 @@ class Comparison:
         return {
             "images": images,
             "resolution": self.conditions.resolution,
-            "short_side": short_side(self.conditions.resolution, self.conditions.ratio),
+            "short_side": resized_side(self.conditions.resolution, self.conditions.ratio),
             "engine_top1": top1.sum() / images,
             "engine_top5": top5.sum() / images,
             "top1": their_top1.sum() / images,

@@ -107,5 +107,6 @@ def _entry(conditions: Conditions, accuracy: Accuracy) -> dict[str, Any]:
         "resolution": conditions.resolution,
         "ratio": conditions.ratio,
         "tta": conditions.tta,
+        "crop_law": conditions.crop_law,
         **measured,
     }

@@ -19,7 +19,7 @@ from torch import nn
 
 from engine.config.train.train_config import ValidationConfig
 from engine.data.loading.loader import Batch, Loader
-from engine.data.sampling.crops import CenterCrop
+from engine.data.sampling.crops import centre_crop
 from engine.data.sampling.order import validation_batches
 from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
 from engine.train.ranks.group import Ranks
@@ -28,14 +28,19 @@ from engine.train.step.precision import Precision
 # Images that are measured under all conditions before the next ones are read: about 500 MB of ImageNet.
 STRETCH = 4096
 
+# What most programs that use a network give it.
+PLAIN_CROP_LAW = "torchvision"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """The conditions of a measurement: resolution in pixels, crop side / short side of the image, flip TTA."""
+    """The conditions of a measurement: resolution in pixels, crop side / short side of the image, flip TTA, and how
+    the crop is made (validation.crop_law)."""
 
     resolution: int
     ratio: float
     tta: bool
+    crop_law: str
 
 
 WatchAll = Callable[[int, Batch, torch.Tensor, torch.Tensor], None]
@@ -62,7 +67,7 @@ class Validator:
         return self.measure(model, [own_conditions(self.validation)])[0]
 
     def plain_accuracy(self, model: nn.Module) -> Accuracy:
-        """The accuracy under the usual conditions: plain_resolution, plain_ratio, no TTA."""
+        """The accuracy under the usual conditions: plain_resolution, plain_ratio, torchvision's crop, no TTA."""
         return self.measure(model, [plain_conditions(self.validation)])[0]
 
     def measure(
@@ -87,7 +92,8 @@ class Validator:
         counter: Counter,
         watch: Callable[[Batch, torch.Tensor, torch.Tensor], None] | None,
     ) -> None:
-        skips, crop = self.loader.skips, CenterCrop(ratio=conditions.ratio)
+        skips = self.loader.skips
+        crop = centre_crop(conditions.crop_law, conditions.resolution, conditions.ratio)
         with closing(self.loader.batches(batches, conditions.resolution, crop)) as arriving:
             counter.take(predictions(model, arriving, tta=conditions.tta, precision=self.precision), watch)
         counter.left_out += self.loader.skips - skips
@@ -105,12 +111,19 @@ class Validator:
 def own_conditions(validation: ValidationConfig, resolution: int | None = None) -> Conditions:
     """The recipe's conditions, or the same at another resolution."""
     side = validation.resolution if resolution is None else resolution
-    return Conditions(resolution=side, ratio=validation.ratio, tta=validation.lr_tta)
+    return Conditions(
+        resolution=side, ratio=validation.ratio, tta=validation.lr_tta, crop_law=validation.crop_law
+    )
 
 
 def plain_conditions(validation: ValidationConfig) -> Conditions:
     """The conditions of the plain result."""
-    return Conditions(resolution=validation.plain_resolution, ratio=validation.plain_ratio, tta=False)
+    return Conditions(
+        resolution=validation.plain_resolution,
+        ratio=validation.plain_ratio,
+        tta=False,
+        crop_law=PLAIN_CROP_LAW,
+    )
 
 
 def search_resolution(validator: Validator, model: nn.Module, sides: list[int]) -> list[dict[str, Any]]:

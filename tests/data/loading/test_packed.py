@@ -11,7 +11,7 @@ from engine.data.beton.reader import Beton, Storage
 from engine.data.loading.decode_pool import DecodePool
 from engine.data.loading.loader import MEAN, STD, Loader
 from engine.data.native.library import library
-from engine.data.sampling.crops import FLIP, CenterCrop, CropLaw
+from engine.data.sampling.crops import FLIP, CenterCrop, CropLaw, ResizeThenCrop
 from engine.data.storage.packing import COLUMNS, GEOMETRY_COLUMNS, OFFSET, ROWS
 from engine.errors import UserError
 from tests.data.loaders import COUNT, CPU, LAW, RESOLUTION, ids_of, load, threads
@@ -42,6 +42,18 @@ def test_packed_images_equal_decoded_ones_within_a_level(
     if law is LAW:
         flips = law.boxes(ids[0], np.full(COUNT, 64), np.full(COUNT, 64))[:, FLIP]
         assert 0 < flips.sum() < COUNT, "some of them are flipped and some are not"
+
+
+@pytest.mark.parametrize("storage", ["raw", "yuv420"])
+def test_packing_loader_decodes_crops_that_cannot_be_packed(stored: Stored, storage: Storage) -> None:
+    """One that packs, between two crops of torchvision's: each iteration goes the way that its crops can go."""
+    beton, ids, law = stored(storage), [np.arange(COUNT)], ResizeThenCrop.of(32, 0.875)
+    (expected,) = load(beton, ids, 32, law, decoder="cpu")
+    (packed,) = load(beton, ids, 32, LAW, decoder="packed")
+    with Loader(beton, device=CPU, decoder="packed") as loader:
+        for crop, wanted in ((law, expected), (LAW, packed), (law, expected)):
+            (found,) = loader.batches(ids, 32, crop)
+            assert torch.equal(found.images, wanted.images)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torchvision import transforms
+from torchvision.transforms import functional
 
 from engine.data.sampling.crops import (
     FLIP,
@@ -18,6 +19,7 @@ from engine.data.sampling.crops import (
     CenterCrop,
     CropLaw,
     RandomResizedCrop,
+    ResizeThenCrop,
     aspect_table,
 )
 from tests.data.splitmix import GOLDEN, MASK, mix, uniform
@@ -263,3 +265,30 @@ def test_centre_crop_is_a_centred_square_of_the_ratio() -> None:
     boxes = CenterCrop(ratio=0.875).boxes(np.arange(3), np.array([400, 300, 1]), np.array([300, 401, 7]))
     assert boxes.tolist() == [[69, 19, 262, 262, 0], [19, 69, 262, 262, 0], [0, 3, 1, 1, 0]]
     assert boxes.dtype == np.int32
+
+
+@pytest.mark.parametrize("side", [17, 224, 256])
+def test_resized_centre_crop_lies_where_torchvision_puts_it(side: int) -> None:
+    """torchvision is asked where it takes its rows and columns from: the image is its own coordinates."""
+    random = np.random.default_rng(side)
+    for height, width in random.integers(20, 900, (40, 2)).tolist():
+        law = ResizeThenCrop.of(side, 0.875)
+        (top, left, tall, wide), *_ = law.windows(np.array([height]), np.array([width]))
+        rows = torch.arange(height, dtype=torch.float64)[:, None].expand(height, width)
+        columns = torch.arange(width, dtype=torch.float64)[None].expand(height, width)
+        resized = functional.resize(torch.stack([rows, columns]), [law.short_side], antialias=True)
+        found = functional.center_crop(resized, [side, side])[:, side // 2, side // 2]
+        middle = side // 2 + 0.5
+        assert found[0] + 0.5 == pytest.approx(top + middle * tall / side, abs=0.1 * tall / side)
+        assert found[1] + 0.5 == pytest.approx(left + middle * wide / side, abs=0.1 * wide / side)
+
+
+def test_resized_centre_crop_reads_only_pixels_of_the_image() -> None:
+    sides = np.random.default_rng(0).integers(1, 2000, (500, 2))
+    for law in (ResizeThenCrop.of(224, 0.875), ResizeThenCrop.of(8, 1.0), ResizeThenCrop.of(300, 0.5)):
+        boxes = law.boxes(np.arange(500), sides[:, 0], sides[:, 1]).astype(np.int64)
+        windows = law.windows(sides[:, 0], sides[:, 1])
+        assert (boxes[:, :4] >= [0, 0, 1, 1]).all()
+        assert (boxes[:, :2] + boxes[:, 2:4] <= sides).all()
+        assert (windows[:, :2] >= boxes[:, :2] - 1e-9).all()
+        assert (windows[:, :2] + windows[:, 2:] <= boxes[:, :2] + boxes[:, 2:4] + 1e-9).all()

@@ -15,8 +15,9 @@ from torchvision.datasets import ImageFolder
 from engine.config.write import OutputConfig, RulesConfig, SourceConfig, WriteConfig
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.convert.conversion import convert
+from engine.data.sampling.crops import resized_side
 from engine.data.sources import Source
-from engine.data.sources.originals import MEAN, STD, Originals, match, normalised, open_source, short_side
+from engine.data.sources.originals import MEAN, STD, Originals, match, normalised, open_source
 from engine.errors import UserError
 from tests.data.conftest import photo, write_tree
 
@@ -64,7 +65,7 @@ def test_normalising_equals_torchvisions() -> None:
     [(224, 224 / 256, 256), (256, 224 / 256, 293), (32, 1.0, 32), (288, 0.95, 303)],
 )
 def test_short_side_is_crop_size_over_ratio(resolution: int, ratio: float, side: int) -> None:
-    assert short_side(resolution, ratio) == side
+    assert resized_side(resolution, ratio) == side
 
 
 def test_rejected_images_are_counted(tmp_path: Path) -> None:

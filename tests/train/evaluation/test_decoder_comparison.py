@@ -29,6 +29,21 @@ def test_original_images_are_scored_and_the_gap_printed(
     assert "Pillow     top-1" in capsys.readouterr().out
 
 
+def test_torchvisions_crop_takes_most_of_the_difference_away(
+    evaluate: Any, betons: tuple[Path, Path]
+) -> None:
+    images = betons[1].parent / "images"
+    results = {
+        law: evaluate(validation__reference=images, validation__crop_law=law)
+        for law in ("fused", "torchvision")
+    }
+    differences = {law: found["reference"]["mean_difference"] for law, (_, found) in results.items()}
+    assert differences["torchvision"] < differences["fused"] / 2
+    for law, (result, found) in results.items():
+        assert (result["val_crop_law"], found["crop_law"]) == (law, law)
+        assert (result["plain_crop_law"], found["plain"]["crop_law"]) == ("torchvision", "torchvision")
+
+
 def test_changed_pixels_of_the_originals_show_as_a_gap(
     evaluate: Any, betons: tuple[Path, Path], tmp_path: Path
 ) -> None:
