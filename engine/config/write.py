@@ -52,7 +52,7 @@ class SourceConfig:
         True,
         "refuse a data set in which files are missing by their names (00001-of-00003, or a gap in 000, 001, ...), or "
         "whose number of images is not the one it states (dataset_info.json, README.md, WebDataset indexes, Kaggle's "
-        "ImageSets); false = convert what is there",
+        "ImageSets, the list of val's classes); false = convert what is there",
     )
     val_classes: str = option(
         "own",

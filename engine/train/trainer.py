@@ -96,7 +96,7 @@ class Trainer:
         self.compile_seconds: dict[int, float] = {}
         """Time of torch.compile by resolution, of those that were prepared."""
         self.augment = Augment(config, num_classes, precision.input_dtype)
-        self.step = Step(config, ranks, precision, model, num_classes)
+        self.step = Step(config, ranks, precision, model, num_classes, self.class_names)
         if config.training.fit_memory and ranks.device.type == "cuda":
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 

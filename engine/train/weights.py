@@ -28,12 +28,13 @@ def load_weights(
     reset_head: bool = False,
     key: str = "",
     classes: Sequence[str] | None = None,
+    option: str = "model.weights",
 ) -> list[str]:
     """Load the weights of `path`, or of its entry `key`, into `model`, strictly; with `use_ema` the moving average.
 
     With `reset_head` the classifier keeps its present weights. `classes` are the names of the data's classes, where
     they are to be compared. Returns notes on what was left out or taken for granted. Raises UserError naming the first
-    weight that is missing, unexpected or of another shape, and for other classes.
+    weight that is missing, unexpected or of another shape, and for other classes; `option` named the file.
     """
     read, own = read_weights(path, use_ema=use_ema, key=key), model.state_dict()
     head = f"{classifier_name(model)}."
@@ -55,7 +56,7 @@ def load_weights(
             raise UserError(f"{path} does not fit this network: {problem}; check model.arch")
     notes = [f"{path}: left out what is beside the network, such as {others[0]}"] if others else []
     if classes is not None and not reset_head:
-        notes += _compare_classes(path, classes_in(read), classes)
+        notes += _compare_classes(path, classes_in(read), classes, option)
     model.load_state_dict(state, strict=True)
     return notes
 
@@ -73,16 +74,19 @@ def _unblurred(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> 
     return {name: value for name, value in state.items() if name.rpartition(".blur_filter")[0] not in theirs}
 
 
-def _compare_classes(path: Path, theirs: Sequence[str] | None, ours: Sequence[str]) -> list[str]:
+def _compare_classes(path: Path, theirs: Sequence[str] | None, ours: Sequence[str], option: str) -> list[str]:
     """A note where the file doesn't name its classes. Raises UserError where they are others than the data's."""
     if theirs is None:
         return [f"{path} does not name its classes: output number N is taken for label N of the data"]
     try:
         check_same_classes(theirs, ours, str(path), ("the weights", "the data"))
     except UserError as error:
+        anew = (
+            ", start with a new classifier by --model.reset_head=true," if option == "model.weights" else ""
+        )
         raise UserError(
-            f"{error}; give data of the same classes, start with a new classifier by --model.reset_head=true, or "
-            "go by numbers alone with --model.match_classes=false"
+            f"{option}: {error}; give data of the same classes{anew} or go by numbers alone with "
+            "--model.match_classes=false"
         ) from None
     return []
 

@@ -119,7 +119,7 @@ class TrainingConfig:
         choices=("stop", "skip"),
     )
     loss_limit: float = option(1e6, "end the run when the training loss exceeds this", above=0)
-    epochs: int = option(30, "passes over the training data", unit="epochs", low=1)
+    epochs: int = option(30, "passes over the training data", unit="epochs", low=1, high=100_000)
     timeline: str = option(
         "",
         "changes of the run's length, as AT:EPOCHS pairs such as 0:5.4, 2.25:6.1: from AT finished epochs on the run "

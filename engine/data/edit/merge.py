@@ -69,7 +69,9 @@ def merge(
         if len(samples)
     ]
     if not parts:
-        raise UserError("every image is one of val as well and would be left out: pass --leak=keep")
+        raise UserError(
+            "the rules leave out every image, as a copy of others (--leak, --conflict): pass keep for one of them"
+        )
     file = assemble(output, parts, manifest, len(manifest.rejects) if manifest else 0)
     return Merged(file=file, notes=notes)
 

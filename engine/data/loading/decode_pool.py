@@ -100,16 +100,16 @@ class DecodePool:
         square = out.ndim == 4 and out.shape == (len(ids), out.shape[1], out.shape[1], 3)
         if not square or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"{len(ids)} images can't be decoded into {out.dtype} of shape {out.shape}")
-        columns = {name: column[ids] for name, column in self._columns.items()}
         boxes = self._boxes(views, ids, crop)
-        between = isinstance(crop, ResizeThenCrop)
+        columns = {name: column[ids] for name, column in self._columns.items()}
+        windows = boxes[:, :4].astype(np.float64)
+        if isinstance(crop, ResizeThenCrop):
+            windows = crop.windows(columns["heights"], columns["widths"])
         batch = DecodeBatch(
             memory=self.memory,
             **columns,
             boxes=boxes,
-            windows=crop.windows(columns["heights"], columns["widths"])
-            if between
-            else boxes[:, :4].astype(np.float64),
+            windows=windows,
             out=out,
             status=np.full(len(ids), UNKNOWN_MODE, np.uint8),
             # What is measured with a centre crop should be what Pillow's pixels would give.
@@ -282,6 +282,7 @@ class DecodePool:
             memory=self.memory,
             **{name: column[sample : sample + 1] for name, column in self._columns.items()},
             boxes=np.array([[0, 0, height, width, 0]], np.int32),
+            windows=np.array([[0, 0, height, width]], np.float64),
             out=np.empty((1, 8, 8, 3), np.uint8),
             status=np.empty(1, np.uint8),
             exact=False,

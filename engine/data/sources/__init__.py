@@ -55,7 +55,11 @@ def open_splits(config: SourceConfig) -> dict[Split, Source]:
     `config.split`.
     """
     try:
-        train = open_split(config, "train")
+        kind, train = _open(config, "train")
+        if config.extensions and not kind.by_extension:
+            raise UserError(
+                f"source.extensions: {train.kind} images are taken whatever their names end with: drop the option"
+            )
         if not config.split:
             return {"train": train, "val": with_same_classes(train, open_split(config, "val"), config)}
     except NoSplitError as error:
@@ -81,25 +85,29 @@ def open_split(config: SourceConfig, split: Split) -> Source:
     Raises UserError for an unknown `config.kind`, a path with nothing there or nothing of that kind, and whatever that
     kind of source refuses: a class without images, a file that was cut short, labels that fit no class, ...
     """
+    return _open(config, split)[1]
+
+
+def _open(config: SourceConfig, split: Split) -> tuple[SourceKind, Source]:
     taken_extensions(config)
-    source = _probe(config, split) if config.kind == AUTO else _open_as(config, split)
+    kind, source = _probe(config, split) if config.kind == AUTO else _open_as(config, split)
     if split == "val":
         flat_val.refuse_unused_list(config, source)
-    return source
+    return kind, source
 
 
-def _probe(config: SourceConfig, split: Split) -> Source:
+def _probe(config: SourceConfig, split: Split) -> tuple[SourceKind, Source]:
     for kind in _PROBED:
         source = kind.find(config, split)
         if source is not None:
-            return source
+            return kind, source
     raise _nothing_there(config) or UserError(
         f"source.path {locate(config)} is a file of no known kind: pass the data set's folder, its .tar or its "
         ".parquet files"
     )
 
 
-def _open_as(config: SourceConfig, split: Split) -> Source:
+def _open_as(config: SourceConfig, split: Split) -> tuple[SourceKind, Source]:
     if config.kind not in KINDS.names():
         choices = [AUTO, *KINDS.names()]
         hint = nearest(config.kind, choices)
@@ -111,7 +119,7 @@ def _open_as(config: SourceConfig, split: Split) -> Source:
             f"source.path {printable(config.path)} is not what source.kind={kind.name} needs: {kind.help}; pass that, "
             f"or --source.kind={AUTO}"
         )
-    return source
+    return kind, source
 
 
 def _nothing_there(config: SourceConfig) -> UserError | None:

@@ -103,6 +103,8 @@ class SourceKind:
 
     Raises UserError where it is of this kind and can't be used.
     """
+    by_extension: bool = False
+    """Whether files are told from images by their extensions, as `source.extensions` says."""
     otherwise: "Callable[[SourceConfig, Split], Source | None]" = lambda config, split: None
     """Asked after `find` where the kind was named: for a split that may also be of a kind that is probed later."""
 

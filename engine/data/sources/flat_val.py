@@ -59,6 +59,7 @@ def _find_official(config: SourceConfig, split: Split) -> Source | None:
 KIND = SourceKind(
     name="ilsvrc",
     help="ILSVRC2012's tars, or class folders for train and flat images with a list of classes for val",
+    by_extension=True,
     find=_find_official,
     # Either split may have been unpacked into class folders.
     otherwise=image_folder.find_folder,
@@ -99,7 +100,7 @@ def _flat(base: Location, config: SourceConfig) -> Source | None:
         ids=images.names,
         places=images.places,
         reader=images.reader,
-        notes=(*listed.notes(images.names), *images.sieve.notes("val")),
+        notes=(*listed.notes(images.names, check=config.check_counts), *images.sieve.notes("val")),
     )
 
 

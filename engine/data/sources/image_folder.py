@@ -90,6 +90,7 @@ def find_folder(config: SourceConfig, split: Split) -> Source | None:
 KIND = SourceKind(
     name="folder",
     help="a folder of class folders, train/<class>/ and val/<class>/",
+    by_extension=True,
     find=find_folder,
 )
 

@@ -68,7 +68,8 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     with scanning(str(path), len(shards.names), "files") as progress:
         for number, shard in enumerate(shards):
             part = open_parquet(shard, config)
-            _refuse_difference(part, first)
+            # Where val goes by train's classes, its names need only be among them.
+            _refuse_difference(part, first, same_names=split == "train" or config.val_classes != "train")
             values, texts = part.labels()
             stem = shards.names[number].removesuffix(".parquet")
             ids += [f"{stem}/{row:07d}{name}" for row, name in enumerate(part.names())]
@@ -121,7 +122,7 @@ def _text_classes(shards: Shards, config: SourceConfig) -> list[str]:
     return sorted({name for shard in shards for name in open_parquet(shard, config).labels()[1] or ()})
 
 
-def _refuse_difference(part: ParquetFile, first: ParquetFile) -> None:
+def _refuse_difference(part: ParquetFile, first: ParquetFile, *, same_names: bool) -> None:
     """Raises UserError naming both files where they differ in columns, type of labels or class names."""
     if (part.image, part.label) != (first.image, first.label):
         raise UserError(
@@ -142,7 +143,7 @@ def _refuse_difference(part: ParquetFile, first: ParquetFile) -> None:
                 f"{with_names.path} names its classes, and {without.path} does not, so its numbers may mean others: "
                 f"write both with the same list of names"
             )
-    elif sorted(ours) != sorted(theirs):
+    elif same_names and sorted(ours) != sorted(theirs):
         only = [name for name in ours if name not in set(theirs)] or [
             name for name in theirs if name not in set(ours)
         ]
@@ -163,14 +164,14 @@ def _by_name(
 ) -> NDArray[np.int64]:
     """The labels among `classes` of a file whose own labels are places in `names`."""
     label_of = {name: label for label, name in enumerate(classes)}
-    unknown = sorted(set(names) - label_of.keys())
+    unknown = sorted({names[label] for label in np.unique(values)} - label_of.keys())
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise UserError(
             f"{part.path} has images of class {unknown[0]!r}{more}, of which train ({first.path.parent}) has none: "
             f"remove them, or add some to train"
         )
-    return np.array([label_of[name] for name in names], np.int64)[values]
+    return np.array([label_of.get(name, -1) for name in names], np.int64)[values]
 
 
 def _notes(

@@ -105,6 +105,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
 KIND = SourceKind(
     name="tar",
     help="a .tar of class folders, train/<class>/ and val/<class>/",
+    by_extension=True,
     find=find,
 )
 

@@ -81,6 +81,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
 KIND = SourceKind(
     name="webdataset",
     help="WebDataset shards: a folder, a .tar or a pattern",
+    by_extension=True,
     find=find,
 )
 

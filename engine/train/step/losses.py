@@ -5,7 +5,7 @@ A loss takes logits (n, classes) and targets, either labels (n,) int64 or soft t
 classes. A new loss is a function here and an entry of LOSSES in engine/config/choices.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -47,10 +47,13 @@ def binary_cross_entropy(config: TrainConfig) -> Loss:
 class Objective:
     """The configured loss and, where there is a teacher, the distance from it on the same images.
 
-    Raises UserError on construction for a teacher that can't be built or whose weights don't fit.
+    `names` are those of the data's classes, where they are known. Raises UserError on construction for a teacher that
+    can't be built, whose weights don't fit or are of other classes.
     """
 
-    def __init__(self, config: TrainConfig, num_classes: int, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, num_classes: int, device: torch.device, names: Sequence[str] | None = None
+    ) -> None:
         self._loss = LOSSES[config.loss.name](config)
         self._alpha, self._temperature = config.loss.distill_alpha, config.loss.distill_temperature
         self._teacher: nn.Module | None = None
@@ -58,7 +61,12 @@ class Objective:
             teacher = build_model(
                 config.loss.teacher_arch, num_classes, use_blurpool=config.loss.teacher_blurpool
             )
-            load_weights(teacher, Path(config.loss.teacher))
+            load_weights(
+                teacher,
+                Path(config.loss.teacher),
+                classes=names if config.model.match_classes else None,
+                option="loss.teacher",
+            )
             layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
             self._teacher = teacher.eval().requires_grad_(False).to(device).to(memory_format=layout)
 

@@ -1,6 +1,6 @@
 """One optimizer step over a global batch, and all of the state that it changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from itertools import islice
@@ -41,7 +41,13 @@ class Step:
     """
 
     def __init__(
-        self, config: TrainConfig, ranks: Ranks, precision: Precision, model: nn.Module, num_classes: int
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        precision: Precision,
+        model: nn.Module,
+        num_classes: int,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.ranks, self.precision, training = ranks, precision, config.training
         if training.sync_bn:
@@ -49,7 +55,7 @@ class Step:
         self.channels_last = training.channels_last
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
-        self.objective = Objective(config, num_classes, ranks.device)
+        self.objective = Objective(config, num_classes, ranks.device, names)
         self.model = model
         if ranks.world > 1:
             # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.

@@ -157,5 +157,7 @@ def test_train_with_only_leaked_images_is_refused(tmp_path: Path) -> None:
     pictures = {"ant": {"1.jpg": photo(16, 16, 1)}, "bee": {"1.jpg": photo(16, 16, 2)}}
     source = write_tree(tmp_path / "source", {"train": pictures, "val": pictures})
     paths = converted(source, tmp_path, "1/1")
-    with pytest.raises(UserError, match=r"every image is one of val as well .*: pass --leak=keep"):
+    with pytest.raises(
+        UserError, match=r"the rules leave out every image, .*--leak, --conflict.*: pass keep"
+    ):
         merge(tmp_path / "x.beton", [paths["train"]], val=[paths["val"]], rules=CopyRules(leak="skip"))

@@ -10,6 +10,7 @@ import pytest
 from engine.config.write import SourceConfig
 from engine.data.sources.access.label_list import find_label_list
 from engine.data.sources.access.location import LocalPath
+from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import (
     contents,
@@ -111,10 +112,14 @@ def test_list_names_and_classes_may_have_spaces(tmp_path: Path, between: str) ->
     assert found == dict(pairs)
 
 
-def test_listed_images_not_there_are_noted(root: Path, flat: Flat) -> None:
+def test_listed_images_not_there_are_refused_or_noted(root: Path, flat: Flat) -> None:
     write_list("plain", root, flat)
     (root / "val" / flat[4][0]).unlink()
-    source = open_source(root, "val")
+    with pytest.raises(
+        UserError, match=r"1 more images, such as ILSVRC2012_val_00000005, which do not exist: get"
+    ):
+        open_source(root, "val")
+    source = open_source(root, "val", check_counts=False)
     assert len(source) == len(flat) - 1
     assert source.notes[1].endswith("has 1 more images, such as ILSVRC2012_val_00000005: they do not exist")
 

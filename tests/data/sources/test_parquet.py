@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data.sources import Source
+from engine.config.write import SourceConfig
+from engine.data.sources import Source, open_splits
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import contents, encoded, folder_contents, open_source, refused
@@ -307,3 +308,28 @@ def test_text_and_numbers_in_one_data_set_are_refused(tmp_path: Path) -> None:
     said = f"holds integers, and that of {tmp_path}/train-0.parquet class names"
     assert f"column 'label' of {tmp_path}/train-1.parquet {said}" in refused(tmp_path)
     assert f"column 'label' of {tmp_path}/val.parquet {said}" in refused(tmp_path, "val")
+
+
+def test_val_naming_some_of_trains_classes_is_read_by_name_where_allowed(
+    animals: Path, tmp_path: Path
+) -> None:
+    write_parquet(tmp_path / "set/train-00000-of-00001.parquet", rows_of(animals / "train"))
+    last = CLASSES[-1]
+    rows = [(name, content, 0) for name, content, label in rows_of(animals / "val") if CLASSES[label] == last]
+    write_parquet(tmp_path / "set/val-00000-of-00001.parquet", rows, names=[last])
+    with pytest.raises(UserError, match="not the same ones"):
+        open_source(tmp_path / "set", "val")
+    val = open_source(tmp_path / "set", "val", val_classes="train")
+    assert {val.classes[label] for label in val.labels} == {last}
+    write_parquet(tmp_path / "set/val-00000-of-00001.parquet", rows, names=["unheard of"])
+    with pytest.raises(UserError, match="images of class 'unheard of', of which train"):
+        open_source(tmp_path / "set", "val", val_classes="train")
+
+
+def test_extensions_of_a_source_that_needs_none_are_refused(animals: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_parquet(tmp_path / f"set/{split}-00000-of-00001.parquet", rows_of(animals / split))
+    with pytest.raises(
+        UserError, match=r"source.extensions: parquet images are taken whatever their names end with"
+    ):
+        open_splits(SourceConfig(path=str(tmp_path / "set"), extensions=".tif"))

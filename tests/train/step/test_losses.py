@@ -1,5 +1,6 @@
 """Each loss against the formula in NumPy or timm's, on labels and on soft targets; distillation against Hinton's."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from timm.loss.binary_cross_entropy import BinaryCrossEntropy
 from engine.config.train.train_config import DataConfig, LossConfig, TrainConfig, TrainingConfig
 from engine.errors import UserError
 from engine.models.build import build_model
+from engine.train.checkpoints.weights_file import with_classes
 from engine.train.step.losses import LOSSES, Objective, distillation
 
 CLASSES = 7
@@ -114,6 +116,19 @@ def test_teacher_has_its_share_in_eval_mode_and_stays_unchanged(teacher: Path) -
     loss.backward()
     assert logits.grad is not None
     assert objective(images, logits, targets).item() == loss.item(), "its statistics have not moved"
+
+
+def test_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
+    state = build_model("small_resnet", CLASSES, use_blurpool=False).state_dict()
+    names = [f"class {number}" for number in range(CLASSES)]
+    torch.save(with_classes(state, names), tmp_path / "teacher.pt")
+    config = _config(teacher=str(tmp_path / "teacher.pt"), teacher_arch="small_resnet")
+    Objective(config, CLASSES, CPU, names)
+    with pytest.raises(
+        UserError, match=r"^loss.teacher: .*give data of the same classes or go by numbers alone with"
+    ):
+        Objective(config, CLASSES, CPU, names[::-1])
+    Objective(replace(config, model=replace(config.model, match_classes=False)), CLASSES, CPU, names[::-1])
 
 
 def test_teacher_that_does_not_fit_is_refused(teacher: Path) -> None:

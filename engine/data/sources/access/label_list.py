@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from engine.config.write import SourceConfig
 from engine.data.sources.access.image_names import EXTENSIONS, OTHER_EXTENSIONS
 from engine.data.sources.access.location import Location, locate
+from engine.data.sources.access.part_numbers import ADVICE
 from engine.data.sources.base import printable
 from engine.errors import UserError
 
@@ -71,14 +72,18 @@ class LabelList:
             )
         return np.array([label_of[self.classes[stem]] for stem in stems], np.int64)
 
-    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Lines that say which list was used and how many images of it are not there."""
+    def notes(self, names: Sequence[str], *, check: bool) -> tuple[str, ...]:
+        """Lines that say which list was used and how many images of it are not there.
+
+        Raises UserError with `check` (source.check_counts) where some are not.
+        """
         absent = sorted(self.classes.keys() - {_stem(name) for name in names})
         notes = [f"val: classes of the images from {self.where}"]
         if absent:
-            notes.append(
-                f"val: {self.where} has {len(absent)} more images, such as {examples(absent)}: they do not exist"
-            )
+            more = f"{self.where} has {len(absent)} more images, such as {examples(absent)}"
+            if check:
+                raise UserError(f"{more}, which do not exist: get them, {ADVICE}")
+            notes.append(f"val: {more}: they do not exist")
         return tuple(notes)
 
 
