@@ -121,7 +121,7 @@ def _lacks_only_forgetting(paths: dict[Split, Path], plans: dict[Split, Plan], c
     if not gone or not all(path.is_file() for path in paths.values()):
         return False
     for split in left:
-        if not Partial(paths[split]).is_whole(fingerprint(plans[split], config.output), rules):
+        if not Partial(paths[split]).is_whole(fingerprint(plans[split], config), rules):
             return False
     for split in left:
         journal_path(paths[split]).unlink()
@@ -143,7 +143,7 @@ def _decide(
         paths_of_it = path, partial_path(path), journal_path(path)
         with images_bounded(config.rules), told_of_writing(*paths_of_it):
             partial = partials[split] = stack.enter_context(Partial(path))
-            marks = fingerprint(plan, config.output), rules_as_text(config.rules)
+            marks = fingerprint(plan, config), rules_as_text(config.rules)
             reasons[split] = partial.decide(*marks, functools.partial(changed, plan.images), restart)
             if not partial.is_named:
                 refuse_existing(path, config.output.overwrite)

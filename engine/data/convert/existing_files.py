@@ -66,8 +66,10 @@ def _other_settings(manifest: Manifest | None, split: Split, config: WriteConfig
     output = config.output
     others = {"order": output.order, "shard": output.shard, "license": output.license}
     theirs = {"order": manifest.order, "shard": manifest.shard, "license": manifest.license}
-    wanted = {f"output.{name}": value for name, value in (settings(output) | others).items()}
-    found = {f"output.{name}": value for name, value in (manifest.settings | theirs).items()}
+    wanted, found = (
+        {name if "." in name else f"output.{name}": value for name, value in one.items()}
+        for one in (settings(config) | others, manifest.settings | theirs)
+    )
     wanted |= {f"rules.{name}": rule for name, rule in rules_as_text(config.rules).items()}
     found |= {f"rules.{name}": rule for name, rule in manifest.rules.items()}
     wanted |= {f"version of {name}": version for name, version in versions().items()}

@@ -24,7 +24,7 @@ import PIL
 from numpy.typing import NDArray
 
 import engine
-from engine.config.write import OutputConfig, RulesConfig
+from engine.config.write import RulesConfig, WriteConfig
 from engine.data.beton.checksum import crc32
 from engine.data.convert.chunk import STORED
 from engine.data.convert.conversion_plan import Plan
@@ -155,9 +155,11 @@ _SETTINGS = (
 )
 
 
-def settings(output: OutputConfig) -> dict[str, object]:
-    """The options that decide the file's content."""
-    return {name: getattr(output, name) for name in _SETTINGS}
+def settings(config: WriteConfig) -> dict[str, object]:
+    """The options that decide the file's content, by name; those of section source only where they are set."""
+    columns = {f"source.{name}": getattr(config.source, name) for name in ("image_column", "label_column")}
+    given = {name: value for name, value in columns.items() if value}
+    return {name: getattr(config.output, name) for name in _SETTINGS} | given
 
 
 def rules_as_text(rules: RulesConfig) -> dict[str, str]:
@@ -182,11 +184,11 @@ def versions() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def fingerprint(plan: Plan, output: OutputConfig) -> str:
+def fingerprint(plan: Plan, config: WriteConfig) -> str:
     """A digest that differs for plans and settings that make different files; no image is read."""
     state = hashlib.sha256()
-    images = plan.images
-    facts = [plan.split, images.kind, images.classes, settings(output), output.order, output.shard]
+    images, output = plan.images, config.output
+    facts = [plan.split, images.kind, images.classes, settings(config), output.order, output.shard]
     state.update(json.dumps([*facts, output.license, versions()]).encode("ascii"))
     state.update(plan.numbers.tobytes())
     state.update(plan.modes.tobytes())

@@ -52,6 +52,7 @@ class SplitWriter:
         self.partial, self.plan = partial, plan
         self.rejects: list[tuple[str, str, str]] = []
         self.duplicates: list[tuple[str, str]] = []
+        self._settings = settings(config)
         self._output, self.rules, self._val = output, rules_as_text(config.rules), val
         self._labels = np.asarray(plan.images.labels, np.int64)
         self._copies: Copies = Copies(self._labels, self.rules, val._copies if val else None)
@@ -256,7 +257,7 @@ class SplitWriter:
             classes=tuple(plan.images.classes),
             ids=tuple(plan.images.ids[number] for number in numbers),
             source=plan.images.kind,
-            settings=settings(output),
+            settings=self._settings,
             versions=versions(),
             counts={"samples": self.stored, **count_modes(self._all_modes())},
             created_by="write_dataset.py",

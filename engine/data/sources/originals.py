@@ -63,6 +63,8 @@ def open_source(path: str, folder: str, labels: str, beton: Beton) -> Source:
         check_counts=False,
         val_classes="train",
         extensions=",".join(sorted(others)),
+        image_column=str(manifest.settings.get("source.image_column", "")),
+        label_column=str(manifest.settings.get("source.label_column", "")),
     )
     if folder and manifest.split == "train":
         config = replace(config, train_folder=folder)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -176,3 +177,22 @@ def test_source_read_with_other_options_is_found_again(tmp_path: Path) -> None:
     beton = open_beton(convert(WriteConfig(source=source, output=output))["val"])
     matched = match(beton, _source(tmp_path / "pets", beton), "pets")
     assert (len(matched.numbers), matched.others) == (2, 0)
+
+
+def test_parquet_of_other_columns_is_found_again(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for split in ("train", "val"):
+        pictures = [_png(photo(40, 50, number)) for number in range(4)]
+        columns = {"scan": pictures, "preview": pictures[::-1], "what": [0, 1, 0, 1]}
+        (tmp_path / "set").mkdir(exist_ok=True)
+        parquet.write_table(pyarrow.table(columns), tmp_path / f"set/{split}-00000-of-00001.parquet")
+    source = SourceConfig(path=str(tmp_path / "set"), image_column="scan", label_column="what")
+    output = OutputConfig(folder=str(tmp_path / "out"), num_workers=1)
+    beton = open_beton(convert(WriteConfig(source=source, output=output))["val"])
+    assert len(match(beton, _source(tmp_path / "set", beton), "set").numbers) == 4
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
