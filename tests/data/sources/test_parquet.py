@@ -12,6 +12,7 @@ import pytest
 
 from engine.config.write import SourceConfig
 from engine.data.sources import Source, open_splits
+from engine.data.sources.access import parquet_file
 from engine.errors import UserError
 from tests.data.sources.conftest import CLASSES
 from tests.data.sources.forms import contents, encoded, folder_contents, open_source, refused
@@ -333,3 +334,16 @@ def test_extensions_of_a_source_that_needs_none_are_refused(animals: Path, tmp_p
         UserError, match=r"source.extensions: parquet images are taken whatever their names end with"
     ):
         open_splits(SourceConfig(path=str(tmp_path / "set"), extensions=".tif"))
+
+
+def test_row_group_larger_than_memory_is_refused_before_it_is_read(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path / "train.parquet", rows_of(animals / "train"))
+    source = open_source(tmp_path / "train.parquet")
+    monkeypatch.setattr(parquet_file, "free_memory", lambda: 1000)
+    parquet_file.row_group.cache_clear()
+    with pytest.raises(
+        UserError, match=r"row group 0 of .* holds .* free: write the file again with smaller row"
+    ):
+        source.read(0)

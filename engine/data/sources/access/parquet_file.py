@@ -17,6 +17,7 @@ from engine.config.write import SourceConfig
 from engine.data.sources.access.location import Location
 from engine.data.sources.base import printable
 from engine.errors import UserError
+from engine.limits import free_memory
 
 PLACE = np.dtype([("file", "<u4"), ("group", "<u4"), ("row", "<u4")])
 """Which of a reader's files, which of its row groups, which row of that."""
@@ -150,8 +151,18 @@ def read(path: Location, ask: Callable[[], Any]) -> Any:
 
 @lru_cache(maxsize=1)
 def row_group(path: Location, group: int, column: str) -> Any:
-    """One row group's images, an arrow array."""
-    table = read(path, lambda: _opened(path).read_row_group(group, columns=[column]))
+    """One row group's images, an arrow array. Raises UserError for one that memory has no room for."""
+    file = _opened(path)
+    parts = file.metadata.row_group(group)
+    columns = [parts.column(number) for number in range(parts.num_columns)]
+    need = sum(one.total_uncompressed_size for one in columns if one.path_in_schema.split(".")[0] == column)
+    # While it is decompressed, both forms lie in memory.
+    if 2 * need > (free := free_memory()):
+        raise UserError(
+            f"row group {group} of {path} holds {need / 1e9:.1f} GB of images, and {free / 1e9:.1f} GB of memory are "
+            "free: write the file again with smaller row groups (row_group_size=1000)"
+        )
+    table = read(path, lambda: file.read_row_group(group, columns=[column]))
     return table.column(0).combine_chunks()
 
 
