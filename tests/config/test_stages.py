@@ -176,7 +176,10 @@ def test_run_wide_option_in_a_stage_is_refused(recipe: Recipe, option: str, valu
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
-        ("training: {epochs: 0}", r"training.epochs: '0' is not a whole number, at least 1 (in stage 2 of"),
+        (
+            "training: {epochs: 0}",
+            r"training.epochs: '0' is not a whole number, at least 1, at most 100000 (in stage 2 of",
+        ),
         ("training: {epoch: 3}", "unknown option 'training.epoch' in stage 2 of"),
         ("training: {epochs: }", "training.epochs has no value in stage 2 of"),
         ("then: []", "unknown option 'then' in stage 2 of"),
