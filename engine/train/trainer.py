@@ -143,10 +143,12 @@ class Trainer:
             compiling = self.step.prepare(plan.device_batch, side)
             compile_seconds += compiling
             self.compile_seconds[side] = self.compile_seconds.get(side, 0.0) + compiling
+            # So many steps have batches: an epoch that is lengthened later goes on in another part.
+            end = self.steps(epoch)
             with closing(self.batches(epoch, step)) as batches:
                 # Replayed batches are loaded before the clocks start.
                 clocks = clocks or self._clocks(begun, losses)
-                while step < self.steps(epoch) and self.side(epoch, step) == side:
+                while step < min(end, self.steps(epoch)) and self.side(epoch, step) == side:
                     if pauses:
                         pauses.begin_step()
                     seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
