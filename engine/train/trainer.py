@@ -7,7 +7,7 @@ repeats the uninterrupted one.
 
 import resource
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -146,6 +146,7 @@ class Trainer:
             # So many steps have batches: an epoch that is lengthened later goes on in another part.
             end = self.steps(epoch)
             with closing(self.batches(epoch, step)) as batches:
+                whole = self._never_short(batches)
                 # Replayed batches are loaded before the clocks start.
                 clocks = clocks or self._clocks(begun, losses)
                 while step < min(end, self.steps(epoch)) and self.side(epoch, step) == side:
@@ -154,7 +155,7 @@ class Trainer:
                     seed_step(self.config.training.seed, epoch, step, self.ranks.rank)
                     lr = self._lr(epoch, step / self.full_steps(epoch))
                     number = first + step
-                    losses.note(*self.step.take(batches, plan.accumulation, lr=lr, number=number))
+                    losses.note(*self.step.take(whole, plan.accumulation, lr=lr, number=number))
                     bar.update(plan.global_batch)
                     step += 1
                     if pauses:
@@ -311,6 +312,11 @@ class Trainer:
         if config.data.replay:
             loaded = replayed(loaded, config.data.replay, len(batches))
         return self._augmented(loaded, epoch)
+
+    def _never_short(self, batches: Generator[TrainBatch, None, None]) -> Iterator[TrainBatch]:
+        """The batches, and a RuntimeError for a step that asks for more: it would count as one on all its images."""
+        yield from batches
+        raise RuntimeError("a training step got fewer batches than it takes")
 
     def _augmented(
         self, loaded: Generator[Batch, None, None], epoch: int

@@ -49,6 +49,7 @@ class Samples:
     """The part of a file that the trainer uses where the order is random."""
 
     num_samples: int
+    manifest: None = None
 
 
 class Replay:

@@ -36,10 +36,13 @@ def find(config: SourceConfig, split: Split) -> Source | None:
     solution = top / KAGGLE
     if split == "val" and not config.val_labels and solution.kind() == "file":
         config = replace(config, val_labels=solution.url)
-    inside = replace(config, path=images.url)
+    listed = top / _LISTS[split]
+    checked = config.check_counts and listed.kind() == "file"
+    # Where there is Kaggle's own list of the images, it is what counts.
+    inside = replace(config, path=images.url, check_counts=config.check_counts and not checked)
     source = flat_val.find(inside, split) or image_folder.find(inside, split)
-    if config.check_counts:
-        _refuse_missing(source, top / _LISTS[split])
+    if checked:
+        _refuse_missing(source, listed)
     return source
 
 
@@ -62,8 +65,8 @@ def _tree(path: Location) -> tuple[Location | None, Location]:
 
 
 def _refuse_missing(source: Source, listed: Location) -> None:
-    """Raises UserError where Kaggle's list of the split's images, if it is there, has more than the source."""
-    lines = listed.read().split(b"\n") if listed.kind() == "file" else []
+    """Raises UserError where Kaggle's list of the split's images has more than the source."""
+    lines = listed.read().split(b"\n")
     if sum(bool(line.strip()) for line in lines) <= len(source):
         return
     names = (line.split()[0].decode("utf-8", "replace") for line in lines if line.strip())

@@ -31,6 +31,7 @@ NOT_TECHNIQUES = {
         "augmentation.rand_augment_form",
         "augmentation.erasing_fill",
         "lr.batch_scaling",
+        "validation.crop_law",
     ),
 }
 

@@ -16,7 +16,7 @@ from engine.train.augment.chain import loader_dtype
 from engine.train.ranks.group import process_group
 from engine.train.step.precision import Precision
 from engine.train.trainer import Trainer
-from tests.train.steps import batches, network, recipe, step_of
+from tests.train.conftest import train_here
 
 Options = Callable[..., list[str]]
 STEPS = 6
@@ -68,7 +68,14 @@ def test_epoch_whose_length_changes_trains_on_each_image_it_counts(
     assert len(loader.given) == len(np.unique(loader.given)) == 16 * steps
 
 
-def test_step_without_its_batches_is_refused() -> None:
-    step = step_of(recipe(), network())
-    with pytest.raises(RuntimeError, match="a step of 2 batches got 1"):
-        step.take(iter(batches(1)), 2, lr=0.1, number=0)
+def test_epoch_with_fewer_batches_than_steps_is_an_error(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = Loader.batches
+
+    def all_but_one(self: Loader, ids: Any, *law: Any) -> Generator[Batch, None, None]:
+        return every(self, ids[:-1], *law)
+
+    monkeypatch.setattr(Loader, "batches", all_but_one)
+    with pytest.raises(RuntimeError, match="a training step got fewer batches than it takes"):
+        train_here(options())
