@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
@@ -55,7 +54,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         _check_bytes(path)
         if _is_safetensors(path):
-            return dict(load_file(path))
+            return _read_safetensors(path)
         with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
@@ -78,6 +77,16 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     return cast(dict[str, Any], content)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise UserError(
+            f"{path} is read with safetensors, which is not installed: pip install safetensors"
+        ) from None
+    return dict(load_file(path))
 
 
 def _is_safetensors(path: Path) -> bool:
