@@ -267,10 +267,76 @@ def _idx(data: st.DataObject, agree: bool) -> None:
             assert [int(np.asarray(source.read(i))[0, 0]) for i in range(12)] == list(source.labels)
 
 
+def _class_folders(sets: Sets, data: st.DataObject) -> None:
+    """As folders or in one tar; a class of a split may be gone, renamed, hidden or a link that leads nowhere."""
+    is_tar, odd = data.draw(st.booleans()), ["gone", "renamed", "hidden", *([] if sets.agree else ["link"])]
+    with tempfile.TemporaryDirectory() as folder:
+        root, files = Path(folder), list[tuple[str, bytes]]()
+        for split, _, part in sets.parts():
+            turned = "" if sets.agree else data.draw(st.sampled_from(["", *NAMES]))
+            how = data.draw(st.sampled_from(odd)) if turned else ""
+            for name, number in part:
+                place = (
+                    {"renamed": f"{name}x", "hidden": f".{name}"}.get(how, name) if name == turned else name
+                )
+                if name == turned and how == "link" and not is_tar:
+                    (root / split).mkdir(exist_ok=True)
+                    if not (root / split / name).exists() and not (root / split / name).is_symlink():
+                        (root / split / name).symlink_to("/nowhere")
+                elif not (name == turned and how in ("gone", "link")):
+                    files.append((f"{split}/{place}/{number}.jpg", _content((place, number))))
+        # What is hidden is left out, and said: the rest has to agree.
+        shown = [(name, content) for name, content in files if "/." not in name]
+        for name, content in files:
+            if not is_tar and not (root / name).parent.is_symlink():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_bytes(content)
+        if is_tar:
+            write_tar(root / "set.tar", files)
+        try:
+            found = {split: open_source(root / "set.tar" if is_tar else root, split) for split in SPLITS}
+            check_same_classes(found["train"].classes, found["val"].classes, folder)
+        except UserError as error:
+            assert not sets.agree, f"refused although all parts agree: {error}"
+            return
+        for split, source in found.items():
+            contents = [encoded(source, index) for index in range(len(source))]
+            assert sorted(contents) == sorted(content for name, content in shown if name.startswith(split))
+            for content, label in zip(contents, source.labels, strict=True):
+                assert source.classes[label] == content.decode().split("#")[0]
+            hidden = [name for name, _ in files if name.startswith(f"{split}/.")]
+            assert not hidden or any("hidden" in note for note in source.notes)
+
+
+def _flat_list(sets: Sets, data: st.DataObject) -> None:
+    """Validation images without folders, and a list whose lines may be gone, twice, of others or of no class."""
+    odd = "" if sets.agree else data.draw(st.sampled_from(["", "gone", "twice", "more", "unknown"]))
+    with tempfile.TemporaryDirectory() as folder:
+        root, lines = Path(folder), list[str]()
+        for split, _, part in sets.parts():
+            for name, number in part:
+                place = root / split / (name if split == "train" else "") / f"{number}.jpg"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(_content((name, number)))
+                if split == "val":
+                    lines.append(f"{number}.jpg {name}")
+        lines = data.draw(st.permutations(lines))
+        changed = {
+            "gone": lines[1:],
+            "twice": [*lines, lines[0]],
+            "more": [*lines, "other.jpg cow"],
+            "unknown": [f"{lines[0].split()[0]} eel", *lines[1:]],
+        }
+        (root / "val_labels.txt").write_text("\n".join(changed.get(odd, lines)), encoding="utf-8")
+        assert _check(root, replace(sets, agree=not odd), _by_number) == (not odd)
+
+
 FORMS: dict[str, Callable[[], Any]] = {
     "parquet": lambda: given(_sets(), st.data())(_parquet),
     "webdataset": lambda: given(_sets(), st.data())(_webdataset),
     "csv": lambda: given(_sets(most=1), st.data())(_csv),
+    "class folders": lambda: given(_sets(most=1), st.data())(_class_folders),
+    "flat list": lambda: given(_sets(most=1), st.data())(_flat_list),
     "idx": lambda: given(st.data(), st.booleans())(_idx),
 }
 
