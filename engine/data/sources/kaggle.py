@@ -49,6 +49,7 @@ def find(config: SourceConfig, split: Split) -> Source | None:
 KIND = SourceKind(
     name="kaggle",
     help="the folder ILSVRC of Kaggle's ImageNet, or one above or inside it",
+    by_extension=True,
     find=find,
 )
 
