@@ -25,7 +25,7 @@ def main() -> int:
             from engine.report.run_display import RunDisplay
             from engine.train.budget.clock import process_start
             from engine.train.ranks.group import process_group
-            from engine.train.recipe_run import run_recipe
+            from engine.train.recipe.recipe_run import run_recipe
 
         training, pin_cores = stages[0].training, stages[0].data.pin_cores
         with process_group(training.device, pin_cores=pin_cores) as ranks:

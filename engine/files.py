@@ -125,3 +125,10 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def user_cache() -> Path | None:
+    """The user's folder for what may be made again, perhaps not there yet; None for a user without a home."""
+    # Path.home() would raise there; this "~" stays as it is.
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "imagenet-engine"
+    return folder if folder.is_absolute() else None

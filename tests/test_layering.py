@@ -1,7 +1,7 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
-    streams, limits <- errors <- files, registry, progress <- config <- runs <- data | models | knowledge <- train
-    <- report <- recipes, plan, predict, audit <- cli and entry points
+    streams, limits <- errors <- files, registry, progress, triton_support <- config <- runs
+    <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit <- cli and entry points
 
 data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module
 directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it.
@@ -18,7 +18,7 @@ import pytest
 RANKS = {
     **dict.fromkeys(("streams", "limits"), -1),
     "errors": 0,
-    **dict.fromkeys(("files", "registry", "progress"), 1),
+    **dict.fromkeys(("files", "registry", "progress", "triton_support"), 1),
     "config": 2,
     "runs": 3,
     **dict.fromkeys(("data", "models", "knowledge"), 4),

@@ -119,7 +119,8 @@ def _keep(budget: Budget, options: argparse.Namespace, records: list[Record]) ->
         said: Record = {
             "recipe": budget.recipe,
             "data": f"{data_identity(budget.train)}; {data_identity(budget.val)}",
-            "plan": yaml.safe_load(plan.read_text(encoding="utf-8")),
+            # Its base is a path from where the plan lies to this checkout.
+            "plan": {**yaml.safe_load(plan.read_text(encoding="utf-8")), "base": budget.recipe},
             "command": f"python train_imagenet.py {shlex.join(['-C', PLAN, *options.override])}",
         }
         records.append({"stage": "contract", **said, **outside, **reached(folder / name), **limits.facts})

@@ -68,7 +68,7 @@ def _step(precision: str, side: int, options: argparse.Namespace) -> Record:
     chosen = choose_precision(precision, device)
     print(f"step, {arch}, {side} px, {chosen.name}, batch {batch}:", end="", flush=True)
     config = step_config(
-        arch, batch, {"training.precision": chosen.name, "training.compile": options.compile == "on"}
+        arch, batch, {"training.precision": chosen.name, "training.compile": options.compile}
     )
     step = TrainingStep(config, ranks_here(device), side=side)
     cost = step_cost(step.model, batch=batch, side=side, dtype=chosen.input_dtype)

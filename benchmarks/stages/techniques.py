@@ -67,7 +67,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "stochastic depth": {"model.stochastic_depth": 0.1},
     "channels_last": {"training.channels_last": True},
     "bf16": {"training.precision": "bf16"},
-    "compile": {"training.compile": True},
+    "compile": {"training.compile": "on"},
 }
 """Name, as in docs/techniques.md -> the options that turn it on."""
 

@@ -77,7 +77,7 @@ class OptionSpec:
     def parse(self, value: Any) -> Any:
         """`value` as this option's type. Raises ValueError with the constraint when it does not fit."""
         try:
-            parsed: Any = _PARSERS[self.type](value)
+            parsed: Any = _PARSERS[self.type](self._as_choice(value))
         except (ValueError, ZeroDivisionError, OverflowError):
             hint = nearest(str(value), self.choices) if self.choices else ""
             raise ValueError(f"{value!r} is not {self.constraint()}{hint}") from None
@@ -88,6 +88,13 @@ class OptionSpec:
         if too_low or too_high or unknown:
             raise ValueError(f"{value!r} is not {self.constraint()}{nearest(str(value), self.choices)}")
         return parsed
+
+    def _as_choice(self, value: Any) -> Any:
+        """A truth value as on or off where these are choices: YAML takes the words for one, and so it once was."""
+        if not {"on", "off"} <= set(self.choices):
+            return value
+        text = str(value).strip().lower()
+        return "on" if text in _TRUE else "off" if text in _FALSE else value
 
 
 def _short(number: float) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 import numba
 from numba import njit
 
+from engine.files import user_cache
+
 _FOLDER = Path(__file__).resolve().parent
 
 
@@ -39,9 +41,8 @@ def cache_folder() -> Path | None:
     sources = b"".join(path.read_bytes() for path in sorted(_FOLDER.rglob("*.py")))
     name = f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
     chosen = numba.config.CACHE_DIR
-    # Path.home() raises where a user has no home; this "~" then stays as it is.
-    own = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "imagenet-engine"
-    usual = [_FOLDER / "__pycache__", *([own] if own.is_absolute() else [])]
+    own = user_cache()
+    usual = [_FOLDER / "__pycache__", *([own] if own else [])]
     for parent in [Path(chosen)] if chosen else usual:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)

@@ -39,20 +39,26 @@ class BlurConv2d(nn.Conv2d):
         blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
         self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
         # A 1x1 convolution (ResNet's shortcut) reads only every stride-th blurred pixel.
+        self.by_triton = False
         self.is_pointwise = all(side == 1 for side in self.kernel_size) and self.padding in ((0, 0), "valid")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.is_pointwise and not _slow_with_stride(x):
             return self.forward_fused(x)
-        blurred = functional.conv2d(x, self.blur, padding=_FILTER_SIZE // 2, groups=self.in_channels)
-        return super().forward(blurred)
+        return super().forward(self._blurred(x, (1, 1)))
 
     def forward_fused(self, x: torch.Tensor) -> torch.Tensor:
         """`forward` for pointwise convolutions: blurs only the pixels that the convolution reads."""
-        blurred = functional.conv2d(
-            x, self.blur, stride=self.stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
+        return functional.conv2d(self._blurred(x, self.stride), self.weight, self.bias, groups=self.groups)
+
+    def _blurred(self, x: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+        if self.by_triton and len(set(stride)) == 1:
+            from engine.models.triton_blur import blur
+
+            return blur(x, stride[0])
+        return functional.conv2d(
+            x, self.blur, stride=stride, padding=_FILTER_SIZE // 2, groups=self.in_channels
         )
-        return functional.conv2d(blurred, self.weight, self.bias, groups=self.groups)
 
 
 def _slow_with_stride(x: torch.Tensor) -> bool:
@@ -64,6 +70,13 @@ def _slow_with_stride(x: torch.Tensor) -> bool:
         return False
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return dtype == torch.bfloat16
+
+
+def blur_by_triton(module: nn.Module) -> None:
+    """Have the blurs inside `module` computed by our kernel (triton_blur.py) instead of a depthwise convolution."""
+    for part in module.modules():
+        if isinstance(part, BlurConv2d):
+            part.by_triton = True
 
 
 def apply_blurpool(module: nn.Module) -> int:

@@ -34,7 +34,7 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         ("zero-init", model.zero_init_residual and "zero-init"),
         ("head alone", model.train_only == "head" and "head alone"),
         *_augmentations(config.augmentation),
-        ("compile", training.compile and "compile"),
+        ("compile", training.compile == "on" and "compile"),
     ]
     # A technique that is off has 0, false or an empty text in place of its words.
     return {name: words for name, words in found if words and isinstance(words, str)}

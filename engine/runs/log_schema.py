@@ -107,6 +107,9 @@ class StartLine(LogLine):
     classes: str | None = log_field(
         "number of the classes and crc32 of their names in label order; absent where they are not known"
     )
+    train_data: str | None = log_field(
+        "number of the training file's images and crc32 of their labels, sizes and checksums"
+    )
     val_data: str | None = log_field(
         "number of the validation images and crc32 of their labels, sizes and checksums: runs on other data have "
         "another one"

@@ -166,7 +166,7 @@ def _step(figures: EpochFigures) -> tuple[str, str]:
             words += f"; data could come {figures.seconds / slowest:.1f} times as fast"
         return (
             words + _in_bursts(figures),
-            "training.compile, a lower precision, a smaller network or resolution, or a faster device",
+            "a lower precision, a smaller network or resolution, or a faster device",
         )
     rest = max(0.0, figures.process_cpu_seconds - data.cpu_seconds) / figures.seconds
     words = (

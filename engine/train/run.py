@@ -28,7 +28,7 @@ from engine.train.evaluation.accuracy import Accuracy
 from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
-from engine.train.recipe_start import Stage
+from engine.train.recipe.recipe_start import Stage
 from engine.train.run_base import RunBase
 from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
@@ -62,7 +62,8 @@ class Run(RunBase):
         )
         self.elapsed = self.begun.elapsed
         train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
-        self.classes, self.data = agree_on_classes(train, val), resume.data_of(train, val)
+        self.take_classes(agree_on_classes(train, val))
+        self.data = resume.data_of(train, val)
         resume.refuse_other_data(ranks, self.data)
         self.tell_doubts(train, val)
         self.model = self.build_network()
@@ -105,6 +106,7 @@ class Run(RunBase):
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
                 **contract.start_fields(),
+                train_data=self.data["train"],
                 val_data=self.data["val"],
                 num_train=self.trainer.num_samples,
                 num_val=self.validator.loader.beton.num_samples,

@@ -1,12 +1,13 @@
 """What all kinds of runs share: their parts, the lines that start and end their log, and their end."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Self
 
 from torch import nn
 
 from engine.config.train.train_config import TrainConfig
-from engine.data.beton.pair import ClassList, class_doubts
+from engine.data.beton.pair import ClassList, class_doubts, refuse_other_classes
 from engine.data.beton.reader import Beton
 from engine.models.build import weights_note
 from engine.runs.log_schema import ResultLine, StartLine, validation_fields
@@ -20,7 +21,7 @@ from engine.train.weights import build_network
 
 
 class RunBase:
-    """One rank's side of a run. A subclass sets `classes` and `model`, and has `execute` do the work."""
+    """One rank's side of a run. A subclass calls `take_classes`, sets `model`, and has `execute` do the work."""
 
     classes: ClassList
     model: nn.Module
@@ -31,6 +32,16 @@ class RunBase:
         self._owned = ExitStack()
         training = config.training
         set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
+
+    def take_classes(self, classes: ClassList) -> None:
+        """Set `classes` to those of the data. Raises UserError for others than data.classes."""
+        refuse_other_classes(classes, self.config.data.classes)
+        self.classes = classes
+
+    @property
+    def repeatable(self) -> TrainConfig:
+        """The configuration with the data's classes: as config.yaml it refuses data of others."""
+        return with_known_classes(self.config, self.classes)
 
     def build_network(self) -> nn.Module:
         """The recipe's network for `classes`, with its weights. Raises UserError, as for weights of other classes."""
@@ -104,3 +115,8 @@ class RunBase:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def with_known_classes(config: TrainConfig, classes: ClassList) -> TrainConfig:
+    """`config` with data.classes those of its data, where the data name them."""
+    return replace(config, data=replace(config.data, classes=classes.digest or config.data.classes))

@@ -9,12 +9,13 @@ from torch import nn
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.manifest import check_same_classes
 from engine.errors import UserError
-from engine.models.blurpool import BlurConv2d
+from engine.models.blurpool import BlurConv2d, blur_by_triton
 from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
 from engine.models.input_size import refuse_sides
 from engine.train.checkpoints.weights_file import blurred_in, classes_in, own_part, read_weights
 from engine.train.schedules import resolution_at
+from engine.triton_support import why_not_triton
 
 # torchvision's files of GoogLeNet and Inception have auxiliary heads; our networks do not (build.py).
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -112,7 +113,8 @@ def build_network(
     """The recipe's network on `device`, with the weights to start from; weights that are not trained are frozen.
 
     `names` are those of the data's classes, where they are known; `tell` gets a line on what the weights leave open.
-    Raises UserError for an image size that it can't take, and for weights that don't fit or are of other classes.
+    Raises UserError for an image size or a kernel that it can't take, and for weights that don't fit or are of other
+    classes.
     """
     wanted = config.model
     model = bare_network(config, num_classes)
@@ -127,6 +129,13 @@ def build_network(
         )
         for note in notes:
             tell(note)
+    if config.training.blur_kernel == "triton":
+        reason = why_not_triton(device)
+        if reason:
+            raise UserError(
+                f"training.blur_kernel=triton can't be used here: {reason}; pass --training.blur_kernel=convolution"
+            )
+        blur_by_triton(model)
     if wanted.train_only == "head":
         train_only_head(model)
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format

@@ -20,7 +20,7 @@ from engine.runs import folder as names
 from engine.runs.log_reader import build_history, read_log
 from engine.runs.log_schema import SCHEMA, EpochLine, StartLine
 from engine.train.ranks.group import process_group
-from engine.train.recipe_run import run_recipe
+from engine.train.recipe.recipe_run import run_recipe
 from tests.runs.old_images import NETWORK, tiny_network, write_images
 
 OLD = Path(__file__).with_name("old_run")

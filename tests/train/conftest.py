@@ -13,7 +13,7 @@ from engine.config.load import load_train_config
 from engine.report.run_display import RunDisplay
 from engine.runs.run_writer import RunWriter
 from engine.train.ranks.group import process_group
-from engine.train.recipe_run import open_run
+from engine.train.recipe.recipe_run import open_run
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from engine.config.load import load_train_stages
 from engine.errors import UserError
 from engine.report.run_display import RunDisplay
 from engine.train.ranks.group import process_group
-from engine.train.recipe_run import run_recipe
+from engine.train.recipe.recipe_run import run_recipe
 from tests.train.conftest import TINY
 
 State = dict[str, torch.Tensor]

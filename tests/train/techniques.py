@@ -212,6 +212,7 @@ NO_CASE = {
     "loss.teacher": "the case teacher",
     "loss.teacher_arch": "the case teacher",
     "training.channels_last": "its case is below: rounding alone may differ",
+    "training.blur_kernel": "needs a GPU: tests/models/test_triton_blur.py",
     "training.compile": "takes a minute: tests/train/step/test_compiling.py",
     "training.fit_memory": "does nothing on a CPU",
     "training.tf32": "does nothing on a CPU",

@@ -11,6 +11,11 @@ class DataConfig:
 
     train_dataset: str = option("", ".beton file to train on")
     val_dataset: str = option("", ".beton file to validate on")
+    classes: str = option(
+        "",
+        "the classes that both files must have: their number and a checksum of their names, as config.yaml of a run "
+        "holds them; empty = any",
+    )
     num_workers: int = option(
         0, "decoding threads per process; 0 = this process's share of the CPU cores", low=0, high=1024
     )

@@ -135,6 +135,12 @@ class TrainingConfig:
     use_blurpool: bool = option(
         False, "BlurPool: blur before each strided convolution (the filter of antialiased-cnns)"
     )
+    blur_kernel: str = option(
+        "convolution",
+        "what computes BlurPool's filter. triton: one kernel of ours for a GPU, with training.channels_last, which has "
+        "not run on one yet",
+        choices=("convolution", "triton"),
+    )
     channels_last: bool = option(True, "store weights and activations in NHWC memory order")
     precision: str = option(
         "auto",
@@ -142,10 +148,11 @@ class TrainingConfig:
         "else fp32",
         choices=("auto", "fp32", "bf16", "fp16"),
     )
-    compile: bool = option(
-        False,
+    compile: str = option(
+        "auto",
         "compile the network with torch.compile, once per resolution; without a compiler a line says so and the run "
-        "continues uncompiled",
+        "continues uncompiled. auto: on GPUs, not on a CPU",
+        choices=("auto", "on", "off"),
     )
     tf32: bool = option(
         False,

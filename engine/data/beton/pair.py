@@ -57,6 +57,15 @@ def agree_on_classes(*betons: Beton) -> ClassList:
     return ClassList(len(names), names)
 
 
+def refuse_other_classes(found: ClassList, wanted: str) -> None:
+    """Raises UserError if the data name their classes and these are not `wanted`, an option's value (empty: any)."""
+    if wanted and found.digest and found.digest != wanted:
+        raise UserError(
+            f"data.classes: the recipe is of a run on data with {wanted}, these data have {found.digest}: give data of "
+            "the same classes, or pass --data.classes= to train on others"
+        )
+
+
 def class_doubts(*betons: Beton) -> list[str]:
     """What is odd about the labels of files that name no classes, a line each: train, then val, or one file."""
     unnamed, doubts = [beton for beton in betons if not beton.manifest], []

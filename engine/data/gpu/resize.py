@@ -1,17 +1,11 @@
 """The one door to finishing packed crops on a device, and the choice of who does it."""
 
-import importlib.util
-import os
-import shutil
-
 import torch
 
 from engine.data.gpu import torch_resize
 from engine.data.storage.formats import of_mode
 from engine.data.storage.packing import GEOMETRY_COLUMNS
-
-# The oldest NVIDIA GPUs that Triton's authors name as supported, since Triton 3.2.
-_OLDEST_CAPABILITY = (8, 0)
+from engine.triton_support import why_not_triton
 
 
 def finish_packed(
@@ -39,7 +33,7 @@ def finish_packed(
     )
     if len(geometry) == 0:
         return out
-    if _why_not_triton(device):
+    if why_not_triton(device):
         torch_resize.resize(buffer, geometry, mode, mean, inverse_std, out)
         return out
     # Imported here since it may be missing, and takes time that a CPU's user need not spend.
@@ -53,23 +47,8 @@ def finish_packed(
 
 def resizer_name(device: torch.device) -> str:
     """In words, who finishes packed crops on this device, and why."""
-    reason = _why_not_triton(device)
+    reason = why_not_triton(device)
     return f"plain PyTorch ({reason})" if reason else "one Triton kernel"
-
-
-def _why_not_triton(device: torch.device) -> str:
-    """Empty where the Triton kernel runs on `device`, else the reason it does not."""
-    if device.type != "cuda":
-        return f"Triton does not run on {device.type}"
-    if importlib.util.find_spec("triton") is None:
-        return "triton is not installed"
-    capability = torch.cuda.get_device_capability(device)
-    if capability < _OLDEST_CAPABILITY:
-        names = [".".join(map(str, numbers)) for numbers in (_OLDEST_CAPABILITY, capability)]
-        return f"Triton needs compute capability {names[0]}, and this GPU has {names[1]}"
-    if not (os.environ.get("CC") or any(map(shutil.which, ("gcc", "clang")))):
-        return "Triton needs a C compiler, and there is none"
-    return ""
 
 
 def _check(

@@ -9,7 +9,9 @@ last, so that neither the sums over rows nor the weights are rounded in float32.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.data.decode.colour import BLUE_U, GREEN_U, GREEN_V, RED_V
 from engine.data.storage.packing import (
@@ -31,15 +33,28 @@ _IMAGES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class _Taps:
-    """Which source pixels make an output pixel: positions int64 and weights float32, both (n, resolution, taps)."""
+    """Which source pixels make an output pixel: positions int64 and weights float32, both (n, resolution, taps).
+
+    All positions are below `end`.
+    """
 
     positions: torch.Tensor
     weights: torch.Tensor
+    end: int
 
     @property
     def total(self) -> torch.Tensor:
         """Sum of the weights, (n, resolution)."""
         return self.weights.sum(2)
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """Geometry rows (n, 8) on the device, the same on the host, and the resolution to make of them."""
+
+    geometry: torch.Tensor
+    known: NDArray[np.int64]
+    resolution: int
 
 
 def resize(
@@ -51,22 +66,24 @@ def resize(
     out: torch.Tensor,
 ) -> None:
     """Fill `out` (n, 3, resolution, resolution); the arguments are those of gpu.resize.finish_packed."""
-    plane_by_plane = packing_of(mode) == Packing.YUV420
-    for part, images in zip(geometry.split(_IMAGES_AT_ONCE), out.split(_IMAGES_AT_ONCE), strict=True):
-        resized = _yuv420(buffer, part, out.shape[3]) if plane_by_plane else _rgb(buffer, part, out.shape[3])
+    planes = _yuv420 if packing_of(mode) == Packing.YUV420 else _rgb
+    # The one wait for the device: how many taps there are depends on the crops.
+    known = geometry.cpu().numpy()
+    for start in range(0, len(geometry), _IMAGES_AT_ONCE):
+        some = slice(start, start + _IMAGES_AT_ONCE)
+        part, images = geometry[some], out[some]
+        resized = planes(buffer, _Crops(part, known[some], out.shape[3]))
         levels = torch.floor(resized + 0.5).clamp(0, 255)
         levels = torch.where(part[:, FLIP, None, None, None] != 0, levels.flip(3), levels)
         images.copy_((levels - mean.view(3, 1, 1)) * inverse_std.view(3, 1, 1))
 
 
-def _yuv420(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> torch.Tensor:
+def _yuv420(buffer: torch.Tensor, crops: _Crops) -> torch.Tensor:
     """Full-range BT.601 planes -> RGB, float32 (n, 3, resolution, resolution), not yet rounded to levels."""
+    geometry = crops.geometry
     pitch, size = geometry[:, COLUMNS], geometry[:, ROWS] * geometry[:, COLUMNS]
-    rows, columns = _axis(geometry, TOP, HEIGHT, resolution, 1), _axis(geometry, LEFT, WIDTH, resolution, 1)
-    half_rows, half_columns = (
-        _axis(geometry, TOP, HEIGHT, resolution, 2),
-        _axis(geometry, LEFT, WIDTH, resolution, 2),
-    )
+    rows, columns = _axis(crops, TOP, HEIGHT, 1), _axis(crops, LEFT, WIDTH, 1)
+    half_rows, half_columns = _axis(crops, TOP, HEIGHT, 2), _axis(crops, LEFT, WIDTH, 2)
     start = geometry[:, OFFSET]
     y = _plane(buffer, start, pitch, 1, rows, columns)
     u = _plane(buffer, start + size, pitch // 2, 1, half_rows, half_columns) - 128
@@ -74,9 +91,10 @@ def _yuv420(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> to
     return torch.stack([y + RED_V * v, y - GREEN_U * u - GREEN_V * v, y + BLUE_U * u], dim=1)
 
 
-def _rgb(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> torch.Tensor:
+def _rgb(buffer: torch.Tensor, crops: _Crops) -> torch.Tensor:
     """Interleaved RGB -> float32 (n, 3, resolution, resolution), not yet rounded to levels."""
-    rows, columns = _axis(geometry, TOP, HEIGHT, resolution, 1), _axis(geometry, LEFT, WIDTH, resolution, 1)
+    geometry = crops.geometry
+    rows, columns = _axis(crops, TOP, HEIGHT, 1), _axis(crops, LEFT, WIDTH, 1)
     pitch = 3 * geometry[:, COLUMNS]
     return torch.stack(
         [_plane(buffer, geometry[:, OFFSET] + channel, pitch, 3, rows, columns) for channel in range(3)],
@@ -84,10 +102,9 @@ def _rgb(buffer: torch.Tensor, geometry: torch.Tensor, resolution: int) -> torch
     )
 
 
-def _axis(
-    geometry: torch.Tensor, start_column: int, extent_column: int, resolution: int, scale: int
-) -> _Taps:
+def _axis(crops: _Crops, start_column: int, extent_column: int, scale: int) -> _Taps:
     """The law for one axis, of full (scale 1) or half (scale 2) size."""
+    geometry, resolution = crops.geometry, crops.resolution
     start, extent = geometry[:, start_column, None], geometry[:, extent_column, None]
     low, high = start // scale, (start + extent + scale - 1) // scale
     unit = scale * resolution
@@ -95,11 +112,13 @@ def _axis(
     centre = 2 * resolution * start + (2 * output + 1) * extent
     reach = torch.clamp(2 * extent, min=2 * unit)
     first = torch.maximum((centre - reach + unit) // (2 * unit), low)
-    most = int(torch.max((reach + unit - 1) // unit))
+    starts, extents = crops.known[:, start_column], crops.known[:, extent_column]
+    most = max(2, -(-2 * int(extents.max()) // unit))
+    end = int(((starts + extents + scale - 1) // scale).max())
     positions = first[:, :, None] + torch.arange(most, device=geometry.device)
     weights = reach[:, :, None] - ((2 * positions + 1) * unit - centre[:, :, None]).abs()
     weights = torch.where(positions < high[:, :, None], weights.clamp(min=0), 0)
-    return _Taps(torch.minimum(positions, high[:, :, None] - 1), weights.to(torch.float32))
+    return _Taps(torch.minimum(positions, high[:, :, None] - 1), weights.to(torch.float32), end)
 
 
 def _plane(
@@ -109,8 +128,7 @@ def _plane(
 
     `pitch` is the bytes from one row to the next, `step` from one column to the next.
     """
-    widest = int(columns.positions.max()) + 1
-    across = torch.arange(widest, device=buffer.device)
+    across = torch.arange(columns.end, device=buffer.device)
     # Columns that a narrower crop does not have: any byte of its own will do, no weight falls on them.
     across = torch.minimum(across, columns.positions.amax((1, 2))[:, None])
     origin = (start[:, None] + across * step)[:, None, :]

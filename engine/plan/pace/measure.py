@@ -46,7 +46,7 @@ _CPU_BATCH = 256
 # Shares of the time for the loader, the step, both together (all sides), and the validations.
 _LOADER, _STEP, _TOGETHER, _VALIDATION = 0.1, 0.15, 0.5, 0.15
 _PRECISIONS = 0.1
-_A_RUNS_IMPORTS = "import engine.train.recipe_run, engine.report.run_display"
+_A_RUNS_IMPORTS = "import engine.train.recipe.recipe_run, engine.report.run_display"
 
 
 def measure_pace(

@@ -46,7 +46,7 @@ def _measure(config: TrainConfig, seconds: float, sender: Connection) -> None:
     limit_spinning()
     # What a run imports: the time it takes is a part of the run's.
     import engine.report.run_display
-    import engine.train.recipe_run  # noqa: F401
+    import engine.train.recipe.recipe_run  # noqa: F401
     from engine.plan.pace.measure import measure_pace
     from engine.train.budget.clock import process_start
 

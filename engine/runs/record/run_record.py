@@ -31,7 +31,8 @@ _NOT_THE_RECIPE = {"logging", "plan", "checkpoint", "reference"}
 """Sections that don't change what is trained."""
 _NOT_THE_OPTIONS = {
     *("training.seed", "training.resume", "training.first_stage", "budget.price", "budget.on_alarm"),
-    *("data.train_dataset", "data.val_dataset", "data.num_workers", "data.in_memory", "data.pin_cores"),
+    *("data.train_dataset", "data.val_dataset", "data.classes"),
+    *("data.num_workers", "data.in_memory", "data.pin_cores"),
 }
 
 

@@ -21,7 +21,7 @@ from engine.train.budget.replan import LAST
 from engine.train.budget.verdict import describe_seconds
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.resume import Progress
-from engine.train.recipe_start import Stage
+from engine.train.recipe.recipe_start import Stage
 from engine.train.trainer import Trainer
 
 

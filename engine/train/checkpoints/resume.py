@@ -34,8 +34,12 @@ _MAY_DIFFER = {
     # The contents must be the same: see `data_of`.
     "data.train_dataset",
     "data.val_dataset",
+    # Compared with the data.
+    "data.classes",
     # Only how a global batch is split, like the number of ranks.
     "training.device_batch_size",
+    # Only how sums are rounded, like the number of ranks.
+    "training.compile",
     # Where the run started from: the checkpoint holds these weights and more.
     "model.weights",
     "model.use_ema",
@@ -177,11 +181,16 @@ def refuse_other_data(ranks: Ranks, data: dict[str, str]) -> None:
                 )
 
 
+def files_of(config: TrainConfig, data: dict[str, str]) -> dict[str, str]:
+    """The identity of each data file by its path, from that of each split."""
+    return {config.data.train_dataset: data["train"], config.data.val_dataset: data["val"]}
+
+
 def refuse_changed_files(seen: dict[str, str], config: TrainConfig, data: dict[str, str]) -> None:
     """Raises UserError for a data file of which an earlier stage read other content; `seen` (path -> identity) learns
     what this one reads.
     """
-    for path, now in ((config.data.train_dataset, data["train"]), (config.data.val_dataset, data["val"])):
+    for path, now in files_of(config, data).items():
         if seen.setdefault(path, now) != now:
             raise UserError(
                 f"{path} is another file than in an earlier stage (it had {seen[path]}, and has {now} now): put the "

@@ -37,7 +37,7 @@ class EvaluationRun(RunBase):
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         super().__init__(config, ranks)
         val = open_beton(Path(config.data.val_dataset))
-        self.classes = named_by_weights(agree_on_classes(val), config.model.weights)
+        self.take_classes(named_by_weights(agree_on_classes(val), config.model.weights))
         self.data = {"val": identity(val)}
         refuse_other_data(ranks, self.data)
         self.tell_doubts(val)

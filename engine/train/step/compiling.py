@@ -1,5 +1,9 @@
-"""torch.compile, once per resolution: on random images before the epoch, with a message, and timed separately."""
+"""torch.compile, once per resolution: on random images before the epoch, with a message, and timed separately.
 
+What was compiled is kept in the user's cache (TORCHINDUCTOR_CACHE_DIR if set): a resumed run finds it there.
+"""
+
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,10 +14,18 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from engine.files import user_cache
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
 Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def compiles(wanted: str, device: torch.device) -> bool:
+    """Whether a network on `device` is to be compiled, by training.compile."""
+    return wanted == "on" or (wanted == "auto" and device.type == "cuda")
 
 
 class CompiledForward:
@@ -46,33 +58,43 @@ class CompiledForward:
     def prepare(self, count: int, side: int) -> float:
         """Compile for batches of `count` images of `side` pixels, if not done already; returns the seconds it took.
 
-        Without a working compiler it prints a note, and training runs uncompiled. Weights and statistics don't change.
+        All ranks call it alike. Without a working compiler on one of them it prints a note, and training runs
+        uncompiled. Weights and statistics don't change.
         """
         if not self._works or self._shape == (count, side):
             return 0.0
         begin = time.perf_counter()
-        with _without_torch_warnings():
-            self._compile(count, side)
+        _keep_on_disk()
+        first = self.ranks.local_rank == 0
+        self._tell(f"compiling for {count} images of {side} px on each device")
+        # One rank of a host makes the code, and the others find it in the cache. No rank goes on without the others:
+        # a compiler may be missing on one host only.
+        for turn in (first, not first):
+            problem = self._compile(count, side) if turn and self._works else ""
+            reasons = [reason for reason in self.ranks.all_say(problem) if reason]
+            if reasons and self._works:
+                self._compiled, self._works = self.model, False
+                self._tell(f"note: training.compile does not work here ({reasons[0]}): training without it")
         self._shape = (count, side)
         seconds = time.perf_counter() - begin
         if self._works:
             self._tell(f"compiled in {seconds:.1f} s")
         return seconds
 
-    def _compile(self, count: int, side: int) -> None:
+    def _compile(self, count: int, side: int) -> str:
+        """Compile on this rank; returns why it did not work, empty where it did."""
         # Imported here because it takes long.
         from torch._dynamo.exc import TorchDynamoException
 
-        self._tell(f"compiling for {count} images of {side} px on each device")
         # The code for the last resolution is not needed again, and torch keeps only a few shapes.
         torch.compiler.reset()
         self._compiled = torch.compile(self.model, dynamic=False)
         try:
-            self._warm_up(count, side)
+            with _without_torch_warnings():
+                self._warm_up(count, side)
         except TorchDynamoException as error:
-            self._compiled, self._works = self.model, False
-            reason = str(error).splitlines()[0]
-            self._tell(f"note: training.compile does not work here ({reason}): training without it")
+            return str(error).splitlines()[0]
+        return ""
 
     def _warm_up(self, count: int, side: int) -> None:
         buffers = list(self.model.buffers())
@@ -101,6 +123,19 @@ class CompiledForward:
         if self.ranks.main:
             # Above the progress bar, if there is one.
             tqdm.write(line)
+
+
+def _keep_on_disk() -> None:
+    """Have torch keep what it compiles in the user's cache: its own choice, the temporary folder, may not last."""
+    folder = user_cache()
+    if folder is None:
+        return
+    try:
+        (folder / "inductor").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        # torch's own choice, then.
+        return
+    os.environ.setdefault(_CACHE, str(folder / "inductor"))
 
 
 @contextmanager

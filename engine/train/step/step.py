@@ -16,7 +16,7 @@ from engine.train.augment.chain import TrainBatch
 from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
-from engine.train.step.compiling import CompiledForward, Forward
+from engine.train.step.compiling import CompiledForward, Forward, compiles
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
@@ -73,7 +73,7 @@ class Step:
             self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
         self._forward: Forward = self.model
         self._compiled = None
-        if training.compile:
+        if compiles(training.compile, ranks.device):
             self._forward = self._compiled = CompiledForward(
                 self.model,
                 ranks,

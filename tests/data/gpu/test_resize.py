@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from packaging.version import Version
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.storage import JPEG, RAW, YUV420
 from engine.data.storage.packing import FLIP, HEIGHT, WIDTH
+from tests.aot import compile_ahead
 from tests.data.packed_crops import PackedCrops, random_crops
 
 MODES = [YUV420.mode, RAW.mode]
@@ -81,6 +82,24 @@ def test_large_batch_equals_its_images_one_by_one() -> None:
     assert torch.equal(together, torch.cat(alone))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_plain_pytorch_reads_the_geometry_once(mode: int) -> None:
+    class Reads(TorchDispatchMode):
+        """Counts values that the host reads from a tensor: on a GPU each one waits for the device."""
+
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += func is torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    crops = random_crops(mode, 70, 40)
+    out = torch.empty((70, 3, 8, 8))
+    with Reads() as reads:
+        torch_resize.resize(crops.buffer, crops.geometry, mode, MEAN, INVERSE_STD, out)
+    assert reads.count == 0, "beside the one copy of the geometry"
+
+
 def test_empty_batch_is_finished() -> None:
     crops = random_crops(RAW.mode, 1, 5)
     ours = finish_packed(crops.buffer, crops.geometry[:0], crops.mode, 16, MEAN, INVERSE_STD)
@@ -121,6 +140,7 @@ def test_resizer_name_gives_the_reason() -> None:
 INTERPRETED = """
 import json, sys, torch
 from engine.data.gpu import torch_resize, triton_resize
+from tests.aot import compile_ahead
 from tests.data.packed_crops import random_crops
 mean, inverse_std = torch.tensor([123.7, 116.3, 103.5]), 1 / torch.tensor([58.4, 57.1, 57.4])
 found = []
@@ -170,37 +190,23 @@ def test_interpreted_triton_kernel_matches_pytorch(repository: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "gfx942"])
 @pytest.mark.parametrize("subsampled", [True, False])
 def test_triton_kernel_compiles_without_a_gpu(
-    capability: int, subsampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: str, subsampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    triton = pytest.importorskip("triton")
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
+    pytest.importorskip("triton")
     from engine.data.gpu import triton_resize
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = triton_resize._resize_part
     pointers = {"buffer": "*u8", "geometry": "*i64", "mean": "*fp32", "inverse_std": "*fp32", "out": "*bf16"}
     constants = {"SUBSAMPLED": subsampled, "PIXELS": 128}
-    types = {
-        name: pointers.get(name, "constexpr" if name in constants else "i32") for name in kernel.arg_names
-    }
-    source = ASTSource(kernel, types, constexprs=constants)
-    compiled = triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False}
-    )
+    options = {"enable_fp_fusion": False}
+    code = compile_ahead(triton_resize._resize_part, pointers, constants, target, options=options)
     # Along a row: across rows a warp's load touches ten times as many cache lines.
-    assert "threadsPerWarp = [32]" in compiled.asm["ttgir"]
-    binary = tmp_path / "kernel.cubin"
-    binary.write_bytes(compiled.asm["cubin"])
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    said = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True).stdout
-    used = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+    assert code.threads == [64 if target == "gfx942" else 32]
     # For sm_80 ptxas keeps three values of a pixel on the stack, to stay at 32 registers.
-    assert used["REG"] <= 64 and used["STACK"] <= 16 and used["LOCAL"] == 0, (
+    assert code.registers <= 64 and code.stack <= 16 and code.spilled == 0, (
         "no more, and nothing spilled in loops"
     )
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from engine.train import recipe_run, run
+from engine.train import run
 from engine.train.budget import clock, keeper
 from engine.train.evaluation.validator import Validator
+from engine.train.recipe import recipe_run
 from engine.train.step.step import Step
 
 

@@ -12,7 +12,7 @@ from engine.config.load import load_train_stages
 from engine.config.train.train_config import LrConfig, ResolutionConfig
 from engine.errors import UserError
 from engine.train.checkpoints import store
-from engine.train.recipe_start import Start, find_start
+from engine.train.recipe.recipe_start import Start, find_start
 from engine.train.schedules import same_so_far
 from tests.train.conftest import TINY, log_of
 from tests.train.staged import SECOND, recipe_of, run_here

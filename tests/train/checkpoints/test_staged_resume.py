@@ -127,6 +127,30 @@ def test_time_of_earlier_stages_counts_for_the_budget(staged: Staged, whole: Pat
     assert result_line["elapsed_seconds"] > 7200 and "missed by" in result_line["verdict"]
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_file_changed_after_a_finished_stage_is_refused_by_a_new_process(
+    staged: Staged, betons: tuple[Path, Path], copy: Path, split: str
+) -> None:
+    shutil.rmtree(copy / "stage2")
+    log = copy / "stage1" / "log.jsonl"
+    start, *lines = log.read_text().splitlines()
+    then = {**json.loads(start), f"{split}_data": "9 images, crc 00000000"}
+    log.write_text("\n".join([json.dumps(then), *lines]) + "\n")
+    path = betons[("train", "val").index(split)]
+    problem = refusal([*staged([FROM_AVERAGE]), f"--training.resume={copy}"])
+    assert f"{path} is another file than in an earlier stage (it had 9 images, crc 00000000" in problem
+    assert not (copy / "stage2" / "weights.pt").exists()
+
+
+def test_stages_know_the_classes_of_their_data(whole: Path) -> None:
+    stages = yaml.safe_load((whole / "stages.yaml").read_text())
+    (known,) = {line["classes"] for number in (1, 2) for line in log_of(whole / f"stage{number}", "start")}
+    assert stages["data"]["classes"] == known
+    for number in (1, 2):
+        config = yaml.safe_load((whole / f"stage{number}" / "config.yaml").read_text())
+        assert config["data"]["classes"] == known
+
+
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))

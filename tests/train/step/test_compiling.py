@@ -1,15 +1,23 @@
 """torch.compile: the same training as without, one shape at a time, and no compiler is one line."""
 
 import copy
+import os
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from engine.train.step.compiling import _without_torch_warnings
-from tests.train.conftest import log_of, train_here
-from tests.train.steps import batches, network, recipe, step_of, take, weights
+from engine.config.options import options_of
+from engine.config.train.training import TrainingConfig
+from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import CompiledForward, _keep_on_disk, _without_torch_warnings, compiles
+from engine.train.step.precision import Precision
+from tests.train.conftest import Launch, log_of, train_here
+from tests.train.steps import ALONE, CPU, batches, network, recipe, step_of, take, weights
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +50,71 @@ def test_compiled_training_equals_plain_training(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "compiling for 8 images of 8 px on each device"
     assert told[1].startswith("compiled in ") and len(told) == 2
+
+
+def test_auto_compiles_on_gpus_only() -> None:
+    assert [compiles("auto", torch.device(kind)) for kind in ("cuda", "cpu")] == [True, False]
+    assert all(compiles("on", torch.device(kind)) for kind in ("cuda", "cpu"))
+    assert not any(compiles("off", torch.device(kind)) for kind in ("cuda", "cpu"))
+
+
+@pytest.mark.parametrize(("given", "meant"), [(True, "on"), ("false", "off"), ("ON", "on"), ("auto", "auto")])
+def test_compile_takes_truth_values_as_on_and_off(given: object, meant: str) -> None:
+    assert TrainingConfig(compile=options_of(TrainingConfig)["compile"].parse(given)).compile == meant
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoRanks(Ranks):
+    """One of two ranks of a host; the other one says `others`, a word for each time that they meet."""
+
+    others: list[str]
+    told: list[str] = field(default_factory=list)
+
+    def all_say(self, value: Any) -> list[Any]:
+        self.told.append("met")
+        return [self.others.pop(0), value]
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "others", "expected"),
+    [
+        (0, ["", ""], ["compiled", "met", "met"]),
+        (1, ["", ""], ["met", "compiled", "met"]),
+        (1, ["no compiler", ""], ["met", "met"]),
+    ],
+    ids=["the first rank", "the second after it", "not where it failed"],
+)
+def test_one_rank_of_a_host_compiles_before_the_others(
+    monkeypatch: pytest.MonkeyPatch, local_rank: int, others: list[str], expected: list[str]
+) -> None:
+    ranks = TwoRanks(**{**vars(ALONE), "local_rank": local_rank, "world": 2, "local_world": 2}, others=others)
+    monkeypatch.setattr(CompiledForward, "_compile", lambda *_: ranks.told.append("compiled") or "")
+    forward = CompiledForward(network(), ranks, Precision("fp32", CPU), channels_last=False, variations=list)
+    forward.prepare(8, 8)
+    assert ranks.told == expected
+    again = forward.prepare(8, 16) if "compiled" not in expected else 0.0
+    assert again == 0 and ranks.told == expected, "where one failed no rank tries again"
+
+
+def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    _keep_on_disk()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "imagenet-engine" / "inductor")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "chosen")
+    _keep_on_disk()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "chosen"
+
+
+@pytest.mark.slow
+def test_two_ranks_compile_and_train(
+    options: Callable[..., list[str]], launch: Launch, tmp_path: Path
+) -> None:
+    run = launch(options(training__compile=True, training__epochs=1, logging__name="two"), ranks=2)
+    assert run.returncode == 0, run.stderr
+    assert "compiled in" in run.stdout and "does not work" not in run.stdout
+    (epoch,) = log_of(tmp_path / "runs" / "two", "epoch")
+    assert epoch["compile_seconds"] > 0
 
 
 def test_torch_warnings_of_compiling_are_dropped_others_pass() -> None:
