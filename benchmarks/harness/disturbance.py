@@ -1,8 +1,8 @@
 """A disturbance on purpose: processes that compete for the cores of a run, as another job on the machine would.
 
-One busy process on each core, at this process's own priority. A run that keeps all of these cores busy is left with
-about half of each. No cgroup is used: that needs rights that a container seldom has, and the share would be exact
-where a real competitor's is not.
+One process on each core, at this process's own priority, which works half of the time: a run that keeps all of these
+cores busy is left with about half of each. (One that works all the time takes more than half: a training run's threads
+wait for each other, and leave their share to it.) No cgroup is used: that needs rights that a container seldom has.
 """
 
 import os
@@ -21,13 +21,21 @@ import psutil
 # It looks at its parent every few milliseconds of work, so it ends even if the parent was killed and could not end it.
 _SPIN = """
 import os, sys, time
-parent, core = map(int, sys.argv[1:])
+parent, core = map(int, sys.argv[1:3])
+share = float(sys.argv[3])
 os.sched_setaffinity(0, {core})
+begin, used = time.monotonic(), time.process_time()
 while os.getppid() == parent:
     until = time.monotonic() + 0.005
     while time.monotonic() < until:
         pass
+    ahead = (time.process_time() - used) / share - (time.monotonic() - begin)
+    if ahead > 0:
+        time.sleep(ahead)
 """
+
+TAKEN = 0.5
+"""Of each core's time, at most."""
 
 
 class Disturbance:
@@ -57,7 +65,7 @@ class Disturbance:
         seconds = time.monotonic() - self._begin
         taken = self._end()
         self.facts = {
-            "how": f"one busy process at normal priority on each of {len(self._cores)} cores",
+            "how": f"one process at normal priority on each of {len(self._cores)} cores, busy {TAKEN:.0%} of the time",
             "cores": self._cores,
             "seconds": round(seconds, 1),
             "share_taken": round(taken / (seconds * len(self._cores)), 3),
@@ -112,6 +120,6 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 def _busy_process(core: int) -> psutil.Popen:
-    command = [sys.executable, "-I", "-S", "-c", _SPIN, str(os.getpid()), str(core)]
+    command = [sys.executable, "-I", "-S", "-c", _SPIN, str(os.getpid()), str(core), str(TAKEN)]
     # A session of its own: Ctrl-C at the terminal is for the run, and this ends with the block.
     return psutil.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)

@@ -39,7 +39,7 @@ for dtype, limit in ((torch.float64, 1e-14), (torch.float32, 1e-6), (torch.float
         # Odd and even sides, a single row, more channels than one program has, and a number that is no power of two.
         for shape in ((2, 16, 7, 6), (1, 20, 1, 5), (1, 65, 4, 3), (3, 16, 8, 8)):
             images = torch.randn(shape, dtype=torch.float64).to(dtype)
-            theirs = images.double().requires_grad_()
+            theirs = images.double().clone().requires_grad_()
             ours = images.clone().requires_grad_()
             expected, found = convolution(theirs, stride), blur(ours, stride)
             assert found.dtype == dtype and found.shape == expected.shape
@@ -50,7 +50,7 @@ for dtype, limit in ((torch.float64, 1e-14), (torch.float32, 1e-6), (torch.float
             (found * weights).sum().backward()
             assert (ours.grad.double() - theirs.grad).abs().max() <= limit, (dtype, stride, shape, "gradient")
 for stride in (1, 2):
-    images = torch.randn(2, 5, 5, 4, dtype=torch.float64, requires_grad=True)
+    images = torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: blur(x, stride), (images,))
     assert torch.autograd.gradgradcheck(lambda x: blur(x, stride), (images,))
 assert blur(torch.zeros(0, 16, 4, 4), 2).shape == (0, 16, 2, 2)
@@ -130,6 +130,7 @@ def test_kernel_compiles_without_a_gpu(
         target,
         aligned=("given", "out", "channels"),
         warps=triton_blur._WARPS,
+        options={"enable_fp_fusion": True},
     )
     assert compiled.registers <= 96 and compiled.spilled == 0
     # Eight channels of a pixel are one load: 16 bytes.

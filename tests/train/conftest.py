@@ -68,7 +68,7 @@ def train_here(argv: list[str]) -> tuple[int, Path]:
     with (
         process_group(config.training.device) as ranks,
         open_run(config, ranks) as run,
-        RunWriter.open(config, recipe, writes=ranks.main, display=RunDisplay()) as record,
+        RunWriter.open(run.repeatable, recipe, writes=ranks.main, display=RunDisplay()) as record,
     ):
         return run.execute(record), record.folder
 

@@ -208,6 +208,7 @@ CHOICES: dict[str, Case] = {
 NO_CASE = {
     "data.train_dataset": "every case has one",
     "data.val_dataset": "every case has one",
+    "data.classes": "no training: tests/train/test_known_classes.py",
     "data.pin_cores": "of several processes: tests/train/ranks/test_cores.py",
     "loss.teacher": "the case teacher",
     "loss.teacher_arch": "the case teacher",
@@ -243,7 +244,7 @@ def _of_options() -> list[Case]:
     for section, schema in SECTIONS.items():
         for key, spec in options_of(schema).items():
             name = f"{section}.{key}"
-            if spec.choices:
+            if spec.choices and name not in NO_CASE:
                 cases += _of_choices(name, spec)
             elif name in VALUES or name in UNSEEN:
                 value, base = (VALUES | UNSEEN)[name]

@@ -17,7 +17,7 @@ OTHERS = "2 classes, crc 00000000"
 @pytest.fixture
 def finished(options: Options) -> Path:
     """A run of one epoch."""
-    return train_here(options(training__epochs=1))[1]
+    return train_here(options(training__epochs=1, lr__lr_peak_epoch=0.25))[1]
 
 
 def test_config_of_a_run_holds_the_classes_of_its_log(finished: Path, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class Keeper:
 
     def note_validation(self, seconds: float) -> None:
         """A validation took so long, with what else came between two epochs."""
-        self._validations.append(seconds)
+        # Without the factor of the moment, which is that of the training before it.
+        self._validations.append(seconds / self._pace.factor(seconds))
 
     def begin_epoch(self, epoch: int, step: int = 0) -> None:
         """Call on every rank before an epoch is trained, `step` steps of which are done."""
@@ -156,7 +157,8 @@ class Keeper:
             side = resolution_at(config.resolution, position, config.training.epochs)
             return seconds_per_image(side) * trainer.num_samples
 
-        validation = self._validation_seconds()
+        # A validation and the end take the same cores as training does.
+        validation = factor * self._validation_seconds()
         later = sum(
             part.images * seconds_per_image(part.side) + part.validated * validation for part in self._later
         )
@@ -166,13 +168,14 @@ class Keeper:
             epoch_at=epoch_at,
             validation=validation,
             every=config.validation.every,
-            finish=config.plan.finish_seconds or validation,
+            finish=factor * config.plan.finish_seconds or validation,
             compiling=to_come * sum(compiled) / len(compiled) if compiled else 0.0,
             later=self.scale * later,
             shortest=max(SHORTEST_REST, _FEWEST_STEPS / trainer.full_steps(0)),
         )
 
     def _validation_seconds(self) -> float:
+        """The time of a validation at the pace that was planned; 0 where it is not known yet."""
         recent = self._validations[-3:]
         return sum(recent) / len(recent) if recent else self._config.plan.validation_seconds
 

@@ -110,7 +110,10 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: p
 def test_two_ranks_compile_and_train(
     options: Callable[..., list[str]], launch: Launch, tmp_path: Path
 ) -> None:
-    run = launch(options(training__compile=True, training__epochs=1, logging__name="two"), ranks=2)
+    run = launch(
+        options(training__compile=True, training__epochs=1, lr__lr_peak_epoch=0.25, logging__name="two"),
+        ranks=2,
+    )
     assert run.returncode == 0, run.stderr
     assert "compiled in" in run.stdout and "does not work" not in run.stdout
     (epoch,) = log_of(tmp_path / "runs" / "two", "epoch")
