@@ -10,7 +10,7 @@ STAGE ?= loader
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-rehearsal lock
+.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-a gpu-b gpu-rehearsal lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -59,33 +59,11 @@ gpu-rehearsal: ## without a GPU: tests of torch, Triton and numba on a GPU machi
 	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
 	.venv-rehearsal/bin/python -m pytest --collect-only -q -m gpu | tail -n 1
 
-gpu_name = $(shell nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1 | tr -s ' /' '--')
+gpu: gpu-a gpu-b ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
 
-# If a part fails the next ones still run, so that a machine rented for minutes gives as many results as possible. Parts
-# that compile or compare much have a limit in seconds; measurements until then are recorded.
-gpu: ## run every GPU test and GPU benchmark; writes records to benchmarks/results/
+gpu-a gpu-b: gpu-%:
 	$(call setup_for,gpu)
-	@$(PYTHON) -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
-		"make gpu: torch sees no CUDA device here; `$(PYTHON) -m engine doctor` says why")'
-	@failed=; \
-	$(PYTHON) -m pytest -m gpu || [ $$? -eq 5 ] || failed="$$failed tests"; \
-	$(PYTHON) -m benchmarks resize --json $(call results,resize_$(gpu_name)) || failed="$$failed resize"; \
-	$(PYTHON) -m benchmarks loader --form cuda --ours jpeg,yuv420-packed --resolution 128,224 --scale 0.35 \
-		--seconds 1 --images 20000 $(if $(DATA),--data $(DATA)) --json $(call results,loader_$(gpu_name)) \
-		|| failed="$$failed loader"; \
-	timeout -s INT 180 $(PYTHON) -m benchmarks step --blurpool on --resolution 224,192,160,128 --seconds 0.3 \
-		--json $(call results,step_$(gpu_name)) || failed="$$failed step"; \
-	timeout -s INT 70 $(PYTHON) -m benchmarks step --blurpool off --resolution 224 --seconds 0.3 \
-		--json $(call results,step-without-blurpool_$(gpu_name)) || failed="$$failed step-without-blurpool"; \
-	timeout -s INT 70 $(PYTHON) -m benchmarks overhead --steps 60 --rounds 5 \
-		--json $(call results,overhead_$(gpu_name)) || failed="$$failed overhead"; \
-	timeout -s INT 40 $(PYTHON) -m benchmarks blurpool --resolution 192 --precision bf16 --batch 128 --seconds 0.1 \
-		--json $(call results,blurpool_$(gpu_name)) || failed="$$failed blurpool"; \
-	timeout -s INT 40 $(PYTHON) -m benchmarks augment --seconds 0.1 \
-		--json $(call results,augment_$(gpu_name)) || failed="$$failed augment"; \
-	timeout -s INT 70 $(PYTHON) -m benchmarks techniques --resolution 160 --batch 64 --seconds 0.05 \
-		--json $(call results,techniques_$(gpu_name)) || failed="$$failed techniques"; \
-	[ -z "$$failed" ] || { echo "make gpu: failed:$$failed"; exit 1; }
+	$(PYTHON) -m benchmarks gpu $* $(if $(DATA),--data $(DATA)) $(if $(REHEARSE),--rehearse)
 
 lock: ## update requirements/ after a change of dependencies in pyproject.toml (UPGRADE=1: newest versions)
 	scripts/lock.sh

@@ -7,6 +7,7 @@ COMMANDS = {
     "all": "run a short version of each stage against every peer, and write a report",
     "gate": "run short versions of stages and compare them with the committed records",
     "report": "draw records as one page: bars, curves, tables",
+    "gpu": "all that needs a GPU, in two parts for a machine that is lent for minutes",
     "figures": "write the table of docs/benchmarks.md from the committed records",
 }
 

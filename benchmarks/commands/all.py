@@ -6,28 +6,20 @@ interrupted stage included. Exit code 1: a stage or a comparison failed.
 """
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from benchmarks.harness import arguments as opt
 from benchmarks.harness.method import failed
+from benchmarks.harness.processes.watched import watch
 from benchmarks.harness.run_records import context
 from benchmarks.records.layouts import Record
 from benchmarks.records.record_files import read, save
 from benchmarks.records.record_page import write
 from benchmarks.stages import STAGES, Short
-
-# Seconds for an interrupted stage to end its processes and remove its temporary files.
-_GRACE = 10.0
 
 
 def names() -> list[str]:
@@ -86,61 +78,12 @@ def _run(stage: str, short: Short, options: argparse.Namespace, records: Path) -
     command = [sys.executable, "-m", "benchmarks", stage, *short.argv(), f"--json={records}"]
     if short.takes_images and options.data:
         command.append(f"--data={options.data}")
-    code, last, in_time = _watch(command, options.longest)
-    if not in_time:
+    run = watch(command, options.longest)
+    if not run.in_time:
         return f"it took longer than {options.longest:g} s", 1
-    if code in (0, 1) and records.exists():
-        return "", code
-    return last.removeprefix("error: ") or f"it ended with code {code} and no record", code
-
-
-def _watch(command: Sequence[str], longest: float) -> tuple[int, str, bool]:
-    """Run it and print its output: returns the exit code, the last line, and whether it ended in time.
-
-    It is a session, so that all processes that it has started end with it, also when this process is interrupted.
-    """
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            _end(process)
-
-        timer = threading.Timer(longest, stop)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            last = _pass_on(process.stdout)
-            code = process.wait()
-        finally:
-            timer.cancel()
-            _end(process)
-    return code, last, not late.is_set()
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    """Interrupt it as Ctrl-C would, so that it cleans up; after a while end its session by force."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _pass_on(output: IO[str]) -> str:
-    last = ""
-    for line in output:
-        print(line, end="", flush=True)
-        last = line.strip() or last
-    return last
+    if run.code in (0, 1) and records.exists():
+        return "", run.code
+    return run.last.removeprefix("error: ") or f"it ended with code {run.code} and no record", run.code
 
 
 def _without(stage: str, reason: str, shared: Record, *, not_run: bool) -> Record:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.commands import all as all_stages
 from benchmarks.commands.all import main
 from benchmarks.commands.gate import judge
+from benchmarks.harness.processes.watched import Watched, watch
 from benchmarks.records.layouts import LAYOUTS
 from benchmarks.records.record_files import save
 from benchmarks.records.record_page import as_markdown, render
@@ -77,20 +78,18 @@ def _of_command(*words: str) -> list[int]:
     ]
 
 
-def test_overlong_stage_ends_with_all_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_stages, "_GRACE", 0.5)
+def test_overlong_stage_ends_with_all_its_processes() -> None:
     # The shell waits for a process that has its output, and is deaf to what ends it.
     deaf = "trap '' INT; echo begun; sleep 3917 & wait; wait"
-    code, last, in_time = all_stages._watch(["bash", "-c", deaf], 1.0)
-    assert (last, in_time) == ("begun", False)
-    assert code == -signal.SIGKILL
+    run = watch(["bash", "-c", deaf], 1.0, grace=0.5)
+    assert (run.last, run.in_time) == ("begun", False)
+    assert run.code == -signal.SIGKILL
     assert _of_command("sleep", "3917") == []
 
 
 def test_overlong_stage_removes_its_files(tmp_path: Path) -> None:
     words = f"import tempfile, time; t = tempfile.TemporaryDirectory(dir={str(tmp_path)!r}); time.sleep(600)"
-    _, _, in_time = all_stages._watch([sys.executable, "-c", words], 1.0)
-    assert not in_time
+    assert not watch([sys.executable, "-c", words], 1.0).in_time
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,12 +118,12 @@ def test_interrupted_run_leaves_no_process(repository: Path, tmp_path: Path, sen
 def test_interrupted_stage_keeps_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = all_stages._without("read", "as good as any", SHARED, not_run=False)
 
-    def interrupted(command: Sequence[str], longest: float) -> tuple[int, str, bool]:
+    def interrupted(command: Sequence[str], longest: float) -> Watched:
         (path,) = (word.removeprefix("--json=") for word in command if word.startswith("--json="))
         save(Path(path), [record])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(all_stages, "_watch", interrupted)
+    monkeypatch.setattr(all_stages, "watch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         main(["--stages=read", f"--json={tmp_path}/all.json"])
     (kept,) = record_checks.read(tmp_path / "all.json")
@@ -137,14 +136,16 @@ def test_gpu_stage_may_fail_only_without_a_gpu(
 ) -> None:
     shared = {**SHARED, "machine": {**SHARED["machine"], "gpus": gpus}}
     monkeypatch.setattr(all_stages, "context", lambda: dict(shared))
-    monkeypatch.setattr(all_stages, "_watch", lambda command, longest: (70, "IndexError", True))
+    ended = Watched(code=70, last="IndexError", in_time=True, seconds=1.0)
+    monkeypatch.setattr(all_stages, "watch", lambda command, longest: ended)
     assert main(["--stages=copy"]) == code
     assert "copy: host to GPU: failed: IndexError" in capsys.readouterr().out
 
 
 def test_last_printed_line_is_returned() -> None:
     words = "print('one'); print('two'); print(); raise SystemExit(3)"
-    assert all_stages._watch([sys.executable, "-c", words], 60) == (3, "two", True)
+    run = watch([sys.executable, "-c", words], 60)
+    assert (run.code, run.last, run.in_time) == (3, "two", True)
 
 
 def test_unknown_stage_is_refused_in_one_line() -> None:
