@@ -59,7 +59,8 @@ gpu-rehearsal: ## without a GPU: tests of torch, Triton and numba on a GPU machi
 	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
 	.venv-rehearsal/bin/python -m pytest --collect-only -q -m gpu | tail -n 1
 
-gpu: gpu-a gpu-b ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
+gpu: ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
+	@$(MAKE) --no-print-directory --keep-going gpu-a gpu-b
 
 gpu-a gpu-b: gpu-%:
 	$(call setup_for,gpu)

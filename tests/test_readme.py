@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 
 from engine.cli import speedrun
+from engine.report import text
+from engine.report.contract_words import length
+from engine.report.leaderboard.leaderboard_entries import in_order, measured_entries
+from engine.report.leaderboard.leaderboard_table import top1_words
+from engine.report.leaderboard.record_search import find_records
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "benchmarks" / "results" / "runs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # "2.18 [2.12, 2.28]", and the same with its link.
@@ -84,6 +90,16 @@ def test_row_equals_the_one_record_that_it_describes(row: tuple[str, ...]) -> No
     assert f"Measured on {machine['cores']} cores of an {machine['cpu']} without a GPU" in README
     assert machine["gpus"] == []
     assert f"{found[0]['n']} rounds" in README
+
+
+def test_table_of_our_runs_is_that_of_their_records() -> None:
+    entries = in_order(measured_entries(find_records([RUNS]).records))
+    assert entries, "the README shows what we have measured ourselves"
+    rows = "\n".join(
+        f"| {e.data} | {text.duration(e.seconds)} | {top1_words(e)} | {length(e.epochs)} | {e.machine} |"
+        for e in entries
+    )
+    assert f"|---|---:|---:|---:|---|\n{rows}\n\n" in README, f"put these rows into the README:\n{rows}"
 
 
 def test_speedrun_promise_is_the_programs() -> None:

@@ -2,9 +2,9 @@
 
 The most valuable comes first, and every step has a limit: a machine that is lent for minutes gives as many results as
 possible. Records and logs are packed anew after each step, so that what was measured is there wherever it ends:
-PART.tar.gz and PART.txt, its table, in --out. Part b is for after what a showed was mended. `scripts/gpu_pack.sh` makes the folder
-.gpu to carry: wheels, the built C library, photos. With --rehearse, steps run in small on this machine, with a GPU or
-without: those that need one say so. Exit code 1: a step failed.
+PART.tar.gz and PART.txt, its table, in --out. Part b is for after what a showed was mended. `scripts/gpu_pack.sh`
+makes the folder .gpu to carry: wheels, the built C library, photos. With --rehearse, steps run in small on this
+machine, with a GPU or without: those that need one say so. Exit code 1: a step failed.
 """
 
 import argparse
@@ -86,8 +86,8 @@ PARTS: dict[str, list[Step]] = {
         ),
         Step(
             name="step-compiled",
-            command="benchmarks step --against ffcv-imagenet --blurpool on --compile on --resolution 160 --batch 512 "
-            "--seconds 0.3",
+            command="benchmarks step --against ffcv-imagenet --blurpool on --compile on --resolution 160 "
+            "--batch 512 --seconds 0.3",
             limit=80,
             small=f"{_SMALL_STEP} --compile off",
         ),
@@ -95,15 +95,15 @@ PARTS: dict[str, list[Step]] = {
     "b": [
         Step(
             name="step-compiled-224",
-            command="benchmarks step --against ffcv-imagenet --blurpool on --compile on --resolution 224 --batch 512 "
-            "--seconds 0.3",
+            command="benchmarks step --against ffcv-imagenet --blurpool on --compile on --resolution 224 "
+            "--batch 512 --seconds 0.3",
             limit=75,
             small=f"{_SMALL_STEP} --compile off",
         ),
         Step(
             name="loader",
-            command="benchmarks loader --form cuda --ours jpeg,yuv420-packed --resolution 128 --batch 1024 --scale 0.35 "
-            "--seconds 1 --images 20000",
+            command="benchmarks loader --form cuda --ours jpeg,yuv420-packed --resolution 128 --batch 1024 "
+            "--scale 0.35 --seconds 1 --images 20000",
             limit=60,
             small="--form host --ours jpeg,yuv420 --seconds 0.1 --images 600 --batch 64 --cores 1",
             photos=True,

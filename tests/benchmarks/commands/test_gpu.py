@@ -109,6 +109,6 @@ def test_make_runs_both_parts() -> None:
         pytest.skip("make is not installed")
     dry = ["make", "--dry-run", "--no-print-directory", "gpu", "PYTHON=python3", "DATA=photos"]
     said = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line for line in said if "benchmarks" in line] == [
+    assert [line.strip() for line in said if "benchmarks" in line] == [
         f"python3 -m benchmarks gpu {part} --data photos" for part in "ab"
     ]
