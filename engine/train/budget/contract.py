@@ -74,7 +74,7 @@ class Contract:
 
     def start_fields(self) -> dict[str, Any]:
         """The start line's fields on set-up and on what is expected."""
-        expected = predicted_fields(self._config, self._trainer.timeline.length)
+        expected = predicted_fields(self._config, self._trainer.timeline)
         return {**expected, "setup_seconds": self.clock.setup}
 
     def result_fields(self, elapsed: float) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Contract:
             return None
 
         def told(line: ReplanLine) -> None:
-            line = line.replaced(**stage.number_entry(), **predicted_top1(config, line.length))
+            line = line.replaced(**stage.number_entry(), **predicted_top1(config, self._trainer.timeline))
             self._record.replan(line, self._outlook())
             self._keep_timeline()
 

@@ -62,6 +62,20 @@ class Timeline:
         """The share of the schedule (0 to 1) that is done after `epoch` finished epochs."""
         return self.position(epoch) / self.epochs
 
+    def geometric_length(self) -> float:
+        """The length by the geometric mean, over the schedule, of the epochs that each part of it gets.
+
+        That of a part is what the run's length would be if all parts got as much. It equals `length` where the schedule
+        is passed evenly; changes in the middle of a run make it smaller.
+        """
+        total, reached, begun = 0.0, 0.0, 0.0
+        for end in [*(change.at for change in self.changes if change.at > 0), self.length]:
+            share = self.schedule(end) - reached
+            if share > 0 and end > begun:
+                total += share * math.log((end - begun) / share)
+            reached, begun = reached + share, end
+        return math.exp(total)
+
     def changed(self, at: float, epochs: float) -> "Timeline":
         """The timeline whose length from `at` finished epochs on is `epochs` in all.
 

@@ -64,3 +64,12 @@ def test_unreadable_timeline_is_refused(text: str) -> None:
 def test_changes_out_of_order_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="does not come between"):
         timeline_changes(text)
+
+
+def test_geometric_length_is_the_length_of_an_even_schedule_and_less_of_an_uneven_one() -> None:
+    assert Timeline(8).geometric_length() == pytest.approx(8)
+    assert Timeline.parse("0:2.5", 8).geometric_length() == pytest.approx(2.5)
+    # Half of the schedule at 4 epochs a schedule, the other half at 1.
+    assert Timeline.parse("0:4, 2:2.5", 8).geometric_length() == pytest.approx(2)
+    # A change that changes nothing.
+    assert Timeline.parse("0:4, 1:4", 8).geometric_length() == pytest.approx(4)
