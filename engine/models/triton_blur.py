@@ -135,22 +135,23 @@ def _blur_part(
     image = image.to(tl.int64)
     source = given + image * given_height * given_width * channels
     total = tl.zeros([PIXELS, CHANNELS], SUM)
-    for tap in tl.static_range(9):
-        down: tl.constexpr = tap // 3
-        across: tl.constexpr = tap % 3
-        if ADJOINT:
-            # The results that this pixel is a tap of: those where (result * stride + tap - 1) is the pixel.
-            above, left = y + 1 - down, x + 1 - across
-            inside = (above >= 0) & (left >= 0) & (above % STRIDE == 0) & (left % STRIDE == 0)
-            row, column = above // STRIDE, left // STRIDE
-        else:
-            row, column = y * STRIDE + down - 1, x * STRIDE + across - 1
-            inside = (row >= 0) & (column >= 0)
-        inside = inside & (row < given_height) & (column < given_width) & (y < height)
-        place = (row * given_width + column) * channels
-        value = tl.load(source + place[:, None] + channel[None, :], mask=inside[:, None] & wanted, other=0)
-        weight = (2 if down == 1 else 1) * (2 if across == 1 else 1)
-        total += weight * value.to(SUM)
+    for down in tl.static_range(3):
+        for across in tl.static_range(3):
+            if ADJOINT:
+                # The results that this pixel is a tap of: those where (result * stride + tap - 1) is the pixel.
+                above, left = y + 1 - down, x + 1 - across
+                inside = (above >= 0) & (left >= 0) & (above % STRIDE == 0) & (left % STRIDE == 0)
+                row, column = above // STRIDE, left // STRIDE
+            else:
+                row, column = y * STRIDE + down - 1, x * STRIDE + across - 1
+                inside = (row >= 0) & (column >= 0)
+            inside = inside & (row < given_height) & (column < given_width) & (y < height)
+            place = (row * given_width + column) * channels
+            value = tl.load(
+                source + place[:, None] + channel[None, :], mask=inside[:, None] & wanted, other=0
+            )
+            weight = (2 if down == 1 else 1) * (2 if across == 1 else 1)
+            total += weight * value.to(SUM)
     # A power of two: dividing last rounds nothing.
     total = total * 0.0625
     target = out + image * height * width * channels + pixel[:, None] * channels + channel[None, :]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 STEPS = [step for part in PARTS.values() for step in part]
 
 
-def tests_named() -> set[Path]:
+def _tests_named() -> set[Path]:
     words = [word for step in STEPS for word in step.command.split() if word.startswith("tests/")]
     return {ROOT / word for word in words}
 
@@ -28,7 +28,7 @@ def test_names_are_unique_and_all_but_the_last_step_fit() -> None:
 
 
 def test_every_gpu_test_is_in_a_part() -> None:
-    named = tests_named()
+    named = _tests_named()
     assert all(path.exists() for path in named)
     marked = {
         path for path in (ROOT / "tests").rglob("test_*.py") if "\n@pytest.mark.gpu" in path.read_text()
@@ -61,7 +61,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> None:
         [
             Step(name="good", command="calendar 2026 11", limit=60, records=False),
             Step(name="endless", command="http.server 0", limit=5.5, records=False),
-            Step(name="failing", command="calendar 0", limit=60, records=False),
+            Step(name="failing", command="calendar none", limit=60, records=False),
         ],
     )
 
