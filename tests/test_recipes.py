@@ -68,7 +68,7 @@ def shrunk(stage: TrainConfig, folder: Path) -> TrainConfig:
         ema_half_life=min(1, stage.training.ema_half_life),
         device="cpu",
         precision="fp32",
-        compile=False,
+        compile="off",
     )
     batches = ", ".join(f"{side}:{small(batch)}" for side, batch in listed)
     weights = str(folder / stage.model.weights) if stage.model.weights else ""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.commands import gpu
 from benchmarks.commands.gpu import MOST_LINES, PART_SECONDS, PARTS, Ending, Step, main, table, words_of
+from engine.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 STEPS = [step for part in PARTS.values() for step in part]
@@ -100,7 +100,7 @@ def test_table_has_a_line_for_each_record_and_an_end(tmp_path: Path) -> None:
 
 
 def test_unknown_folder_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(gpu.UserError, match=r"--out \S+ is not a folder"):
+    with pytest.raises(UserError, match=r"--out \S+ is not a folder"):
         main(["a", f"--out={tmp_path / 'none'}"])
 
 

@@ -35,7 +35,7 @@ def test_validation_and_end_take_longer_on_a_slower_machine(measured: bool) -> N
     train_at(one, 50)
     costs = one._costs(60.0)
     assert costs.epoch_at(1.0) == pytest.approx(20)
-    assert (costs.validation, costs.finish) == (pytest.approx(6), pytest.approx(2))
+    assert costs.validation == pytest.approx(6) and costs.finish == pytest.approx(2)
 
 
 def test_validation_measured_on_a_slow_machine_is_faster_afterwards() -> None:

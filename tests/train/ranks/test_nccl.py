@@ -49,7 +49,7 @@ def trained(model: torch.nn.Module, compiled: str) -> list[float]:
 @pytest.mark.parametrize("compiled", ["off", "on"])
 def test_one_nccl_rank_trains_as_a_process_without_ranks(group: None, compiled: str) -> None:
     torch.manual_seed(0)
-    plain = build_model("small_resnet", 4, use_blurpool=True).to(CUDA, memory_format=torch.channels_last)
+    plain = build_model("small_resnet", 4, use_blurpool=True).to(CUDA).to(memory_format=torch.channels_last)
     wrapped = DistributedDataParallel(
         copy.deepcopy(plain), device_ids=[0], gradient_as_bucket_view=True, broadcast_buffers=False
     )
