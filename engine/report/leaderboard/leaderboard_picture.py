@@ -187,6 +187,8 @@ def _reading(value: float, entry: Entry, axis: Axis) -> str:
 
 
 _Box = tuple[float, float, float, float]
+_BOLD = 1.25
+"""Width of bold letters as a multiple of plain ones'."""
 
 
 def _names(frame: Frame, placed: Sequence[tuple[float, Entry]], size: Size) -> list[str]:
@@ -205,7 +207,9 @@ def _names(frame: Frame, placed: Sequence[tuple[float, Entry]], size: Size) -> l
         points.setdefault((entry.published, name), []).append(place)
     parts = []
     for (published, name), places in points.items():
-        for box, anchor, at in _rooms(places, letter * len(name), high):
+        # Ours are bold, thus wider.
+        width = letter * len(name) * (1.0 if published else _BOLD)
+        for box, anchor, at in _rooms(places, width, high):
             if _inside(frame, box) and not any(_touch(box, other) for other in taken):
                 taken.append(box)
                 css = "name-published" if published else "name-measured"
