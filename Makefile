@@ -62,9 +62,15 @@ gpu-rehearsal: ## without a GPU: tests of torch, Triton and numba on a GPU machi
 gpu: ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
 	@$(MAKE) --no-print-directory --keep-going gpu-a gpu-b
 
-gpu-a gpu-b: gpu-%:
+gpu_part = $(PYTHON) -m benchmarks gpu $(1) $(if $(DATA),--data $(DATA)) $(if $(REHEARSE),--rehearse)
+
+gpu-a: ## the first part (REHEARSE=1: in small, also without a GPU)
 	$(call setup_for,gpu)
-	$(PYTHON) -m benchmarks gpu $* $(if $(DATA),--data $(DATA)) $(if $(REHEARSE),--rehearse)
+	$(call gpu_part,a)
+
+gpu-b: ## the second part
+	$(call setup_for,gpu)
+	$(call gpu_part,b)
 
 lock: ## update requirements/ after a change of dependencies in pyproject.toml (UPGRADE=1: newest versions)
 	scripts/lock.sh

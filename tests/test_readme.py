@@ -96,7 +96,7 @@ def test_table_of_our_runs_is_that_of_their_records() -> None:
     entries = in_order(measured_entries(find_records([RUNS]).records))
     assert entries, "the README shows what we have measured ourselves"
     rows = "\n".join(
-        f"| {e.data} | {text.duration(e.seconds)} | {top1_words(e)} | {length(e.epochs)} | {e.machine} |"
+        f"| {e.data} | {top1_words(e)} | {text.duration(e.seconds)} | {length(e.epochs)} | {e.machine} |"
         for e in entries
     )
     assert f"|---|---:|---:|---:|---|\n{rows}\n\n" in README, f"put these rows into the README:\n{rows}"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from benchmarks.harness.disturbance import TimedRun
-from benchmarks.records.contract_table import page
+from benchmarks.records.contract_table import is_kept, page
 from benchmarks.stages import contract
 from engine.errors import UserError
 from engine.knowledge.families import FAMILIES
@@ -20,6 +20,7 @@ from tests.shapes import write_betons
 from tests.train.conftest import TINY
 
 ROOT = Path(__file__).resolve().parents[3]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +226,13 @@ def test_real_run_keeps_a_short_budget_beside_other_work(
     assert -0.4 < record["deviation"] < 1
     assert 3 < record["disturbance"]["seconds"] < 13
     assert 18 < record["elapsed_seconds"] <= record["wall_seconds"], "the time was used"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("contract_*.json")), ids=lambda path: path.stem)
+def test_committed_records_keep_the_contract_and_match_their_page(path: Path) -> None:
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(records) >= 6 and sum(record["disturbed"] for record in records) >= 3
+    assert is_kept(records)
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page(records)
+    # A path of the machine that it ran on says nothing to anyone else.
+    assert all((ROOT / record["plan"]["base"]).is_file() for record in records)
