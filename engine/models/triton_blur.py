@@ -1,9 +1,9 @@
 """BlurPool's 3x3 binomial blur as one Triton kernel: channels_last, stride 1 or 2, forward and backward.
 
-A convolution library takes each channel's filter for a layer of its own, which no one tuned. This kernel reads each
-pixel from memory about once (the nine taps of neighbours come from the cache) and writes each result once. With stride
-1 it is its own adjoint: the filter is symmetric and the padding zero. Sums are formed in float32 (float64 for float64)
-and rounded once.
+All channels have the same filter, which a depthwise convolution does not know. The kernel reads each pixel from memory
+about once (the nine taps of neighbours come from the cache) and writes each result once. With stride 1 it is its own
+adjoint: the filter is symmetric and the padding zero. Sums are formed in float32 (float64 for float64) and rounded
+once.
 
 It is a custom operator, which torch.compile keeps whole. Not run on a GPU yet: tested in Triton's interpreter and
 compiled ahead of time for the GPUs named in tests/models/test_triton_blur.py.

@@ -66,7 +66,7 @@ def test_changes_out_of_order_are_refused(text: str) -> None:
         timeline_changes(text)
 
 
-def test_geometric_length_is_the_length_of_an_even_schedule_and_less_of_an_uneven_one() -> None:
+def test_geometric_length_is_less_for_an_uneven_schedule() -> None:
     assert Timeline(8).geometric_length() == pytest.approx(8)
     assert Timeline.parse("0:2.5", 8).geometric_length() == pytest.approx(2.5)
     # Half of the schedule at 4 epochs a schedule, the other half at 1.
