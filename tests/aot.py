@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 
 @dataclass(frozen=True, kw_only=True)
 class AheadCode:
@@ -34,7 +36,7 @@ def compile_ahead(
 ) -> AheadCode:
     """Compile `kernel` for `target` ("sm_90", "gfx942"); arguments that are no pointers are 32-bit integers.
 
-    `aligned` are the arguments that are multiples of 16.
+    `aligned` are the arguments that are multiples of 16. Skips the test where Triton can't link for `target`.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -49,7 +51,13 @@ def compile_ahead(
     source = ASTSource(kernel, types, constexprs=dict(constants), attrs=attributes)
     nvidia = target.startswith("sm_")
     gpu = GPUTarget("cuda", int(target[3:]), 32) if nvidia else GPUTarget("hip", target, 64)
-    compiled = triton.compile(source, target=gpu, options={"num_warps": warps, **(options or {})})
+    try:
+        compiled = triton.compile(source, target=gpu, options={"num_warps": warps, **(options or {})})
+    except Exception as error:
+        # Triton 3.3 brings no linker for AMD.
+        if "ld.lld not found" not in str(error):
+            raise
+        pytest.skip(f"Triton {triton.__version__} needs ROCm's linker for {target}")
     layout = compiled.asm["ttgir"]
     found = re.search(
         r"sizePerThread = \[([\d, ]+)\], threadsPerWarp = \[([\d, ]+)\].*?order = \[([\d, ]+)\]", layout

@@ -30,7 +30,10 @@ from engine.runs.log_reader import build_history, parse_log, total
 ROOT = Path(__file__).resolve().parents[2]
 
 # Options that name places, not the recipe.
-_PLACES = {"training.seed", "logging.folder", "logging.name", "data.train_dataset", "data.val_dataset"}
+_PLACES = {
+    *("training.seed", "logging.folder", "logging.name"),
+    *("data.train_dataset", "data.val_dataset", "data.classes"),
+}
 
 
 def main(argv: Sequence[str]) -> int:

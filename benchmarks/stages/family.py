@@ -32,7 +32,10 @@ from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, build_history, read_config, read_log
 from engine.train.budget.timeline import Timeline
 
-_PLACES = {"data.train_dataset", "data.val_dataset", "training.resume", "training.seed", "training.epochs"}
+_PLACES = {
+    *("data.train_dataset", "data.val_dataset", "data.classes"),
+    *("training.resume", "training.seed", "training.epochs"),
+}
 _NOT_TRAINING = ("logging.", "checkpoint.", "budget.", "plan.", "reference.")
 """Sections that do not change what is trained. The length and the seed are what a family varies."""
 
