@@ -46,7 +46,7 @@ def _of_geometric_length(family: Family, found: Prediction, timeline: Timeline) 
 
 
 def predicted_fields(config: TrainConfig, timeline: Timeline) -> dict[str, Any]:
-    """The start line's fields on what is expected of a run. Raises UserError for an unknown family."""
+    """The start line's fields for the predicted top-1 and time of a run. Raises UserError for an unknown family."""
     plan, found = config.plan, predicted_top1(config, timeline)
     if plan.family:
         found["family"] = plan.family

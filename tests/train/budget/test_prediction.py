@@ -1,4 +1,4 @@
-"""What is expected of an adapted run: the law for its length, less where its schedule was passed unevenly."""
+"""The predicted top-1 of an adapted run: the law's for its length, lower after an uneven schedule."""
 
 import pytest
 
