@@ -3,6 +3,9 @@
 Per resolution, in this order: the loader alone (which also brings its images into memory), the step alone on images
 that are there, and both together as in a run. All three are timed in blocks; how far the blocks differ, and a floor for
 what a short measurement can't see, make the interval. Nothing is kept.
+
+Each part takes its share of the time that is left, and at least one timed step: a machine on which steps are slow is
+measured at fewer resolutions, not for longer.
 """
 
 import io
@@ -43,16 +46,21 @@ FLOOR_CPU, FLOOR_GPU = 0.08, 0.04
 
 _MOST_SIDES = 4
 _CPU_BATCH = 256
-# Shares of the time for the loader, the step, both together (all sides), and the validations.
-_LOADER, _STEP, _TOGETHER, _VALIDATION = 0.1, 0.15, 0.5, 0.15
-_PRECISIONS = 0.1
+# Shares of the time that is left: of a resolution's for the loader, the step, and both together; of all for the rest.
+_LOADER, _STEP, _TOGETHER = 0.15, 0.2, 0.65
+_VALIDATION, _PRECISIONS = 0.15, 0.1
+_LEAST_TIMED = 8.0
+"""Seconds for the parts where the start of Python takes most of the time."""
 _A_RUNS_IMPORTS = "import engine.train.recipe.recipe_run, engine.report.run_display"
 
 
 def measure_pace(
     config: TrainConfig, seconds: float = 20.0, *, shown: bool = True, begun: float | None = None
 ) -> Pace:
-    """The pace of this machine for `config`, measured for about `seconds` in all, longer where two steps take longer.
+    """The pace of this machine for `config`, measured for at most `seconds` in all.
+
+    The start of Python and torch counts into them; where it is slow, the parts still get 8 s (or `seconds`, if less).
+    Where not even nine steps and two small validations fit into the time, these are waited for.
 
     `begun`: when this process was started (time.perf_counter), if it has done nothing since but import what a run
     imports. That counts as the run's imports then, and into `seconds`; else another process is started to time them.
@@ -103,20 +111,20 @@ class _Measurement:
         set_backends(self.ranks.device, tf32=training.tf32, deterministic=training.deterministic)
         build_network(self.config, self.classes, self.ranks.device)
         setup_seconds = time.perf_counter() - self._begin
-        left = max(1.0, self._seconds - setup_seconds)
+        self._end = self._begin + max(self._seconds, setup_seconds + min(_LEAST_TIMED, self._seconds))
         sides = _measured_sides(sides_of(self.config, self.train.num_samples))
         # Each resolution is a part, and so are the precisions and the validations.
         with Progress("measuring", len(sides) + 2, "parts", shown=shown) as progress:
-            precision, pinned = self._choose_precision(sides[-1], left * _PRECISIONS)
+            precision, pinned = self._choose_precision(sides[0], self._left() * _PRECISIONS)
             progress.update(1)
             with self._loader(precision) as loaded:
                 rows = []
-                for side in sides:
-                    rows.append(self._side(loaded, precision, side, left / len(sides)))
+                for timing in self._sides(loaded, precision, sides):
+                    rows.append(timing)
                     progress.update(1)
-                trainer = self._trainer(loaded, precision, sides[-1])
+                trainer = self._trainer(loaded, precision, sides[0])
                 save_seconds = _save_seconds(trainer, Path(self.config.logging.folder))
-                validation, plain = self._validations(precision, trainer, left * _VALIDATION)
+                validation, plain = self._validations(precision, trainer, self._left())
                 storage = loaded.decoder[0]
             progress.update(1)
         on_gpu = self.ranks.device.type == "cuda"
@@ -124,10 +132,10 @@ class _Measurement:
         averaged = 2 if self.config.training.ema_half_life else 1
         return Pace(
             machine=_machine_words(),
-            basis=f"measured here in {time.perf_counter() - self._begin:.0f} s",
+            basis=self._basis(setup_seconds),
             measured=True,
             gpus=1 if on_gpu else 0,
-            sides=tuple(side for side, _ in rows),
+            sides=tuple(sorted((side for side, _ in rows), key=lambda found: found.side)),
             error=math.hypot(spread, FLOOR_GPU if on_gpu else FLOOR_CPU),
             setup_seconds=setup_seconds,
             first_step_seconds=statistics.mean(timing.first_seconds for _, timing in rows),
@@ -139,6 +147,25 @@ class _Measurement:
             storage=storage,
             notes=tuple(self.notes),
         )
+
+    def _left(self) -> float:
+        """Seconds that are left of the time."""
+        return max(0.0, self._end - time.perf_counter())
+
+    def _basis(self, setup_seconds: float) -> str:
+        taken = time.perf_counter() - self._begin
+        return f"measured here in {taken:.0f} s, {setup_seconds:.0f} s of them the start of Python and torch"
+
+    def _sides(
+        self, loaded: Loader, precision: Precision, sides: Sequence[int]
+    ) -> Iterator[tuple[SidePace, Timing]]:
+        """The resolutions in this order; those after the second are left out where one takes too long."""
+        for number, side in enumerate(sides):
+            begin, left = time.perf_counter(), (1 - _VALIDATION) * self._left()
+            yield self._side(loaded, precision, side, left / (len(sides) - number))
+            taken = time.perf_counter() - begin
+            if number and taken > (1 - _VALIDATION) * self._left():
+                return
 
     def _choose_precision(self, side: int, seconds: float) -> tuple[Precision, str]:
         """The precision to measure with, and its name where it should be pinned: auto may not be a CPU's fastest."""
@@ -202,7 +229,7 @@ class _Measurement:
 def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
     """Without what a measurement does not need: a changed length, a budget, replayed batches, checkpoints elsewhere.
 
-    On a CPU a large batch is cut: a step takes seconds there, and its speed hardly depends on the batch.
+    On a CPU large batches are cut: one takes seconds there, and its speed hardly depends on the batch.
     """
     training = replace(
         config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs)
@@ -211,11 +238,15 @@ def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
     if ranks.device.type == "cpu" and training.batch_size > _CPU_BATCH:
         training = replace(training, batch_size=_CPU_BATCH // 2, device_batch_size=0)
         resolution = replace(resolution, batch_sizes="")
+    validation = config.validation
+    if ranks.device.type == "cpu":
+        validation = replace(validation, batch_size=min(validation.batch_size, _CPU_BATCH // 2))
     budget = replace(config.budget, adapt=False, stop_at_target=False)
     return replace(
         config,
         training=training,
         resolution=resolution,
+        validation=validation,
         budget=budget,
         data=replace(config.data, replay=0),
         checkpoint=replace(config.checkpoint, copy_to=""),
@@ -223,11 +254,10 @@ def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
 
 
 def _measured_sides(sides: Sequence[int]) -> list[int]:
-    """At most _MOST_SIDES of them, evenly spread, both ends among them."""
-    if len(sides) <= _MOST_SIDES:
-        return list(sides)
-    places = np.linspace(0, len(sides) - 1, _MOST_SIDES).round().astype(int)
-    return [sides[place] for place in places]
+    """At most _MOST_SIDES of them, evenly spread: the largest and the smallest first, then those between."""
+    places = np.linspace(0, len(sides) - 1, min(len(sides), _MOST_SIDES)).round().astype(int)
+    found = [sides[place] for place in places]
+    return [found[-1], *found[:-1]]
 
 
 def _save_seconds(trainer: Trainer, folder: Path) -> float:

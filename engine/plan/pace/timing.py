@@ -66,7 +66,7 @@ class Timer:
             self._step(trainer, batches)
             self._wait()
             before, begin = loader.figures(), time.perf_counter()
-            timing = self._steps(trainer, batches, seconds)
+            timing = self._timed(trainer, batches, seconds)
             taken = time.perf_counter() - begin
             made = (loader.figures() - before).images / taken
         steps = timing.rate * taken / trainer.plan(0).global_batch
@@ -91,7 +91,7 @@ class Timer:
             validator.ids = np.arange(count)
 
     def _steps(self, trainer: Trainer, batches: Iterator[TrainBatch], seconds: float) -> Timing:
-        """Steps for so long, at least one beyond the first, timed in blocks."""
+        """Steps for so long, the first with its compiling among them, at least one beyond it."""
         train_mode(trainer.model)
         plan = trainer.plan(0)
         begin = time.perf_counter()
@@ -99,6 +99,14 @@ class Timer:
         self._step(trainer, batches)
         self._wait()
         first = time.perf_counter() - begin
+        timing = self._timed(trainer, batches, seconds - first)
+        usual = plan.global_batch / timing.rate
+        return replace(timing, first_seconds=max(0.0, first - usual, compiling))
+
+    def _timed(self, trainer: Trainer, batches: Iterator[TrainBatch], seconds: float) -> Timing:
+        """Steps for so long, at least one, timed in blocks."""
+        train_mode(trainer.model)
+        plan = trainer.plan(0)
         blocks: list[tuple[int, float]] = []
         images, started, begin = 0, time.perf_counter(), time.perf_counter()
         while not blocks or time.perf_counter() - started < seconds:
@@ -110,8 +118,7 @@ class Timer:
                     blocks.append((images, taken))
                     images, begin = 0, time.perf_counter()
         rate = sum(count for count, _ in blocks) / sum(taken for _, taken in blocks)
-        usual = plan.global_batch / rate
-        return Timing(rate=rate, spread=spread(blocks), first_seconds=max(0.0, first - usual, compiling))
+        return Timing(rate=rate, spread=spread(blocks))
 
     def _step(self, trainer: Trainer, batches: Iterator[TrainBatch]) -> None:
         trainer.step.take(

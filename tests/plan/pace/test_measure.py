@@ -1,5 +1,6 @@
 """This machine's pace, measured on a tiny data set with the parts that a run is made of."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,24 @@ def test_measured_pace_holds_every_part(
     assert pace.error >= measure.FLOOR_CPU
     found = run_duration(fp32, pace, TRAIN)
     assert found.seconds == pytest.approx(sum(found.parts.values()))
+
+
+def test_short_measurement_times_both_ends_alone(
+    on_data: TrainConfig, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that take longer than their share cost resolutions, not time."""
+    monkeypatch.setattr(measure, "LEAST_SECONDS", 0.0)
+    four = replace(on_data, resolution=replace(on_data.resolution, min_res=12, max_res=24, multiple_of=4))
+    pace = measure_pace(four, 0.01, shown=False)
+    assert [side.side for side in pace.sides] == [12, 24]
+
+
+def test_slow_start_leaves_time_for_the_parts(on_data: TrainConfig, quick: None) -> None:
+    begun = time.perf_counter() - 100
+    pace = measure_pace(on_data, 0.5, shown=False, begun=begun)
+    assert [side.side for side in pace.sides] == [16, 24]
+    assert pace.setup_seconds >= 100
+    assert " s of them the start of Python and torch" in pace.basis
 
 
 @pytest.mark.slow
