@@ -8,6 +8,7 @@
         record.json        what came out, of a finished training run (run_record.py)
         checkpoints/       epoch_003_step_000120.pt, ...; last.pt and best.pt are second names of two of them
         weights.pt         the trained weights; weights_ema.pt: their moving average, where one is kept
+        model.safetensors  those of the two that the verdict is about, with all that is known of them (model_card.py)
         evaluation.json    of a run that only validates
         log.csv            these three only with logging.also
         tensorboard/
@@ -29,6 +30,7 @@ REPORT = "report.html"
 RECORD = "record.json"
 STAGES = "stages.yaml"
 EVALUATION = "evaluation.json"
+MODEL = "model.safetensors"
 
 CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.pt", "best.pt"

@@ -105,6 +105,11 @@ class RunWriter:
         return record
 
     @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return self._recipe
+
+    @property
     def finished(self) -> bool:
         """Whether the log ends with a result."""
         return build_history(self._lines).result is not None

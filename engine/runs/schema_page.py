@@ -8,6 +8,7 @@ from engine.runs import folder
 from engine.runs.evaluation_schema import EvaluationFile
 from engine.runs.log_fields import JsonTable, key_of, log_fields, type_hints
 from engine.runs.log_schema import LINES, SCHEMA, LogLine
+from engine.runs.model_card import CARD_KEY, CARD_SCHEMA, ModelCard
 from engine.runs.record.record_schema import RECORD_KIND, RECORD_SCHEMA, RunRecord
 
 COMMAND = "python -m engine.runs.schema_page > docs/reference/log_schema.md"
@@ -41,7 +42,13 @@ def page() -> str:
         f"what `python -m engine leaderboard` reads. This is version {RECORD_SCHEMA} (`schema`); `kind` is "
         f"`{RECORD_KIND}`. {_first_line(RunRecord)}\n\n{_table(RunRecord)}"
     )
-    inside = [table for table in dict.fromkeys(_nested(RunRecord)) if table not in (*nested, *LINES.values())]
+    parts.append(
+        f"## {folder.MODEL}\n\nThe trained weights, with this JSON object as the metadata's `{CARD_KEY}`; "
+        f"{folder.WEIGHTS} has it as an attribute of its state_dict. This is version {CARD_SCHEMA} (`schema`). "
+        f"{_first_line(ModelCard)}\n\n{_table(ModelCard)}"
+    )
+    known = (*nested, *LINES.values())
+    inside = [table for table in dict.fromkeys([*_nested(RunRecord), *_nested(ModelCard)]) if table not in known]
     parts += [_section(table.__name__, table) for table in inside]
     return "\n\n".join(parts) + "\n"
 

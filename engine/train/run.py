@@ -18,12 +18,12 @@ from engine.train.alarm.causes import Facts
 from engine.train.batching import epochs_ahead, fit_warning, left_out_note, split_warning
 from engine.train.budget.contract import Contract
 from engine.train.budget.verdict import averaged_words, judge
-from engine.train.checkpoints import checkpoint_file, resume
+from engine.train.checkpoints import resume
 from engine.train.checkpoints.checkpoint_file import EpochState
 from engine.train.checkpoints.interruption import Interruption
 from engine.train.checkpoints.resume import Progress
+from engine.train.checkpoints.run_weights import card_of, save_model, save_weights
 from engine.train.checkpoints.saver import Saver
-from engine.train.checkpoints.weights_file import with_classes
 from engine.train.evaluation.accuracy import Accuracy
 from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader, tell_new_skips
@@ -116,11 +116,7 @@ class Run(RunBase):
         accuracy, average = self._fit(saver, record)
         plain = self.validator.plain_accuracy(self.model)
         self._tell_skips()
-        self._save_weights(record.folder / WEIGHTS, self.model)
-        further = {
-            **self.stage.entry(),
-            **self._average_fields(average, record.folder),
-        }
+        further = {**self.stage.entry(), **self._save_results(record, accuracy, plain, average)}
         self.elapsed = contract.clock.elapsed()
         further.update(contract.result_fields(self.elapsed))
         judged, of = (average, averaged_words(average.top1, accuracy.top1)) if average else (accuracy, "")
@@ -137,21 +133,45 @@ class Run(RunBase):
         self.ranks.barrier()
         return verdict.exit_code
 
-    def _average_fields(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
-        """Save the averaged weights; returns the result line's fields on them, none where there are none."""
-        average = self.trainer.step.ema
-        if not average or not accuracy:
+    def _save_results(
+        self, record: RunWriter, accuracy: Accuracy, plain: Accuracy, average: Accuracy | None
+    ) -> dict[str, Any]:
+        """Save the weights and their average; returns the result line's fields on the average, none without one."""
+        ema = self.trainer.step.ema
+        with_average = ema is not None and average is not None
+        self._save_weights(record, WEIGHTS, self.model, (accuracy, plain), judged=not with_average)
+        if ema is None or average is None:
             return {}
-        plain = self.validator.plain_accuracy(average.model)
-        self._save_weights(folder / WEIGHTS_EMA, average.model)
+        plain = self.validator.plain_accuracy(ema.model)
+        self._save_weights(record, WEIGHTS_EMA, ema.model, (average, plain), judged=True)
         plain_entry = {"ema_plain_top1": plain.top1_no_tta, "ema_plain_top5": plain.top5_no_tta}
-        return {**validation_fields(accuracy, "ema_"), **plain_entry, "weights_ema": WEIGHTS_EMA}
+        return {**validation_fields(average, "ema_"), **plain_entry, "weights_ema": WEIGHTS_EMA}
 
-    def _save_weights(self, path: Path, model: nn.Module) -> None:
-        if self.ranks.main:
-            # On the CPU and in plain memory order: they should load anywhere, whatever they were trained on.
-            state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-            checkpoint_file.save(path, with_classes(state, self.classes.names))
+    def _save_weights(
+        self,
+        record: RunWriter,
+        name: str,
+        model: nn.Module,
+        accuracies: tuple[Accuracy, Accuracy],
+        *,
+        judged: bool,
+    ) -> None:
+        """Write a file of weights, and model.safetensors with those that are judged."""
+        if not self.ranks.main:
+            return
+        card = card_of(
+            self.config,
+            self.classes,
+            self.trainer.loader.beton,
+            accuracies,
+            averaged=name == WEIGHTS_EMA,
+            data=self.data,
+            run=record.folder.name,
+            recipe=record.recipe,
+        )
+        save_weights(record.folder / name, model, card)
+        if judged:
+            save_model(record.folder, model, card)
 
     def _refuse_finished(self, record: RunWriter) -> None:
         begun, epochs = self.begun.state, self.trainer.timeline.count

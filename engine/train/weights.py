@@ -35,7 +35,8 @@ def load_weights(
 
     With `reset_head` the classifier keeps its present weights. `classes` are the names of the data's classes, where
     they are to be compared. Returns notes on what was left out or taken for granted. Raises UserError naming the first
-    weight that is missing, unexpected or of another shape, and for other classes; `option` named the file.
+    weight that is missing, unexpected or of another shape, and for other classes; `option` named the file. The same
+    classes in another order are taken by name.
     """
     read, own = read_weights(path, use_ema=use_ema, key=key), model.state_dict()
     head = f"{classifier_name(model)}."
@@ -57,7 +58,11 @@ def load_weights(
             raise UserError(f"{path} does not fit this network: {problem}; check model.arch")
     notes = [f"{path}: left out what is beside the network, such as {others[0]}"] if others else []
     if classes is not None and not reset_head:
-        notes += _compare_classes(path, classes_in(read), classes, option)
+        order, further = _compare_classes(path, classes_in(read), classes, option)
+        notes += further
+        if order is not None:
+            # A network's outputs are the rows of its classifier's weight and bias.
+            state |= {name: value[order] for name, value in state.items() if name.startswith(head)}
     model.load_state_dict(state, strict=True)
     return notes
 
@@ -75,10 +80,22 @@ def _unblurred(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> 
     return {name: value for name, value in state.items() if name.rpartition(".blur_filter")[0] not in theirs}
 
 
-def _compare_classes(path: Path, theirs: Sequence[str] | None, ours: Sequence[str], option: str) -> list[str]:
-    """A note where the file doesn't name its classes. Raises UserError where they are others than the data's."""
+def _compare_classes(
+    path: Path, theirs: Sequence[str] | None, ours: Sequence[str], option: str
+) -> tuple[list[int] | None, list[str]]:
+    """The file's outputs in the order of the data's classes, where it is another one, and notes.
+
+    Raises UserError where they are other classes than the data's.
+    """
     if theirs is None:
-        return [f"{path} does not name its classes: output number N is taken for label N of the data"]
+        return None, [f"{path} does not name its classes: output number N is taken for label N of the data"]
+    if list(theirs) == list(ours):
+        return None, []
+    number_of = {name: number for number, name in enumerate(theirs)}
+    if len(number_of) == len(theirs) and sorted(theirs) == sorted(ours):
+        return [number_of[name] for name in ours], [
+            f"{path} has the data's classes in another order: its outputs are taken by name"
+        ]
     try:
         check_same_classes(theirs, ours, str(path), ("the weights", "the data"))
     except UserError as error:
@@ -89,7 +106,7 @@ def _compare_classes(path: Path, theirs: Sequence[str] | None, ours: Sequence[st
             f"{option}: {error}; give data of the same classes{anew} or go by numbers alone with "
             "--model.match_classes=false"
         ) from None
-    return []
+    return None, []
 
 
 def _misfit(name: str, state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:

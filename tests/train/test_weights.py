@@ -184,12 +184,19 @@ def test_weights_of_other_classes_are_refused(tmp_path: Path) -> None:
             UserError, match=r"only in the weights: 'cat'; only in the data: 'eel'.*match_classes=false"
         ):
             load_weights(_model(2), path, classes=["dog", "eel"])
-        with pytest.raises(
-            UserError, match="the order differs: label 0 is 'cat' in the weights and 'dog' in the data"
-        ):
-            load_weights(_model(2), path, classes=["dog", "cat"])
         assert load_weights(_model(2), path, classes=["dog", "eel"], reset_head=True) == []
         assert load_weights(_model(2), path) == []
+
+
+def test_same_classes_in_another_order_are_taken_by_name(tmp_path: Path) -> None:
+    """A class's output is the same, whatever the number that the data give it."""
+    torch.manual_seed(0)
+    first, second, images = _model(3).eval(), _model(3).eval(), torch.randn(2, 3, 16, 16)
+    torch.save(with_classes(first.state_dict(), ["cat", "dog", "eel"]), tmp_path / "file.pt")
+    (note,) = load_weights(second, tmp_path / "file.pt", classes=["eel", "cat", "dog"])
+    assert "in another order: its outputs are taken by name" in note
+    with torch.no_grad():
+        assert torch.equal(second(images), first(images)[:, [2, 0, 1]])
 
 
 def test_weights_without_class_names_are_noted(tmp_path: Path) -> None:

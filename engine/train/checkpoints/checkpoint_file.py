@@ -8,6 +8,7 @@ import io
 import pathlib
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from engine.errors import UserError, describe_os_error
 from engine.files import atomic_write
+from engine.runs.model_card import CARD_KEY, ModelCard
 
 _CORE, _DTYPES = (
     "numpy.core.multiarray",
@@ -80,13 +82,22 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    """The tensors and, as attributes as in weights.pt, the card and the class names that a file of ours holds."""
     try:
-        from safetensors.torch import load_file
+        from safetensors import safe_open
     except ImportError:
         raise UserError(
             f"{path} is read with safetensors, which is not installed: pip install safetensors"
         ) from None
-    return dict(load_file(path))
+    content: OrderedDict[str, Any] = OrderedDict()
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
+            content[name] = file.get_tensor(name)
+        text = (file.metadata() or {}).get(CARD_KEY)
+    if text is not None:
+        setattr(content, CARD_KEY, text)
+        content.class_names = ModelCard.from_text(text).classes  # type: ignore[attr-defined]
+    return content
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -127,8 +127,11 @@ def test_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^loss.teacher: .*give data of the same classes or go by numbers alone with"
     ):
-        Objective(config, CLASSES, CPU, names[::-1])
-    Objective(replace(config, model=replace(config.model, match_classes=False)), CLASSES, CPU, names[::-1])
+        Objective(config, CLASSES, CPU, ["another", *names[1:]])
+    by_number = replace(config, model=replace(config.model, match_classes=False))
+    Objective(by_number, CLASSES, CPU, ["another", *names[1:]])
+    # The same classes in another order are taken by name.
+    Objective(config, CLASSES, CPU, names[::-1])
 
 
 def test_teacher_that_does_not_fit_is_refused(teacher: Path) -> None:
