@@ -48,7 +48,9 @@ def page() -> str:
         f"{_first_line(ModelCard)}\n\n{_table(ModelCard)}"
     )
     known = (*nested, *LINES.values())
-    inside = [table for table in dict.fromkeys([*_nested(RunRecord), *_nested(ModelCard)]) if table not in known]
+    inside = [
+        table for table in dict.fromkeys([*_nested(RunRecord), *_nested(ModelCard)]) if table not in known
+    ]
     parts += [_section(table.__name__, table) for table in inside]
     return "\n\n".join(parts) + "\n"
 
