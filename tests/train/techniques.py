@@ -188,6 +188,9 @@ CHOICES: dict[str, Case] = {
         base={"data.train_dataset": "{raw}", "data.decoder": "cpu"},
         effect="any",
     ),
+    "data.decoder=gpu": Case(
+        name="gpu", on={"data.decoder": "gpu"}, base={"training.device": "cuda"}, effect="any"
+    ),
     **{
         f"data.{key}={value}": Case(name=value, on={f"data.{key}": value}, effect="same")
         for key, value in (

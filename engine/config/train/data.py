@@ -39,8 +39,9 @@ class DataConfig:
     decoder: str = option(
         "auto",
         "where images become tensors. cpu: decode and resize on the CPU. packed: copy only the bytes of each crop to "
-        "the device and finish there (raw and yuv420 files). auto: packed on a GPU where the file allows it, else cpu",
-        choices=("auto", "cpu", "packed"),
+        "the device and finish there (raw and yuv420 files). gpu: decode JPEG files on an NVIDIA GPU by nvJPEG (extra "
+        "`nvjpeg`; not tested on a GPU yet). auto: packed on a GPU where the file allows it, else cpu",
+        choices=("auto", "cpu", "packed", "gpu"),
     )
     verify: str = option(
         "first-epoch",
