@@ -32,7 +32,7 @@ from tests.config.conftest import Recipe, refusal, train
         ("training.seed", "-1", "at least 0"),
         ("lr.lr_schedule_type", "cosin", r"one of .* \(did you mean 'cosine'\?\)"),
         ("training.precision", "BF16", r"did you mean 'bf16'\?"),
-        ("data.decoder", "gpu", "one of auto, cpu, packed"),
+        ("data.decoder", "nvjpeg", "one of auto, cpu, packed, gpu"),
         ("data.verify", "first", r"one of first-epoch, always, never"),
         ("data.corrupt", "skipp", r"one of stop, skip \(did you mean 'skip'\?\)"),
     ],
