@@ -29,6 +29,13 @@ class DataConfig:
         "per epoch)",
         choices=("random", "pages"),
     )
+    balance: str = option(
+        "none",
+        "for classes of very different sizes: how often each is used in an epoch, whose length stays. none: each image "
+        "once. sqrt: in proportion to the square root of the class's images. equal: all classes alike. Images of small "
+        "classes are used several times, with other crops; of large ones an epoch uses a part, the next epoch the next",
+        choices=("none", "sqrt", "equal"),
+    )
     window_mb: int = option(
         2048,
         "with order=pages: size of the window that is shuffled together; each host holds two windows in memory",
