@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.dlpack import from_dlpack
 
 from engine.errors import UserError
 
@@ -107,8 +106,11 @@ class RegionDecoder:
             raise UserError(f"nvImageCodec failed on {self._device}: {_line(error)}; {_ELSE}") from None
 
     def _tensor(self, image: Any) -> torch.Tensor:
-        # The way through DLPack asks for a driver, whatever the image lies on.
-        return from_dlpack(image) if self._stream is not None else torch.from_numpy(np.array(image))
+        if self._stream is None:
+            return torch.from_numpy(np.array(image))
+        # By its __cuda_array_interface__: that tensor keeps the image. One by DLPack did not in earlier versions, and the
+        # memory went with the image. Both are of this stream, so nothing has to wait.
+        return torch.as_tensor(image, device=self._device)
 
     def _on_stream(self) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)

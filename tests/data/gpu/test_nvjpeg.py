@@ -1,5 +1,6 @@
 """nvImageCodec as it is called: its signatures, its CPU backend's regions beside Pillow's, and where it is missing."""
 
+import contextlib
 import importlib
 import io
 import os
@@ -53,13 +54,13 @@ def test_library_has_the_calls_that_are_made() -> None:
         (library.Region.__init__, ("start_y:", "start_x:", "end_y:", "end_x:")),
         (library.CodeStream.__init__, ("array: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]",)),
         (library.CodeStream.get_sub_code_stream, ("region:",)),
-        (library.Image.__dlpack__, ("stream:",)),
     )
     for call, words in calls:
         missing = [word for word in words if word not in str(call.__doc__)]
         assert not missing, f"{call}: {missing}"
     kinds = (*nvjpeg._GPU_BACKENDS, *nvjpeg._CPU_BACKENDS)
     assert all(hasattr(library.BackendKind, kind) for kind in kinds)
+    assert hasattr(library.Image, "__cuda_array_interface__")
     assert library.NVIMGCODEC_DEVICE_CPU_ONLY < 0
 
 
@@ -106,6 +107,37 @@ def test_join_lays_images_one_after_the_other(picture: Image.Image) -> None:
     joined = decoder.join([image, torch.full((2, 3), 7, dtype=torch.uint8)])
     assert torch.equal(joined[: 16 * 16 * 3], image.reshape(-1)) and joined[-6:].tolist() == [7] * 6
     assert decoder.join([]).shape == (0,)
+
+
+@needs_nvimgcodec
+def test_gpu_is_asked_by_its_number_stream_and_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged data must not fall through to the library's own CPU decoders, which pass it."""
+    asked: list[dict[str, Any]] = []
+
+    class Asked:
+        def __init__(self, **how: Any) -> None:
+            asked.append(how)
+
+        def decode(self, streams: list[Any], **how: Any) -> list[None]:
+            asked.append(how)
+            return [None] * len(streams)
+
+    class Stream(contextlib.nullcontext[None]):
+        cuda_stream = 1234
+
+    monkeypatch.setattr(load_library(), "Decoder", Asked)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    decoder = RegionDecoder(torch.device("cuda", 3), 5)
+    assert decoder.decode([jpeg(Image.new("RGB", (16, 16)))], np.array([[0, 0, 16, 16]])) == [None]
+    made, decoded = asked
+    assert made["device_id"] == 3 and made["max_num_cpu_threads"] == 5
+    assert {one.backend_kind.name for one in made["backends"]} == {
+        "HW_GPU_ONLY",
+        "GPU_ONLY",
+        "HYBRID_CPU_GPU",
+    }
+    assert decoded["cuda_stream"] == 1234 and not decoded["params"].apply_exif_orientation
 
 
 # Without it
