@@ -108,8 +108,8 @@ class RegionDecoder:
     def _tensor(self, image: Any) -> torch.Tensor:
         if self._stream is None:
             return torch.from_numpy(np.array(image))
-        # By its __cuda_array_interface__: that tensor keeps the image. One by DLPack did not in earlier versions, and the
-        # memory went with the image. Both are of this stream, so nothing has to wait.
+        # By its __cuda_array_interface__: that tensor keeps the image. One by DLPack did not in earlier versions, and
+        # the memory went with the image. Both are of this stream, so nothing has to wait.
         return torch.as_tensor(image, device=self._device)
 
     def _on_stream(self) -> contextlib.AbstractContextManager[object]:
