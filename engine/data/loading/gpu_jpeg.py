@@ -176,9 +176,10 @@ def _geometry(boxes: NDArray[np.int32], regions: NDArray[np.int64]) -> NDArray[n
 
 def check_storage(pool: DecodePool, device: torch.device) -> None:
     """Raises UserError for a file or a device that nvJPEG has no part in."""
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.version.hip:
+        there = "an AMD GPU" if torch.version.hip else "the CPU"
         raise UserError(
-            "data.decoder=gpu needs an NVIDIA GPU, and this runs on the CPU: use data.decoder=auto"
+            f"data.decoder=gpu needs an NVIDIA GPU, and this runs on {there}: use data.decoder=auto"
         )
     if pool.beton.storage != JPEG.name:
         raise UserError(

@@ -191,7 +191,7 @@ def test_libjpeg_looks_once_at_what_the_conversion_did_not(
 # What is refused
 
 
-def test_refusals_name_the_way_out(stored: Stored) -> None:
+def test_refusals_name_the_way_out(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         UserError, match=r"^data\.decoder=gpu needs an NVIDIA GPU, and this runs on the CPU: use"
     ):
@@ -205,6 +205,13 @@ def test_refusals_name_the_way_out(stored: Stored) -> None:
             ),
         ):
             gpu_jpeg.check_storage(pool, torch.device("cuda"))
+    # ROCm's torch calls its devices cuda, too.
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    with (
+        closing(DecodePool(stored("jpeg"), 1)) as pool,
+        pytest.raises(UserError, match="runs on an AMD GPU: use"),
+    ):
+        gpu_jpeg.check_storage(pool, torch.device("cuda"))
 
 
 @needs_nvimgcodec
