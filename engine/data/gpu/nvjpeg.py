@@ -136,10 +136,15 @@ def load_library() -> ModuleType:
 
 @contextlib.contextmanager
 def _captured_stderr() -> Iterator[list[str]]:
-    """Collects the lines that libraries in C write to stderr within the block."""
+    """Collects the lines that libraries in C write to stderr within the block; none where stderr is closed."""
     lines: list[str] = []
-    sys.stderr.flush()
-    before = os.dup(2)
+    try:
+        before = os.dup(2)
+    except OSError:
+        yield lines
+        return
+    if sys.stderr:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         try:

@@ -174,6 +174,11 @@ def test_missing_nvjpeg_is_told_and_nothing_else(
     monkeypatch.setattr(importlib, "import_module", load)
     assert load_library().__name__ == "nvidia.nvimgcodec"
     load_library.cache_clear()
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "dup", lambda descriptor: os.close(-1))
+        assert load_library().__name__ == "nvidia.nvimgcodec"
+    load_library.cache_clear()
+    capfd.readouterr()
     said.append(b"Failed to load nvjpeg library! Please install CUDA toolkit or ...")
     with pytest.raises(UserError, match=r"needs nvJPEG, which nvImageCodec can't find: pip install"):
         load_library()
