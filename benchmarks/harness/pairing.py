@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.harness.images.exports import EXPORTS, SOURCE
-from benchmarks.sides import OURS, PEERS, SELF, check_name, our_side, peer_side
+from benchmarks.sides import PEERS, SELF, check_name, our_side, peer_side
 from engine.errors import UserError
 
 ALL = "all"
@@ -36,12 +36,13 @@ def pairs(
     """(ours, peer) by name: each peer with those of `ours`, or with those it meets by default.
 
     Of ALL, a peer that can't run here is left out, and a line says so. Raises UserError for an unknown name, and for
-    a peer that was asked for by name and can't run.
+    a side that was asked for by name and can't run.
     """
     for name in against:
         check_name("peer", name, peer_names(stage))
     for name in ours or ():
-        check_name("side of ours", name, OURS[stage])
+        if reason := our_side(stage, name).why_not(form):
+            raise UserError(f"--ours {name}: {reason}")
     peers: dict[str, None] = {}
     for name in against:
         peers.update(dict.fromkeys(present(stage, form) if name == ALL else [_SHORT.get(name, name)]))

@@ -153,6 +153,14 @@ for _name, _storage, _decoder in (
     _ours("loader", _name, "loaders.ours_loader:open_side", **_loader)
     _how = {"storage": _storage, "options": {"how": "pack" if _decoder == "packed" else "decode"}}
     _ours("decode", _name, "decoders.ours_decoder:open_side", **_how)
+_ours(
+    *("loader", "jpeg-gpu", "loaders.ours_loader:open_side"),
+    storage="jpeg-kept",
+    options={"decoder": "gpu"},
+    needs=("nvidia.nvimgcodec",),
+    package="'nvidia-nvimgcodec-cu13[nvjpeg]' 'nvidia-nvjpeg>=13.2'",
+    forms=("cuda",),
+)
 _FFCV = "loaders.ffcv_stock:open_side"
 _peer("loader", "ffcv-jpeg", _FFCV, storage="jpeg", meets=("jpeg", "yuv420", "yuv420-packed"))
 _peer("loader", "ffcv-jpeg-kept", _FFCV, storage="jpeg-kept", meets=("jpeg-kept",))

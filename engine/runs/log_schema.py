@@ -114,6 +114,10 @@ class StartLine(LogLine):
         "number of the validation images and crc32 of their labels, sizes and checksums: runs on other data have "
         "another one"
     )
+    class_images: list[int] | None = log_field(
+        "training images of each class in label order; only where the largest has more than 5 times the images of the "
+        "smallest"
+    )
     arch: str | None = log_field("the network's name (model.arch)")
     parameters: int | None = log_field("the network's parameters")
     stage: int | None = log_field(_STAGE)

@@ -42,9 +42,12 @@ def open_loader(
 
 
 def tell_new_skips(loaders: Iterable[Loader]) -> None:
-    """Print a line for each sample that this rank has left out, once."""
-    for line in (line for loader in loaders for line in loader.new_skips()):
-        print(f"note: left out: {line}", flush=True)
+    """Print a line for each sample that this rank has left out, once, and what loaders have to say besides."""
+    for loader in loaders:
+        for line in loader.new_skips():
+            print(f"note: left out: {line}", flush=True)
+        for line in loader.new_notes():
+            print(f"note: {line}", flush=True)
 
 
 def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> bool:

@@ -26,6 +26,7 @@ from engine.train.checkpoints.run_weights import card_of, save_model, save_weigh
 from engine.train.checkpoints.saver import Saver
 from engine.train.evaluation.accuracy import Accuracy
 from engine.train.evaluation.validator import Validator
+from engine.train.imbalance import imbalance_warning, uneven_sizes
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.recipe.recipe_start import Stage
@@ -110,6 +111,7 @@ class Run(RunBase):
                 val_data=self.data["val"],
                 num_train=self.trainer.num_samples,
                 num_val=self.validator.loader.beton.num_samples,
+                class_images=uneven_sizes(self.trainer.class_images),
             )
         )
 
@@ -273,6 +275,7 @@ class Run(RunBase):
             *(fit_warning(plan) if fitted else split_warning(plan, limit) for plan in plans.values()),
             *(norm_warning(self.model, plan) for plan in plans.values()),
             *scale_warnings(config, trainer.total_steps, list(plans)),
+            imbalance_warning(config, trainer.class_images, trainer.class_names),
         ]
         for remark in dict.fromkeys(filter(None, remarks)):
             print(remark, flush=True)

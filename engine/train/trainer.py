@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import Batch, Loader
 from engine.data.loading.replay import replayed
+from engine.data.sampling.balance import balanced_order
 from engine.data.sampling.crops import RandomResizedCrop
 from engine.data.sampling.order import (
     Windows,
@@ -38,6 +41,7 @@ from engine.train.batching import BatchPlan, plans_by_resolution
 from engine.train.bottleneck import EpochMeter
 from engine.train.budget.timeline import PARTS, Timeline
 from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
+from engine.train.imbalance import class_weights
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
 from engine.train.schedules import lr_at, resolution_at
@@ -86,6 +90,9 @@ class Trainer:
         beton = loader.beton
         self._held = held_out(beton.num_samples, config.data.holdout, config.training.seed)
         self.num_samples = beton.num_samples - len(self._held)
+        self._trained = np.delete(np.arange(beton.num_samples), self._held)
+        self.class_images = np.bincount(beton.labels[self._trained], minlength=num_classes)
+        """Training images of each class."""
         self.plans = plans_by_resolution(config, ranks.world, self.num_samples)
         for side, plan in self.plans.items():
             if plan.device_batch == 1 and not (config.training.sync_bn and ranks.world > 1):
@@ -96,7 +103,8 @@ class Trainer:
         self.compile_seconds: dict[int, float] = {}
         """Time of torch.compile by resolution, of those that were prepared."""
         self.augment = Augment(config, num_classes, precision.input_dtype)
-        self.step = Step(config, ranks, precision, model, num_classes, self.class_names)
+        weights = class_weights(config, self.class_images)
+        self.step = Step(config, ranks, precision, model, num_classes, self.class_names, weights)
         if config.training.fit_memory and ranks.device.type == "cuda":
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
@@ -284,12 +292,7 @@ class Trainer:
         """This rank's augmented batches of an epoch, in order, starting with step `first_step`."""
         config, law, plan = self.config, self.config.augmentation, self.plan(epoch, first_step)
         windows = self._windows(epoch)
-        order = (
-            epoch_permutation(self.loader.beton.num_samples, config.training.seed, epoch)
-            if windows is None
-            else windows.order
-        )
-        order = without(order, self._held)
+        order = self._order(epoch) if windows is None else without(windows.order, self._held)
         ids = batches_of(
             repeated(order, repeats=law.repeats, global_batch=plan.global_batch),
             global_batch=plan.global_batch,
@@ -312,6 +315,14 @@ class Trainer:
         if config.data.replay:
             loaded = replayed(loaded, config.data.replay, len(batches))
         return self._augmented(loaded, epoch)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """The epoch's views in random order, before repeats."""
+        beton, seed, balance = self.loader.beton, self.config.training.seed, self.config.data.balance
+        if balance == "none":
+            return without(epoch_permutation(beton.num_samples, seed, epoch), self._held)
+        labels = beton.labels[self._trained].astype(np.int64)
+        return balanced_order(self._trained, labels, balance, seed=seed, epoch=epoch)
 
     def _never_short(self, batches: Generator[TrainBatch, None, None]) -> Iterator[TrainBatch]:
         """The batches, and a RuntimeError for a step that asks for more: it would count as one on all its images."""

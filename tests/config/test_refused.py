@@ -32,7 +32,7 @@ from tests.config.conftest import Recipe, refusal, train
         ("training.seed", "-1", "at least 0"),
         ("lr.lr_schedule_type", "cosin", r"one of .* \(did you mean 'cosine'\?\)"),
         ("training.precision", "BF16", r"did you mean 'bf16'\?"),
-        ("data.decoder", "gpu", "one of auto, cpu, packed"),
+        ("data.decoder", "nvjpeg", "one of auto, cpu, packed, gpu"),
         ("data.verify", "first", r"one of first-epoch, always, never"),
         ("data.corrupt", "skipp", r"one of stop, skip \(did you mean 'skip'\?\)"),
     ],
@@ -245,6 +245,11 @@ def test_recursive_anchor_is_refused(recipe: Recipe) -> None:
         ("--lr.lr_schedule_type=flat-cosine --lr.flat_until=0.01", "comes before the peak at epoch 2"),
         ("--augmentation.min_scale=0.5 --augmentation.max_scale=0.4", "min_scale is above"),
         ("--augmentation.repeats=3 --data.order=pages", "augmentation.repeats reads an image again"),
+        ("--data.balance=sqrt --data.order=pages", "data.balance reads images again"),
+        (
+            "--data.balance=equal --augmentation.repeats=2",
+            "data.balance and augmentation.repeats both say how often",
+        ),
         ("--training.nesterov=true --training.momentum=0", "nesterov needs training.momentum"),
         (
             "--training.nesterov=true --training.optimizer=lamb",

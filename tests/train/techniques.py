@@ -114,6 +114,7 @@ VALUES: dict[str, tuple[Any, Settings]] = {
     "augmentation.mix_probability": (0.5, _BOTH_MIX),
     "loss.bce_sum": (True, {"loss.name": "bce"}),
     "loss.bce_threshold": (0.2, {"loss.name": "bce"}),
+    "loss.effective_beta": (0.6, {"loss.class_weights": "effective"}),
     "loss.teacher_blurpool": (True, _TAUGHT),
     "loss.distill_alpha": (0.9, _TAUGHT),
     "loss.distill_temperature": (3, _TAUGHT),
@@ -187,6 +188,9 @@ CHOICES: dict[str, Case] = {
         on={"data.decoder": "packed"},
         base={"data.train_dataset": "{raw}", "data.decoder": "cpu"},
         effect="any",
+    ),
+    "data.decoder=gpu": Case(
+        name="gpu", on={"data.decoder": "gpu"}, base={"training.device": "cuda"}, effect="any"
     ),
     **{
         f"data.{key}={value}": Case(name=value, on={f"data.{key}": value}, effect="same")

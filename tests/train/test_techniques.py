@@ -21,6 +21,7 @@ from engine.models.build import build_model
 from engine.train.augment.chain import AUGMENTATIONS
 from engine.train.ranks.group import process_group
 from engine.train.run import Run
+from tests.data.nvimgcodec import needs_nvimgcodec
 from tests.train.techniques import CASES, CHOICES, NO_CASE, PLAIN, SECTIONS, UNSEEN, VALUES, Case, Settings
 
 Files = dict[str, Path]
@@ -101,9 +102,14 @@ def _train(argv: list[str]) -> Outcome:
 
 def _marked(case: Case) -> Any:
     gpu = "cuda" in (case.on | case.base).values()
+    jpegs = case.on.get("data.decoder") == "gpu"
     # The larger networks take seconds a step.
     large = case.on.get("model.arch") in ("resnet34_32px", "resnet50_32px")
-    marks = [*([pytest.mark.gpu] if gpu else []), *([pytest.mark.slow] if large else [])]
+    marks = [
+        *([pytest.mark.gpu] if gpu else []),
+        *([pytest.mark.slow] if large else []),
+        *([needs_nvimgcodec] if jpegs else []),
+    ]
     return pytest.param(case, id=case.name, marks=marks)
 
 

@@ -29,6 +29,13 @@ class DataConfig:
         "per epoch)",
         choices=("random", "pages"),
     )
+    balance: str = option(
+        "none",
+        "for classes of very different sizes: how often each is used in an epoch, whose length stays. none: each image "
+        "once. sqrt: in proportion to the square root of the class's images. equal: all classes alike. Images of small "
+        "classes are used several times, with other crops; of large ones an epoch uses a part, the next epoch the next",
+        choices=("none", "sqrt", "equal"),
+    )
     window_mb: int = option(
         2048,
         "with order=pages: size of the window that is shuffled together; each host holds two windows in memory",
@@ -39,8 +46,9 @@ class DataConfig:
     decoder: str = option(
         "auto",
         "where images become tensors. cpu: decode and resize on the CPU. packed: copy only the bytes of each crop to "
-        "the device and finish there (raw and yuv420 files). auto: packed on a GPU where the file allows it, else cpu",
-        choices=("auto", "cpu", "packed"),
+        "the device and finish there (raw and yuv420 files). gpu: decode JPEG files on an NVIDIA GPU by nvJPEG (extra "
+        "`nvjpeg`; not tested on a GPU yet). auto: packed on a GPU where the file allows it, else cpu",
+        choices=("auto", "cpu", "packed", "gpu"),
     )
     verify: str = option(
         "first-epoch",

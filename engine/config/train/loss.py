@@ -26,6 +26,19 @@ class LossConfig:
         low=-1,
         high=1,
     )
+    class_weights: str = option(
+        "none",
+        "weight of each class in the loss, by how often it is trained on (data.balance), with mean 1 over an epoch. "
+        "inverse: one divided by that. effective: by the effective number of images (Cui et al. 2019). The share that "
+        "label smoothing spreads is not weighted",
+        choices=("none", "inverse", "effective"),
+    )
+    effective_beta: float = option(
+        0.999,
+        "class_weights=effective: the paper's beta; images beyond about 1/(1 - beta) in a class count little more",
+        low=0.5,
+        high=0.999999,
+    )
     teacher: str = option("", "distillation: weights file of the teacher network; empty = no distillation")
     teacher_arch: str = option("", "distillation: the teacher's network, a name as for model.arch")
     teacher_blurpool: bool = option(

@@ -92,6 +92,15 @@ def _check_paths(config: TrainConfig) -> None:
 
 
 def _check_repeats(config: TrainConfig) -> None:
+    if config.data.balance != "none" and config.data.order == "pages":
+        raise UserError(
+            "data.balance reads images again, which data.order=pages may already have released: use data.order=random, "
+            "or loss.class_weights instead of data.balance"
+        )
+    if config.data.balance != "none" and config.augmentation.repeats > 1:
+        raise UserError(
+            "data.balance and augmentation.repeats both say how often an image is used: drop one of them"
+        )
     if config.augmentation.repeats > 1 and config.data.order == "pages":
         raise UserError(
             "augmentation.repeats reads an image again, which data.order=pages may already have released: use "

@@ -20,6 +20,7 @@ from engine.data.beton.reader import Beton
 from engine.data.decode.batch import (
     BAD_CHECKSUM,
     BAD_JPEG,
+    BAD_RECORD,
     OK,
     REASONS,
     UNKNOWN_MODE,
@@ -116,7 +117,7 @@ class DecodePool:
             exact=isinstance(crop, CenterCrop | ResizeThenCrop),
         )
         modes = self._modes[ids]
-        self._check_file()
+        self.check_file()
         work: deque[_Slice] = deque()
         for form in all_formats():
 
@@ -143,7 +144,7 @@ class DecodePool:
         geometry, size = plan_crops(boxes, mode)
         buffer = take(size)
         status = np.full(len(ids), OK, np.uint8)
-        self._check_file()
+        self.check_file()
 
         def task(part: NDArray[np.int64]) -> None:
             self._sound(ids, part, status)
@@ -155,6 +156,35 @@ class DecodePool:
 
         self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
         return geometry, self._bad(ids, status)
+
+    def sort_out(
+        self, views: NDArray[np.int64], crop: CropLaw, fits: Callable[[int], bool]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+        """The views' samples, their crops (n, 5), and for which of them the record is what was written and `fits` says
+        yes of the sample. It is asked in the pool's threads. Raises as `decode` does.
+        """
+        self._thread_meter().begin()
+        views, ids = self._checked(views)
+        boxes = self._boxes(views, ids, crop)
+        status = np.full(len(ids), BAD_RECORD, np.uint8)
+        self.check_file()
+
+        def task(part: NDArray[np.int64]) -> None:
+            for row in self._sound(ids, part, status).tolist():
+                status[row] = OK if fits(int(ids[row])) else BAD_RECORD
+
+        self._do(deque(self._slices(task, np.arange(len(ids)), _DECODE_SLICES)))
+        return ids, boxes, status == OK
+
+    def record(self, sample: int) -> NDArray[np.uint8]:
+        """The stored bytes of one image, mapped."""
+        start = int(self._columns["offsets"][sample])
+        return self.memory[start : start + int(self._columns["sizes"][sample])]
+
+    @property
+    def verifies(self) -> bool:
+        """Whether records are compared with checksums before they are used."""
+        return self._verify != "never"
 
     def _checked(self, views: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The views and their samples. The kernels read where they are told to; what they are told is checked here,
@@ -217,9 +247,10 @@ class DecodePool:
             wait(helpers)
         for helper in helpers:
             helper.result()
-        self._check_file()
+        self.check_file()
 
-    def _check_file(self) -> None:
+    def check_file(self) -> None:
+        """Raise UserError when the file has changed, or a read of it has failed."""
         if self._mapping.check():
             # Written again, with the same checksums: whether that is true of the records is not known yet.
             self._verified[:] = self._verify == "never"

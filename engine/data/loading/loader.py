@@ -50,7 +50,8 @@ class Batch:
 @dataclass(frozen=True)
 class HostBatch:
     """A batch before its copy to the device: `pixels` are uint8 images (n, resolution, resolution, 3) or, with
-    `geometry`, packed crops (bytes,). `labels` and `ids` are int64 (n,).
+    `geometry`, packed crops (bytes,), which data.decoder=gpu has put on the device already. `labels` and `ids` are
+    int64 (n,).
 
     The memory belongs to the loader and is valid until the next batch is asked for.
     """
@@ -71,7 +72,7 @@ def _indexed(device: torch.device) -> torch.device:
 class Loader:
     """Batches of one `.beton` file, decoded by `workers` threads and finished on `device` as `dtype`.
 
-    `decoder` is auto, cpu or packed (producer.choose_delivery); `verify` is when checksums are compared
+    `decoder` is auto, cpu, packed or gpu (producer.choose_delivery); `verify` is when checksums are compared
     (decode_pool.py). A corrupt sample ends the iteration with a UserError (`corrupt="stop"`) or is left out of its
     batch (`corrupt="skip"`): `skips` counts them, `new_skips` lists them. `figures` tells where the time went. With
     `in_memory` a thread reads the whole file into the page cache. It owns threads: use it as a context manager, or call
@@ -168,6 +169,10 @@ class Loader:
         lines = list(self._skipped.values())[self._told :]
         self._told += len(lines)
         return lines
+
+    def new_notes(self) -> list[str]:
+        """Lines about how samples are decoded, since the last call."""
+        return self._whole.new_notes()
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches that the current or last iteration has delivered."""

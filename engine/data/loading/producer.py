@@ -5,13 +5,13 @@
 A slot has one owner at a time and changes hands through one of two queues. Its memory is written again only after
 `copied`, the event behind its last copy to a device, has passed.
 
-The two ways from a record to a finished batch: decoded on the CPU, or packed there and finished on the device.
+Two ways from a record to a finished batch: decoded on the CPU, or packed there and finished on the device.
 
     Decoded:  record --decoders/--> pixels (n, resolution, resolution, 3) --copy--> normalised on the device
     Packed:   record --packing----> just the crops' bytes, and where each lies --copy--> engine.data.gpu
 
 Packing is many times cheaper than decoding, so a few cores feed a fast GPU; it needs a file of one format whose
-crops can be packed, such as raw or yuv420.
+crops can be packed, such as raw or yuv420. A third way, for JPEGs on a GPU, is in gpu_jpeg.py.
 """
 
 import queue
@@ -143,7 +143,7 @@ _HEADROOM = 1.15
 
 
 class Delivery(Protocol):
-    """One of the two ways, for one loader."""
+    """One of the ways, for one loader."""
 
     name: str
     """As benchmark records call it: jpeg, raw, proportion, yuv420, ... or with -packed behind it."""
@@ -162,8 +162,12 @@ class Delivery(Protocol):
         """Normalised images (n, 3, resolution, resolution) from a slot's content, once it is on the device."""
         ...
 
+    def new_notes(self) -> list[str]:
+        """Lines for the user since the last call."""
+        ...
 
-class _Normalisation:
+
+class Normalisation:
     """(level - mean) / std, computed in float32 whatever `dtype` is: rounding comes last, and once."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, channels_last: bool) -> None:
@@ -176,7 +180,7 @@ class _Normalisation:
 class Decoded:
     """Decoded on the CPU; the device only normalises."""
 
-    def __init__(self, pool: DecodePool, normalisation: _Normalisation) -> None:
+    def __init__(self, pool: DecodePool, normalisation: Normalisation) -> None:
         self._pool, self._normalisation = pool, normalisation
         self.name: str = pool.beton.storage
         native = library()
@@ -195,6 +199,9 @@ class Decoded:
         slot.pixels[: len(rows)] = slot.pixels[kept]
         slot.pixels = slot.pixels[: len(rows)]
 
+    def new_notes(self) -> list[str]:
+        return []
+
     def finish(self, pixels: torch.Tensor, geometry: torch.Tensor | None, resolution: int) -> torch.Tensor:
         norm, (count, height, width, _) = self._normalisation, pixels.shape
         # A whole row at a time: broadcasting three numbers over channels_last pixels is four times slower on a CPU.
@@ -207,7 +214,7 @@ class Decoded:
 class Packed:
     """Packed on the CPU; the device resizes, converts, flips and normalises."""
 
-    def __init__(self, pool: DecodePool, normalisation: _Normalisation, device: torch.device) -> None:
+    def __init__(self, pool: DecodePool, normalisation: Normalisation, device: torch.device) -> None:
         self._pool, self._normalisation = pool, normalisation
         self._mode = pool.beton.formats[0].mode
         self.name = f"{pool.beton.storage}-packed"
@@ -227,6 +234,9 @@ class Packed:
         assert slot.geometry is not None
         slot.geometry = slot.hold(slot.geometry.numpy()[rows])
 
+    def new_notes(self) -> list[str]:
+        return []
+
     def finish(self, pixels: torch.Tensor, geometry: torch.Tensor | None, resolution: int) -> torch.Tensor:
         assert geometry is not None
         norm = self._normalisation
@@ -238,9 +248,9 @@ class Packed:
 def choose_delivery(
     pool: DecodePool, wanted: str, device: torch.device, dtype: torch.dtype, channels_last: bool
 ) -> Delivery:
-    """`wanted` is auto (packed where a GPU can finish it), cpu or packed.
+    """`wanted` is auto (packed where a GPU can finish it), cpu, packed or gpu (JPEGs are decoded there).
 
-    Raises UserError where packed is wanted and the file's images can't be.
+    Raises UserError where packed or gpu is wanted and can't be had.
     """
     storage, packable = pool.beton.storage, _is_packable(pool.beton)
     if wanted == "packed" and not packable:
@@ -248,7 +258,13 @@ def choose_delivery(
             f"{pool.beton.path} stores {storage} images, which can't be packed: use data.decoder=auto, or "
             "convert with --output.format=yuv420"
         )
-    normalisation = _Normalisation(device, dtype, channels_last)
+    normalisation = Normalisation(device, dtype, channels_last)
+    if wanted == "gpu":
+        # Imported late: it brings Pillow, and is built on this file.
+        from engine.data.loading.gpu_jpeg import GpuJpeg, check_storage
+
+        check_storage(pool, device)
+        return GpuJpeg(pool, normalisation, device)
     if wanted == "packed" or (wanted == "auto" and device.type == "cuda" and packable):
         return Packed(pool, normalisation, device)
     return Decoded(pool, normalisation)

@@ -9,7 +9,8 @@ larger files: the file's pages are shuffled, as many as fit into a window are ta
 within the window. So the disk is read once per epoch, page by page, and only the windows in use need memory.
 
 Batches hold views: a view is a sample in one of its repeats, as one number, which is the key of its crop and
-augmentations. A sample's first view is its id; only `repeated` makes others.
+augmentations. A sample's first view is its id; only `repeated` and balance.py make
+others.
 
 Also `held_out`, the part of a training file that is never trained on (data.holdout).
 """
@@ -29,6 +30,7 @@ it as part of a longer range."""
 
 # A view is repeat x 2^56 + sample: no file has as many samples, and int64 has room for 128 repeats.
 _REPEAT_SHIFT = 56
+MOST_VIEWS = 2 ** (63 - _REPEAT_SHIFT)
 
 # Separate these keys from each other, and from those of crops.py for the same seed and epoch.
 _ORDER_STREAM = 0x6F72646572
@@ -126,7 +128,12 @@ def repeated(order: NDArray[np.int64], *, repeats: int, global_batch: int) -> ND
     # uint8 sorts several times faster.
     by_repeat = np.argsort((places % repeats).astype(np.uint8), axis=1, kind="stable")
     sample, repeat = np.divmod(np.take_along_axis(places, by_repeat, axis=1).ravel(), repeats)
-    return order[sample] + (repeat << _REPEAT_SHIFT)
+    return view_of(order[sample], repeat)
+
+
+def view_of(samples: NDArray[np.int64], repeats: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The views of samples in these repeats, all of the same shape; a repeat is below MOST_VIEWS."""
+    return samples + (repeats << _REPEAT_SHIFT)
 
 
 def samples_of(views: NDArray[np.int64]) -> NDArray[np.int64]:

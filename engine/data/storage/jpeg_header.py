@@ -36,6 +36,8 @@ class JpegHeader:
     """The header's bytes without comments and application data, but for JFIF's and Adobe's: these decide colours."""
     scan: int
     """Where the entropy-coded data starts."""
+    usual_colours: bool = False
+    """Whether all decoders agree on its colours: gray, or YCbCr by every sign in the header."""
 
     @property
     def rotation(self) -> int:
@@ -51,6 +53,7 @@ def is_jpeg(content: bytes) -> bool:
 def read_jpeg_header(content: bytes) -> JpegHeader:
     """The header of a file that `is_jpeg`. Raises ValueError when it is damaged or cut short."""
     kept, exif, xmp, frame, position = [content[:2]], b"", b"", None, 2
+    names, adobe = b"", b""
     try:
         while True:
             if content[position] != 0xFF:
@@ -67,6 +70,7 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
                 if frame:
                     raise ValueError("it has two headers")
                 frame = (marker, *struct.unpack(">BHHB", body[:6]))
+                names = body[6:15:3]
             elif marker == _APP1:
                 # As Pillow does: EXIF data may be spread over several segments, of XMP data the last count.
                 segment = content[position + 4 : end]
@@ -74,6 +78,8 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
                     exif += segment[len(_EXIF) if exif else 0 :]
                 elif segment.startswith(_XMP):
                     xmp = segment[len(_XMP) :]
+            elif marker == _APP14 and body.startswith(b"Adobe"):
+                adobe = body[11:12]
             if _is_kept(marker, body):
                 kept.append(content[position:end])
             position = end
@@ -96,6 +102,7 @@ def read_jpeg_header(content: bytes) -> JpegHeader:
         xmp=xmp,
         segments=b"".join(kept),
         scan=position,
+        usual_colours=components == 1 or (components == 3 and names != b"RGB" and adobe in (b"", b"\1")),
     )
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from engine.config.options import options_of
@@ -13,7 +14,7 @@ from engine.report.drawing.charts import clean
 from engine.report.terminal.summary import measurements
 from engine.runs.folder import CONFIG, LOG
 from engine.runs.log_reader import History, waiting_share
-from engine.runs.log_schema import EpochLine, Machine, ResultLine, Revision, StartLine
+from engine.runs.log_schema import EpochLine, Machine, Revision, StartLine
 
 # More rows than this make a page that nobody reads; the log has them all.
 MOST_ROWS = 120
@@ -64,21 +65,33 @@ def results(history: History, config: dict[str, Any]) -> str:
         table = (
             '<table class="words results"><thead><tr><th>result</th><th class="figure">top-1</th>'
             f'<th class="figure">top-5</th><th>measured on {images} images</th></tr></thead>'
-            f"<tbody>{rows}</tbody></table>{_mean_over_classes(history.result)}"
+            f"<tbody>{rows}</tbody></table>{_mean_over_classes(history, config)}"
         )
     theirs = reference(history, config)
     return card("Results" if rows else "To compare with", table + theirs) if table or theirs else ""
 
 
-def _mean_over_classes(result: ResultLine | None) -> str:
-    """A line on the mean of the classes' top-1, where their sizes differ so much that it was measured."""
+def _mean_over_classes(history: History, config: dict[str, Any]) -> str:
+    """A line on the mean of the classes' top-1, where their sizes differ so much that it was measured, and on these."""
+    result, images = history.result, [count for count in history.start.class_images or () if count]
     if result is None or result.mean_class_top1 is None:
         return ""
     average = text.percent(result.ema_mean_class_top1)
     averaged = "" if result.ema_mean_class_top1 is None else f", of the averaged weights {average}"
+    sizes = ""
+    if images:
+        chosen = [
+            config.get(section, {}).get(key)
+            for section, key in (("data", "balance"), ("loss", "class_weights"))
+        ]
+        sizes = (
+            f" Training images per class: {text.count(min(images))} to {text.count(max(images))}, median "
+            f"{text.count(round(median(images)))}; data.balance={chosen[0]}, loss.class_weights={chosen[1]}."
+        )
     return (
-        f"<p>Mean of the classes’ top-1: <b>{text.percent(result.mean_class_top1)}</b>{averaged}. The largest class "
-        "has more than 5 times the images of the smallest, so top-1 is mostly that of the large ones.</p>"
+        f"<p>Mean of the classes’ top-1: <b>{text.percent(result.mean_class_top1)}</b>{averaged} (balanced accuracy). "
+        "The largest class "
+        f"has more than 5 times the images of the smallest, so top-1 is mostly that of the large ones.{sizes}</p>"
     )
 
 

@@ -2,13 +2,18 @@
 
 A loss takes logits (n, classes) and targets, either labels (n,) int64 or soft targets (n, classes) whose rows sum to
 1, and returns the mean over the batch. Label smoothing spreads its share of either kind of target evenly over all
-classes. A new loss is a function here and an entry of LOSSES in engine/config/choices.py.
+classes. Weights of the classes (imbalance.py) apply to the target before smoothing: what is spread is the same for
+every image, and weighted it would push all of them towards the small classes. A new loss is a function here and an
+entry of LOSSES in engine/config/choices.py.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -19,42 +24,79 @@ from engine.train.weights import load_weights
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-LOSSES: Registry[Callable[[TrainConfig], Loss]] = Registry("loss.name")
+
+class Builder(Protocol):
+    """Makes a loss; `weights` are those of the classes, float32 (classes,), None: all are 1."""
+
+    def __call__(self, config: TrainConfig, weights: torch.Tensor | None = None) -> Loss: ...
+
+
+LOSSES: Registry[Builder] = Registry("loss.name")
 
 
 @LOSSES.register("cross-entropy")
-def cross_entropy(config: TrainConfig) -> Loss:
+def cross_entropy(config: TrainConfig, weights: torch.Tensor | None = None) -> Loss:
     """Cross-entropy of the softmax."""
-    return nn.CrossEntropyLoss(label_smoothing=config.training.label_smoothing)
+    smoothing = config.training.label_smoothing
+    if weights is None:
+        return nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logs = logits.float().log_softmax(1)
+        aimed = (weights * _soft(targets, logits.shape[1]) * logs).sum(1)
+        return -((1 - smoothing) * aimed + smoothing * logs.mean(1)).mean()
+
+    return loss
 
 
 @LOSSES.register("bce")
-def binary_cross_entropy(config: TrainConfig) -> Loss:
-    """Binary cross-entropy of each class's sigmoid (Wightman et al. 2021, section 4)."""
+def binary_cross_entropy(config: TrainConfig, weights: torch.Tensor | None = None) -> Loss:
+    """Binary cross-entropy of each class's sigmoid (Wightman et al. 2021, section 4).
+
+    An image has the weight of its target, with loss.bce_threshold for all of its terms: no share of smoothing is left.
+    """
     smoothing, threshold = config.training.label_smoothing, config.loss.bce_threshold
 
+    def each(logits: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
+        return functional.binary_cross_entropy_with_logits(logits.float(), soft, reduction="none")
+
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        soft = targets if targets.ndim == 2 else functional.one_hot(targets, logits.shape[1]).float()
-        soft = soft * (1 - smoothing) + smoothing / logits.shape[1]
+        target, classes = _soft(targets, logits.shape[1]), logits.shape[1]
+        soft = target * (1 - smoothing) + smoothing / classes
         if threshold >= 0:
             soft = (soft > threshold).float()
-        each = functional.binary_cross_entropy_with_logits(logits.float(), soft, reduction="none")
-        return each.sum(1).mean() if config.loss.bce_sum else each.mean()
+        terms = each(logits, soft)
+        if weights is not None:
+            # The loss is linear in its targets: the target's part again, once for each unit of weight above 1.
+            part = terms if threshold >= 0 else (1 - smoothing) * each(logits, target)
+            terms = terms + ((target @ weights)[:, None] - 1) * part
+        return terms.sum(1).mean() if config.loss.bce_sum else terms.mean()
 
     return loss
+
+
+def _soft(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    """Either kind of target as one for each class, float32 (n, classes)."""
+    return targets if targets.ndim == 2 else functional.one_hot(targets, classes).float()
 
 
 class Objective:
     """The configured loss and, where there is a teacher, the distance from it on the same images.
 
-    `names` are those of the data's classes, where they are known. Raises UserError on construction for a teacher that
-    can't be built, whose weights don't fit or are of other classes.
+    `names` are those of the data's classes, where they are known, and `weights` (classes,) the weight of each. Raises
+    UserError on construction for a teacher that can't be built, whose weights don't fit or are of other classes.
     """
 
     def __init__(
-        self, config: TrainConfig, num_classes: int, device: torch.device, names: Sequence[str] | None = None
+        self,
+        config: TrainConfig,
+        num_classes: int,
+        device: torch.device,
+        names: Sequence[str] | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
-        self._loss = LOSSES[config.loss.name](config)
+        placed = None if weights is None else torch.from_numpy(weights).to(device)
+        self._loss = LOSSES[config.loss.name](config, placed)
         self._alpha, self._temperature = config.loss.distill_alpha, config.loss.distill_temperature
         self._teacher: nn.Module | None = None
         if config.loss.teacher:

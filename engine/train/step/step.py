@@ -6,7 +6,9 @@ from inspect import signature
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -48,6 +50,7 @@ class Step:
         model: nn.Module,
         num_classes: int,
         names: Sequence[str] | None = None,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         self.ranks, self.precision, training = ranks, precision, config.training
         if training.sync_bn:
@@ -55,7 +58,7 @@ class Step:
         self.channels_last = training.channels_last
         self.optimizer = build_optimizer(model, config)
         self.scaler = precision.scaler()
-        self.objective = Objective(config, num_classes, ranks.device, names)
+        self.objective = Objective(config, num_classes, ranks.device, names, weights)
         self.model = model
         if ranks.world > 1:
             # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.

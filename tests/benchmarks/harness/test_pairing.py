@@ -49,13 +49,17 @@ def test_missing_peer_is_left_out_or_refused(
     assert everybody.isdisjoint({"gone", "ffcv-jpeg", "ffcv-raw"})
 
 
-def test_peer_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_side_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         PEERS["loader"], "gpu-only", Side(entry="nowhere:open_side", storage="files", forms=("cuda",))
     )
     with pytest.raises(UserError, match="--against gpu-only: its batches end as cuda, not as host"):
         pairs("loader", ["gpu-only"], None)
     assert pairs("loader", ["gpu-only"], ["raw"], "cuda") == [("raw", "gpu-only")]
+    monkeypatch.setitem(OURS["loader"], "ours-on-gpu", Side(entry="nowhere:open_side", forms=("cuda",)))
+    with pytest.raises(UserError, match="--ours ours-on-gpu: its batches end as cuda, not as host"):
+        pairs("loader", ["ffcv"], ["ours-on-gpu"])
+    assert pairs("loader", ["ffcv"], ["ours-on-gpu"], "cuda") == [("ours-on-gpu", "ffcv-jpeg")]
 
 
 @pytest.mark.parametrize("stage", ["loader", "decode"])

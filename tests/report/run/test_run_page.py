@@ -304,7 +304,12 @@ def test_mean_over_classes_is_shown_where_it_was_measured() -> None:
     result |= {"mean_class_top1": 0.3333, "ema_mean_class_top1": 0.2512}
     page = Page(render(run_config(), [*uneven, result])).text
     assert "Mean of the classes’ top-1: 33.33% , of the averaged weights 25.12%" in page
+    assert "balanced accuracy" in page and "Training images per class" not in page
     assert page.count("33.33%") >= 3 and "by class" in page
+    start = uneven[0] | {"class_images": [4000, 12, 0, 300, 70]}
+    chosen = run_config(data={"balance": "sqrt"}, loss={"class_weights": "none"})
+    sizes = "Training images per class: 12 to 4,000, median 185; data.balance=sqrt, loss.class_weights=none."
+    assert sizes in Page(render(chosen, [start, *uneven[1:], result])).text
     assert "Mean of the classes" not in Page(render(run_config(), whole_log(2))).text
 
 

@@ -14,13 +14,13 @@ CLASSES, COUNT = 6, 8
 EVERY = pytest.mark.parametrize("name", names(CHOICES))
 
 
-def _loss(name: str, smoothing: float = 0.1) -> Loss:
+def _loss(name: str, smoothing: float = 0.1, weights: torch.Tensor | None = None) -> Loss:
     config = TrainConfig(
         data=DataConfig(train_dataset="a", val_dataset="b"),
         training=TrainingConfig(label_smoothing=smoothing),
         loss=LossConfig(name=name),
     )
-    return LOSSES[name](config)
+    return LOSSES[name](config, weights)
 
 
 def _logits(dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -49,6 +49,15 @@ def test_labels_equal_one_hot_targets(name: str, smoothing: float) -> None:
     hot = functional.one_hot(LABELS, CLASSES).float()
     loss = _loss(name, smoothing)
     torch.testing.assert_close(loss(_logits(), LABELS), loss(_logits(), hot))
+
+
+@EVERY
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_of_one_change_nothing(name: str, smoothing: float) -> None:
+    plain, ones = (_loss(name, smoothing, weights) for weights in (None, torch.ones(CLASSES)))
+    torch.testing.assert_close(plain(_logits(), LABELS), ones(_logits(), LABELS))
+    half = _loss(name, 0, torch.full((CLASSES,), 0.5))
+    torch.testing.assert_close(half(_logits(), LABELS), _loss(name, 0)(_logits(), LABELS) / 2)
 
 
 @EVERY

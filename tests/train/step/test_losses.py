@@ -69,6 +69,42 @@ def test_bce_matches_its_formula(kind: str, smoothing: float, added_up: bool, th
     assert LOSSES["bce"](config)(logits, targets).item() == pytest.approx(expected, rel=1e-5)
 
 
+WEIGHTS = torch.tensor([0.2, 3.0, 1.0, 0.0, 1.0, 0.5, 2.0])
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_cross_entropy_leaves_smoothing_alone(kind: str, smoothing: float) -> None:
+    logits, targets = _logits(), _targets(kind)
+    ours = LOSSES["cross-entropy"](_config(smoothing), WEIGHTS)(logits, targets)
+    log_softmax = logits.double().log_softmax(1).numpy()
+    aimed = _soft(targets, 0) * WEIGHTS.numpy() * (1 - smoothing) + smoothing / CLASSES
+    assert ours.item() == pytest.approx(-(aimed * log_softmax).sum(1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["labels", "soft"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("added_up", [False, True])
+@pytest.mark.parametrize("threshold", [-1.0, 0.2])
+def test_weighted_bce_leaves_smoothing_alone(
+    kind: str, smoothing: float, added_up: bool, threshold: float
+) -> None:
+    logits, targets = _logits(), _targets(kind)
+    config = _config(smoothing, name="bce", bce_sum=added_up, bce_threshold=threshold)
+    values, weight = logits.double().numpy(), _soft(targets, 0) @ WEIGHTS.double().numpy()
+
+    def bce(soft: np.ndarray) -> np.ndarray:
+        return np.asarray(soft * np.log1p(np.exp(-values)) + (1 - soft) * np.log1p(np.exp(values)))
+
+    if threshold >= 0:
+        each = weight[:, None] * bce((_soft(targets, smoothing) > threshold).astype(float))
+    else:
+        spread = bce(np.full_like(values, 1 / CLASSES))
+        each = (1 - smoothing) * weight[:, None] * bce(_soft(targets, 0)) + smoothing * spread
+    expected = each.sum(1).mean() if added_up else each.mean()
+    assert LOSSES["bce"](config, WEIGHTS)(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(("added_up", "threshold"), [(False, None), (True, None), (False, 0.2)])
 def test_bce_on_labels_matches_timm(added_up: bool, threshold: float | None) -> None:
     theirs = BinaryCrossEntropy(smoothing=0.1, target_threshold=threshold, sum_classes=added_up)
