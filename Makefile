@@ -56,7 +56,8 @@ rehearsed = tests/data/gpu tests/data/loading tests/models tests/train/augment t
 
 gpu-rehearsal: gpu-rehearsal-short ## without a GPU: tests on a GPU machine's stack, all kernels compiled, gpu-a and gpu-b in small (PHOTOS=FOLDER_OR_TAR)
 	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
-	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header tests/test_aot.py
+	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -k "aot or interpreted" \
+		tests/test_aot.py tests/data/gpu/test_resize.py tests/models/test_triton_blur.py
 	scripts/gpu_rehearse.sh $(PHOTOS)
 
 gpu-rehearsal-short: ## what .ci/run has of it: every module imported, GPU tests collected, an H200's kernels compiled by each Triton

@@ -50,6 +50,7 @@ def test_stage_accepts_the_options_of_its_step(
     # 16 cores and a GPU are there where it runs as it is.
     if hasattr(stage, "opt"):
         monkeypatch.setattr(stage.opt, "device_named", lambda name: "cpu")
+        monkeypatch.setattr(stage.opt, "check_cores", lambda cores: None)
     assert stage._parse(words[3:]).json == tmp_path / "records.json"
 
 
