@@ -10,7 +10,7 @@ STAGE ?= loader
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-a gpu-b gpu-rehearsal lock
+.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-a gpu-b gpu-rehearsal gpu-rehearsal-short lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -54,10 +54,17 @@ gate: ## optional: short benchmarks compared with the last committed records (ST
 
 rehearsed = tests/data/gpu tests/data/loading tests/models tests/train/augment tests/train/evaluation tests/train/optimizers tests/train/step
 
-gpu-rehearsal: ## without a GPU: tests of torch, Triton and numba on a GPU machine's stack (Python 3.12, torch 2.11)
-	@VENV=.venv-rehearsal scripts/setup.sh test rehearsal
+gpu-rehearsal: gpu-rehearsal-short ## without a GPU: tests on a GPU machine's stack, all kernels compiled, gpu-a and gpu-b in small (PHOTOS=FOLDER_OR_TAR)
 	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
-	.venv-rehearsal/bin/python -m pytest --collect-only -q -m gpu | tail -n 1
+	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -k "aot or interpreted" \
+		tests/test_aot.py tests/data/gpu/test_resize.py tests/models/test_triton_blur.py
+	scripts/gpu_rehearse.sh $(PHOTOS)
+
+gpu-rehearsal-short: ## what .ci/run has of it: every module imported, GPU tests collected, an H200's kernels compiled by each Triton
+	@VENV=.venv-rehearsal scripts/setup.sh test rehearsal
+	.venv-rehearsal/bin/python -m pytest -q --no-header tests/test_imports.py
+	.venv-rehearsal/bin/python -m pytest --collect-only -qq -m gpu
+	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -m "not slow" tests/test_aot.py
 
 gpu: ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
 	@$(MAKE) --no-print-directory --keep-going gpu-a gpu-b

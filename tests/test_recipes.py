@@ -18,6 +18,7 @@ from engine.train.checkpoints import checkpoint_file
 from engine.train.ranks.group import process_group
 from engine.train.run import Run
 from engine.train.schedules import batch_at, resolution_at
+from engine.train.step.compiling import compiles
 from tests.shapes import write_betons
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,18 @@ def copied(model: nn.Module) -> State:
 def changed(before: State, after: State) -> set[str]:
     assert before.keys() == after.keys()
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_recipes_compile_on_a_gpu_but_for_the_shortest_runs(betons: Betons) -> None:
+    """The step benchmark compiles ours: its figures would not be what recipes do."""
+    gpu = torch.device("cuda")
+    not_compiled = {
+        path.stem
+        for path in FULL
+        for stage in stages_of(path, betons)
+        if not compiles(stage.training.compile, gpu)
+    }
+    assert not_compiled == {"demo", "resnet9_30_epochs", "small_2_cores"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ adjoint: the filter is symmetric and the padding zero. Sums are formed in float3
 once.
 
 It is a custom operator, which torch.compile keeps whole. Not run on a GPU yet: tested in Triton's interpreter and
-compiled ahead of time for the GPUs named in tests/models/test_triton_blur.py.
+compiled ahead of time (docs/reference/kernels.md).
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ import triton.language as tl
 _PIXELS, _CHANNELS = 16, 64
 _WARPS = 4
 
-_SUM_TYPES = {torch.float64: tl.float64}
-"""What sums are formed in; float32 for all others."""
+_SUM = tl.float32
+"""What sums are formed in; float64 for that type's own."""
 
 
 @torch.library.custom_op("imagenet_engine::blur", mutates_args=())
@@ -95,7 +95,7 @@ def _launch(given: torch.Tensor, out: torch.Tensor, stride: int, *, adjoint: boo
         parts,
         STRIDE=stride,
         ADJOINT=adjoint,
-        SUM=_SUM_TYPES.get(given.dtype, tl.float32),
+        SUM=tl.float64 if given.dtype == torch.float64 else _SUM,
         PIXELS=_PIXELS,
         CHANNELS=_CHANNELS,
         num_warps=_WARPS,

@@ -65,9 +65,13 @@ def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
     return int(lacking) == 0
 
 
+_LACK = ("unable to find an engine", "_alloc_failed", "cuda error: out of memory", "hip error: out of memory")
+"""Where it is not torch that lacks memory: cuDNN for its workspace, cuBLAS and cuDNN for handles, CUDA for kernels."""
+
+
 def _lacks_memory(error: RuntimeError) -> bool:
-    """Whether a step failed for lack of memory; cuDNN has its own words where its workspace does not fit."""
-    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error).lower()
+    """Whether a step failed for lack of memory, in the words of whoever lacked it."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error).lower() for words in _LACK)
 
 
 def rehearse(step: Step, count: int, side: int) -> None:

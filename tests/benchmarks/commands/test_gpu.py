@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.commands import gpu
 from benchmarks.commands.gpu import MOST_LINES, PART_SECONDS, PARTS, Ending, Step, main, table, words_of
 from engine.errors import UserError
 
@@ -49,6 +50,7 @@ def test_stage_accepts_the_options_of_its_step(
     # 16 cores and a GPU are there where it runs as it is.
     if hasattr(stage, "opt"):
         monkeypatch.setattr(stage.opt, "device_named", lambda name: "cpu")
+        monkeypatch.setattr(stage.opt, "check_cores", lambda cores: None)
     assert stage._parse(words[3:]).json == tmp_path / "records.json"
 
 
@@ -85,6 +87,23 @@ def test_step_without_time_left_is_not_begun(steps: None, tmp_path: Path) -> Non
     assert main(["a", f"--out={tmp_path}", "--seconds=1"]) == 1
     said = (tmp_path / "a.txt").read_text().splitlines()
     assert all("not begun: no time left" in line for line in said[1:]) and len(said) == 4
+
+
+def test_rehearsed_step_may_take_longer_and_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    slow = Step(name="slow", command="timeit -n 1 -r 1 pass", limit=0.001, records=False)
+    monkeypatch.setitem(PARTS, "a", [slow])
+    monkeypatch.setattr(gpu, "_PATIENCE", 10**5)
+    assert main(["a", f"--out={tmp_path}", "--rehearse"]) == 0
+    assert "more than the 0 s that it has on a GPU machine" in (tmp_path / "a.txt").read_text()
+
+
+def test_no_step_needs_what_a_lent_machine_lacks() -> None:
+    """ffcv is not in the pack: its sides would fail, and with them ours, which is measured in turns with them."""
+    loader = next(step for step in STEPS if step.name == "loader")
+    assert "--against self" in loader.command and "ffcv" not in loader.command
+    lines = (ROOT / "scripts" / "gpu_pack.sh").read_text().splitlines()
+    packed = next(line for line in lines if line.startswith("packages="))
+    assert "fastargs" in packed and "ffcv" not in packed.replace("fastargs", "")
 
 
 def test_table_has_a_line_for_each_record_and_an_end(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.storage import JPEG, RAW, YUV420
 from engine.data.storage.packing import FLIP, HEIGHT, WIDTH
-from tests.aot import compile_ahead
 from tests.data.packed_crops import PackedCrops, random_crops
 
 MODES = [YUV420.mode, RAW.mode]
@@ -140,7 +139,6 @@ def test_resizer_name_gives_the_reason() -> None:
 INTERPRETED = """
 import json, sys, torch
 from engine.data.gpu import torch_resize, triton_resize
-from tests.aot import compile_ahead
 from tests.data.packed_crops import random_crops
 mean, inverse_std = torch.tensor([123.7, 116.3, 103.5]), 1 / torch.tensor([58.4, 57.1, 57.4])
 found = []
@@ -187,28 +185,6 @@ def test_interpreted_triton_kernel_matches_pytorch(repository: Path) -> None:
         assert most <= 1, case
         # Triton's interpreter cuts bfloat16 off where a GPU rounds: up to one step of 2^-7 between 2 and 4.
         assert mean < (0.5 if dtype == "bfloat16" else 1e-3), case
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "gfx942"])
-@pytest.mark.parametrize("subsampled", [True, False])
-def test_triton_kernel_compiles_without_a_gpu(
-    target: str, subsampled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("triton")
-    from engine.data.gpu import triton_resize
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    pointers = {"buffer": "*u8", "geometry": "*i64", "mean": "*fp32", "inverse_std": "*fp32", "out": "*bf16"}
-    constants = {"SUBSAMPLED": subsampled, "PIXELS": 128}
-    options = {"enable_fp_fusion": False}
-    code = compile_ahead(triton_resize._resize_part, pointers, constants, target, options=options)
-    # Along a row: across rows a warp's load touches ten times as many cache lines.
-    assert code.threads == [64 if target == "gfx942" else 32]
-    # For sm_80 ptxas keeps three values of a pixel on the stack, to stay at 32 registers.
-    assert code.registers <= 64 and code.stack <= 16 and code.spilled == 0, (
-        "no more, and nothing spilled in loops"
-    )
 
 
 def test_triton_kernel_has_no_size_compiled_in() -> None:

@@ -211,6 +211,34 @@ def test_weight_average_never_waits_for_the_device() -> None:
     assert found == []
 
 
+@contextmanager
+def waits_refused() -> Iterator[None]:
+    """Within: CUDA raises an error for what waits for a GPU."""
+    try:
+        with warnings.catch_warnings():
+            # Its own warning, that the mode is a prototype, would be an error here.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_cuda_debug_mode_warns_of_itself_and_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def set_mode(mode: str) -> None:
+        modes.append(mode)
+        if len(modes) == 1:
+            # As torch does, once a process.
+            warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
+    with pytest.raises(ValueError, match="amid the steps"), waits_refused():
+        raise ValueError("amid the steps")
+    assert modes == ["error", "default"]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("technique", TECHNIQUES)
@@ -226,12 +254,6 @@ def test_gpu_step_never_synchronises(technique: str, name: str) -> None:
     for _ in range(2):
         next(steps)
     torch.cuda.synchronize()
-    try:
-        with warnings.catch_warnings():
-            # Its own warning, that the mode is a prototype, would be an error here.
-            warnings.simplefilter("ignore")
-            torch.cuda.set_sync_debug_mode("error")
+    with waits_refused():
         for _ in range(4):
             next(steps)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
