@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from engine.data.loading.loader import Batch
 from engine.data.sampling.order import samples_of
 from engine.errors import UserError
 from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import Forward
 from engine.train.step.precision import Precision
 
 
@@ -118,28 +118,27 @@ def _mean_over_classes(samples: torch.Tensor, right: torch.Tensor) -> float | No
 
 @torch.inference_mode()
 def predictions(
-    model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
+    forward: Forward, batches: Iterable[Batch], *, tta: bool, precision: Precision
 ) -> Iterator[Prediction]:
-    """Each batch with the model's probabilities, float64 (n, classes): with TTA if asked for, and without.
+    """Each batch with a network's probabilities, float64 (n, classes): with TTA if asked for, and without.
 
-    Puts the model into eval mode.
+    `forward` is the pass over a network in eval mode, or that network.
     """
-    model.eval()
     for batch in batches:
-        plain = probabilities(model, batch.images, precision)
+        plain = probabilities(forward, batch.images, precision)
         final = plain
         if tta:
-            final = (plain + probabilities(model, batch.images.flip(3), precision)) / 2
+            final = (plain + probabilities(forward, batch.images.flip(3), precision)) / 2
         yield batch, final, plain
 
 
-def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
-    """The model's probabilities for normalised images (n, 3, side, side): float64 (n, classes).
+def probabilities(forward: Forward, images: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """The network's probabilities for normalised images (n, 3, side, side): float64 (n, classes).
 
     In float32 the smallest ones would be 0, and the loss on them unknown.
     """
     with precision.autocast():
-        logits = model(images)
+        logits = forward(images)
     return logits.double().softmax(1)
 
 
