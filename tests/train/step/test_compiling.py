@@ -147,7 +147,9 @@ def test_run_compiles_once_per_resolution_and_logs_the_time(
     apart = first["compile_seconds"] + first["train_seconds"] + first["val_seconds"]
     assert apart <= first["elapsed_seconds"], "none is part of another"
     told = capsys.readouterr().out
-    assert told.count("compiling for 16 images of") == told.count("compiled in") == 2
+    assert told.count("compiling for 16 images of") == 2
+    assert told.count("compiling validation for 16 images of 32 px") == 1
+    assert told.count("compiled in") == 3
 
 
 @pytest.mark.slow

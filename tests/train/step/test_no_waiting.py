@@ -73,6 +73,20 @@ def waits() -> Iterator[list[str]]:
         yield counter.found
 
 
+@contextmanager
+def synchronising_forbidden() -> Iterator[None]:
+    """Within: torch raises an error where the host would wait for the GPU, which first has to be done."""
+    torch.cuda.synchronize()
+    try:
+        with warnings.catch_warnings():
+            # Its own warning, that the mode is a prototype, would be an error here.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def _one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     empty = torch.zeros(*labels.shape, num_classes, dtype=torch.int64)
     return empty.scatter_(-1, labels[..., None], 1)
@@ -225,13 +239,20 @@ def test_gpu_step_never_synchronises(technique: str, name: str) -> None:
     steps = _take(config, ranks, Precision(name, device), network().to(device))
     for _ in range(2):
         next(steps)
-    torch.cuda.synchronize()
-    try:
-        with warnings.catch_warnings():
-            # Its own warning, that the mode is a prototype, would be an error here.
-            warnings.simplefilter("ignore")
-            torch.cuda.set_sync_debug_mode("error")
+    with synchronising_forbidden():
         for _ in range(4):
             next(steps)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("wait", ["item", "tolist", "cpu", "nonzero"])
+def test_gpu_debug_mode_notices_waits(wait: str) -> None:
+    values = torch.ones(1, device="cuda")
+    with synchronising_forbidden(), pytest.raises(RuntimeError, match="synchronizing"):
+        getattr(values, wait)()
+
+
+@pytest.mark.gpu
+def test_gpu_debug_mode_notices_copies_from_the_host() -> None:
+    with synchronising_forbidden(), pytest.raises(RuntimeError, match="synchronizing"):
+        torch.tensor(3, device="cuda")
