@@ -156,8 +156,8 @@ class TrainingConfig:
     )
     cuda_graphs: bool = option(
         False,
-        "on one GPU: capture each pass over a device batch as a CUDA graph and replay it, which saves the host's time of "
-        "starting kernels; for small networks such as CIFAR's; has not run on a GPU yet",
+        "on one GPU: capture each pass over a device batch as a CUDA graph and replay it, which saves the host the "
+        "time of starting its kernels; for small networks such as CIFAR's; has not run on a GPU yet",
     )
     tf32: bool = option(
         False,

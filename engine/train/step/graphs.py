@@ -1,12 +1,12 @@
-"""training.cuda_graphs: passes over a device batch, captured once and replayed, so that the host starts each as a whole.
+"""training.cuda_graphs: passes over a device batch, captured once, which the host then starts as a whole.
 
 The time of small networks is that in which the host starts hundreds of kernels. Captured is one forward and backward
 pass, from a batch to the gradients; the rest of a step (clipping, SAM's ascent, optimizer, scaler, average) surrounds
 it as ever. So every recipe can have it, and no learning rate and no counter of the host is frozen in a graph.
 
-A graph reads and writes fixed memory: a batch is copied to where the graph reads, and all passes, captured or not, leave
-their gradients in the same tensors. There is a graph for each shape of a batch, for the first and for further batches
-of a step, and for SAM's second pass. What they use in between is one pool of memory, since only one runs at a time.
+A graph reads and writes fixed memory: a batch is copied to where the graph reads, and all passes, captured or not,
+leave their gradients in the same tensors. There is a graph for each shape of a batch, for the first and for further
+batches of a step, and for SAM's second pass. What they use in between is one pool of memory: only one runs at a time.
 """
 
 from collections.abc import Callable, Hashable
@@ -93,7 +93,7 @@ class GraphedPasses:
         self._gradients: list[torch.Tensor] = []
 
     def expect(self, count: int) -> None:
-        """From here on batches of `count` images are captured: others come rarely, such as one without a corrupt image."""
+        """From here on capture batches of `count` images; others, such as one without a corrupt image, are rare."""
         self._count = count
 
     def __call__(self, batch: TrainBatch, accumulation: int, *, first: bool, again: bool) -> torch.Tensor:
@@ -155,7 +155,7 @@ def graphed(ranks: Ranks, weights: list[nn.Parameter], run: Pass) -> GraphedPass
         )
     if ranks.world > 1:
         raise UserError(
-            f"training.cuda_graphs works on one GPU, and this run has {ranks.world} (their exchange of gradients is not "
+            f"training.cuda_graphs works on one GPU, and this run has {ranks.world} (the exchange of gradients is not "
             "captured): drop it"
         )
     return GraphedPasses(weights, run, CudaRecorder(ranks.device))

@@ -171,8 +171,10 @@ def _on_gpu(config: TrainConfig, name: str, model: nn.Module) -> Step:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("technique", TECHNIQUES)
+@pytest.mark.parametrize(
+    ("technique", "name"),
+    [*((technique, "fp32") for technique in TECHNIQUES), ("everything", "bf16"), ("everything", "fp16")],
+)
 def test_gpu_graphs_train_as_plain_steps(technique: str, name: str) -> None:
     options = {**TECHNIQUES[technique], "training.compile": "off"}
     plain, replayed = (_config({**options, "training.cuda_graphs": on}) for on in (False, True))
