@@ -46,13 +46,13 @@ class EvalForward:
         if not self._works or side in self._sides:
             return 0.0
         begin = time.perf_counter()
-        if self._compiled is _forward:
-            self._compiled = torch.compile(_forward, dynamic=False)
         images = torch.zeros(
             self.size, 3, side, side, device=self.ranks.device, dtype=self.precision.input_dtype
         ).to(memory_format=self.layout)
 
         def warm_up() -> None:
+            if self._compiled is _forward:
+                self._compiled = torch.compile(_forward, dynamic=False)
             with self.precision.autocast():
                 self._compiled(model.eval(), images)
 

@@ -81,11 +81,11 @@ class CompiledForward:
 
     def _compile(self, count: int, side: int) -> str:
         """Compile on this rank; returns why it did not work, empty where it did."""
-        if self._compiled is self.model:
-            self._compiled = torch.compile(self.model, dynamic=False)
         return reason_of_failure(lambda: self._warm_up(count, side))
 
     def _warm_up(self, count: int, side: int) -> None:
+        if self._compiled is self.model:
+            self._compiled = torch.compile(self.model, dynamic=False)
         buffers = list(self.model.buffers())
         before = [buffer.clone() for buffer in buffers]
         images = torch.randn(
@@ -134,16 +134,16 @@ def compile_in_turns(ranks: Ranks, attempt: Callable[[], str], begins: str, inst
 
 def reason_of_failure(warm_up: Callable[[], None]) -> str:
     """Why `warm_up`, which calls something compiled, found no working compiler; empty where it did."""
-    # Imported here because it takes long.
-    from torch._dynamo import config
-    from torch._dynamo.exc import TorchDynamoException
+    with _without_torch_warnings():
+        # Imported here because it takes long.
+        from torch._dynamo import config
+        from torch._dynamo.exc import TorchDynamoException
 
-    config.recompile_limit = _MOST_FORMS
-    try:
-        with _without_torch_warnings():
+        config.recompile_limit = _MOST_FORMS
+        try:
             warm_up()
-    except TorchDynamoException as error:
-        return str(error).splitlines()[0]
+        except TorchDynamoException as error:
+            return str(error).splitlines()[0]
     return ""
 
 

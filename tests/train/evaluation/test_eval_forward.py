@@ -176,11 +176,12 @@ def test_missing_compiler_prints_a_note_and_validates(
     validator: Open, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/nowhere/g++"))
     torch.compiler.reset()
     one, model = validator(training__compile=True), _tiny()
     capsys.readouterr()
-    assert one.accuracy(model) == validator().accuracy(model)
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}):
+        found = one.accuracy(model)
+    assert found == validator().accuracy(model)
     told = capsys.readouterr().out.splitlines()
     assert told[1].startswith("note: training.compile does not work here (")
     assert told[1].endswith("): validating without it")
