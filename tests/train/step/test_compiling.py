@@ -115,14 +115,13 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: p
 def test_two_ranks_compile_and_train(
     options: Callable[..., list[str]], launch: Launch, tmp_path: Path
 ) -> None:
-    run = launch(
-        options(training__compile=True, training__epochs=1, lr__lr_peak_epoch=0.25, logging__name="two"),
-        ranks=2,
-    )
+    stages = {"resolution__schedule": "stages", "resolution__stages": "16x1, 24x1"}
+    run = launch(options(training__compile=True, training__epochs=2, logging__name="two", **stages), ranks=2)
     assert run.returncode == 0, run.stderr
-    assert "compiled in" in run.stdout and "does not work" not in run.stdout
-    (epoch,) = log_of(tmp_path / "runs" / "two", "epoch")
-    assert epoch["compile_seconds"] > 0
+    # Both resolutions, and validation.
+    assert run.stdout.count("compiled in") == 3 and "does not work" not in run.stdout
+    epochs = log_of(tmp_path / "runs" / "two", "epoch")
+    assert [epoch["compile_seconds"] > 0 for epoch in epochs] == [True, True]
 
 
 def test_torch_warnings_of_compiling_are_dropped_others_pass() -> None:
