@@ -18,6 +18,7 @@ from torch.nn import functional
 from engine.data.loading.loader import Batch
 from engine.data.sampling.order import samples_of
 from engine.errors import UserError
+from engine.train.augment.augmentation import upload
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import Forward
 from engine.train.step.precision import Precision
@@ -180,11 +181,7 @@ class BySample:
         rows = torch.stack(
             [*(column.double() for column in columns), torch.ones_like(columns[0].double())], 1
         )
-        places = torch.from_numpy(samples_of(views))
-        if self.ranks.device.type == "cuda":
-            # From ordinary memory the copy would make the host wait for the device.
-            places = places.pin_memory()
-        self._rows.index_add_(0, places.to(self.ranks.device, non_blocking=True), rows)
+        self._rows.index_add_(0, upload(samples_of(views), self.ranks.device), rows)
 
     def gather(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The samples that any rank has filled in, ascending, (n,), and their numbers (columns, n), on every rank.

@@ -12,6 +12,7 @@ from engine.data.loading.loader import Batch
 from engine.data.sampling.crops import resized_side
 from engine.data.sampling.order import samples_of
 from engine.data.sources.originals import Originals, normalised
+from engine.train.augment.augmentation import upload
 from engine.train.evaluation.accuracy import BySample, hits, probabilities
 from engine.train.evaluation.class_statistics import figure
 from engine.train.evaluation.validator import Conditions
@@ -38,7 +39,8 @@ class Comparison:
     def see(self, batch: Batch, ours: torch.Tensor) -> None:
         """Compare a batch; `ours` are the probabilities (n, classes) on the engine's pixels."""
         resolution, ratio = self.conditions.resolution, self.conditions.ratio
-        images = self.originals.images(samples_of(batch.ids), resolution, ratio).to(self.ranks.device)
+        originals = self.originals.images(samples_of(batch.ids), resolution, ratio)
+        images = upload(originals.numpy(), self.ranks.device)
         # In the engine's memory order, so that the network rounds alike.
         prepared = torch.empty_like(batch.images).copy_(normalised(images, batch.images.dtype))
         theirs = probabilities(self.forward, prepared, self.precision)

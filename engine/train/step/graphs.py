@@ -65,7 +65,8 @@ class CudaRecorder:
             ):
                 work()
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            # The end of a capture that failed has an error of its own.
+            reason = str(error.__context__ or error).splitlines()[0]
             raise UserError(
                 f"training.cuda_graphs: a step of this recipe can't be captured ({reason}): drop it"
             ) from error
