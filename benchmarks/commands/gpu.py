@@ -70,7 +70,11 @@ PARTS: dict[str, list[Step]] = {
         Step(name="copy", command="benchmarks copy --batch 1024 --seconds 0.2", limit=15),
         _tests("tests-resize", "tests/data/gpu/test_resize.py", 25),
         _tests("tests-blur", "tests/models/test_triton_blur.py", 20),
-        _tests("tests-loader", "tests/data/loading/test_gpu.py tests/data/loading/test_meters.py", 25),
+        _tests(
+            "tests-loader",
+            "tests/data/loading/test_gpu.py tests/data/loading/test_meters.py tests/data/loading/test_in_flight.py",
+            25,
+        ),
         _tests("tests-waiting", "tests/train/step/test_no_waiting.py", 30),
         _tests("tests-memory", "tests/train/step/test_memory_fit.py", 15),
         Step(
@@ -85,6 +89,13 @@ PARTS: dict[str, list[Step]] = {
             "--batch 512 --seconds 0.3",
             limit=45,
             small=_SMALL_STEP,
+        ),
+        Step(
+            name="graphs",
+            command="benchmarks techniques --only 'CUDA graphs' --arch small_resnet --resolution 32 --batch 512 "
+            "--seconds 0.2",
+            limit=20,
+            small="--only Nesterov --resolution 16 --batch 8 --seconds 0.01",
         ),
         Step(
             name="step-compiled",
@@ -133,7 +144,10 @@ PARTS: dict[str, list[Step]] = {
         ),
         _tests("tests-run", "tests/train/test_run.py tests/cli/test_doctor.py tests/train/ranks", 45),
         _tests(
-            "tests-rest", "tests/benchmarks tests/train/test_techniques.py tests/train/step/test_step.py", 45
+            "tests-rest",
+            "tests/train/step/test_graphs.py tests/train/evaluation/test_eval_forward.py tests/benchmarks "
+            "tests/train/test_techniques.py tests/train/step/test_step.py",
+            60,
         ),
     ],
 }

@@ -68,14 +68,19 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "channels_last": {"training.channels_last": True},
     "bf16": {"training.precision": "bf16"},
     "compile": {"training.compile": "on"},
+    "CUDA graphs": {"training.cuda_graphs": True, "training.compile": "off"},
 }
 """Name, as in docs/techniques.md -> the options that turn it on."""
 
 WITHOUT: dict[str, dict[str, Any]] = {
     "channels_last": {"training.channels_last": False},
     "bf16": {"training.precision": "fp32"},
+    "CUDA graphs": {"training.compile": "off"},
 }
 """The other side of a technique that a plain step already has."""
+
+NEEDS_GPU = {"CUDA graphs"}
+"""Left out on a CPU."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,6 +94,9 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, "weights.pt")
         for name in options.only or TECHNIQUES:
+            if name in NEEDS_GPU and device.type != "cuda":
+                print(f"{name}: needs a GPU")
+                continue
             print(f"{name}:", end="", flush=True)
             measured = _measure(name, plain, weights, options)
             records.add(_facts(name, precision, options, device.type), measured)

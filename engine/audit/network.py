@@ -68,7 +68,7 @@ def ask(config: TrainConfig, train: Beton, val: Beton, labels: Labels) -> tuple[
         # Without the class names: that they are in another order is what the audit can find.
         load_weights(model, Path(wanted.weights), use_ema=wanted.use_ema, key=wanted.weights_key)
         layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
-        model = model.to(ranks.device).to(memory_format=layout)
+        model = model.eval().to(ranks.device).to(memory_format=layout)
         both = ((train, labels.train, part), (val, labels.val, known))
         ours, theirs = (_opinion(config, ranks, precision, model, *one) for one in both)
     return ours, theirs

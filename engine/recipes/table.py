@@ -35,6 +35,7 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         ("head alone", model.train_only == "head" and "head alone"),
         *_augmentations(config.augmentation),
         ("compile", training.compile == "on" and "compile"),
+        ("CUDA graphs", training.cuda_graphs and "CUDA graphs"),
     ]
     # A technique that is off has 0, false or an empty text in place of its words.
     return {name: words for name, words in found if words and isinstance(words, str)}

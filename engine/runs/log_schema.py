@@ -192,7 +192,9 @@ class EpochLine(LogLine):
     train_seconds: float | None = log_field(
         "time of training, without compiling and validation", unit=SECONDS
     )
-    compile_seconds: float | None = log_field("time of torch.compile before the epoch", unit=SECONDS)
+    compile_seconds: float | None = log_field(
+        "time of torch.compile for the epoch and its validation", unit=SECONDS
+    )
     host_memory_mb: float | None = log_field("peak host memory of rank 0 so far", unit=MIB)
     device_memory_mb: float | None = log_field("peak GPU memory of rank 0 so far; null on a CPU", unit=MIB)
     limited_by: str | None = log_field("stage that set the pace: disk, decode, copy or step")

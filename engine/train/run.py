@@ -70,9 +70,7 @@ class Run(RunBase):
         self.model = self.build_network()
         self.trainer = self._build_trainer(train)
         loader = open_loader(config, ranks, self.precision, val, training=False)
-        self.validator = Validator(
-            config.validation, ranks, self.precision, self._owned.enter_context(loader)
-        )
+        self.validator = Validator(config, ranks, self.precision, self._owned.enter_context(loader))
 
     def execute(self, record: RunWriter) -> int:
         """Train, log and save, and return the exit code that the verdict asks for.
@@ -197,16 +195,19 @@ class Run(RunBase):
                     # Before the validation, which a run that is ended in it repeats.
                     saver.save(trainer.done)
                 begin, due = time.perf_counter(), contract.validation_is_due(epoch)
+                compiled = self.validator.compile_seconds
                 accuracy, average = self._validate(trainer) if due else (None, None)
                 if accuracy:
                     found = accuracy, average
                     saver.note_accuracy((average or accuracy).top1)
-                val_seconds = time.perf_counter() - begin
+                compiling = self.validator.compile_seconds - compiled
+                val_seconds = time.perf_counter() - begin - compiling
                 self.elapsed = contract.clock.elapsed()
                 self._tell_skips()
                 line = line.replaced(
                     **validation_fields(accuracy),
                     **(validation_fields(average, "ema_") if trainer.step.ema else {}),
+                    compile_seconds=(line.compile_seconds or 0.0) + compiling,
                     val_seconds=val_seconds,
                     val_resolution=self.config.validation.resolution,
                     elapsed_seconds=self.elapsed,
@@ -214,7 +215,7 @@ class Run(RunBase):
                 )
                 record.epoch(line)
                 epoch += 1
-                if contract.ends_after(line, time.perf_counter() - begin):
+                if contract.ends_after(line, time.perf_counter() - begin - compiling):
                     break
         assert found is not None
         return found

@@ -219,6 +219,7 @@ NO_CASE = {
     "training.channels_last": "its case is below: rounding alone may differ",
     "training.blur_kernel": "needs a GPU: tests/models/test_triton_blur.py",
     "training.compile": "takes a minute: tests/train/step/test_compiling.py",
+    "training.cuda_graphs": "needs a GPU: tests/train/step/test_graphs.py",
     "training.fit_memory": "does nothing on a CPU",
     "training.tf32": "does nothing on a CPU",
     "training.sync_bn": "of several GPUs: tests/train/step/test_step.py",

@@ -154,6 +154,11 @@ class TrainingConfig:
         "continues uncompiled. auto: on GPUs, not on a CPU",
         choices=("auto", "on", "off"),
     )
+    cuda_graphs: bool = option(
+        False,
+        "on one GPU: capture each pass over a device batch as a CUDA graph and replay it, which saves the host the "
+        "time of starting its kernels; for small networks such as CIFAR's; has not run on a GPU yet",
+    )
     tf32: bool = option(
         False,
         "on a GPU: compute fp32 operations in TF32, which is faster but has a 10-bit mantissa; matters with "
@@ -206,5 +211,7 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError("training.first_stage and training.eval_only exclude each other: drop one")
     if training.device == "cpu" and training.sync_bn:
         raise UserError("training.sync_bn needs GPUs (torch supports no other device): drop it")
+    if training.device == "cpu" and training.cuda_graphs:
+        raise UserError("training.cuda_graphs needs a GPU: drop it")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

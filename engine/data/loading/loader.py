@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton.reader import Beton
 from engine.data.loading.decode_pool import Bad, DecodePool
+from engine.data.loading.in_flight import InFlight
 from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
 from engine.data.loading.page_cache import ReadAhead
 from engine.data.loading.producer import MEAN, STD, Decoded, Producer, Slot, choose_delivery
@@ -146,9 +147,13 @@ class Loader:
         raises RuntimeError.
         """
         with self._producing(ids, resolution, crop, windows) as producer:
+            in_flight = InFlight()
             for _ in range(self._start, len(ids)):
-                # On a GPU the event completes when the work before this batch is done.
-                asked = timed_event() if self._copy_stream else None
+                asked = None
+                if self._copy_stream:
+                    # It passes when the work before this batch is done. blocking: as for `copied` below.
+                    asked = timed_event(blocking=True)
+                    in_flight.admit(asked)
                 slot = self._next_slot(producer)
                 batch = self._to_device(slot, asked)
                 producer.give_back(slot)

@@ -203,7 +203,7 @@ class _Measurement:
             self.config, self.ranks, precision, self.val, training=False, in_memory=False
         ) as loader:
             validator, model = (
-                Validator(self.config.validation, self.ranks, precision, loader),
+                Validator(self.config, self.ranks, precision, loader),
                 trainer.model,
             )
             return (

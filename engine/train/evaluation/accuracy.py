@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from engine.data.loading.loader import Batch
 from engine.data.sampling.order import samples_of
 from engine.errors import UserError
+from engine.train.augment.augmentation import upload
 from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import Forward
 from engine.train.step.precision import Precision
 
 
@@ -118,28 +119,27 @@ def _mean_over_classes(samples: torch.Tensor, right: torch.Tensor) -> float | No
 
 @torch.inference_mode()
 def predictions(
-    model: nn.Module, batches: Iterable[Batch], *, tta: bool, precision: Precision
+    forward: Forward, batches: Iterable[Batch], *, tta: bool, precision: Precision
 ) -> Iterator[Prediction]:
-    """Each batch with the model's probabilities, float64 (n, classes): with TTA if asked for, and without.
+    """Each batch with a network's probabilities, float64 (n, classes): with TTA if asked for, and without.
 
-    Puts the model into eval mode.
+    `forward` is the pass over a network in eval mode, or that network.
     """
-    model.eval()
     for batch in batches:
-        plain = probabilities(model, batch.images, precision)
+        plain = probabilities(forward, batch.images, precision)
         final = plain
         if tta:
-            final = (plain + probabilities(model, batch.images.flip(3), precision)) / 2
+            final = (plain + probabilities(forward, batch.images.flip(3), precision)) / 2
         yield batch, final, plain
 
 
-def probabilities(model: nn.Module, images: torch.Tensor, precision: Precision) -> torch.Tensor:
-    """The model's probabilities for normalised images (n, 3, side, side): float64 (n, classes).
+def probabilities(forward: Forward, images: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """The network's probabilities for normalised images (n, 3, side, side): float64 (n, classes).
 
     In float32 the smallest ones would be 0, and the loss on them unknown.
     """
     with precision.autocast():
-        logits = model(images)
+        logits = forward(images)
     return logits.double().softmax(1)
 
 
@@ -181,11 +181,7 @@ class BySample:
         rows = torch.stack(
             [*(column.double() for column in columns), torch.ones_like(columns[0].double())], 1
         )
-        places = torch.from_numpy(samples_of(views))
-        if self.ranks.device.type == "cuda":
-            # From ordinary memory the copy would make the host wait for the device.
-            places = places.pin_memory()
-        self._rows.index_add_(0, places.to(self.ranks.device, non_blocking=True), rows)
+        self._rows.index_add_(0, upload(samples_of(views), self.ranks.device), rows)
 
     def gather(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The samples that any rank has filled in, ascending, (n,), and their numbers (columns, n), on every rank.

@@ -7,16 +7,17 @@ huggingface/pytorch-image-models#1324).
 from typing import Any
 
 import torch
-from torch import nn
 
 from engine.data.loading.loader import Batch
 from engine.data.sampling.crops import resized_side
 from engine.data.sampling.order import samples_of
 from engine.data.sources.originals import Originals, normalised
+from engine.train.augment.augmentation import upload
 from engine.train.evaluation.accuracy import BySample, hits, probabilities
 from engine.train.evaluation.class_statistics import figure
 from engine.train.evaluation.validator import Conditions
 from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import Forward
 from engine.train.step.precision import Precision
 
 
@@ -26,22 +27,23 @@ class Comparison:
     def __init__(
         self,
         originals: Originals,
-        model: nn.Module,
+        forward: Forward,
         conditions: Conditions,
         precision: Precision,
         ranks: Ranks,
     ) -> None:
-        self.originals, self.model, self.conditions = originals, model, conditions
+        self.originals, self.forward, self.conditions = originals, forward, conditions
         self.precision, self.ranks = precision, ranks
         self._found = BySample(len(originals.matched.numbers), 7, ranks)
 
     def see(self, batch: Batch, ours: torch.Tensor) -> None:
         """Compare a batch; `ours` are the probabilities (n, classes) on the engine's pixels."""
         resolution, ratio = self.conditions.resolution, self.conditions.ratio
-        images = self.originals.images(samples_of(batch.ids), resolution, ratio).to(self.ranks.device)
+        originals = self.originals.images(samples_of(batch.ids), resolution, ratio)
+        images = upload(originals.numpy(), self.ranks.device)
         # In the engine's memory order, so that the network rounds alike.
         prepared = torch.empty_like(batch.images).copy_(normalised(images, batch.images.dtype))
-        theirs = probabilities(self.model, prepared, self.precision)
+        theirs = probabilities(self.forward, prepared, self.precision)
         changed = ours.argmax(1) != theirs.argmax(1)
         difference = (ours - theirs).abs()
         self._found.put(

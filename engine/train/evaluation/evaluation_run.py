@@ -44,9 +44,7 @@ class EvaluationRun(RunBase):
         self.model = self.build_network()
         self.originals = self._open_originals(val) if config.validation.reference else None
         loader = open_loader(config, ranks, self.precision, val, training=False)
-        self.validator = Validator(
-            config.validation, ranks, self.precision, self._owned.enter_context(loader)
-        )
+        self.validator = Validator(config, ranks, self.precision, self._owned.enter_context(loader))
         self.search = self._build_search() if config.validation.search else None
 
     def execute(self, record: RunWriter) -> int:
@@ -93,7 +91,7 @@ class EvaluationRun(RunBase):
             )
         loader = open_loader(config, self.ranks, self.precision, train, training=False, in_memory=False)
         self._owned.enter_context(loader)
-        return Validator(config.validation, self.ranks, self.precision, loader, held)
+        return Validator(config, self.ranks, self.precision, loader, held)
 
     def _choose_resolution(self, search: Validator) -> list[SearchedResolution]:
         """Search, and validate at the best from here on; returns the accuracy at each side."""

@@ -43,7 +43,7 @@ class Examination:
         self.further = [own_conditions(validation, side) for side in further]
         self._outcomes = BySample(beton.num_samples, 4, validator.ranks)
         self._comparison = originals and Comparison(
-            originals, model, self.own, validator.precision, validator.ranks
+            originals, validator.forward.of(model), self.own, validator.precision, validator.ranks
         )
 
     def run(self) -> tuple[Accuracy, Accuracy, Evaluation]:

@@ -5,6 +5,7 @@ larger objects than in centre crops and do best above the resolution of training
 the training file: a choice made on the validation file would bias its result.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import nn
 
-from engine.config.train.train_config import ValidationConfig
+from engine.config.train.train_config import TrainConfig, ValidationConfig
 from engine.data.loading.loader import Batch, Loader
 from engine.data.sampling.crops import centre_crop
 from engine.data.sampling.order import validation_batches
 from engine.train.evaluation.accuracy import Accuracy, Counter, predictions
+from engine.train.evaluation.eval_forward import EvalForward
 from engine.train.ranks.group import Ranks
+from engine.train.step.compiling import compiles
 from engine.train.step.precision import Precision
 
 # Images that are measured under all conditions before the next ones are read: about 500 MB of ImageNet.
@@ -52,18 +55,31 @@ class Validator:
 
     def __init__(
         self,
-        validation: ValidationConfig,
+        config: TrainConfig,
         ranks: Ranks,
         precision: Precision,
         loader: Loader,
         ids: NDArray[np.int64] | None = None,
     ) -> None:
-        self.validation, self.ranks, self.precision, self.loader = validation, ranks, precision, loader
+        self.validation, self.ranks, self.precision, self.loader = config.validation, ranks, precision, loader
         self.ids = np.arange(loader.beton.num_samples) if ids is None else ids
         self._classes = int(loader.beton.labels.max()) + 1
+        self.forward = EvalForward(
+            ranks,
+            precision,
+            size=min(config.validation.batch_size, math.ceil(len(self.ids) / ranks.world)),
+            compiled=compiles(config.training.compile, ranks.device),
+            channels_last=config.training.channels_last,
+        )
+        self.compile_seconds = 0.0
+        """Time of torch.compile so far."""
 
     def accuracy(self, model: nn.Module) -> Accuracy:
-        """The accuracy under the recipe's conditions: its resolution, crop ratio and TTA."""
+        """The accuracy under the recipe's conditions: its resolution, crop ratio and TTA.
+
+        Compiled, if training.compile says so: unlike other conditions these come after every epoch, which pays for it.
+        """
+        self.compile_seconds += self.forward.prepare(model, self.validation.resolution)
         return self.measure(model, [own_conditions(self.validation)])[0]
 
     def plain_accuracy(self, model: nn.Module) -> Accuracy:
@@ -73,11 +89,15 @@ class Validator:
     def measure(
         self, model: nn.Module, conditions: Sequence[Conditions], watch: WatchAll | None = None
     ) -> list[Accuracy]:
-        """The accuracy under each of the conditions, in one reading of the file; `watch` sees each batch."""
+        """The accuracy under each of the conditions, in one reading of the file; `watch` sees each batch.
+
+        Puts the model into eval mode.
+        """
         if self.ranks.world > 1:
             # After training each rank has its own batch-norm statistics; rank 0's are the model's.
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
+        model.eval()
         counters = [Counter(self.ranks, self._classes) for _ in conditions]
         for batches in self._stretches(alone=len(conditions) == 1):
             for number, (one, counter) in enumerate(zip(conditions, counters, strict=True)):
@@ -95,7 +115,8 @@ class Validator:
         skips = self.loader.skips
         crop = centre_crop(conditions.crop_law, conditions.resolution, conditions.ratio)
         with closing(self.loader.batches(batches, conditions.resolution, crop)) as arriving:
-            counter.take(predictions(model, arriving, tta=conditions.tta, precision=self.precision), watch)
+            forward = self.forward.of(model)
+            counter.take(predictions(forward, arriving, tta=conditions.tta, precision=self.precision), watch)
         counter.left_out += self.loader.skips - skips
 
     def _stretches(self, *, alone: bool) -> Iterator[list[NDArray[np.int64]]]:

@@ -1,4 +1,4 @@
-"""torch.compile, once per resolution: on random images before the epoch, with a message, and timed separately.
+"""torch.compile, once per resolution: on random images before they are needed, with a message, and timed separately.
 
 What was compiled is kept in the user's cache (TORCHINDUCTOR_CACHE_DIR if set): a resumed run finds it there.
 """
@@ -19,6 +19,10 @@ from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+# Forms of one network that are kept. torch's own 8 are few for progressive resolutions, twice with SAM. Nothing is
+# thrown away between them: that would throw away what validation uses, too.
+_MOST_FORMS = 128
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -64,39 +68,24 @@ class CompiledForward:
         if not self._works or self._shape == (count, side):
             return 0.0
         begin = time.perf_counter()
-        _keep_on_disk()
-        first = self.ranks.local_rank == 0
-        self._tell(f"compiling for {count} images of {side} px on each device")
-        # One rank of a host makes the code, and the others find it in the cache. No rank goes on without the others:
-        # a compiler may be missing on one host only.
-        for turn in (first, not first):
-            problem = self._compile(count, side) if turn and self._works else ""
-            reasons = [reason for reason in self.ranks.all_say(problem) if reason]
-            if reasons and self._works:
-                self._compiled, self._works = self.model, False
-                self._tell(f"note: training.compile does not work here ({reasons[0]}): training without it")
+        self._works = compile_in_turns(
+            self.ranks,
+            lambda: self._compile(count, side),
+            f"compiling for {count} images of {side} px on each device",
+            "training without it",
+        )
+        if not self._works:
+            self._compiled = self.model
         self._shape = (count, side)
-        seconds = time.perf_counter() - begin
-        if self._works:
-            self._tell(f"compiled in {seconds:.1f} s")
-        return seconds
+        return time.perf_counter() - begin
 
     def _compile(self, count: int, side: int) -> str:
         """Compile on this rank; returns why it did not work, empty where it did."""
-        # Imported here because it takes long.
-        from torch._dynamo.exc import TorchDynamoException
-
-        # The code for the last resolution is not needed again, and torch keeps only a few shapes.
-        torch.compiler.reset()
-        self._compiled = torch.compile(self.model, dynamic=False)
-        try:
-            with _without_torch_warnings():
-                self._warm_up(count, side)
-        except TorchDynamoException as error:
-            return str(error).splitlines()[0]
-        return ""
+        return reason_of_failure(lambda: self._warm_up(count, side))
 
     def _warm_up(self, count: int, side: int) -> None:
+        if self._compiled is self.model:
+            self._compiled = torch.compile(self.model, dynamic=False)
         buffers = list(self.model.buffers())
         before = [buffer.clone() for buffer in buffers]
         images = torch.randn(
@@ -119,10 +108,49 @@ class CompiledForward:
         if self.ranks.device.type == "cuda":
             torch.cuda.synchronize(self.ranks.device)
 
-    def _tell(self, line: str) -> None:
-        if self.ranks.main:
-            # Above the progress bar, if there is one.
-            tqdm.write(line)
+
+def compile_in_turns(ranks: Ranks, attempt: Callable[[], str], begins: str, instead: str) -> bool:
+    """Compile by `attempt`, first on one rank of each host; returns whether it worked on all of them.
+
+    `attempt` returns why it did not work on this rank, empty where it did. Rank 0 prints `begins`, and then the seconds
+    that it took, or a note with the reason and what happens `instead`. All ranks have to call this together.
+    """
+    begin = time.perf_counter()
+    _keep_on_disk()
+    first = ranks.local_rank == 0
+    _tell(ranks, begins)
+    # One rank of a host makes the code, and the others find it in the cache. No rank goes on without the others: a
+    # compiler may be missing on one host only.
+    reasons: list[str] = []
+    for turn in (first, not first):
+        problem = attempt() if turn and not reasons else ""
+        reasons += [reason for reason in ranks.all_say(problem) if reason]
+    if reasons:
+        _tell(ranks, f"note: training.compile does not work here ({reasons[0]}): {instead}")
+    else:
+        _tell(ranks, f"compiled in {time.perf_counter() - begin:.1f} s")
+    return not reasons
+
+
+def reason_of_failure(warm_up: Callable[[], None]) -> str:
+    """Why `warm_up`, which calls something compiled, found no working compiler; empty where it did."""
+    with _without_torch_warnings():
+        # Imported here because it takes long.
+        from torch._dynamo import config
+        from torch._dynamo.exc import TorchDynamoException
+
+        config.recompile_limit = _MOST_FORMS
+        try:
+            warm_up()
+        except TorchDynamoException as error:
+            return str(error).splitlines()[0]
+    return ""
+
+
+def _tell(ranks: Ranks, line: str) -> None:
+    if ranks.main:
+        # Above the progress bar, if there is one.
+        tqdm.write(line)
 
 
 def _keep_on_disk() -> None:

@@ -19,6 +19,7 @@ from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import CompiledForward, Forward, compiles
+from engine.train.step.graphs import graphed
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
@@ -90,9 +91,12 @@ class Step:
         self._clip_norm = training.clip_norm
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._taken = torch.zeros((), dtype=torch.bool, device=ranks.device)
+        self._graphs = graphed(ranks, self._weights, self._pass) if training.cuda_graphs else None
 
     def prepare(self, count: int, side: int) -> float:
         """Compile for batches of `count` images of `side` pixels, if asked for; returns the seconds it took."""
+        if self._graphs:
+            self._graphs.expect(count)
         return self._compiled.prepare(count, side) if self._compiled else 0.0
 
     def take(
@@ -110,7 +114,7 @@ class Step:
             parts = list(parts)
             loss = self._backward(parts, accumulation)
             with self._sam.climbed():
-                self._backward(parts, accumulation)
+                self._backward(parts, accumulation, again=True)
         else:
             loss = self._backward(parts, accumulation)
         left_out = self._update(lr)
@@ -118,16 +122,28 @@ class Step:
             self.ema.update(number)
         return loss, left_out
 
-    def _backward(self, parts: Iterable[TrainBatch], accumulation: int) -> torch.Tensor:
-        """Compute the gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses."""
+    def _backward(
+        self, parts: Iterable[TrainBatch], accumulation: int, *, again: bool = False
+    ) -> torch.Tensor:
+        """Compute the gradients of the mean loss over all parts and ranks; returns the sum of this rank's losses.
+
+        `again`: it is SAM's second pass over them.
+        """
         total = torch.zeros((), device=self.ranks.device)
         for index, batch in enumerate(parts, start=1):
             with self._keep_gradients_here(index < accumulation), deterministic_errors():
-                with self.precision.autocast():
-                    loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
-                self.scaler.scale(loss / accumulation).backward()
-            total += loss.detach()
+                if self._graphs:
+                    total += self._graphs(batch, accumulation, first=index == 1, again=again)
+                else:
+                    total += self._pass(batch, accumulation)
         return total
+
+    def _pass(self, batch: TrainBatch, accumulation: int) -> torch.Tensor:
+        """Add a batch's gradients to those of the weights; returns its loss."""
+        with self.precision.autocast():
+            loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
+        self.scaler.scale(loss / accumulation).backward()
+        return loss.detach()
 
     def _update(self, lr: float) -> torch.Tensor:
         """Update the weights and clear the gradients; returns whether the step was skipped."""

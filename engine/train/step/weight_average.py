@@ -14,7 +14,8 @@ class Ema:
 
     def __init__(self, model: nn.Module, *, half_life: float, every: int) -> None:
         self.every, self.keep = every, 2.0 ** (-every / half_life)
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        # Its weights may ask for gradients as the model's do: then compiled code of one serves the other.
+        self.model = copy.deepcopy(model).eval()
         pairs = [
             *zip(self.model.parameters(), model.parameters(), strict=True),
             *zip(self.model.buffers(), model.buffers(), strict=True),

@@ -57,14 +57,16 @@ def test_every_option_in_the_document_exists() -> None:
 
 def test_records_are_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "techniques.json"
-    only = [f"--only={name}" for name in ("SAM", "channels_last")]
+    only = [f"--only={name}" for name in ("SAM", "CUDA graphs", "channels_last")]
     tiny = ("--arch=small_resnet", "--resolution=16", "--batch=16", "--seconds=0.001", "--precision=fp32")
     assert main([*tiny, *only, f"--json={file}"]) == 0
     found = record_checks.read(file)
     for record in found:
         record_checks.check(record)
     assert [record["ours"] for record in found] == ["SAM", "channels_last"]
-    assert "training.sam_rho=0.05" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "training.sam_rho=0.05" in told
+    assert "CUDA graphs: needs a GPU\n" in told
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)

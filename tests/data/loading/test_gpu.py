@@ -12,6 +12,7 @@ from engine.data.loading.loader import STD, Batch, Loader
 from engine.errors import UserError
 from tests.data.betons import overwrite
 from tests.data.loaders import LAW, RESOLUTION, guarded, ids_of, load, threads
+from tests.train.step.test_no_waiting import synchronising_forbidden
 
 pytestmark = pytest.mark.gpu
 
@@ -108,6 +109,18 @@ def test_slow_consumer_gets_intact_batches(way: Way) -> None:
     for batch, wanted in zip(kept, expected, strict=True):
         assert ((batch.images.cpu() - wanted.images).abs() * levels).max() < 1.2
         assert torch.equal(batch.labels.cpu(), wanted.labels)
+
+
+def test_gpu_loader_never_synchronises(way: Way) -> None:
+    """Its waits are for events, in the producer's thread or where the device is batches behind."""
+    beton, decoder = way
+    device = torch.device("cuda", torch.cuda.current_device())
+    if decoder == "packed" and resizer_name(device).startswith("plain"):
+        pytest.skip("plain PyTorch waits once a batch for packed crops")
+    with Loader(beton, device=device, workers=2, decoder=decoder) as loader:
+        list(loader.batches(ids_of(beton), RESOLUTION, LAW))
+        with synchronising_forbidden():
+            list(loader.batches(ids_of(beton) * 2, RESOLUTION, LAW))
 
 
 @pytest.mark.parametrize("storage", ["jpeg", "yuv420"])

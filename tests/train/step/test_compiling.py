@@ -115,14 +115,13 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: p
 def test_two_ranks_compile_and_train(
     options: Callable[..., list[str]], launch: Launch, tmp_path: Path
 ) -> None:
-    run = launch(
-        options(training__compile=True, training__epochs=1, lr__lr_peak_epoch=0.25, logging__name="two"),
-        ranks=2,
-    )
+    stages = {"resolution__schedule": "stages", "resolution__stages": "16x1, 24x1"}
+    run = launch(options(training__compile=True, training__epochs=2, logging__name="two", **stages), ranks=2)
     assert run.returncode == 0, run.stderr
-    assert "compiled in" in run.stdout and "does not work" not in run.stdout
-    (epoch,) = log_of(tmp_path / "runs" / "two", "epoch")
-    assert epoch["compile_seconds"] > 0
+    # Both resolutions, and validation.
+    assert run.stdout.count("compiled in") == 3 and "does not work" not in run.stdout
+    epochs = log_of(tmp_path / "runs" / "two", "epoch")
+    assert [epoch["compile_seconds"] > 0 for epoch in epochs] == [True, True]
 
 
 def test_torch_warnings_of_compiling_are_dropped_others_pass() -> None:
@@ -147,17 +146,18 @@ def test_run_compiles_once_per_resolution_and_logs_the_time(
     apart = first["compile_seconds"] + first["train_seconds"] + first["val_seconds"]
     assert apart <= first["elapsed_seconds"], "none is part of another"
     told = capsys.readouterr().out
-    assert told.count("compiling for 16 images of") == told.count("compiled in") == 2
+    assert told.count("compiling for 16 images of") == 2
+    assert told.count("compiling validation for 16 images of 32 px") == 1
+    assert told.count("compiled in") == 3
 
 
 @pytest.mark.slow
-def test_missing_compiler_prints_a_note_and_trains(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/nowhere/g++"))
+def test_missing_compiler_prints_a_note_and_trains(capsys: pytest.CaptureFixture[str]) -> None:
     model, plain = network(), network()
     step = step_of(recipe(compile=True), model)
-    assert step.prepare(8, 8) > 0
+    # Not by monkeypatch, which leaves the setting without a value.
+    with torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}):
+        assert step.prepare(8, 8) > 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[1].startswith("note: training.compile does not work here (")
     assert "compiler" in lines[1] and "training without it" in lines[1]

@@ -2,8 +2,8 @@
 GPU by CUDA's own debug mode."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
 
 from engine.config.choices import OPTIMIZERS, names
 from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import Batch
+from engine.models.build import build_model
 from engine.train.augment.chain import AUGMENTATIONS, Augment, loader_dtype
 from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import seed_step
-from engine.train.ranks.group import Ranks
+from engine.train.ranks.group import Ranks, process_group
+from engine.train.run import Run
 from engine.train.step.losses import LOSSES
 from engine.train.step.nonfinite import LOOK_EVERY, EpochLosses
 from engine.train.step.precision import Precision
@@ -71,6 +74,20 @@ def waits() -> Iterator[list[str]]:
         # On the CPU alone torch's looks at the labels, to refuse one that is no class.
         patch.setattr(functional, "one_hot", _one_hot)
         yield counter.found
+
+
+@contextmanager
+def synchronising_forbidden() -> Iterator[None]:
+    """Within: torch raises an error where the host would wait for the GPU, which first has to be done."""
+    torch.cuda.synchronize()
+    try:
+        with warnings.catch_warnings():
+            # Its own warning, that the mode is a prototype, would be an error here.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def _one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -157,6 +174,23 @@ def test_step_never_waits_for_the_device(technique: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("small_resnet", {"use_blurpool": True, "stochastic_depth": 0.5}),
+        ("small_resnet", {"use_blurpool": False, "zero_init": True}),
+        ("mobilenet_v3_small", {"use_blurpool": False, "dropout": 0.5}),
+        ("convnext_tiny", {"use_blurpool": False, "stochastic_depth": 0.5}),
+    ],
+)
+def test_network_never_waits_for_the_device(arch: str, options: dict[str, Any]) -> None:
+    model = build_model(arch, CLASSES, **options).train()
+    images = torch.randn(2, 3, 32, 32)
+    with waits() as found:
+        model(images).square().mean().backward()
+    assert found == []
+
+
 @pytest.mark.parametrize("name", names(OPTIMIZERS))
 def test_only_unfused_optimizers_wait_to_skip_a_step(name: str) -> None:
     config = _config({"training.optimizer": name, "training.nonfinite": "skip", "lr.lr": 0.01})
@@ -211,19 +245,6 @@ def test_weight_average_never_waits_for_the_device() -> None:
     assert found == []
 
 
-@contextmanager
-def waits_refused() -> Iterator[None]:
-    """Within: CUDA raises an error for what waits for a GPU."""
-    try:
-        with warnings.catch_warnings():
-            # Its own warning, that the mode is a prototype, would be an error here.
-            warnings.simplefilter("ignore")
-            torch.cuda.set_sync_debug_mode("error")
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 def test_cuda_debug_mode_warns_of_itself_and_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
 
@@ -234,7 +255,8 @@ def test_cuda_debug_mode_warns_of_itself_and_is_taken_back(monkeypatch: pytest.M
             warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
 
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
-    with pytest.raises(ValueError, match="amid the steps"), waits_refused():
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    with pytest.raises(ValueError, match="amid the steps"), synchronising_forbidden():
         raise ValueError("amid the steps")
     assert modes == ["error", "default"]
 
@@ -253,7 +275,39 @@ def test_gpu_step_never_synchronises(technique: str, name: str) -> None:
     steps = _take(config, ranks, Precision(name, device), network().to(device))
     for _ in range(2):
         next(steps)
-    torch.cuda.synchronize()
-    with waits_refused():
+    with synchronising_forbidden():
         for _ in range(4):
             next(steps)
+
+
+@pytest.mark.gpu
+def test_gpu_training_loop_never_synchronises(options: Callable[..., list[str]]) -> None:
+    """Loader, augmentation, step and losses together, in the third to fifth of an epoch's six steps."""
+    given = {"training__device": "cuda", "training__ema_half_life": 2, "augmentation__mixup_alpha": 0.2}
+    config = load_train_config(options(**given, training__compile=False, resolution__max_res=16))[0]
+    seen, stack = [], ExitStack()
+
+    def switch(_: int, step: int) -> None:
+        seen.append(step)
+        if step == 2:
+            stack.enter_context(synchronising_forbidden())
+        if step == 5:
+            stack.close()
+
+    with stack, process_group("cuda") as ranks, Run(config, ranks) as run, tqdm(disable=True) as bar:
+        run.trainer.train_epoch(0, bar, paced=switch)
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("wait", ["item", "tolist", "cpu", "nonzero"])
+def test_gpu_debug_mode_notices_waits(wait: str) -> None:
+    values = torch.ones(1, device="cuda")
+    with synchronising_forbidden(), pytest.raises(RuntimeError, match="synchronizing"):
+        getattr(values, wait)()
+
+
+@pytest.mark.gpu
+def test_gpu_debug_mode_notices_copies_from_the_host() -> None:
+    with synchronising_forbidden(), pytest.raises(RuntimeError, match="synchronizing"):
+        torch.tensor(3, device="cuda")
