@@ -29,6 +29,7 @@ from engine.train.evaluation.validator import Validator
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.recipe.recipe_start import Stage
+from engine.train.residence import find_residence
 from engine.train.run_base import RunBase
 from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
@@ -79,6 +80,8 @@ class Run(RunBase):
         Raises UserError where all epochs are done already, Interrupted when it was asked to end early and has saved.
         """
         self._refuse_finished(record)
+        # Now that all is checked: it may take minutes.
+        self.trainer.loader.fill_resident()
         begun = self.begun
         self.contract = contract = Contract(
             self.config,
@@ -105,6 +108,7 @@ class Run(RunBase):
                 **self.stage.entry(),
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
+                **self._residence_fields(),
                 **contract.start_fields(),
                 train_data=self.data["train"],
                 val_data=self.data["val"],
@@ -136,6 +140,14 @@ class Run(RunBase):
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
+
+    def _residence_fields(self) -> dict[str, Any]:
+        """The start line's fields on data that the device holds, and on the order, where they are not the usual."""
+        held, parts = self.trainer.loader.resident_bytes, self.trainer.order_parts
+        return {
+            **({"resident_gb": held / 1e9} if held else {}),
+            **({"order_parts": parts} if parts > 1 else {}),
+        }
 
     def _average_fields(self, accuracy: Accuracy | None, folder: Path) -> dict[str, Any]:
         """Save the averaged weights; returns the result line's fields on them, none where there are none."""
@@ -227,11 +239,27 @@ class Run(RunBase):
         return Outlook(epochs=epochs, later=self.stage.later, done=done, label=self.stage.label)
 
     def _build_trainer(self, train: Beton) -> Trainer:
-        loader = open_loader(self.config, self.ranks, self.precision, train, training=True)
-        self._owned.enter_context(loader)
-        trainer = Trainer(self.config, self.ranks, self.precision, loader, self.model, self.classes.count)
+        saved: dict[str, Any] = {}
         if self.config.training.resume:
-            self.begun = resume.restore(self.config, trainer, self.data)
+            names = train.manifest.classes if train.manifest else None
+            saved = resume.read(self.config, self.ranks, self.data, names)
+        # Before the trainer, which asks how much memory is free for its steps.
+        held = find_residence(self.config, self.ranks, train, resume.order_parts(saved) if saved else 0)
+        loader = open_loader(
+            self.config, self.ranks, self.precision, train, training=True, resident=held.data
+        )
+        self._owned.enter_context(loader)
+        trainer = Trainer(
+            self.config,
+            self.ranks,
+            self.precision,
+            loader,
+            self.model,
+            self.classes.count,
+            held.order_parts,
+        )
+        if saved:
+            self.begun = resume.restore(self.config, trainer, saved)
         else:
             refuse_scale(self.config, trainer.total_steps)
         if self.ranks.main:

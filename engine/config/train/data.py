@@ -42,10 +42,18 @@ class DataConfig:
         "the device and finish there (raw and yuv420 files). auto: packed on a GPU where the file allows it, else cpu",
         choices=("auto", "cpu", "packed"),
     )
+    resident: str = option(
+        "auto",
+        "hold the images of the training file (raw or yuv420) on the device and cut crops there, which leaves no work "
+        "per image to the host. With several ranks each holds all images or, where only that fits, its own part, from "
+        "which it draws. on: refuse to start where they don't fit beside a third of the GPU's memory, kept for the "
+        "training itself. auto: on a GPU where they fit, else off",
+        choices=("auto", "on", "off"),
+    )
     verify: str = option(
         "first-epoch",
         "when to check an image's checksum, in files that have checksums. first-epoch: the first time a process uses "
-        "the image",
+        "the image; resident data are checked once, when they are copied",
         choices=("first-epoch", "always", "never"),
     )
     corrupt: str = option(
