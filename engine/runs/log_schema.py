@@ -136,7 +136,9 @@ class StartLine(LogLine):
     )
     replay: int | None = log_field(_REPLAY, unit="batches")
     setup_seconds: float | None = log_field(
-        "time from the start of the process to the first step; elapsed_seconds includes it", unit=SECONDS
+        "time from the start of the process to the first step, or to the copy of resident data; elapsed_seconds "
+        "includes it",
+        unit=SECONDS,
     )
     family: str | None = log_field("plan.family: the family that predictions are from; absent without one")
     predicted_top1: float | None = log_field("top-1 that the family predicts for this length", unit=SHARE)

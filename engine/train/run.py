@@ -31,6 +31,7 @@ from engine.train.ranks.group import Ranks
 from engine.train.recipe.recipe_start import Stage
 from engine.train.residence import find_residence
 from engine.train.run_base import RunBase
+from engine.train.step.memory_fit import naming_lack_of_memory
 from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
 
@@ -80,8 +81,6 @@ class Run(RunBase):
         Raises UserError where all epochs are done already, Interrupted when it was asked to end early and has saved.
         """
         self._refuse_finished(record)
-        # Now that all is checked: it may take minutes.
-        self.trainer.loader.fill_resident()
         begun = self.begun
         self.contract = contract = Contract(
             self.config,
@@ -93,6 +92,8 @@ class Run(RunBase):
             started=time.perf_counter() if self._started is None else self._started,
             outlook=self._outlook,
         )
+        # Now that all is checked, and set-up is over: it may take minutes, and reads training images.
+        self.trainer.loader.fill_resident()
         saver = Saver(
             self.config,
             self.trainer,
@@ -181,7 +182,7 @@ class Run(RunBase):
             while found is None or epoch < trainer.timeline.count:
                 before = begun if epoch == begun.epoch else EpochState(epoch=epoch)
                 contract.begin_epoch(epoch, before.step)
-                with saver.epoch():
+                with saver.epoch(), naming_lack_of_memory(trainer.loader.resident_bytes):
                     line = trainer.train_epoch(epoch, bar, before, saver, record.steps, contract.after_step)
                     contract.end_steps(epoch)
                     # Before the validation, which a run that is ended in it repeats.
