@@ -130,9 +130,19 @@ class StartLine(LogLine):
         "epochs before the one that the checkpoint is in; absent in a new run"
     )
     resumed_at_step: int | None = log_field("finished steps of that epoch")
+    resident_gb: float | None = log_field(
+        "records of the training file that the first rank's device holds (data.resident); absent: none",
+        unit="GB",
+    )
+    order_parts: int | None = log_field(
+        "parts of the training images that the order draws equally from, one for each rank; absent: the order is that "
+        "of the whole"
+    )
     replay: int | None = log_field(_REPLAY, unit="batches")
     setup_seconds: float | None = log_field(
-        "time from the start of the process to the first step; elapsed_seconds includes it", unit=SECONDS
+        "time from the start of the process to the first step, or to the copy of resident data; elapsed_seconds "
+        "includes it",
+        unit=SECONDS,
     )
     family: str | None = log_field("plan.family: the family that predictions are from; absent without one")
     predicted_top1: float | None = log_field("top-1 that the family predicts for this length", unit=SHARE)

@@ -27,6 +27,9 @@ from engine.train.ranks.group import Ranks
 _WAITING = 0.05
 _MUCH = 0.25
 
+# The names of loaders that leave crops to the device.
+_CUT_THERE = ("-packed", "-resident")
+
 _FACTS = [field.name for field in dataclasses.fields(DataFigures)]
 
 
@@ -131,7 +134,7 @@ def _decode(figures: EpochFigures) -> tuple[str, str]:
 def _cheaper_images(figures: EpochFigures) -> list[str]:
     if "jpeg" in figures.storage or figures.storage == "proportion":
         return ["use yuv420 storage"]
-    return ["data.decoder=packed"] if figures.on_gpu and not figures.storage.endswith("-packed") else []
+    return ["data.decoder=packed"] if figures.on_gpu and not figures.storage.endswith(_CUT_THERE) else []
 
 
 def _more_cores(figures: EpochFigures) -> str:
@@ -152,7 +155,7 @@ def _more_cores(figures: EpochFigures) -> str:
 def _copy(figures: EpochFigures) -> tuple[str, str]:
     share = _share(figures.data.copy_seconds, figures)
     words = f"the link to the device was busy {share} of the time, {_idle(figures)}"
-    if figures.storage.endswith("-packed"):
+    if figures.storage.endswith(_CUT_THERE):
         return words, "a faster link, or images of a smaller short side"
     return words, "yuv420 storage, of which only the crops are copied"
 

@@ -6,6 +6,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.data.beton.reader import Beton
 from engine.data.loading.loader import Loader
 from engine.data.loading.page_cache import shortage
+from engine.data.loading.resident import ResidentData
 from engine.train.augment.chain import loader_dtype
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
@@ -19,8 +20,12 @@ def open_loader(
     *,
     training: bool,
     in_memory: bool = True,
+    resident: ResidentData | None = None,
 ) -> Loader:
-    """The loader of a file for training or validation; the caller closes it. Rank 0 prints how it decodes."""
+    """The loader of a file for training or validation; the caller closes it. Rank 0 prints how it decodes.
+
+    `resident` are the file's records on the device, if they are to be held there: then no other memory holds them.
+    """
     dtype = precision.input_dtype
     loader = Loader(
         beton,
@@ -28,10 +33,11 @@ def open_loader(
         dtype=loader_dtype(config, dtype) if training else dtype,
         channels_last=config.training.channels_last,
         workers=config.data.num_workers or ranks.cores(),
-        in_memory=in_memory and _reads_ahead(config, ranks, beton, training=training),
+        in_memory=in_memory and not resident and _reads_ahead(config, ranks, beton, training=training),
         decoder=config.data.decoder,
         verify=config.data.verify,
         corrupt=config.data.corrupt,
+        resident=resident,
     )
     if ranks.main:
         name, detail = loader.decoder

@@ -30,7 +30,9 @@ from engine.train.imbalance import imbalance_warning, uneven_sizes
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.recipe.recipe_start import Stage
+from engine.train.residence import find_residence
 from engine.train.run_base import RunBase
+from engine.train.step.memory_fit import naming_lack_of_memory
 from engine.train.step.scale import norm_warning, refuse_scale, scale_warnings
 from engine.train.trainer import Trainer
 
@@ -89,6 +91,8 @@ class Run(RunBase):
             started=time.perf_counter() if self._started is None else self._started,
             outlook=self._outlook,
         )
+        # Now that all is checked, and set-up is over: it may take minutes, and reads training images.
+        self.trainer.loader.fill_resident()
         saver = Saver(
             self.config,
             self.trainer,
@@ -104,6 +108,7 @@ class Run(RunBase):
                 **self.stage.entry(),
                 **self.trainer.plan(begun.state.epoch).entry(),
                 **(resumed if self.config.training.resume else {}),
+                **self._residence_fields(),
                 **contract.start_fields(),
                 train_data=self.data["train"],
                 val_data=self.data["val"],
@@ -132,6 +137,14 @@ class Run(RunBase):
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
+
+    def _residence_fields(self) -> dict[str, Any]:
+        """The start line's fields on data that the device holds, and on the order, where they are not the usual."""
+        held, parts = self.trainer.loader.resident_bytes, self.trainer.order_parts
+        return {
+            **({"resident_gb": held / 1e9} if held else {}),
+            **({"order_parts": parts} if parts > 1 else {}),
+        }
 
     def _save_results(
         self, record: RunWriter, accuracy: Accuracy, plain: Accuracy, average: Accuracy | None
@@ -189,7 +202,7 @@ class Run(RunBase):
             while found is None or epoch < trainer.timeline.count:
                 before = begun if epoch == begun.epoch else EpochState(epoch=epoch)
                 contract.begin_epoch(epoch, before.step)
-                with saver.epoch():
+                with saver.epoch(), naming_lack_of_memory(trainer.loader.resident_bytes):
                     line = trainer.train_epoch(epoch, bar, before, saver, record.steps, contract.after_step)
                     contract.end_steps(epoch)
                     # Before the validation, which a run that is ended in it repeats.
@@ -250,11 +263,27 @@ class Run(RunBase):
         return Outlook(epochs=epochs, later=self.stage.later, done=done, label=self.stage.label)
 
     def _build_trainer(self, train: Beton) -> Trainer:
-        loader = open_loader(self.config, self.ranks, self.precision, train, training=True)
-        self._owned.enter_context(loader)
-        trainer = Trainer(self.config, self.ranks, self.precision, loader, self.model, self.classes.count)
+        saved: dict[str, Any] = {}
         if self.config.training.resume:
-            self.begun = resume.restore(self.config, trainer, self.data)
+            names = train.manifest.classes if train.manifest else None
+            saved = resume.read(self.config, self.ranks, self.data, names)
+        # Before the trainer, which asks how much memory is free for its steps.
+        held = find_residence(self.config, self.ranks, train, resume.order_parts(saved) if saved else 0)
+        loader = open_loader(
+            self.config, self.ranks, self.precision, train, training=True, resident=held.data
+        )
+        self._owned.enter_context(loader)
+        trainer = Trainer(
+            self.config,
+            self.ranks,
+            self.precision,
+            loader,
+            self.model,
+            self.classes.count,
+            held.order_parts,
+        )
+        if saved:
+            self.begun = resume.restore(self.config, trainer, saved)
         else:
             refuse_scale(self.config, trainer.total_steps)
         if self.ranks.main:

@@ -30,8 +30,8 @@ from engine.data.sampling.order import (
     cut_pages,
     epoch_permutation,
     held_out,
+    in_parts,
     page_windows,
-    repeated,
     without,
 )
 from engine.models.head import train_mode
@@ -44,6 +44,7 @@ from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
 from engine.train.imbalance import class_weights
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
+from engine.train.residence import numbers_of_parts
 from engine.train.schedules import lr_at, resolution_at
 from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
@@ -69,8 +70,9 @@ class _Clocks:
 class Trainer:
     """Trains `model` in place with the training file's `loader`, whose dtype is chain.loader_dtype.
 
-    The caller closes the loader. Raises UserError when the global batch does not divide evenly over the ranks, or
-    leaves a device single images that the network can't be trained on.
+    The caller closes the loader. `order_parts` says from how many parts of the images the order draws (residence.py).
+    Raises UserError when the global batch does not divide evenly over the ranks, or leaves a device single images that
+    the network can't be trained on.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Trainer:
         loader: Loader,
         model: nn.Module,
         num_classes: int,
+        order_parts: int = 1,
     ) -> None:
         self.config, self.ranks, self.loader, self.model = config, ranks, loader, model
         self.timeline = Timeline.parse(config.training.timeline, config.training.epochs)
@@ -97,6 +100,8 @@ class Trainer:
         for side, plan in self.plans.items():
             if plan.device_batch == 1 and not (config.training.sync_bn and ranks.world > 1):
                 refuse_single_images(model, side)
+        self.order_parts = order_parts
+        self._parts = numbers_of_parts(config, beton.num_samples, order_parts)
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )
@@ -294,7 +299,14 @@ class Trainer:
         windows = self._windows(epoch)
         order = self._order(epoch) if windows is None else without(windows.order, self._held)
         ids = batches_of(
-            repeated(order, repeats=law.repeats, global_batch=plan.global_batch),
+            in_parts(
+                order,
+                self._parts,
+                parts=self.order_parts,
+                repeats=law.repeats,
+                global_batch=plan.global_batch,
+                accumulation=plan.accumulation,
+            ),
             global_batch=plan.global_batch,
             accumulation=plan.accumulation,
             rank=self.ranks.rank,

@@ -1,6 +1,6 @@
 """Random images, crops of them packed as the loader packs them, and what the slow reference makes of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton import layout
 from engine.data.storage import RAW
-from engine.data.storage.packing import copy_crops, plan_crops
+from engine.data.storage.packing import copy_crops, place_crops, plan_crops
 from tests.data.reference_resize import resize_rgb, resize_yuv420
 
 
@@ -22,6 +22,14 @@ class PackedCrops:
     boxes: NDArray[np.int32]
     buffer: torch.Tensor
     geometry: torch.Tensor
+
+    def resident(self) -> "PackedCrops":
+        """The same crops in whole records, one behind the other."""
+        buffer = torch.from_numpy(np.concatenate(self.records))
+        ends = np.cumsum([record.nbytes for record in self.records])
+        starts = np.append(0, ends[:-1])
+        geometry = place_crops(starts, *np.array(self.sizes).T, self.boxes)
+        return replace(self, buffer=buffer, geometry=torch.from_numpy(geometry))
 
     def reference(self, resolution: int) -> NDArray[np.uint8]:
         """Levels (n, resolution, resolution, 3) by tests/data/reference_resize.py."""

@@ -192,10 +192,17 @@ CHOICES: dict[str, Case] = {
     "data.decoder=gpu": Case(
         name="gpu", on={"data.decoder": "gpu"}, base={"training.device": "cuda"}, effect="any"
     ),
+    "data.resident=on": Case(
+        name="resident",
+        on={"data.resident": "on"},
+        base={"data.train_dataset": "{raw}", "data.decoder": "packed"},
+        effect="same",
+    ),
     **{
         f"data.{key}={value}": Case(name=value, on={f"data.{key}": value}, effect="same")
         for key, value in (
             ("decoder", "cpu"),
+            ("resident", "off"),
             ("verify", "always"),
             ("verify", "never"),
             ("corrupt", "skip"),

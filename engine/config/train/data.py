@@ -50,10 +50,18 @@ class DataConfig:
         "`nvjpeg`; not tested on a GPU yet). auto: packed on a GPU where the file allows it, else cpu",
         choices=("auto", "cpu", "packed", "gpu"),
     )
+    resident: str = option(
+        "auto",
+        "hold the images of the training file (raw or yuv420) on the device and cut crops there, which leaves no work "
+        "per image to the host. A third of a GPU's memory is kept for the training itself. auto: on GPUs of which each "
+        "can hold all images, else off. on: refuse to start where they don't fit; with several ranks, each holds its "
+        "own part and draws from it where not all fit, which is another order (not with balance)",
+        choices=("auto", "on", "off"),
+    )
     verify: str = option(
         "first-epoch",
         "when to check an image's checksum, in files that have checksums. first-epoch: the first time a process uses "
-        "the image",
+        "the image; resident data are checked once, when they are copied",
         choices=("first-epoch", "always", "never"),
     )
     corrupt: str = option(

@@ -70,6 +70,7 @@ class TrainConfig:
         check_plan(self.plan)
         check_validation(self.validation, eval_only=self.training.eval_only, holdout=self.data.holdout)
         _check_repeats(self)
+        _check_resident(self)
         _check_replay(self)
 
 
@@ -105,6 +106,13 @@ def _check_repeats(config: TrainConfig) -> None:
         raise UserError(
             "augmentation.repeats reads an image again, which data.order=pages may already have released: use "
             "data.order=random, or drop augmentation.repeats"
+        )
+
+
+def _check_resident(config: TrainConfig) -> None:
+    if config.data.resident == "on" and config.data.decoder == "cpu":
+        raise UserError(
+            "data.resident=on cuts crops on the device, and data.decoder=cpu decodes them on the CPU: drop one of them"
         )
 
 

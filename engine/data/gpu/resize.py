@@ -21,10 +21,10 @@ def finish_packed(
     """Resized, flipped and normalised images, `dtype` (n, 3, resolution, resolution), on the arguments' device.
 
     `buffer` (bytes,) uint8 and `geometry` (n, 8) int64 are as engine.data.storage.packing makes them, for images
-    of `mode`. Levels are resized by the law of portable_resize.py and rounded to 0..255, then (level - mean) *
-    inverse_std is computed in float32 with mean and inverse_std (3,) float32, and rounded once to `dtype`. Nothing is
-    read back by the host where Triton does it. The buffer's bytes are trusted to be there: only shapes and types are
-    checked. Raises ValueError for wrong ones.
+    of `mode`: packed crops, or whole records anywhere in a buffer of any size. Levels are resized by the law of
+    portable_resize.py and rounded to 0..255, then (level - mean) * inverse_std is computed in float32 with mean and
+    inverse_std (3,) float32, and rounded once to `dtype`. Nothing is read back by the host where Triton does it. The
+    buffer's bytes are trusted to be there: only shapes and types are checked. Raises ValueError for wrong ones.
     """
     device = buffer.device
     _check(buffer, geometry, mode, resolution, mean, inverse_std)

@@ -35,12 +35,13 @@ _IMAGES_AT_ONCE = 64
 class _Taps:
     """Which source pixels make an output pixel: positions int64 and weights float32, both (n, resolution, taps).
 
-    All positions are below `end`.
+    Positions are from `low` (n,) on, where each crop begins, and less than `extent` after it.
     """
 
     positions: torch.Tensor
     weights: torch.Tensor
-    end: int
+    low: torch.Tensor
+    extent: int
 
     @property
     def total(self) -> torch.Tensor:
@@ -114,11 +115,12 @@ def _axis(crops: _Crops, start_column: int, extent_column: int, scale: int) -> _
     first = torch.maximum((centre - reach + unit) // (2 * unit), low)
     starts, extents = crops.known[:, start_column], crops.known[:, extent_column]
     most = max(2, -(-2 * int(extents.max()) // unit))
-    end = int(((starts + extents + scale - 1) // scale).max())
+    longest = int(((starts + extents + scale - 1) // scale - starts // scale).max())
     positions = first[:, :, None] + torch.arange(most, device=geometry.device)
     weights = reach[:, :, None] - ((2 * positions + 1) * unit - centre[:, :, None]).abs()
     weights = torch.where(positions < high[:, :, None], weights.clamp(min=0), 0)
-    return _Taps(torch.minimum(positions, high[:, :, None] - 1), weights.to(torch.float32), end)
+    positions = torch.minimum(positions, high[:, :, None] - 1)
+    return _Taps(positions, weights.to(torch.float32), low[:, 0], longest)
 
 
 def _plane(
@@ -128,7 +130,7 @@ def _plane(
 
     `pitch` is the bytes from one row to the next, `step` from one column to the next.
     """
-    across = torch.arange(columns.end, device=buffer.device)
+    across = columns.low[:, None] + torch.arange(columns.extent, device=buffer.device)
     # Columns that a narrower crop does not have: any byte of its own will do, no weight falls on them.
     across = torch.minimum(across, columns.positions.amax((1, 2))[:, None])
     origin = (start[:, None] + across * step)[:, None, :]
@@ -138,6 +140,6 @@ def _plane(
         combined = combined + rows.weights[:, :, tap, None] * buffer[bytes_at]
     total = torch.zeros((), device=buffer.device)
     for tap in range(columns.weights.shape[2]):
-        at = columns.positions[:, None, :, tap].expand(-1, combined.shape[1], -1)
+        at = (columns.positions[:, :, tap] - columns.low[:, None])[:, None].expand(-1, combined.shape[1], -1)
         total = total + columns.weights[:, None, :, tap] * combined.gather(2, at)
     return total / (rows.total[:, :, None] * columns.total[:, None, :])

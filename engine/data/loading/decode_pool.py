@@ -126,7 +126,7 @@ class DecodePool:
 
             work += self._slices(task, np.flatnonzero(modes == form.mode), _DECODE_SLICES)
         self._do(work)
-        return self._bad(ids, batch.status)
+        return self.bad(ids, batch.status)
 
     def pack(
         self, views: NDArray[np.int64], crop: CropLaw, take: Callable[[int], NDArray[np.uint8]]
@@ -155,7 +155,15 @@ class DecodePool:
             )
 
         self._do(deque(self._slices(task, np.arange(len(ids)), _PACK_SLICES)))
-        return geometry, self._bad(ids, status)
+        return geometry, self.bad(ids, status)
+
+    def crops(self, views: NDArray[np.int64], crop: CropLaw) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The views' samples and their crops' boxes, for records that lie elsewhere. Raises as `decode` does."""
+        self._thread_meter().begin()
+        views, ids = self._checked(views)
+        boxes = self._boxes(views, ids, crop)
+        self.meter.add(self._thread_meter().end())
+        return ids, boxes
 
     def sort_out(
         self, views: NDArray[np.int64], crop: CropLaw, fits: Callable[[int], bool]
@@ -283,7 +291,8 @@ class DecodePool:
         meter: ThreadMeter = self._local.meter
         return meter
 
-    def _bad(self, ids: NDArray[np.int64], status: NDArray[np.uint8]) -> list[Bad]:
+    def bad(self, ids: NDArray[np.int64], status: NDArray[np.uint8]) -> list[Bad]:
+        """Those of the samples whose `status` (len(ids),) is not OK."""
         return [
             Bad(int(row), self._message(int(ids[row]), int(status[row])))
             for row in np.flatnonzero(status != OK)

@@ -1,4 +1,4 @@
-"""JPEG files decoded on the GPU: the third way from a record to a finished batch, beside those of producer.py.
+"""JPEG files decoded on the GPU: the third way from a record to a finished batch, beside those of delivery.py.
 
     record --first look--> region of the crop --nvJPEG--> RGB on the device --engine.data.gpu--> finished
                  +--> whatever nvJPEG should not or can't decode: the CPU's decoder, in the same batch
@@ -21,7 +21,8 @@ from engine.data.decode.pillow_pixels import DamagedError
 from engine.data.gpu.nvjpeg import INSTALL, RegionDecoder
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.loading.decode_pool import Bad, DecodePool
-from engine.data.loading.producer import Normalisation, Slot
+from engine.data.loading.delivery import Normalisation
+from engine.data.loading.producer import Slot
 from engine.data.sampling import crops
 from engine.data.sampling.crops import CropLaw
 from engine.data.storage import JPEG, RAW, packing

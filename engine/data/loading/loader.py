@@ -4,7 +4,7 @@
                           ^ a free slot                                                 |
                           +-------------------------------------------------------------+
 
-One producer thread fills slots ahead of the consumer, with decoded images or packed crops (producer.py). An error in
+One producer thread fills slots ahead of the consumer, with decoded images or packed crops (delivery.py). An error in
 the producer is raised in the consumer at its next batch. Leaving the loop early ends the producer when the iterator is
 closed or dropped; until then no second iteration can start, since both would fill the same slots. Resolution and batch
 size may change with each call of `batches`; nothing is recompiled.
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 
 from engine.data.beton.reader import Beton
 from engine.data.loading.decode_pool import Bad, DecodePool
+from engine.data.loading.delivery import MEAN, STD, Decoded, Resident, choose_delivery
 from engine.data.loading.in_flight import InFlight
 from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
 from engine.data.loading.page_cache import ReadAhead
-from engine.data.loading.producer import MEAN, STD, Decoded, Producer, Slot, choose_delivery
+from engine.data.loading.producer import Producer, Slot
+from engine.data.loading.resident import ResidentData
 from engine.data.loading.windows import WindowReader
 from engine.data.sampling.crops import CropLaw, ResizeThenCrop
 from engine.data.sampling.order import Windows, samples_of
@@ -51,8 +53,8 @@ class Batch:
 @dataclass(frozen=True)
 class HostBatch:
     """A batch before its copy to the device: `pixels` are uint8 images (n, resolution, resolution, 3) or, with
-    `geometry`, packed crops (bytes,), which data.decoder=gpu has put on the device already. `labels` and `ids` are
-    int64 (n,).
+    `geometry`, packed crops (bytes,), which data.decoder=gpu has put on the device already; none of data that are
+    resident. `labels` and `ids` are int64 (n,).
 
     The memory belongs to the loader and is valid until the next batch is asked for.
     """
@@ -73,11 +75,12 @@ def _indexed(device: torch.device) -> torch.device:
 class Loader:
     """Batches of one `.beton` file, decoded by `workers` threads and finished on `device` as `dtype`.
 
-    `decoder` is auto, cpu, packed or gpu (producer.choose_delivery); `verify` is when checksums are compared
+    `decoder` is auto, cpu, packed or gpu (delivery.choose_delivery); `verify` is when checksums are compared
     (decode_pool.py). A corrupt sample ends the iteration with a UserError (`corrupt="stop"`) or is left out of its
     batch (`corrupt="skip"`): `skips` counts them, `new_skips` lists them. `figures` tells where the time went. With
-    `in_memory` a thread reads the whole file into the page cache. It owns threads: use it as a context manager, or call
-    `close()`. Raises UserError on construction for a decoder that the file can't have.
+    `in_memory` a thread reads the whole file into the page cache. `resident`, the loader's from here on, holds records
+    on the device, where crops are cut. It owns threads: use it as a context manager, or call `close()`. Raises
+    UserError on construction for a decoder that the file can't have.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Loader:
         decoder: str = "auto",
         verify: str = "first-epoch",
         corrupt: str = "stop",
+        resident: ResidentData | None = None,
     ) -> None:
         if batches_ahead < 0:
             raise ValueError(f"batches_ahead {batches_ahead}")
@@ -101,15 +105,18 @@ class Loader:
         self.skips = 0
         self._skipped: dict[int, str] = {}
         self._told = 0
-        self._corrupt = corrupt
+        self._corrupt, self._verify = corrupt, verify
         self._owned = ExitStack()
         self._pool = DecodePool(beton, workers, verify)
         self._owned.callback(self._pool.close)
+        self._resident = resident
+        if resident is not None:
+            self._owned.callback(resident.close)
         self._meter = LoaderMeter(self._pool.meter, device)
         try:
             # Crops between pixels can't be packed.
             self._between = choose_delivery(self._pool, "cpu", device, dtype, channels_last)
-            self._whole = choose_delivery(self._pool, decoder, device, dtype, channels_last)
+            self._whole = choose_delivery(self._pool, decoder, device, dtype, channels_last, resident)
             self._delivery = self._whole
         except UserError:
             self._owned.close()
@@ -131,6 +138,11 @@ class Loader:
     def figures(self) -> DataFigures:
         """Where the time went since the loader was opened; does not wait for the device."""
         return self._meter.figures()
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of records that the device holds."""
+        return self._resident.nbytes if self._resident else 0
 
     @property
     def decoder(self) -> tuple[str, str]:
@@ -196,13 +208,15 @@ class Loader:
             raise RuntimeError("the loader is closed")
         if self._producer is not None:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
+        self.fill_resident()
         if not 0 <= self._start <= len(ids):
             raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
         self._delivery = self._between if isinstance(crop, ResizeThenCrop) else self._whole
         self._refuse_too_large(max(map(len, ids), default=0), resolution)
         reader = (
             WindowReader(self.beton.path, self._pool.memory, windows, self._pool.descriptor)
-            if windows
+            # What is resident is read in any order.
+            if windows and not isinstance(self._delivery, Resident)
             else None
         )
 
@@ -240,6 +254,14 @@ class Loader:
                 f"{need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: lower training.batch_size or "
                 "validation.batch_size, whichever this is"
             )
+
+    def fill_resident(self) -> None:
+        """Copy the resident records to the device, unless that was done; the first iteration would do it.
+
+        Raises UserError for a file that can't be read, and with corrupt="stop" for any corrupt sample in it.
+        """
+        if isinstance(self._whole, Resident):
+            self._whole.prepare(verify=self._verify != "never", stop=self._corrupt == "stop")
 
     def _end_threads(self) -> None:
         """End the iteration's threads, the window reader's first: the producer may be waiting for it."""

@@ -12,6 +12,10 @@ Batches hold views: a view is a sample in one of its repeats, as one number, whi
 augmentations. A sample's first view is its id; only `repeated` and balance.py make
 others.
 
+Where each rank holds only its part of the images (data.resident), it draws from that: `part_numbers` cuts the images
+into parts at random, once for a run, and `in_parts` makes of either permutation an order whose global batches have
+equally many images of each part.
+
 Also `held_out`, the part of a training file that is never trained on (data.holdout).
 """
 
@@ -36,6 +40,7 @@ MOST_VIEWS = 2 ** (63 - _REPEAT_SHIFT)
 _ORDER_STREAM = 0x6F72646572
 _PAGE_STREAM = 0x7061676573
 _FILE_STREAM = 0x66696C65
+_PART_STREAM = 0x70617274
 
 
 def epoch_permutation(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -134,6 +139,42 @@ def repeated(order: NDArray[np.int64], *, repeats: int, global_batch: int) -> ND
 def view_of(samples: NDArray[np.int64], repeats: NDArray[np.int64]) -> NDArray[np.int64]:
     """The views of samples in these repeats, all of the same shape; a repeat is below MOST_VIEWS."""
     return samples + (repeats << _REPEAT_SHIFT)
+
+
+def part_numbers(num_samples: int, held: NDArray[np.int64], *, parts: int, seed: int) -> NDArray[np.int64]:
+    """The part of each sample, 0 to parts - 1, and -1 for those in `held`, int64 (num_samples,).
+
+    Parts are drawn at random, so that each has about the classes of the whole, and differ by at most one sample.
+    """
+    shuffled = without(np.argsort(_keys(num_samples, seed, 0, _PART_STREAM)), held)
+    numbers = np.full(num_samples, -1, np.int64)
+    numbers[shuffled] = np.arange(len(shuffled)) % parts
+    return numbers
+
+
+def in_parts(
+    order: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    *,
+    parts: int,
+    repeats: int,
+    global_batch: int,
+    accumulation: int,
+) -> NDArray[np.int64]:
+    """The views of an epoch in which each part gives an equal share of each global batch, int64, flat.
+
+    `numbers` is the part of each sample (part_numbers). A part's samples keep their `order`, and `repeated` applies to
+    each part. As many whole batches as `order` fills; with as many ranks as parts, `batches_of` gives each rank the
+    views of its own part, and with any other number of ranks global batches are the same.
+    """
+    share, steps = global_batch // parts, len(order) // global_batch
+    # With another number of ranks than parts the accumulation need not divide a part's share, and need not be met.
+    cut = accumulation if share % accumulation == 0 else 1
+    views = [
+        repeated(order[numbers[order] == part], repeats=repeats, global_batch=share)[: steps * share]
+        for part in range(parts)
+    ]
+    return np.stack([one.reshape(steps, cut, share // cut) for one in views], axis=2).ravel()
 
 
 def samples_of(views: NDArray[np.int64]) -> NDArray[np.int64]:

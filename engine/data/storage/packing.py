@@ -1,9 +1,12 @@
-"""Just the bytes of each crop, one after the other in a single buffer: what the host does for a GPU that decodes.
+"""Where the bytes of each crop lie for a device that decodes: packed one after the other, or in whole records there.
 
 First a plan: `plan_crops` says for every sample which even-aligned region is taken and where it goes in the
 buffer. Then `copy_crops` copies, without the GIL and on as many threads as there are slices of the batch. Only
 the file's own bytes are moved, row by row or, where a region is as wide as the image, plane by plane, with LLVM's
 memcpy: numba's slice assignment reaches less than half of its speed on rows this short.
+
+Records that lie on the device as a whole (data.resident) are not packed again: `place_crops` says for each crop where
+its record begins and where in it the crop is. A record is laid out as a packed region is, so its width is the pitch.
 
 A sample's bytes are, for Packing.YUV420, ROWS x COLUMNS of Y, then (ROWS/2) x (COLUMNS/2) of U, then the same of V;
 for Packing.RGB, ROWS x COLUMNS x 3 of interleaved RGB. engine/data/gpu/ finishes them. Which of the two is used, the
@@ -30,8 +33,9 @@ from engine.data.storage.formats import of_mode
 from engine.data.storage.storage_format import Packing
 from engine.errors import UserError
 
-# Columns of a geometry row: the first byte in the buffer, the size of the packed region, where in it the crop
-# starts (0 or 1: a region starts where chroma does), the crop's size, and whether it is flipped. In luma pixels.
+# Columns of a geometry row: the first byte in the buffer, the size of the region that lies there (its columns are the
+# pitch), where in it the crop starts, the crop's size, and whether it is flipped. In luma pixels. A packed region
+# starts where chroma does, so a crop starts at 0 or 1 of it; a whole record is a region with its crop anywhere.
 OFFSET, ROWS, COLUMNS, TOP, LEFT, HEIGHT, WIDTH, FLIP = range(8)
 GEOMETRY_COLUMNS = 8
 
@@ -67,6 +71,16 @@ def plan_crops(boxes: NDArray[np.int32], mode: int) -> tuple[NDArray[np.int64], 
             "again with smaller images"
         )
     return geometry, size
+
+
+def place_crops(
+    starts: NDArray[np.int64], heights: NDArray[np.int64], widths: NDArray[np.int64], boxes: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The geometry, int64 (n, 8), of crops in whole records that begin at `starts` (n,) of a buffer, in bytes.
+
+    `heights` and `widths` (n,) are the images'; `boxes` (n, 5) are as in `plan_crops`.
+    """
+    return np.column_stack([starts, heights, widths, boxes.astype(np.int64)])
 
 
 @kernel

@@ -32,7 +32,7 @@ _NOT_THE_RECIPE = {"logging", "plan", "checkpoint", "reference"}
 _NOT_THE_OPTIONS = {
     *("training.seed", "training.resume", "training.first_stage", "budget.price", "budget.on_alarm"),
     *("data.train_dataset", "data.val_dataset", "data.classes"),
-    *("data.num_workers", "data.in_memory", "data.pin_cores"),
+    *("data.num_workers", "data.in_memory", "data.resident", "data.pin_cores"),
 }
 
 

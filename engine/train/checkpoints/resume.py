@@ -5,6 +5,7 @@ their average, optimizer, scaler, and the position in the epoch. On a CPU with t
 equals an uninterrupted one to the bit; on another number, or a GPU without training.deterministic, to rounding.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _MAY_DIFFER = {
     "data.num_workers",
     "data.in_memory",
     "data.pin_cores",
+    # Where crops are cut. The checkpoint has the order; a CPU with data.decoder=auto rounds levels otherwise.
+    "data.resident",
     # The contents must be the same: see `data_of`.
     "data.train_dataset",
     "data.val_dataset",
@@ -99,6 +102,7 @@ def content(
         "keeper": progress.keeper,
         "alarm": progress.alarm,
         "timeline": str(trainer.timeline),
+        "order_parts": trainer.order_parts,
         "data": data,
         "classes": trainer.class_names,
         "world": trainer.ranks.world,
@@ -107,14 +111,27 @@ def content(
     }
 
 
-def restore(config: TrainConfig, trainer: Trainer, data: dict[str, str]) -> Progress:
-    """Load the state of the run folder that training.resume names: rank 0 reads it and sends it to the others.
+def read(
+    config: TrainConfig, ranks: Ranks, data: dict[str, str], names: Sequence[str] | None
+) -> dict[str, Any]:
+    """The newest checkpoint of the run folder that training.resume names: rank 0 reads it and sends it to the others.
 
-    Raises UserError when there is none, or when recipe or data differ from those that the run was started with.
+    `names` are the data's classes, if known. Raises UserError when there is none, or when recipe or data differ from
+    those that the run was started with.
     """
-    ranks = trainer.ranks
-    found = ranks.agree(_read(config, data, trainer.class_names) if ranks.main else None)
+    found = ranks.agree(_read(config, data, names) if ranks.main else None)
     assert found is not None
+    return found
+
+
+def order_parts(found: dict[str, Any]) -> int:
+    """In how many parts the order of a checkpoint's run draws; older ones know only the whole."""
+    return int(found.get("order_parts", 1))
+
+
+def restore(config: TrainConfig, trainer: Trainer, found: dict[str, Any]) -> Progress:
+    """Load the state that a checkpoint holds (`read`)."""
+    ranks = trainer.ranks
     trainer.model.load_state_dict(found["model"], strict=True)
     trainer.step.load_state_dict(found)
     limit = found["config"]["training"].get("device_batch_size", config.training.device_batch_size)
@@ -140,7 +157,7 @@ def _in_force(found: dict[str, Any], asked: str = "") -> str:
     return asked if extends else saved
 
 
-def _read(config: TrainConfig, data: dict[str, str], names: list[str] | None) -> dict[str, Any]:
+def _read(config: TrainConfig, data: dict[str, str], names: Sequence[str] | None) -> dict[str, Any]:
     path, found = store.load_newest(Path(config.training.resume))
     if "optimizer" not in found:
         raise UserError(f"training.resume: {path} holds only weights: pass it as model.weights instead")

@@ -4,7 +4,8 @@ The global batch and the learning rate stay the recipe's; smaller device batches
 device batch, so results depend on the memory as they do on training.device_batch_size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -39,7 +40,7 @@ def _fit(side: int, plan: BatchPlan, fits: Fits) -> BatchPlan:
             return replace(plan, device_batch=count, accumulation=accumulation)
     raise UserError(
         f"training.fit_memory: the device has no memory for a step over one image of {side} px: take a smaller "
-        "model.arch or resolution"
+        "model.arch or resolution, or data.resident=off where the device holds the training data"
     )
 
 
@@ -72,6 +73,21 @@ _LACK = ("unable to find an engine", "_alloc_failed", "cuda error: out of memory
 def _lacks_memory(error: RuntimeError) -> bool:
     """Whether a step failed for lack of memory, in the words of whoever lacked it."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error).lower() for words in _LACK)
+
+
+@contextmanager
+def naming_lack_of_memory(resident_bytes: int) -> Iterator[None]:
+    """Raises UserError where the block fails because the device has no memory; so many bytes of it hold data."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _lacks_memory(error):
+            raise
+        held = f", or data.resident=off: {resident_bytes / 1e9:.2f} GB hold the training data"
+        raise UserError(
+            "the device has no memory for a training step: lower training.device_batch_size, or set "
+            f"training.fit_memory=true{held if resident_bytes else ''}"
+        ) from None
 
 
 def rehearse(step: Step, count: int, side: int) -> None:

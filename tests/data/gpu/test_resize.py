@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.storage import JPEG, RAW, YUV420
-from engine.data.storage.packing import FLIP, HEIGHT, WIDTH
+from engine.data.storage.packing import COLUMNS, FLIP, HEIGHT, LEFT, OFFSET, ROWS, TOP, WIDTH
 from tests.data.packed_crops import PackedCrops, random_crops
 
 MODES = [YUV420.mode, RAW.mode]
@@ -44,6 +44,34 @@ def test_pixels_match_the_reference(mode: int, resolution: int, longest: int) ->
     # Apart from exact halves, which float64 and float32 may round apart, nothing differs.
     assert difference.max() <= 1
     assert difference.mean() < 0.03
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("resolution", "longest"), [(1, 8), (7, 56), (33, 90), (64, 40)])
+def test_crops_of_whole_records_equal_packed_ones(mode: int, resolution: int, longest: int) -> None:
+    crops = random_crops(mode, 48, longest)
+    assert torch.equal(levels(crops.resident(), resolution), levels(crops, resolution))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_records_may_lie_beyond_any_32_bit_offset(mode: int) -> None:
+    crops = random_crops(mode, 4, 20).resident()
+    # Memory that is never touched costs nothing.
+    far = torch.empty(2**33, dtype=torch.uint8)
+    far[-len(crops.buffer) :] = crops.buffer
+    geometry = crops.geometry.clone()
+    geometry[:, OFFSET] += len(far) - len(crops.buffer)
+    assert torch.equal(levels(replace(crops, buffer=far, geometry=geometry), 8), levels(crops, 8))
+
+
+def test_plain_pytorch_reads_only_the_crops_columns() -> None:
+    """Of a whole record as of a packed region: its work and memory are those of the crop."""
+    crops = random_crops(YUV420.mode, 2, 4).resident()
+    geometry = crops.geometry.clone()
+    geometry[:, [ROWS, COLUMNS]], geometry[:, [TOP, LEFT]] = 4000, 3990
+    geometry[:, [HEIGHT, WIDTH]], geometry[:, OFFSET] = 4, 0
+    taken = torch_resize._axis(torch_resize._Crops(geometry, geometry.numpy(), 8), LEFT, WIDTH, 1)
+    assert taken.extent == 4 and (taken.low == 3990).all()
 
 
 def test_unscaled_raw_crop_equals_the_stored_bytes() -> None:
@@ -143,15 +171,17 @@ from tests.data.packed_crops import random_crops
 mean, inverse_std = torch.tensor([123.7, 116.3, 103.5]), 1 / torch.tensor([58.4, 57.1, 57.4])
 found = []
 for mode, resolution, longest, dtype in json.loads(sys.argv[1]):
-    crops = random_crops(mode, 6, longest)
+    packed = random_crops(mode, 6, longest)
     images = []
-    for ours in (torch_resize, triton_resize):
+    ways = [(torch_resize, packed), (triton_resize, packed)]
+    for ours, crops in [*ways, (triton_resize, packed.resident())][: 3 if resolution < 9 else 2]:
         shape = (6, 3, resolution, resolution)
         out = torch.full(shape, 77.0, dtype=getattr(torch, dtype)).to(memory_format=torch.channels_last)
         ours.resize(crops.buffer, crops.geometry, mode, mean, inverse_std, out)
         images.append((out.float() / inverse_std.view(3, 1, 1)))
     difference = (images[0] - images[1]).abs()
-    found.append([mode, resolution, dtype, float(difference.max()), float(difference.mean())])
+    same = torch.equal(images[1], images[-1])
+    found.append([same, mode, resolution, dtype, float(difference.max()), float(difference.mean())])
 print(json.dumps(found))
 """
 
@@ -181,8 +211,9 @@ def test_interpreted_triton_kernel_matches_pytorch(repository: Path) -> None:
     found = json.loads(run.stdout)
     assert len(found) == len(cases)
     for case in found:
-        *_, dtype, most, mean = case
+        same, *_, dtype, most, mean = case
         assert most <= 1, case
+        assert same, "crops of whole records are those of packed ones"
         # Triton's interpreter cuts bfloat16 off where a GPU rounds: up to one step of 2^-7 between 2 and 4.
         assert mean < (0.5 if dtype == "bfloat16" else 1e-3), case
 
@@ -224,6 +255,7 @@ def test_gpu_matches_the_cpu(mode: int, resolution: int, longest: int, dtype: to
     there = finished(crops, resolution, "cuda", dtype)
     assert there.dtype == dtype
     assert there.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(there, finished(crops.resident(), resolution, "cuda", dtype))
     difference = (here.float() - there.cpu().float()).abs() / INVERSE_STD.view(3, 1, 1)
     assert difference.max() < 1.01 + 4 * torch.finfo(dtype).eps * 58 * 3
     assert difference.mean() < 1e-3

@@ -13,7 +13,11 @@ from engine.data.sampling.order import (
     batches_of,
     cut_pages,
     epoch_permutation,
+    in_parts,
     page_windows,
+    part_numbers,
+    repeated,
+    samples_of,
     train_batches,
     validation_batches,
 )
@@ -299,3 +303,60 @@ def test_validation_takes_every_sample_once_on_any_ranks(count: int, world: int,
 def test_rank_out_of_range_is_refused(batch: int, rank: int, world: int) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         validation_batches(100, batch=batch, rank=rank, world=world)
+
+
+# In parts
+
+
+def test_parts_are_even_random_and_without_those_held() -> None:
+    held = np.arange(0, 1000, 10)
+    numbers = part_numbers(1000, held, parts=7, seed=3)
+    assert (numbers[held] == -1).all() and (numbers >= -1).all()
+    counts = np.bincount(numbers[numbers >= 0])
+    assert counts.sum() == 900 and counts.max() - counts.min() <= 1
+    # In a file that is sorted by class, each part has some of each class.
+    assert all(len(set(numbers[start : start + 100])) == 8 for start in range(0, 1000, 100))
+    np.testing.assert_array_equal(numbers, part_numbers(1000, held, parts=7, seed=3))
+    assert (numbers != part_numbers(1000, held, parts=7, seed=4)).any()
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_one_part_is_the_ordinary_order(repeats: int) -> None:
+    order, numbers = epoch_permutation(100, 0, 0), np.zeros(100, np.int64)
+    found = in_parts(order, numbers, parts=1, repeats=repeats, global_batch=12, accumulation=2)
+    np.testing.assert_array_equal(found, repeated(order, repeats=repeats, global_batch=12))
+
+
+@pytest.mark.parametrize("count", [96, 101, 107])
+@pytest.mark.parametrize(("accumulation", "repeats"), [(1, 1), (2, 1), (2, 3)])
+def test_each_rank_draws_from_its_own_part(count: int, accumulation: int, repeats: int) -> None:
+    numbers = part_numbers(count, np.empty(0, np.int64), parts=4, seed=1)
+    views = [
+        in_parts(
+            epoch_permutation(count, 1, epoch),
+            numbers,
+            parts=4,
+            repeats=repeats,
+            global_batch=24,
+            accumulation=accumulation,
+        )
+        for epoch in range(2)
+    ]
+    assert not np.array_equal(*views)
+    assert [len(one) for one in views] == [96, 96]
+    assert len(set(views[0].tolist())) == 96, "each view once"
+    for rank in range(4):
+        own = batches_of(views[0], global_batch=24, accumulation=accumulation, rank=rank, world=4)
+        assert own.shape == (4, accumulation, 6 // accumulation)
+        assert (numbers[samples_of(own)] == rank).all()
+
+
+def test_global_batches_in_parts_are_alike_on_any_number_of_ranks() -> None:
+    """A run that draws in 2 parts goes on with 3 ranks, or accumulates 4 times, over the same global batches."""
+    order, numbers = epoch_permutation(100, 1, 0), part_numbers(100, np.empty(0, np.int64), parts=2, seed=1)
+    two, others = (
+        in_parts(order, numbers, parts=2, repeats=1, global_batch=12, accumulation=accumulation)
+        for accumulation in (1, 4)
+    )
+    for one, other in zip(two.reshape(-1, 12), others.reshape(-1, 12), strict=True):
+        assert sorted(one.tolist()) == sorted(other.tolist())
