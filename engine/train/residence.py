@@ -1,9 +1,9 @@
 """data.resident: whether the devices hold the training file, whole or in parts; all ranks decide alike.
 
 Each rank says how much of its device is free, and the least counts. Where the whole set fits, every rank holds it, and
-nothing else changes, the order least of all. With data.resident=on, where only a part for each rank fits, each holds its
-own and draws from it (engine.data.sampling.order.in_parts). That is another order, so a run keeps it: a checkpoint says in how many parts its
-order draws, and a resumed run follows, whatever its devices hold then.
+nothing else changes, the order least of all. With data.resident=on, where only a part for each rank fits, each holds
+its own and draws from it (engine.data.sampling.order.in_parts). That is another order, so a run keeps it: a checkpoint
+says in how many parts its order draws, and a resumed run follows, whatever its devices hold then.
 """
 
 from dataclasses import dataclass
