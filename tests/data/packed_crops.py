@@ -28,7 +28,8 @@ class PackedCrops:
         buffer = torch.from_numpy(np.concatenate(self.records))
         ends = np.cumsum([record.nbytes for record in self.records])
         starts = np.append(0, ends[:-1])
-        geometry = place_crops(starts, *np.array(self.sizes).T, self.boxes)
+        heights, widths = np.array(self.sizes).T
+        geometry = place_crops(starts, heights, widths, self.boxes)
         return replace(self, buffer=buffer, geometry=torch.from_numpy(geometry))
 
     def reference(self, resolution: int) -> NDArray[np.uint8]:
