@@ -8,7 +8,7 @@ between two kernels is not subtracted.
 import copy
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,7 +63,10 @@ class Graph:
 
 
 class Tracer:
-    """Traces steps of batches of `batch` images on a GPU that is faked. One in a process: torch is changed for good."""
+    """Traces steps on a GPU that is faked. One in a process: torch is changed for good.
+
+    The graph is made on the CPU, since autograd in C++ asks CUDA for its streams, and moved before inductor gets it.
+    """
 
     def __init__(self) -> None:
         import torch._inductor.config as inductor
@@ -81,10 +84,10 @@ class Tracer:
         torch.compile = lambda model, **options: compile_plain(model, backend=self._compile, **options)  # type: ignore[assignment]
         torch.randn = lambda *shape, **options: self._made(randn, *shape, **options)  # type: ignore[assignment]
 
-    def resolutions(self, config: TrainConfig, sides: Sequence[int], batch: int) -> dict[int, list[Graph]]:
-        """What is compiled for each resolution in turn, by one step as a run has it.
+    def resolutions(self, config: TrainConfig, sides: Sequence[int], batch: int) -> dict[int, tuple[list[Graph], int]]:
+        """What is compiled for each resolution in turn, by one step as a run has it: graphs, and breaks of them.
 
-        Each entry has the graphs of the warm-up and of a further batch, which should be none.
+        The graphs are those of the warm-up and of a further batch, which should need none.
         """
         network = bare_network(config, CLASSES).to(memory_format=torch.channels_last)
         if config.training.blur_kernel == "triton":
@@ -94,11 +97,14 @@ class Tracer:
         with self._fake:
             step = Step(config, ranks_here(_CPU), Precision("bf16", _CPU), network, CLASSES)
         found = {}
+        breaks = torch._dynamo.utils.counters["graph_break"]
         for side in sides:
             step.prepare(batch, side)
             with step.precision.autocast():
                 step._forward(torch.randn(batch, 3, side, side, dtype=torch.bfloat16).to(memory_format=torch.channels_last))
-            found[side], self._graphs = self._graphs, []
+            found[side] = self._graphs, sum(breaks.values())
+            self._graphs = []
+            breaks.clear()
         return found
 
     def _made(self, make: Callable[..., Any], *shape: Any, **options: Any) -> Any:
