@@ -36,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
     found = []
     for arch, blur in itertools.product(options.arch, options.blurpool):
         found += trace(tracer, arch, blur, options.resolution, options.batch, version)
+    if not all(step.graphs for step in found):
+        raise UserError(
+            f"torch {version} can't be traced here without a GPU: use the environment of requirements/rehearsal.txt"
+        )
     print("\n".join(step_lines(found)), flush=True)
     problems = [problem for step in found for problem in ([*faults(step), *_grown(step, known, options)])]
     print("\n".join(f"GREW: {problem}" for problem in problems) or f"torch {version}: nothing grew")
