@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     problems = [problem for step in found for problem in ([*faults(step), *_grown(step, known, options)])]
     print("\n".join(f"GREW: {problem}" for problem in problems) or f"torch {version}: nothing grew")
     if options.write:
-        write_steps([*(step for step in known if step.case not in {one.case for one in found}), *found], options.table)
+        write_steps(
+            [*(step for step in known if step.case not in {one.case for one in found}), *found], options.table
+        )
     return 1 if problems else 0
 
 
@@ -95,7 +97,9 @@ def faults(step: TracedStep) -> list[str]:
     """What no step may have, whatever the table says."""
     found = [f"{step.title}: {step.breaks} graph breaks"] if step.breaks else []
     if step.graphs != 2:
-        found.append(f"{step.title}: {step.graphs} graphs compiled where one forward and one backward should be")
+        found.append(
+            f"{step.title}: {step.graphs} graphs compiled where one forward and one backward should be"
+        )
     return found
 
 
@@ -105,9 +109,13 @@ def grown(step: TracedStep, table: TracedStep) -> list[str]:
     found = []
     for name, unit in (("launches", ""), ("triton_mb", " MB/image"), ("other_mb", " MB/image")):
         slack = (0.0 if name == "launches" else SLACK) if same else OTHER_SLACK
-        for part, now, before in zip(("forward", "backward"), getattr(step, name), getattr(table, name), strict=True):
+        for part, now, before in zip(
+            ("forward", "backward"), getattr(step, name), getattr(table, name), strict=True
+        ):
             if now > before * (1 + slack):
-                found.append(f"{step.title}, {part}: {name.removesuffix('_mb')} {now:g}{unit}, the table has {before:g}")
+                found.append(
+                    f"{step.title}, {part}: {name.removesuffix('_mb')} {now:g}{unit}, the table has {before:g}"
+                )
     return found
 
 
@@ -134,9 +142,24 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = opt.Parser("trace", __doc__)
     add = parser.add_argument
     kinds = opt.list_of(opt.one_of("off", "convolution", "triton"))
-    add("--arch", type=opt.list_of(str), default=["resnet50"], help="networks, as model.arch (default: resnet50)")
-    add("--blurpool", type=kinds, default=["off", "convolution"], help="and what computes it (default: off,convolution)")
-    add("--resolution", type=opt.list_of(opt.whole(32, 1024)), default=[128, 224], help="pixels (default: 128,224)")
+    add(
+        "--arch",
+        type=opt.list_of(str),
+        default=["resnet50"],
+        help="networks, as model.arch (default: resnet50)",
+    )
+    add(
+        "--blurpool",
+        type=kinds,
+        default=["off", "convolution"],
+        help="and what computes it (default: off,convolution)",
+    )
+    add(
+        "--resolution",
+        type=opt.list_of(opt.whole(32, 1024)),
+        default=[128, 224],
+        help="pixels (default: 128,224)",
+    )
     add("--batch", type=opt.whole(2, 4096), default=128, help="images in a batch (default: 128)")
     add("--check", action="store_true", help="compare with the table; exit code 1 where anything grew")
     add("--write", action="store_true", help="put the cases that were traced into the table")

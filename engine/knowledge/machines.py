@@ -74,7 +74,11 @@ class Machine:
 
     def basis_of(self, network: str) -> str:
         """Where the network's speed is from, in words."""
-        return _basis_predicted(self.gpu) if network in self.predicted else f"published, not measured here; {self.basis}"
+        return (
+            _basis_predicted(self.gpu)
+            if network in self.predicted
+            else f"published, not measured here; {self.basis}"
+        )
 
     def validation_seconds(self, network: str, images: int, side: int, *, tta: bool) -> float:
         """Time of a validation of `images` images at `side` pixels. Raises UserError as `speed` does."""
@@ -244,7 +248,8 @@ def predicted_speeds(gpu: str, network: str) -> dict[int, float]:
     """Images per second by side in pixels, of a network with BlurPool, from a GPU's published rates."""
     fitted, rates = speed_fit(), rates_of()[gpu]
     return {
-        side: float(speed_at(network, "convolution", side, rates, fitted.memory, fitted.tensor)) for side in SIDES
+        side: float(speed_at(network, "convolution", side, rates, fitted.memory, fitted.tensor))
+        for side in SIDES
     }
 
 

@@ -107,7 +107,9 @@ def speed_at(
     """Images per second of one GPU. Raises UserError for a network that was not traced."""
     steps = [step for step in _steps() if (step.network, step.blurpool) == (network, blurpool)]
     if len(steps) < 2:
-        raise UserError(f"no step of {network} with blurpool {blurpool} was traced: `python -m benchmarks trace --write`")
+        raise UserError(
+            f"no step of {network} with blurpool {blurpool} was traced: `python -m benchmarks trace --write`"
+        )
     low, high = steps[0], steps[-1]
     first, last = (seconds_per_image(step, rates, memory, tensor) for step in (low, high))
     share = (side**2 - low.side**2) / (high.side**2 - low.side**2)
@@ -132,7 +134,9 @@ def fit(figures: Sequence[Figure], rates: dict[str, Rates]) -> Fit:
     for place, one in enumerate(figures):
         without = int(squares[kinds != kinds[place]].sum(0).argmin())
         checked.append(
-            Checked(figure=one, fitted=float(predicted[place, best]), left_out=float(predicted[place, without]))
+            Checked(
+                figure=one, fitted=float(predicted[place, best]), left_out=float(predicted[place, without])
+            )
         )
     return Fit(memory=float(memory[best]), tensor=float(tensor[best]), checked=checked)
 

@@ -90,7 +90,14 @@ def fake_cuda(properties: SimpleNamespace = H200) -> FakeTensorMode:
     compile_fx._warn_tf32_disabled = lambda: None
     # They are made from torch.cuda's functions as these were at import.
     interface = interfaces.CudaInterface
-    for name in ("is_available", "device_count", "current_device", "set_device", "synchronize", "is_bf16_supported"):
+    for name in (
+        "is_available",
+        "device_count",
+        "current_device",
+        "set_device",
+        "synchronize",
+        "is_bf16_supported",
+    ):
         setattr(interface, name, staticmethod(answers[name]))
     for name in ("exchange_device", "maybe_exchange_device"):
         setattr(interface, name, staticmethod(answers[f"_{name}"]))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch._guards import detect_fake_mode
 from torch.fx import GraphModule, Node
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
@@ -84,7 +83,9 @@ class Tracer:
         torch.compile = lambda model, **options: compile_plain(model, backend=self._compile, **options)  # type: ignore[assignment]
         torch.randn = lambda *shape, **options: self._made(randn, *shape, **options)  # type: ignore[assignment]
 
-    def resolutions(self, config: TrainConfig, sides: Sequence[int], batch: int) -> dict[int, tuple[list[Graph], int]]:
+    def resolutions(
+        self, config: TrainConfig, sides: Sequence[int], batch: int
+    ) -> dict[int, tuple[list[Graph], int]]:
         """What is compiled for each resolution in turn, by one step as a run has it: graphs, and breaks of them.
 
         The graphs are those of the warm-up and of a further batch, which should need none.
@@ -101,7 +102,11 @@ class Tracer:
         for side in sides:
             step.prepare(batch, side)
             with step.precision.autocast():
-                step._forward(torch.randn(batch, 3, side, side, dtype=torch.bfloat16).to(memory_format=torch.channels_last))
+                step._forward(
+                    torch.randn(batch, 3, side, side, dtype=torch.bfloat16).to(
+                        memory_format=torch.channels_last
+                    )
+                )
             found[side] = self._graphs, sum(breaks.values())
             self._graphs = []
             breaks.clear()
@@ -189,7 +194,9 @@ def _products(node: Node) -> list[Product]:
         blur = groups == images.shape[1] and groups > 1
         found = []
         if wanted[0]:
-            found.append(_product("blur" if blur else "input gradient", gradient, weight, (gradient, weight, images)))
+            found.append(
+                _product("blur" if blur else "input gradient", gradient, weight, (gradient, weight, images))
+            )
         if wanted[1]:
             found.append(_product("weight gradient", gradient, weight, (gradient, images, weight)))
         return found

@@ -108,7 +108,8 @@ def _plain_pace(family: Family, recipe: TrainConfig, machine: Machine, sides: Se
         measured=False,
         gpus=machine.count,
         sides=tuple(SidePace(side=side, step=machine.speed(family.network, side)) for side in sorted(sides)),
-        error=machine.error_of(family.network) + (0.0 if predicted or set(sides) <= set(published) else ERROR_ELSEWHERE),
+        error=machine.error_of(family.network)
+        + (0.0 if predicted or set(sides) <= set(published) else ERROR_ELSEWHERE),
         setup_seconds=machine.start_seconds,
         validation_seconds=own,
         finish_seconds=plain,
