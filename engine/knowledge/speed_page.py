@@ -12,22 +12,29 @@ _STEP = """\
 # A training step on a GPU, traced
 
 What torch.compile makes of a network's forward and backward pass, in bf16 and channels_last, on a GPU that is faked
-(`python -m benchmarks trace`): no GPU was at work. Launches are kernels and calls of libraries; bytes are those that each
-reads and writes. Loss, optimizer and gradient exchange are not in it. `python -m benchmarks trace --check` fails where
-launches or bytes grow, where a graph breaks, or where a resolution is compiled more than once."""
+(`python -m benchmarks trace`): no GPU was at work. Launches are kernels and calls of libraries; bytes are those that
+each reads and writes. Loss, optimizer and gradient exchange are not in it. `python -m benchmarks trace --check` fails
+where launches or bytes grow, where a graph breaks, or where a resolution is compiled more than once."""
 
 _ABOUT = """\
 # Speeds predicted from published rates
 
 Each convolution takes the longer of its FLOPs' and its bytes' time, each of Triton's kernels its bytes' time
-(`engine/knowledge/roofline.py`). Two numbers are fitted, the same for all GPUs and networks: {memory:.0%} of the memory's rate
-(at the limit of 100%: programs with more fused kernels move fewer bytes than the traced step) and {tensor:.0%} of the tensor
-cores'. None of the published figures is ours; the programs differ, and several include loading. MLPerf's are computed from
-minutes and 36 epochs (c). *Left out*: predicted from a fit without any figure of that GPU (both A100 are one).
+(`engine/knowledge/roofline.py`). Two numbers are fitted, the same for all GPUs and networks: {memory:.0%} of the
+memory's rate (at the limit of 100%: programs with more fused kernels move fewer bytes than the traced step) and
+{tensor:.0%} of the tensor cores'. None of the published figures is ours; the programs differ, and several include
+loading. MLPerf's are computed from minutes and 36 epochs (c). *Left out*: predicted from a fit without any figure of
+that GPU (both A100 are one).
 
-Errors over {count} figures, root mean square: {fitted:.0%} fitted, **{left_out:.0%} left out**. A predicted speed has a 90% interval
-of ±{half:.0%}. {inside} of {count} figures lie in it. Where a GPU has published speeds (±10%) or minutes in MLPerf (±25%), the
-planner takes these; else the prediction."""
+Errors over {count} figures, root mean square: {fitted:.0%} fitted, **{left_out:.0%} left out**. A predicted speed has
+a 90% interval of ±{half:.0%}. {inside} of {count} figures lie in it. Where a GPU has published speeds (±10%) or minutes
+in MLPerf (±25%), the planner takes these; else the prediction."""
+
+_PREDICTED = """\
+## Predicted
+
+Images per second of one GPU in training with BlurPool, as our recipes have it. *Used by the planner*: what it takes
+for this network."""
 
 
 def page() -> str:
@@ -52,8 +59,7 @@ def page() -> str:
         about,
         "## Published figures\n\nImages per second of one GPU.",
         _figures(fitted.checked),
-        "## Predicted\n\nImages per second of one GPU in training with BlurPool, as our recipes have it. *Used by the planner*: what it"
-        " takes for this network.",
+        _PREDICTED,
         *(f"### {network}\n\n{_predicted(network)}" for network in reversed(traced_networks())),
     ]
     return "\n\n".join(parts) + "\n"

@@ -49,8 +49,8 @@ def test_machine_that_nobody_measured_is_predicted_and_said_so(
     on = ["--family", "rn50-ffcv", "--on", "8xRTX4090", "-o", str(tmp_path / "plan.yaml")]
     assert main(["--target", "76", "--hours", "2", *on]) == EXIT_DONE
     assert (
-        "machine    8xRTX4090: predicted from the machine's published rates (1,008 GB/s, 165 TFLOPS), off by 23% on the "
-        "19 figures that are published; not measured here\n"
+        "machine    8xRTX4090: predicted from the machine's published rates (1,008 GB/s, 165 TFLOPS), off by 23% on "
+        "the 19 figures that are published; not measured here\n"
     ) in capsys.readouterr().out
 
 

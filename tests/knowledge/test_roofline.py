@@ -63,7 +63,8 @@ def test_fit_finds_the_shares_that_made_the_figures() -> None:
         for one in published_figures()
     ]
     found = fit(made, rates)
-    assert (found.memory, found.tensor) == (pytest.approx(0.7, rel=0.03), pytest.approx(0.4, rel=0.03))
+    assert found.memory == pytest.approx(0.7, rel=0.03)
+    assert found.tensor == pytest.approx(0.4, rel=0.03)
     assert found.rms < 0.03
 
 

@@ -44,12 +44,18 @@ class _Guard:
     def __exit__(self, *_: object) -> None: ...
 
 
+def put(owner: Any, **parts: Any) -> None:
+    """Replace parts of a module or class."""
+    for name, part in parts.items():
+        setattr(owner, name, part)
+
+
 def fake_cuda(properties: SimpleNamespace = H200) -> FakeTensorMode:
     """Have torch take this machine for one with such a GPU; returns the mode in which tensors are made there."""
     # First of all, since others import it from there.
     import torch.utils._triton as triton_state
 
-    triton_state.has_triton = lambda *_: True
+    put(triton_state, has_triton=lambda *_: True, triton_hash_with_backend=lambda *_, **__: "none")
     import torch._dynamo.device_interface as interfaces
     import torch._inductor.compile_fx as compile_fx
     import torch._inductor.scheduler as scheduler
@@ -57,60 +63,46 @@ def fake_cuda(properties: SimpleNamespace = H200) -> FakeTensorMode:
 
     answers: dict[str, Callable[..., Any]] = {
         "is_available": lambda *_: True,
-        "is_initialized": lambda *_: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "set_device": lambda *_: None,
         "synchronize": lambda *_: None,
         "get_device_properties": lambda *_: properties,
-        "get_device_capability": lambda *_: (properties.major, properties.minor),
-        "get_device_name": lambda *_: properties.name,
         "is_bf16_supported": lambda *_, **__: True,
-        "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
-        "set_rng_state": lambda *_: None,
-        "_lazy_init": lambda: None,
-        "_exchange_device": lambda *_: 0,
-        "_maybe_exchange_device": lambda *_: 0,
     }
-    for name, answer in answers.items():
-        setattr(torch.cuda, name, answer)
+    put(
+        torch.cuda,
+        **answers,
+        is_initialized=lambda *_: True,
+        get_device_capability=lambda *_: (properties.major, properties.minor),
+        get_device_name=lambda *_: properties.name,
+        get_rng_state=lambda *_: torch.zeros(16, dtype=torch.uint8),
+        set_rng_state=lambda *_: None,
+        _lazy_init=lambda: None,
+        _exchange_device=lambda *_: 0,
+        _maybe_exchange_device=lambda *_: 0,
+        device=_Guard,
+    )
     # Its functions are C++, and no code that is made depends on them.
-    torch.accelerator.is_available = lambda: False
-    torch.accelerator.current_device_index = lambda: 0
+    put(torch.accelerator, is_available=lambda: False, current_device_index=lambda: 0)
     # Device guards that do nothing, which torch has for machines without a GPU.
     torch._C._ensureCUDADeviceGuardSet()
-    torch.cuda.device = _Guard  # type: ignore[assignment,misc]
-    torch._C._cuda_getCurrentRawStream = lambda *_: 0  # type: ignore[attr-defined]
-    # What would start CUDA, or ask the driver.
-    fake_tensor.init_gpu_context = lambda *_: None
-    FakeTensorMode.avoid_device_init = True  # type: ignore[assignment,method-assign]
-    for module in (compile_fx, scheduler):
-        module.has_triton = triton_state.has_triton  # type: ignore[attr-defined]
-    triton_state.triton_hash_with_backend = lambda *_, **__: "none"
-    compile_fx._warn_tf32_disabled = lambda: None
-    # They are made from torch.cuda's functions as these were at import.
-    interface = interfaces.CudaInterface
-    for name in (
-        "is_available",
-        "device_count",
-        "current_device",
-        "set_device",
-        "synchronize",
-        "is_bf16_supported",
-    ):
-        setattr(interface, name, staticmethod(answers[name]))
-    for name in ("exchange_device", "maybe_exchange_device"):
-        setattr(interface, name, staticmethod(answers[f"_{name}"]))
-    for owner in (interface, interface.Worker):
-        owner.get_device_properties = staticmethod(answers["get_device_properties"])  # type: ignore[assignment,method-assign]
-    interface.Worker.current_device = staticmethod(answers["current_device"])  # type: ignore[method-assign]
-    interface.device = _Guard  # type: ignore[assignment,misc]
-    _choose_cudnn()
+    # What would start CUDA, or ask the driver; convolutions as on a GPU: cuDNN's, channels_last as their input is.
+    inner: Any = torch._C
+    put(
+        inner,
+        _cuda_getCurrentRawStream=lambda *_: 0,
+        _select_conv_backend=lambda *_, **__: inner._ConvBackend.Cudnn,
+        _conv_determine_backend_memory_format=lambda *_, **__: torch.channels_last,
+    )
+    put(fake_tensor, init_gpu_context=lambda *_: None)
+    put(FakeTensorMode, avoid_device_init=True)
+    put(compile_fx, has_triton=lambda *_: True, _warn_tf32_disabled=lambda: None)
+    put(scheduler, has_triton=lambda *_: True)
+    # It took torch.cuda's functions as these were at import.
+    still = {name: staticmethod(answer) for name, answer in answers.items()}
+    exchanges = {name: staticmethod(lambda *_: 0) for name in ("exchange_device", "maybe_exchange_device")}
+    put(interfaces.CudaInterface, **still, **exchanges, device=_Guard)
+    for name in ("get_device_properties", "current_device"):
+        put(interfaces.CudaInterface.Worker, **{name: still[name]})
     return FakeTensorMode(allow_non_fake_inputs=True)
-
-
-def _choose_cudnn() -> None:
-    """Convolutions as on a GPU: cuDNN's, whose result is channels_last as its input is."""
-    c = torch._C
-    c._select_conv_backend = lambda *_, **__: c._ConvBackend.Cudnn  # type: ignore[attr-defined]
-    c._conv_determine_backend_memory_format = lambda *_, **__: torch.channels_last  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ between two kernels is not subtracted.
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch._guards import detect_fake_mode
 from torch.fx import GraphModule, Node
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
-from benchmarks.sides.steps.faked_cuda import fake_cuda
+from benchmarks.sides.steps.faked_cuda import fake_cuda, put
 from benchmarks.sides.steps.local_step import CLASSES, ranks_here
 from engine.config.train.train_config import TrainConfig
 from engine.models import blurpool
@@ -71,17 +71,23 @@ class Tracer:
         import torch._inductor.config as inductor
         from torch._inductor.graph import GraphLowering
 
-        inductor.fx_graph_cache = False
-        inductor.compile_threads = 1
+        put(inductor, fx_graph_cache=False, compile_threads=1)
         # The rule is for CPUs, where the graph is made.
-        blurpool._slow_with_stride = lambda _: False
+        put(blurpool, _slow_with_stride=lambda _: False)
         self._fake = fake_cuda()
         self._graphs: list[Graph] = []
         self._lowered: Any = None
-        GraphLowering.compile_to_module = lambda lowered: self._stop(lowered)  # type: ignore[method-assign]
-        compile_plain, randn = torch.compile, torch.randn
-        torch.compile = lambda model, **options: compile_plain(model, backend=self._compile, **options)  # type: ignore[assignment]
-        torch.randn = lambda *shape, **options: self._made(randn, *shape, **options)  # type: ignore[assignment]
+        put(GraphLowering, compile_to_module=lambda lowered: self._stop(lowered))
+        compiling, randn = torch.compile, torch.randn
+
+        def with_our_backend(model: torch.nn.Module, **options: Any) -> Any:
+            return compiling(model, backend=self._compile, **options)
+
+        def made(*shape: Any, **options: Any) -> torch.Tensor:
+            with self._fake:
+                return randn(*shape, **options)
+
+        put(torch, compile=with_our_backend, randn=made)
 
     def resolutions(
         self, config: TrainConfig, sides: Sequence[int], batch: int
@@ -90,6 +96,8 @@ class Tracer:
 
         The graphs are those of the warm-up and of a further batch, which should need none.
         """
+        from torch._dynamo.utils import counters
+
         network = bare_network(config, CLASSES).to(memory_format=torch.channels_last)
         if config.training.blur_kernel == "triton":
             blur_by_triton(network)
@@ -98,7 +106,6 @@ class Tracer:
         with self._fake:
             step = Step(config, ranks_here(_CPU), Precision("bf16", _CPU), network, CLASSES)
         found = {}
-        breaks = torch._dynamo.utils.counters["graph_break"]
         for side in sides:
             step.prepare(batch, side)
             with step.precision.autocast():
@@ -107,21 +114,17 @@ class Tracer:
                         memory_format=torch.channels_last
                     )
                 )
-            found[side] = self._graphs, sum(breaks.values())
+            found[side] = self._graphs, sum(counters["graph_break"].values())
             self._graphs = []
-            breaks.clear()
+            counters.clear()
         return found
-
-    def _made(self, make: Callable[..., Any], *shape: Any, **options: Any) -> Any:
-        with self._fake:
-            return make(*shape, **options)
 
     def _compile(self, graph: GraphModule, inputs: Sequence[Any]) -> Any:
         from torch._inductor.compile_fx import compile_fx
 
         return compile_fx(graph, inputs, inner_compile=self._inner)
 
-    def _inner(self, graph: GraphModule, inputs: Sequence[Any], **options: Any) -> Callable[..., Any]:
+    def _inner(self, graph: GraphModule, inputs: Sequence[Any], **options: Any) -> Any:
         """Has inductor make the code for a GPU; returns what gives the graph's results as fake tensors."""
         from torch._inductor.compile_fx import compile_fx_inner
 
@@ -150,7 +153,7 @@ class Tracer:
             with self._fake:
                 return graph.forward(*arguments)
 
-        run._boxed_call = True  # type: ignore[attr-defined]
+        put(run, _boxed_call=True)
         return run
 
     def _stop(self, lowered: Any) -> None:
@@ -170,6 +173,7 @@ def _send(graph: GraphModule, inputs: Sequence[Any]) -> list[Any]:
         )
     graph.recompile()
     mode = detect_fake_mode(inputs)
+    assert mode is not None
     with mode:
         sent = [
             torch.empty_strided(each.size(), each.stride(), dtype=each.dtype, device=_CUDA)
@@ -183,14 +187,15 @@ def _send(graph: GraphModule, inputs: Sequence[Any]) -> list[Any]:
 
 def _products(node: Node) -> list[Product]:
     """The products that a node of a graph is."""
+    arguments: Any = node.args
     if node.target is _FORWARD:
-        images, weight = (_value(node.args[place]) for place in (0, 1))
-        groups = node.args[8]
+        images, weight = (_value(arguments[place]) for place in (0, 1))
+        groups = arguments[8]
         kind = "blur" if groups == images.shape[1] and groups > 1 else "forward"
         return [_product(kind, _value(node), weight, (images, weight, _value(node)))]
     if node.target is _BACKWARD:
-        gradient, images, weight = (_value(node.args[place]) for place in (0, 1, 2))
-        groups, wanted = node.args[9], node.args[10]
+        gradient, images, weight = (_value(arguments[place]) for place in (0, 1, 2))
+        groups, wanted = arguments[9], arguments[10]
         blur = groups == images.shape[1] and groups > 1
         found = []
         if wanted[0]:
@@ -201,7 +206,7 @@ def _products(node: Node) -> list[Product]:
             found.append(_product("weight gradient", gradient, weight, (gradient, images, weight)))
         return found
     if node.target in _MATRIX:
-        left, right = (_value(argument) for argument in node.args[-2:])
+        left, right = (_value(argument) for argument in arguments[-2:])
         out = _value(node)
         moved = sum(map(_size, (left, right, out)))
         return [Product(kind="matrix", flops=2.0 * out.numel() * left.shape[1], bytes=moved)]
