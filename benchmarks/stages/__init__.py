@@ -96,6 +96,7 @@ STAGES = {
         help="how far a step and the decoder are from the machine's limits",
         short=(Short(what="step and decoder", options=f"{_IMAGES} --resolution=64 --seconds=0.2"),),
     ),
+    "trace": Stage(help="launches and bytes of a compiled step on a GPU, from its code; needs none"),
     "startup": Stage(
         help="seconds to the first batch: cold, second start, new resolution",
         short=(Short(what="stock ffcv", options="--ours=jpeg --images=128 --start=second --batch=32"),),

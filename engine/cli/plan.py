@@ -73,7 +73,9 @@ def _parser() -> CommandParser:
     asked.add_argument("--price", metavar="P", help="price of the machine per hour, as 32.77/h or 32.77")
     on = parser.add_argument_group("machine")
     on.add_argument(
-        "--on", metavar="MACHINE", help="a machine with published speeds, such as 8xA100-40GB or 1xH200"
+        "--on",
+        metavar="MACHINE",
+        help="a machine with published speeds or rates, such as 8xA100-40GB, 1xH200 or 4xRTX4090",
     )
     on.add_argument("--measure", action="store_true", help="measure this machine; needs --data")
     on.add_argument(

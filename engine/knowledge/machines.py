@@ -1,8 +1,9 @@
 """Machines with GPUs whose training speed others published: a speed by network and resolution, and how sure it is.
 
-Two kinds of figures, both in machines.yaml with their sources. A GPU has published speeds of a network, or it has only
-its minutes in MLPerf Training's ResNet-50; then it is scaled from the A100's speeds by the minutes. Nothing here was
-measured by this project. GPUs of one host scale as their number: MLPerf's 2, 4 and 8 A100 took 231, 236 and 229
+Three kinds of figures, all in machines.yaml with their sources. A GPU has published speeds of a network, or it has only
+its minutes in MLPerf Training's ResNet-50; then it is scaled from the A100's speeds by the minutes. Without either, or
+for a network without speeds there, speeds are predicted from the GPU's rates (roofline.py). Nothing here was measured
+by this project. GPUs of one host scale as their number: MLPerf's 2, 4 and 8 A100 took 231, 236 and 229
 GPU-minutes.
 
 Half-widths of the 90% intervals, as shares of the speed: 10% for a published speed (two programs' figures for ResNet-50
@@ -22,12 +23,15 @@ from typing import Any
 import yaml
 
 from engine.errors import UserError
+from engine.knowledge.roofline import SIDES, Figure, Fit, Rates, fit, speed_at, traced_networks
 from engine.registry import nearest
 
 ERROR_PUBLISHED = 0.10
 ERROR_SCALED = 0.25
 
 _BELOW, _ABOVE = 1.4, 2.1
+
+_MLPERF_IMAGES = 1_281_167
 
 _DATA = Path(__file__).with_name("machines.yaml")
 
@@ -46,6 +50,8 @@ class Machine:
     """Half-width of the 90% interval of a speed, as a share of it."""
     basis: str
     """Where the speeds are from, in words."""
+    predicted: tuple[str, ...] = ()
+    """Networks whose speeds are predicted from the GPU's rates."""
     start_seconds: float
     """Time of a run beside its epochs."""
     validation: "ValidationSpeed"
@@ -61,6 +67,18 @@ class Machine:
                 f"no speed of {network} on {self.gpu} is published, only of {known}: measure it there with --measure"
             )
         return self.count * interpolated(self.speeds[network], side)
+
+    def error_of(self, network: str) -> float:
+        """Half-width of the 90% interval of the network's speed, as a share of it."""
+        return speed_fit().half_width if network in self.predicted else self.error
+
+    def basis_of(self, network: str) -> str:
+        """Where the network's speed is from, in words."""
+        return (
+            _basis_predicted(self.gpu)
+            if network in self.predicted
+            else f"published, not measured here; {self.basis}"
+        )
 
     def validation_seconds(self, network: str, images: int, side: int, *, tta: bool) -> float:
         """Time of a validation of `images` images at `side` pixels. Raises UserError as `speed` does."""
@@ -138,22 +156,26 @@ def _machine(gpu: str, count: int) -> Machine:
     data = _data()
     entry, base = data["gpus"][gpu], data["gpus"][data["scaled_from"]]
     published = "speeds" in entry
-    factor = 1.0 if published else _gpu_minutes(base) / _gpu_minutes(entry)
-    table = entry["speeds"] if published else base["speeds"]
+    scaled = "mlperf" in entry and not published
+    factor = _gpu_minutes(base) / _gpu_minutes(entry) if scaled else 1.0
+    table = entry["speeds"] if published else base["speeds"] if scaled else {}
     speeds = {
         network: {int(side): factor * speed for side, (speed, _) in by_side.items()}
         for network, by_side in table.items()
     }
+    predicted = tuple(network for network in traced_networks() if network not in speeds)
+    speeds |= {network: predicted_speeds(gpu, network) for network in predicted}
     known = ValidationSpeed(**data["run"]["validation"])
     # The validation's speed is the base GPU's: others' as their training speed.
-    ratio = factor if not published else _ratio(speeds, base, known.network)
+    ratio = factor if scaled else _ratio(speeds, base, known.network)
     return Machine(
         name=f"{count}x{gpu}",
         gpu=gpu,
         count=count,
         speeds=speeds,
-        error=ERROR_PUBLISHED if published else ERROR_SCALED,
-        basis=_basis(gpu, factor),
+        error=ERROR_PUBLISHED if published else ERROR_SCALED if scaled else speed_fit().half_width,
+        basis=_basis(gpu, factor) if table else _basis_predicted(gpu),
+        predicted=predicted,
         start_seconds=float(data["run"]["start_seconds"]),
         validation=ValidationSpeed(
             network=known.network,
@@ -183,6 +205,60 @@ def _basis(gpu: str, factor: float) -> str:
     count, minutes, source = entry["mlperf"]
     taken = f"{count}x{gpu}'s {minutes:g} minutes in {sources[source]}"
     return f"{data['scaled_from']}'s speeds x {factor:.2f}, from {taken}"
+
+
+def rates_of() -> dict[str, Rates]:
+    """The published rates, by kind of GPU."""
+    return {
+        gpu: Rates(gb_per_second=memory, tflops=tensor) for gpu, (memory, tensor) in _data()["rates"].items()
+    }
+
+
+def published_figures() -> list[Figure]:
+    """Every published speed of one GPU; MLPerf's from its minutes and epochs."""
+    data = _data()
+    blurless, elsewhere = data["without_blurpool"], data["measured_on"]
+    found = []
+    for gpu, entry in data["gpus"].items():
+        for network, by_side in entry.get("speeds", {}).items():
+            for side, (speed, source) in by_side.items():
+                blurpool = "off" if source in blurless else "convolution"
+                # NVIDIA's figure stands under the A100 alone.
+                kind = elsewhere.get(source, gpu) if gpu == data["scaled_from"] else gpu
+                found.append(_figure(kind, network, blurpool, side, speed, data["sources"][source]))
+        if "mlperf" in entry:
+            source = entry["mlperf"][2]
+            kind = elsewhere.get(source, gpu) if gpu == data["scaled_from"] else gpu
+            speed = _MLPERF_IMAGES * data["mlperf_epochs"] / (60 * _gpu_minutes(entry))
+            found.append(_figure(kind, "resnet50", "off", 224, speed, f"{data['sources'][source]} (c)"))
+    return found
+
+
+def _figure(gpu: str, network: str, blurpool: str, side: int, speed: float, source: str) -> Figure:
+    return Figure(gpu=gpu, network=network, blurpool=blurpool, side=side, speed=float(speed), source=source)
+
+
+@cache
+def speed_fit() -> Fit:
+    """The roofline fitted to the published figures."""
+    return fit(published_figures(), rates_of())
+
+
+def predicted_speeds(gpu: str, network: str) -> dict[int, float]:
+    """Images per second by side in pixels, of a network with BlurPool, from a GPU's published rates."""
+    fitted, rates = speed_fit(), rates_of()[gpu]
+    return {
+        side: float(speed_at(network, "convolution", side, rates, fitted.memory, fitted.tensor))
+        for side in SIDES
+    }
+
+
+def _basis_predicted(gpu: str) -> str:
+    fitted, rates = speed_fit(), rates_of()[gpu]
+    return (
+        f"predicted from the machine's published rates ({rates.gb_per_second:,.0f} GB/s, {rates.tflops:g} TFLOPS), off "
+        f"by {fitted.rms:.0%} on the {len(fitted.checked)} figures that are published; not measured here"
+    )
 
 
 def machine_names() -> list[str]:

@@ -9,6 +9,7 @@ from engine.knowledge.machines import (
     MACHINES,
     find_machine,
     interpolated,
+    speed_fit,
 )
 
 
@@ -17,7 +18,7 @@ def test_every_machine_has_speeds_that_fall_with_resolution(name: str) -> None:
     machine = MACHINES[name]
     speeds = [machine.speed("resnet50", side) for side in (96, 128, 160, 192, 224, 288)]
     assert speeds == sorted(speeds, reverse=True)
-    assert machine.error in (ERROR_PUBLISHED, ERROR_SCALED)
+    assert machine.error in (ERROR_PUBLISHED, ERROR_SCALED, speed_fit().half_width)
     assert machine.basis
 
 

@@ -79,7 +79,11 @@ def _minutes_ratio(family: Family, recipe: TrainConfig, point: Point, sides: Seq
     if not point.minutes:
         return None
     try:
-        pace = _plain_pace(family, recipe, find_machine(point.hardware), sides)
+        machine = find_machine(point.hardware)
+        if family.network in machine.predicted:
+            # What is published says nothing of the recipe where the plain speed is a guess.
+            return None
+        pace = _plain_pace(family, recipe, machine, sides)
         duration = run_duration(stretched(recipe, round(point.epochs)), pace, family.num_train)
     except UserError:
         # Published on a machine without published speeds.
@@ -89,7 +93,7 @@ def _minutes_ratio(family: Family, recipe: TrainConfig, point: Point, sides: Seq
 
 
 def _plain_pace(family: Family, recipe: TrainConfig, machine: Machine, sides: Sequence[int]) -> Pace:
-    published = machine.speeds.get(family.network, {})
+    published, predicted = machine.speeds.get(family.network, {}), family.network in machine.predicted
     validation, averaged = recipe.validation, 2 if recipe.training.ema_half_life else 1
     own, plain = (
         averaged * machine.validation_seconds(family.network, family.num_val, side, tta=tta)
@@ -100,11 +104,12 @@ def _plain_pace(family: Family, recipe: TrainConfig, machine: Machine, sides: Se
     )
     return Pace(
         machine=machine.name,
-        basis=f"published, not measured here; {machine.basis}",
+        basis=machine.basis_of(family.network),
         measured=False,
         gpus=machine.count,
         sides=tuple(SidePace(side=side, step=machine.speed(family.network, side)) for side in sorted(sides)),
-        error=machine.error + (0.0 if set(sides) <= set(published) else ERROR_ELSEWHERE),
+        error=machine.error_of(family.network)
+        + (0.0 if predicted or set(sides) <= set(published) else ERROR_ELSEWHERE),
         setup_seconds=machine.start_seconds,
         validation_seconds=own,
         finish_seconds=plain,
