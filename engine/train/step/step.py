@@ -16,6 +16,7 @@ from engine.train.augment.chain import TrainBatch
 from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
+from engine.train.step.batch_counters import BatchCounters
 from engine.train.step.compiling import CompiledForward, Forward, compiles
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
@@ -71,6 +72,7 @@ class Step:
         self._sam = None
         if training.sam_rho:
             self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
+        self._counters = BatchCounters(model)
         self._forward: Forward = self.model
         self._compiled = None
         if compiles(training.compile, ranks.device):
@@ -121,7 +123,9 @@ class Step:
         for index, batch in enumerate(parts, start=1):
             with self._keep_gradients_here(index < accumulation), deterministic_errors():
                 with self.precision.autocast():
-                    loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
+                    with self._counters.together():
+                        logits = self._forward(batch.images)
+                    loss = self.objective(batch.images, logits, batch.targets)
                 self.scaler.scale(loss / accumulation).backward()
             total += loss.detach()
         return total
@@ -163,7 +167,7 @@ class Step:
 
     def _passes(self) -> list[AbstractContextManager[None]]:
         """The contexts in which a forward pass runs: plain, and SAM's second pass."""
-        return [nullcontext(), *([self._sam.resting()] if self._sam else [])]
+        return [self._counters.together(), *([self._sam.resting()] if self._sam else [])]
 
     def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
         """A context without the exchange of gradients: ranks exchange them only with the last accumulated batch."""
