@@ -141,6 +141,13 @@ class TrainingConfig:
         "not run on one yet",
         choices=("convolution", "triton"),
     )
+    stem_channels: int = option(
+        3,
+        "on a GPU, with channels_last: channels that the first convolution reads; 4: the image's and one of zeros, for "
+        "tensor cores; weights stay as they are; has not run on a GPU yet",
+        low=3,
+        high=4,
+    )
     channels_last: bool = option(True, "store weights and activations in NHWC memory order")
     precision: str = option(
         "auto",
@@ -206,5 +213,12 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError("training.first_stage and training.eval_only exclude each other: drop one")
     if training.device == "cpu" and training.sync_bn:
         raise UserError("training.sync_bn needs GPUs (torch supports no other device): drop it")
+    if training.stem_channels > 3 and not training.channels_last:
+        raise UserError(
+            f"training.stem_channels={training.stem_channels} is for training.channels_last: set that, or drop "
+            "training.stem_channels"
+        )
+    if training.stem_channels > 3 and training.device == "cpu":
+        raise UserError(f"training.stem_channels={training.stem_channels} needs a GPU: drop it")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")
