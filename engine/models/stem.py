@@ -1,10 +1,9 @@
 """A stem that reads four channels: the image's three and one of zeros (training.stem_channels).
 
-NVIDIA's Convolutional Layers User's Guide: "for the first
-convolutional layer [of] 3-channel images, padding to 4 channels is sufficient if a stride of 2 is used". Image and weights
-get their zeros as they are used: batches, augmentations, parameters and state_dict keep three channels, and the zeros
-cost 14 bytes a pixel of 16-bit traffic (read 3 channels, write 4), 0.7 MB an image at 224 px, of about 370 MB that a
-step of ResNet-50 moves.
+NVIDIA's Convolutional Layers User's Guide: for the first convolution over "3-channel images, padding to 4 channels is
+sufficient if a stride of 2 is used". Image and weights get their zeros as they are used: batches, augmentations,
+parameters and state_dict keep three channels, and the zeros cost 14 bytes a pixel of 16-bit traffic (read 3 channels,
+write 4), 0.7 MB an image at 224 px, of about 370 MB that a step of ResNet-50 moves.
 """
 
 import torch

@@ -41,6 +41,7 @@ from engine.train.checkpoints.checkpoint_file import EpochState, Pauses
 from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
 from engine.train.schedules import lr_at, resolution_at
+from engine.train.step.exchange import refuse_static_graph
 from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
@@ -90,6 +91,7 @@ class Trainer:
         for side, plan in self.plans.items():
             if plan.device_batch == 1 and not (config.training.sync_bn and ranks.world > 1):
                 refuse_single_images(model, side)
+        refuse_static_graph(config.training, ranks, self.plans.values())
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )

@@ -50,7 +50,7 @@ def test_convolution_of_the_wide_stem_sees_four_channels_in_nhwc() -> None:
                 assert all(part.is_contiguous(memory_format=torch.channels_last) for part in args[:2])
             return func(*args, **(kwargs or {}))
 
-    stem = WideStem(nn.Conv2d(3, 8, 3), 4).to("meta", memory_format=torch.channels_last)
+    stem = WideStem(nn.Conv2d(3, 8, 3), 4).to("meta").to(memory_format=torch.channels_last)
     with Watch():
         stem(torch.empty(2, 3, 9, 9, device="meta", memory_format=torch.channels_last))
     assert seen == [(2, 4, 9, 9), (8, 4, 3, 3)]

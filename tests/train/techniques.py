@@ -214,6 +214,8 @@ NO_CASE = {
     "loss.teacher_arch": "the case teacher",
     "training.channels_last": "its case is below: rounding alone may differ",
     "training.blur_kernel": "needs a GPU: tests/models/test_triton_blur.py",
+    "training.exchange": "of several ranks: tests/train/ranks/test_exchange.py",
+    "training.static_graph": "of several ranks: tests/train/ranks/test_exchange.py",
     "training.stem_channels": "needs a GPU: tests/models/test_stem.py",
     "training.compile": "takes a minute: tests/train/step/test_compiling.py",
     "training.fit_memory": "does nothing on a CPU",

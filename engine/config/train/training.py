@@ -178,6 +178,16 @@ class TrainingConfig:
     sync_bn: bool = option(
         False, "on several GPUs: compute batch norm's statistics over all devices (SyncBatchNorm)"
     )
+    exchange: str = option(
+        "fp32",
+        "on several devices: type in which gradients are averaged over them. bf16: half the bytes, 8 bits of mantissa",
+        choices=("fp32", "bf16"),
+    )
+    static_graph: bool = option(
+        False,
+        "on several devices: tell PyTorch's DDP that every step has the same graph; not with accumulated batches, "
+        "compile or fit_memory",
+    )
     seed: int = option(
         0, "seed of initial weights, order of the images, crops and flips", low=0, high=2**31 - 1
     )
@@ -213,6 +223,8 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError("training.first_stage and training.eval_only exclude each other: drop one")
     if training.device == "cpu" and training.sync_bn:
         raise UserError("training.sync_bn needs GPUs (torch supports no other device): drop it")
+    if training.static_graph and training.fit_memory:
+        raise UserError("training.static_graph and training.fit_memory exclude each other: drop one")
     if training.stem_channels > 3 and not training.channels_last:
         raise UserError(
             f"training.stem_channels={training.stem_channels} is for training.channels_last: set that, or drop "

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from inspect import signature
 from itertools import islice
 from typing import Any
 
@@ -18,20 +17,12 @@ from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
 from engine.train.step.batch_counters import BatchCounters
 from engine.train.step.compiling import CompiledForward, Forward, compiles
+from engine.train.step.exchange import exchanging
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
 from engine.train.step.sam import Sam
 from engine.train.step.weight_average import Ema
-
-# Newer versions of torch warn of the older name.
-_LEAVE_BUFFERS: dict[str, Any] = {
-    name: False
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in signature(DistributedDataParallel).parameters
-}
-if len(_LEAVE_BUFFERS) > 1:
-    del _LEAVE_BUFFERS["broadcast_buffers"]
 
 
 class Step:
@@ -59,13 +50,7 @@ class Step:
         self.objective = Objective(config, num_classes, ranks.device, names)
         self.model = model
         if ranks.world > 1:
-            # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.
-            self.model = DistributedDataParallel(
-                model,
-                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-                **_LEAVE_BUFFERS,
-            )
+            self.model = exchanging(model, ranks, training)
         self.ema: Ema | None = None
         if training.ema_half_life:
             self.ema = Ema(model, half_life=training.ema_half_life, every=training.ema_every)
