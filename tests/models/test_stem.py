@@ -44,7 +44,7 @@ def test_convolution_of_the_wide_stem_sees_four_channels_in_nhwc() -> None:
     seen: list[torch.Size] = []
 
     class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_function__(self, func, types, args=(), kwargs=None):
             if func is torch.nn.functional.conv2d:
                 seen.extend([args[0].shape, args[1].shape])
                 assert all(part.is_contiguous(memory_format=torch.channels_last) for part in args[:2])

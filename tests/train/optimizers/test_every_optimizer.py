@@ -204,7 +204,9 @@ def _operators_of_a_step(name: str, layers: int) -> int:
 @EVERY
 def test_number_of_operators_does_not_grow_with_the_weights(name: str) -> None:
     few, many = (_operators_of_a_step(name, layers) for layers in (2, 9))
-    assert few == many == {"sgd": 2, "sgdw": 3, "adamw": 4, "lamb": 26}.get(name, few)
+    assert few == many
+    # Of two groups; as counted with torch 2.15.
+    assert many <= {"sgd": 4, "sgdw": 7, "adamw": 6, "lamb": 32}.get(name, many)
 
 
 def _another(spec: OptionSpec) -> Any:
