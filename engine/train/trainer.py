@@ -46,6 +46,7 @@ from engine.train.ranks.backends import seed_step
 from engine.train.ranks.group import Ranks
 from engine.train.residence import numbers_of_parts
 from engine.train.schedules import lr_at, resolution_at
+from engine.train.step.exchange import refuse_static_graph
 from engine.train.step.memory_fit import fit_plans, fits_in_memory
 from engine.train.step.nonfinite import EpochLosses
 from engine.train.step.precision import Precision
@@ -102,6 +103,7 @@ class Trainer:
                 refuse_single_images(model, side)
         self.order_parts = order_parts
         self._parts = numbers_of_parts(config, beton.num_samples, order_parts)
+        refuse_static_graph(config.training, ranks, self.plans.values())
         self._pages = (
             cut_pages(beton.images["data_ptr"], beton.sizes) if config.data.order == "pages" else None
         )

@@ -13,6 +13,7 @@ from engine.models.blurpool import BlurConv2d, blur_by_triton
 from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
 from engine.models.input_size import refuse_sides
+from engine.models.stem import IMAGE_CHANNELS, widen_stem
 from engine.train.checkpoints.weights_file import blurred_in, classes_in, own_part, read_weights
 from engine.train.schedules import resolution_at
 from engine.triton_support import why_not_triton
@@ -153,10 +154,23 @@ def build_network(
                 f"training.blur_kernel=triton can't be used here: {reason}; pass --training.blur_kernel=convolution"
             )
         blur_by_triton(model)
+    if config.training.stem_channels > IMAGE_CHANNELS:
+        _widen_stem(model, config, device)
     if wanted.train_only == "head":
         train_only_head(model)
     layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=layout)
+
+
+def _widen_stem(model: nn.Module, config: TrainConfig, device: torch.device) -> None:
+    option = f"training.stem_channels={config.training.stem_channels}"
+    if device.type != "cuda":
+        # oneDNN's four-channel convolutions in NHWC write beyond their output on CPUs without AVX-512 (torch 2.15).
+        raise UserError(
+            f"{option} needs a GPU, and this run is on the {device.type}: drop it, the weights are the same"
+        )
+    if not widen_stem(model, config.training.stem_channels):
+        raise UserError(f"{option}: {config.model.arch} has no plain convolution over the image: drop it")
 
 
 def bare_network(config: TrainConfig, num_classes: int) -> nn.Module:

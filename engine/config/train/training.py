@@ -141,6 +141,13 @@ class TrainingConfig:
         "not run on one yet",
         choices=("convolution", "triton"),
     )
+    stem_channels: int = option(
+        3,
+        "on a GPU, with channels_last: channels that the first convolution reads; 4: the image's and one of zeros, for "
+        "tensor cores; weights stay as they are; has not run on a GPU yet",
+        low=3,
+        high=4,
+    )
     channels_last: bool = option(True, "store weights and activations in NHWC memory order")
     precision: str = option(
         "auto",
@@ -175,6 +182,16 @@ class TrainingConfig:
     )
     sync_bn: bool = option(
         False, "on several GPUs: compute batch norm's statistics over all devices (SyncBatchNorm)"
+    )
+    exchange: str = option(
+        "fp32",
+        "on several devices: type in which gradients are averaged over them. bf16: half the bytes, 8 bits of mantissa",
+        choices=("fp32", "bf16"),
+    )
+    static_graph: bool = option(
+        False,
+        "on several devices: tell PyTorch's DDP that every step has the same graph; not with accumulated batches, "
+        "compile or fit_memory",
     )
     seed: int = option(
         0, "seed of initial weights, order of the images, crops and flips", low=0, high=2**31 - 1
@@ -213,5 +230,14 @@ def check_training(training: TrainingConfig) -> None:
         raise UserError("training.sync_bn needs GPUs (torch supports no other device): drop it")
     if training.device == "cpu" and training.cuda_graphs:
         raise UserError("training.cuda_graphs needs a GPU: drop it")
+    if training.static_graph and training.fit_memory:
+        raise UserError("training.static_graph and training.fit_memory exclude each other: drop one")
+    if training.stem_channels > 3 and not training.channels_last:
+        raise UserError(
+            f"training.stem_channels={training.stem_channels} is for training.channels_last: set that, or drop "
+            "training.stem_channels"
+        )
+    if training.stem_channels > 3 and training.device == "cpu":
+        raise UserError(f"training.stem_channels={training.stem_channels} needs a GPU: drop it")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

@@ -14,7 +14,9 @@ class Lamb(torch.optim.Optimizer):
     """w <- w - lr |w| u / |u| for each layer, where u is Adam's update plus decay x w.
 
     As in NVIDIA's and timm's code, undecayed parameters (norms, biases) take Adam's plain step. Those also clip the
-    gradients to norm 1 by default; here that is training.clip_norm.
+    gradients to norm 1 by default; here that is training.clip_norm. All weights of a group are updated at once, except
+    for the multiplication by each layer's ratio, which is a kernel each on a GPU: foreach takes different factors from
+    the host only.
     """
 
     def __init__(self, groups: Groups, *, betas: tuple[float, float], eps: float) -> None:

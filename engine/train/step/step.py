@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from inspect import signature
 from itertools import islice
 from typing import Any
 
@@ -18,22 +17,15 @@ from engine.train.augment.chain import TrainBatch
 from engine.train.optimizers.optimizer import build_optimizer
 from engine.train.ranks.backends import deterministic_errors
 from engine.train.ranks.group import Ranks
+from engine.train.step.batch_counters import BatchCounters
 from engine.train.step.compiling import CompiledForward, Forward, compiles
+from engine.train.step.exchange import exchanging
 from engine.train.step.graphs import graphed
 from engine.train.step.losses import Objective
 from engine.train.step.nonfinite import SkippingUpdate
 from engine.train.step.precision import Precision
 from engine.train.step.sam import Sam
 from engine.train.step.weight_average import Ema
-
-# Newer versions of torch warn of the older name.
-_LEAVE_BUFFERS: dict[str, Any] = {
-    name: False
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in signature(DistributedDataParallel).parameters
-}
-if len(_LEAVE_BUFFERS) > 1:
-    del _LEAVE_BUFFERS["broadcast_buffers"]
 
 
 class Step:
@@ -62,19 +54,14 @@ class Step:
         self.objective = Objective(config, num_classes, ranks.device, names, weights)
         self.model = model
         if ranks.world > 1:
-            # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.
-            self.model = DistributedDataParallel(
-                model,
-                device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-                **_LEAVE_BUFFERS,
-            )
+            self.model = exchanging(model, ranks, training)
         self.ema: Ema | None = None
         if training.ema_half_life:
             self.ema = Ema(model, half_life=training.ema_half_life, every=training.ema_every)
         self._sam = None
         if training.sam_rho:
             self._sam = Sam(model, rho=training.sam_rho, interval=training.sam_interval)
+        self._counters = BatchCounters(model)
         self._forward: Forward = self.model
         self._compiled = None
         if compiles(training.compile, ranks.device):
@@ -141,7 +128,9 @@ class Step:
     def _pass(self, batch: TrainBatch, accumulation: int) -> torch.Tensor:
         """Add a batch's gradients to those of the weights; returns its loss."""
         with self.precision.autocast():
-            loss = self.objective(batch.images, self._forward(batch.images), batch.targets)
+            with self._counters.together():
+                logits = self._forward(batch.images)
+            loss = self.objective(batch.images, logits, batch.targets)
         self.scaler.scale(loss / accumulation).backward()
         return loss.detach()
 
@@ -182,7 +171,7 @@ class Step:
 
     def _passes(self) -> list[AbstractContextManager[None]]:
         """The contexts in which a forward pass runs: plain, and SAM's second pass."""
-        return [nullcontext(), *([self._sam.resting()] if self._sam else [])]
+        return [self._counters.together(), *([self._sam.resting()] if self._sam else [])]
 
     def _keep_gradients_here(self, keep: bool) -> AbstractContextManager[None]:
         """A context without the exchange of gradients: ranks exchange them only with the last accumulated batch."""

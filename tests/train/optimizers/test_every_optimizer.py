@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import engine.train.optimizers
 from engine.config.choices import OPTIMIZERS, names
@@ -171,6 +172,41 @@ def test_skipping_changes_nothing_while_gradients_are_finite(name: str) -> None:
     first = take(step_of(recipe(optimizer=name), plain), parts, lr=0.01)
     assert take(step_of(recipe(optimizer=name, nonfinite="skip"), skipping), parts, lr=0.01) == first
     assert equal(plain.state_dict(), skipping.state_dict())
+
+
+class _Operators(TorchDispatchMode):
+    """Counts the operators that run within it."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        # Views start nothing on the device.
+        self.count += func not in (torch.ops.aten.detach.default, torch.ops.aten.unbind.int)
+        return func(*args, **(kwargs or {}))
+
+
+def _operators_of_a_step(name: str, layers: int) -> int:
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers)))
+    optimizer = build_optimizer(model, recipe(optimizer=name, weight_decay=0.1, momentum=0.9))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    for _ in range(2):
+        for weight in model.parameters():
+            weight.grad = torch.ones_like(weight)
+        # The first step also makes the state.
+        with _Operators() as operators:
+            optimizer.step()
+    return operators.count
+
+
+@EVERY
+def test_number_of_operators_does_not_grow_with_the_weights(name: str) -> None:
+    few, many = (_operators_of_a_step(name, layers) for layers in (2, 9))
+    assert few == many
+    # Of two groups; as counted with torch 2.15.
+    assert many <= {"sgd": 4, "sgdw": 7, "adamw": 6, "lamb": 32}.get(name, many)
 
 
 def _another(spec: OptionSpec) -> Any:
