@@ -167,6 +167,8 @@ def in_parts(
     each part. As many whole batches as `order` fills; with as many ranks as parts, `batches_of` gives each rank the
     views of its own part, and with any other number of ranks global batches are the same.
     """
+    if parts == 1:
+        return repeated(order, repeats=repeats, global_batch=global_batch)
     share, steps = global_batch // parts, len(order) // global_batch
     # With another number of ranks than parts the accumulation need not divide a part's share, and need not be met.
     cut = accumulation if share % accumulation == 0 else 1
