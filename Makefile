@@ -54,17 +54,19 @@ gate: ## optional: short benchmarks compared with the last committed records (ST
 
 rehearsed = tests/data/gpu tests/data/loading tests/models tests/train/augment tests/train/evaluation tests/train/optimizers tests/train/step
 
-gpu-rehearsal: gpu-rehearsal-short ## without a GPU: tests on a GPU machine's stack, all kernels compiled, gpu-a and gpu-b in small (PHOTOS=FOLDER_OR_TAR)
+gpu-rehearsal: gpu-rehearsal-short ## without a GPU: tests on a GPU machine's stack, all kernels compiled, steps traced, gpu-a and gpu-b in small (PHOTOS=FOLDER_OR_TAR)
 	.venv-rehearsal/bin/python -m pytest --numprocesses=$(JOBS) --dist=worksteal -m "not gpu" $(rehearsed)
 	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -k "aot or interpreted" \
 		tests/test_aot.py tests/data/gpu/test_resize.py tests/models/test_triton_blur.py
+	.venv-rehearsal/bin/python -m benchmarks trace --blurpool off,convolution,triton --check
 	scripts/gpu_rehearse.sh $(PHOTOS)
 
-gpu-rehearsal-short: ## what .ci/run has of it: every module imported, GPU tests collected, an H200's kernels compiled by each Triton
+gpu-rehearsal-short: ## what .ci/run has of it: every module imported, GPU tests collected, an H200's kernels compiled by each Triton, a step traced
 	@VENV=.venv-rehearsal scripts/setup.sh test rehearsal
 	.venv-rehearsal/bin/python -m pytest -q --no-header tests/test_imports.py
 	.venv-rehearsal/bin/python -m pytest --collect-only -qq -m gpu
 	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -m "not slow" tests/test_aot.py
+	.venv-rehearsal/bin/python -m benchmarks trace --arch resnet18 --blurpool convolution --resolution 128 --check
 
 gpu: ## all that needs a GPU, in two parts of 330 s: gpu-a, and gpu-b after mending; results in OUT (default: .)
 	@$(MAKE) --no-print-directory --keep-going gpu-a gpu-b
