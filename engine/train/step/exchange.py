@@ -34,7 +34,7 @@ def exchanging(model: nn.Module, ranks: Ranks, training: TrainingConfig) -> nn.M
     that don't work here.
     """
     if training.static_graph and compiles(training.compile, ranks.device):
-        # torch.compile's documentation: DDP has to have static_graph=False.
+        # It was an error (pytorch#93672, closed as mended), and the pair has not been tried here.
         raise UserError(
             "training.static_graph does not work with torch.compile: drop it, or pass --training.compile=off"
         )
