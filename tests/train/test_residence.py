@@ -59,7 +59,8 @@ def asking(options: Options, beton: Beton, **changes: object) -> TrainConfig:
 def test_run_holds_its_data_and_says_so(
     options: Options, yuv420: Beton, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = options(training__epochs=1, data__train_dataset=yuv420.path, data__decoder="packed")
+    data = {"data__train_dataset": yuv420.path, "data__val_dataset": yuv420.path.with_name("val.beton")}
+    argv = options(training__epochs=1, lr__lr_peak_epoch=0.5, data__decoder="packed", **data)
     losses = []
     for resident in ("on", "off"):
         code, folder = train_here([*argv, f"--data.resident={resident}", f"--logging.name={resident}"])
