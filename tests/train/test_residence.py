@@ -1,5 +1,7 @@
 """Whether devices hold the training data, whole or in parts: decided alike, refused in one line, kept on resume."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from engine.train.residence import Residence, find_residence, numbers_of_parts
 from engine.train.step.memory_fit import naming_lack_of_memory
 from tests.data.loaders import LAW, assert_same, load
 from tests.shapes import write_shapes
-from tests.train.conftest import log_of, train_here
+from tests.train.conftest import ROOT, command, log_of, train_here
 
 Options = Callable[..., list[str]]
 
@@ -59,8 +61,8 @@ def asking(options: Options, beton: Beton, **changes: object) -> TrainConfig:
 def test_run_holds_its_data_and_says_so(
     options: Options, yuv420: Beton, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = {"data__train_dataset": yuv420.path, "data__val_dataset": yuv420.path}
-    argv = options(training__epochs=1, lr__lr_peak_epoch=0.2, data__decoder="packed", **files)
+    data = {"data__train_dataset": yuv420.path, "data__val_dataset": yuv420.path.with_name("val.beton")}
+    argv = options(training__epochs=1, lr__lr_peak_epoch=0.5, data__decoder="packed", **data)
     losses = []
     for resident in ("on", "off"):
         code, folder = train_here([*argv, f"--data.resident={resident}", f"--logging.name={resident}"])
@@ -165,6 +167,43 @@ def test_parts_of_two_ranks_give_each_image_once(
         seen.append(ids)
     assert [len(ids) for ids in seen] == [14, 14]
     assert sorted(np.concatenate(seen).ravel().tolist()) == np.flatnonzero(numbers >= 0).tolist()
+
+
+@pytest.mark.slow
+def test_two_ranks_resume_the_order_of_parts_with_the_whole_held(
+    options: Options, yuv420: Beton, tmp_path: Path
+) -> None:
+    argv = options(
+        data__train_dataset=yuv420.path,
+        data__val_dataset=yuv420.path.with_name("val.beton"),
+        data__resident="on",
+        training__epochs=2,
+        checkpoint__keep=5,
+        checkpoint__keep_best=False,
+        logging__name="parts",
+    )
+    folder, whole = tmp_path / "runs" / "parts", int(yuv420.sizes.sum())
+
+    def start(free: int, ranks: int, *more: str) -> None:
+        words = command([str(free), *argv, *more], ranks, "tests/train/train_with_room.py")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    start(int(0.6 * whole), 2)
+    (began,) = log_of(folder, "start")
+    assert began["order_parts"] == 2 and began["resident_gb"] < 0.6 * whole / 1e9
+    first, last = log_of(folder, "epoch")
+    assert first["images"] == last["images"] == 96
+    # After the first epoch, with memory for the whole: the order stays, and with it every bit.
+    saved = sorted(path for path in (folder / "checkpoints").glob("*.pt") if path.name != "last.pt")
+    for path in {*(folder / "checkpoints").glob("*.pt")} - {saved[0]}:
+        path.unlink()
+    start(2 * whole, 2, f"--training.resume={folder}")
+    resumed = log_of(folder, "start")[-1]
+    assert resumed["order_parts"] == 2 and resumed["resident_gb"] == whole / 1e9
+    again = log_of(folder, "epoch")[-1]
+    assert (again["train_loss"], again["top1"]) == (last["train_loss"], last["top1"])
 
 
 def test_step_without_memory_names_what_the_data_take() -> None:
