@@ -146,7 +146,8 @@ PARTS: dict[str, list[Step]] = {
         _tests(
             "tests-rest",
             "tests/train/step/test_graphs.py tests/train/evaluation/test_eval_forward.py tests/benchmarks "
-            "tests/train/test_techniques.py tests/train/step/test_step.py",
+            "tests/train/test_techniques.py tests/train/step/test_step.py tests/models/test_stem.py "
+            "tests/data/loading/test_gpu_jpeg.py",
             60,
         ),
     ],

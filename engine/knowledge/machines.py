@@ -266,5 +266,7 @@ def machine_names() -> list[str]:
     return [f"{count}x{gpu}" for gpu in _data()["gpus"] for count in (1, 2, 4, 8)]
 
 
-MACHINES: Mapping[str, Machine] = {name: find_machine(name) for name in machine_names()}
-"""The machines of machine_names by name; find_machine knows also 3, 5, 6 and 7 GPUs, and other names of a kind."""
+@cache
+def machines() -> Mapping[str, Machine]:
+    """Those of machine_names by name; find_machine knows also 3, 5, 6 and 7 GPUs, and other names of a kind."""
+    return {name: find_machine(name) for name in machine_names()}

@@ -13,17 +13,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.knowledge.traced_steps import TracedStep, read_steps
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-SHARES = np.geomspace(0.1, 1.0, 93)
-"""Of a rate, 2.5% apart. Not above 1: data sheets give what can't be exceeded."""
+    Array = NDArray[np.float64]
+
+# Numpy is imported where it computes: `plan --help` reads this file too.
 SIDES = (96, 128, 160, 192, 224, 256, 288)
 """Resolutions whose speeds are predicted; others are interpolated."""
 _Z90 = 1.645
@@ -91,8 +92,12 @@ class Fit:
         return _Z90 * self.rms
 
 
-def seconds_per_image(step: TracedStep, rates: Rates, memory: Array | float, tensor: Array | float) -> Array:
+def seconds_per_image(
+    step: TracedStep, rates: Rates, memory: "Array | float", tensor: "Array | float"
+) -> "Array":
     """Time of a traced step on a GPU that reaches these shares of its rates (arrays of one shape, or numbers)."""
+    import numpy as np
+
     bytes_rate = np.asarray(memory, dtype=float) * rates.gb_per_second * 1e9
     flops_rate = np.asarray(tensor, dtype=float) * rates.tflops * 1e12
     taken = sum(step.triton_mb) * 1e6 / bytes_rate
@@ -102,9 +107,11 @@ def seconds_per_image(step: TracedStep, rates: Rates, memory: Array | float, ten
 
 
 def speed_at(
-    network: str, blurpool: str, side: int, rates: Rates, memory: Array | float, tensor: Array | float
-) -> Array:
+    network: str, blurpool: str, side: int, rates: Rates, memory: "Array | float", tensor: "Array | float"
+) -> "Array":
     """Images per second of one GPU. Raises UserError for a network that was not traced."""
+    import numpy as np
+
     steps = [step for step in _steps() if (step.network, step.blurpool) == (network, blurpool)]
     if len(steps) < 2:
         raise UserError(
@@ -123,7 +130,11 @@ def traced_networks() -> list[str]:
 
 def fit(figures: Sequence[Figure], rates: dict[str, Rates]) -> Fit:
     """The shares that fit the figures best, and each figure predicted with its GPU left out."""
-    memory, tensor = (grid.ravel() for grid in np.meshgrid(SHARES, SHARES))
+    import numpy as np
+
+    # 2.5% apart. Not above 1: data sheets give what can't be exceeded.
+    shares = np.geomspace(0.1, 1.0, 93)
+    memory, tensor = (grid.ravel() for grid in np.meshgrid(shares, shares))
     predicted = np.stack(
         [speed_at(one.network, one.blurpool, one.side, rates[one.gpu], memory, tensor) for one in figures]
     )

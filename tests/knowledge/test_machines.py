@@ -6,16 +6,16 @@ from engine.errors import UserError
 from engine.knowledge.machines import (
     ERROR_PUBLISHED,
     ERROR_SCALED,
-    MACHINES,
     find_machine,
     interpolated,
+    machines,
     speed_fit,
 )
 
 
-@pytest.mark.parametrize("name", sorted(MACHINES))
+@pytest.mark.parametrize("name", sorted(machines()))
 def test_every_machine_has_speeds_that_fall_with_resolution(name: str) -> None:
-    machine = MACHINES[name]
+    machine = machines()[name]
     speeds = [machine.speed("resnet50", side) for side in (96, 128, 160, 192, 224, 288)]
     assert speeds == sorted(speeds, reverse=True)
     assert machine.error in (ERROR_PUBLISHED, ERROR_SCALED, speed_fit().half_width)

@@ -37,6 +37,7 @@ def test_each_stage_has_a_run_folder_inside_the_run(
     for stage in (run / "stage1", run / "stage2"):
         assert {path.name for path in stage.iterdir()} - {"record.json"} == {
             "config.yaml", "log.jsonl", "report.html", "checkpoints", "weights.pt", "weights_ema.pt",
+            "model.safetensors",
         }  # fmt: skip
     assert [(run / f"stage{number}" / "record.json").exists() for number in (1, 2)] == [False, True]
     first, second = (log_of(run / f"stage{number}", "epoch") for number in (1, 2))

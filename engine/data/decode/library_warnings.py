@@ -3,7 +3,7 @@
 import ctypes
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -50,8 +50,16 @@ class _Collector(logging.Handler):
         self._said.append(_line(f"{record.name}: {record.getMessage()}"))
 
 
-@lru_cache(maxsize=1)
 def _silence_libtiff() -> None:
+    # Each time: other libraries that read images set handlers too.
+    for setter in _libtiff_setters():
+        setter(None)
+
+
+@lru_cache(maxsize=1)
+def _libtiff_setters() -> list[Callable[[None], object]]:
+    """The functions that set libtiff's handlers, of each copy of it in this process."""
+    setters: list[Callable[[None], object]] = []
     with suppress(OSError, AttributeError):
         loaded = {
             line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libtiff" in line
@@ -60,7 +68,8 @@ def _silence_libtiff() -> None:
             library = ctypes.CDLL(path)
             for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
                 setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-                setter(None)
+                setters.append(setter)
+    return setters
 
 
 def _line(text: str) -> str:
