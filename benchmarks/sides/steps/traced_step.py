@@ -108,7 +108,7 @@ class Tracer:
         found = {}
         for side in sides:
             step.prepare(batch, side)
-            with step.precision.autocast():
+            with step.precision.autocast(), step._counters.together():
                 step._forward(
                     torch.randn(batch, 3, side, side, dtype=torch.bfloat16).to(
                         memory_format=torch.channels_last
