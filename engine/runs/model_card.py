@@ -1,20 +1,19 @@
 """What a file of trained weights says about itself: its classes, network, preprocessing, and measured accuracy.
 
-It is JSON: in model.safetensors the metadata's entry `card`, in weights.pt the attribute `card` of the state_dict,
-which load_state_dict ignores. docs/reference/log_schema.md lists the keys.
+It is JSON: in model.safetensors the metadata's entry `imagenet_engine_card`, in weights.pt an attribute of the
+state_dict of that name, which load_state_dict ignores. docs/reference/log_schema.md lists the keys.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from engine.runs.log_fields import JsonTable, log_field
 from engine.runs.log_schema import SHARE, Revision
 
 CARD_SCHEMA = 1
 """Raised when the meaning of a key changes."""
-CARD_KEY = "card"
+CARD_KEY = "imagenet_engine_card"
+"""Long, since other programs write metadata too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +85,3 @@ class ModelCard(JsonTable):
             return cls.from_json(content)
         except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from None
-
-
-def card_in(content: Mapping[str, Any]) -> ModelCard | None:
-    """The card that a file's content holds (see checkpoint_file.load); None: none.
-
-    Raises ValueError for a damaged one.
-    """
-    text = getattr(content, CARD_KEY, None)
-    return ModelCard.from_text(text) if isinstance(text, str) else None

@@ -53,8 +53,10 @@ def find_residence(config: TrainConfig, ranks: Ranks, beton: Beton, order_parts:
     part = int(np.bincount(numbers[numbers >= 0], sizes, ranks.world).max())
     free, kept = min(ranks.all_say(room(ranks)))
     whole = int(sizes.sum()) <= free
-    # Another order than without: only where it was asked for. A balance draws from all images of a class.
-    may_part = config.data.resident == "on" and config.data.balance == "none"
+    # Another order than without: only where it was asked for. A balance draws from all images of a class, and page-wise
+    # order from the pages of its window.
+    plain = config.data.balance == "none" and config.data.order == "random"
+    may_part = config.data.resident == "on" and plain
     if whole or (may_part and order_parts in (0, ranks.world) and part <= free):
         data = _taken(ranks, beton, np.flatnonzero(numbers >= 0 if whole else numbers == ranks.rank))
         if data is not None:

@@ -123,11 +123,13 @@ def test_data_that_fit_nowhere_are_refused_or_noted(
     assert "crops are packed on the CPU (data.resident=auto)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options_of_it", [{"data__resident": "auto"}, {"data__balance": "sqrt"}])
+@pytest.mark.parametrize(
+    "options_of_it", [{"data__resident": "auto"}, {"data__balance": "sqrt"}, {"data__order": "pages"}]
+)
 def test_parts_are_only_taken_where_asked_for(
     options: Options, yuv420: Beton, monkeypatch: pytest.MonkeyPatch, options_of_it: dict[str, str]
 ) -> None:
-    """They are another order, and a balance draws from all images of a class."""
+    """They are another order; a balance draws from all images of a class, and pages from those of a window."""
     monkeypatch.setattr(residence, "_is_of_use", lambda *_: True)
     ranks = of_two(monkeypatch, [int(0.6 * yuv420.sizes.sum())] * 2)
     config = asking(options, yuv420, **options_of_it)

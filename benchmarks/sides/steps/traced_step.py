@@ -108,8 +108,8 @@ class Tracer:
         found = {}
         for side in sides:
             step.prepare(batch, side)
-            with step.precision.autocast(), step._counters.together():
-                step._forward(
+            with step.precision.autocast():
+                step.logits(
                     torch.randn(batch, 3, side, side, dtype=torch.bfloat16).to(
                         memory_format=torch.channels_last
                     )

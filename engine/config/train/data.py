@@ -55,8 +55,8 @@ class DataConfig:
         "hold the images of the training file (raw or yuv420) on the device and cut crops there, which leaves no work "
         "per image to the host. A third of a GPU's memory is kept for the training itself. auto: on GPUs of which each "
         "can hold all images, else off. on: refuse to start where they don't fit; with several ranks, each holds its "
-        "own part and draws from it where not all fit, which is another order (not with balance). off is the default "
-        "until it has run on a GPU",
+        "own part and draws from it where not all fit, which is another order (not with balance or order=pages). "
+        "off is the default until it has run on a GPU",
         choices=("auto", "on", "off"),
     )
     verify: str = option(

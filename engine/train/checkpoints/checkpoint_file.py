@@ -95,8 +95,15 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             content[name] = file.get_tensor(name)
         text = (file.metadata() or {}).get(CARD_KEY)
     if text is not None:
+        try:
+            names = ModelCard.from_text(text).classes
+        except ValueError as error:
+            raise UserError(
+                f"{path}: its card can't be read ({error}): update this program, or save the weights anew without "
+                "their metadata, by safetensors.torch's load_file and save_file"
+            ) from None
         setattr(content, CARD_KEY, text)
-        content.class_names = ModelCard.from_text(text).classes  # type: ignore[attr-defined]
+        content.class_names = names  # type: ignore[attr-defined]
     return content
 
 

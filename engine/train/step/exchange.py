@@ -36,7 +36,8 @@ def exchanging(model: nn.Module, ranks: Ranks, training: TrainingConfig) -> nn.M
     if training.static_graph and compiles(training.compile, ranks.device):
         # It was an error (pytorch#93672, closed as mended), and the pair has not been tried here.
         raise UserError(
-            "training.static_graph does not work with torch.compile: drop it, or pass --training.compile=off"
+            "training.static_graph is not used with torch.compile, with which it was not tried: drop it, or pass "
+            "--training.compile=off"
         )
     if training.exchange == "bf16":
         _try_bf16(ranks)

@@ -125,12 +125,15 @@ class Step:
                     total += self._pass(batch, accumulation)
         return total
 
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """A training pass over normalised images (n, 3, side, side): logits (n, classes). Autocast is the caller's."""
+        with self._counters.together():
+            return self._forward(images)
+
     def _pass(self, batch: TrainBatch, accumulation: int) -> torch.Tensor:
         """Add a batch's gradients to those of the weights; returns its loss."""
         with self.precision.autocast():
-            with self._counters.together():
-                logits = self._forward(batch.images)
-            loss = self.objective(batch.images, logits, batch.targets)
+            loss = self.objective(batch.images, self.logits(batch.images), batch.targets)
         self.scaler.scale(loss / accumulation).backward()
         return loss.detach()
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
+from engine.errors import UserError
 from engine.models.build import build_model
 from engine.runs.folder import MODEL
-from engine.runs.model_card import CARD_KEY, ModelCard, card_in
+from engine.runs.model_card import CARD_KEY, ModelCard
 from engine.train.checkpoints import checkpoint_file
 from engine.train.checkpoints.weights_file import classes_in, read_weights
 from tests.train.conftest import TINY, log_of, train_here
@@ -34,10 +36,10 @@ def trained(betons: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights_ema.pt", MODEL])
 def test_weights_say_what_they_are(name: str, trained: Path, betons: tuple[Path, Path]) -> None:
-    card = card_in(checkpoint_file.load(trained / name))
+    card = ModelCard.from_text(getattr(checkpoint_file.load(trained / name), CARD_KEY))
     (result,), (start,) = log_of(trained, "result"), log_of(trained, "start")
     averaged = "" if name == "weights.pt" else "ema_"
-    assert card is not None and card.extra == {}
+    assert card.extra == {}
     assert (card.arch, card.use_blurpool, card.averaged) == ("small_resnet", True, averaged != "")
     assert card.num_classes == len(card.classes or []) == 6
     assert (card.preprocessing.resolution, card.preprocessing.crop_law) == (32, "fused")
@@ -77,6 +79,9 @@ def test_damaged_card_is_refused(text: str) -> None:
         ModelCard.from_text(text)
 
 
-def test_file_without_a_card_has_none(trained: Path) -> None:
-    assert card_in({"fc.weight": torch.zeros(1)}) is None
-    assert hasattr(checkpoint_file.load(trained / "weights.pt"), CARD_KEY)
+def test_file_with_a_damaged_card_is_refused_in_one_line(tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.zeros(1)}, tmp_path / "file.safetensors", metadata={CARD_KEY: "{}"})
+    with pytest.raises(UserError, match=r"file\.safetensors: its card can't be read \(schema is missing\)"):
+        checkpoint_file.load(tmp_path / "file.safetensors")
+    save_file({"fc.weight": torch.zeros(1)}, tmp_path / "file.safetensors", metadata={"card": "another's"})
+    assert list(checkpoint_file.load(tmp_path / "file.safetensors")) == ["fc.weight"]
