@@ -10,12 +10,14 @@ from antialiased_cnns import BlurPool
 from torch import nn
 from torch.nn import functional
 
+from engine.models.conv import ReplacedConv2d
+
 # ffcv-imagenet's rule: the stem, whose input is the image, is not blurred.
 _MIN_CHANNELS = 16
 _FILTER_SIZE = 3
 
 
-class BlurConv2d(nn.Conv2d):
+class BlurConv2d(ReplacedConv2d):
     """A 3x3 binomial blur with zero padding, then a strided convolution with the weights of `conv`.
 
     (n, in_channels, h, w) -> the output shape of `conv`.
@@ -24,18 +26,7 @@ class BlurConv2d(nn.Conv2d):
     blur: torch.Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            kernel_size=conv.kernel_size,  # type: ignore[arg-type]
-            stride=conv.stride,  # type: ignore[arg-type]
-            padding=conv.padding,  # type: ignore[arg-type]
-            dilation=conv.dilation,  # type: ignore[arg-type]
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-        )
-        self.weight, self.bias = conv.weight, conv.bias
+        super().__init__(conv)
         blur = BlurPool(conv.in_channels, filt_size=_FILTER_SIZE, stride=1).filt
         self.register_buffer("blur", blur.to(conv.weight.device), persistent=False)
         # A 1x1 convolution (ResNet's shortcut) reads only every stride-th blurred pixel.

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from engine.models.conv import ReplacedConv2d
+
 IMAGE_CHANNELS = 3
 
 
-class WideStem(nn.Conv2d):
+class WideStem(ReplacedConv2d):
     """The convolution `conv` over images, computed over `channels` channels, of which the further ones are zeros.
 
     (n, 3, h, w) -> the output shape of `conv`. Its sums have further terms, all of them 0, so outputs and gradients are
@@ -21,17 +23,7 @@ class WideStem(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, channels: int) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            kernel_size=conv.kernel_size,  # type: ignore[arg-type]
-            stride=conv.stride,  # type: ignore[arg-type]
-            padding=conv.padding,  # type: ignore[arg-type]
-            dilation=conv.dilation,  # type: ignore[arg-type]
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-        )
-        self.weight, self.bias = conv.weight, conv.bias
+        super().__init__(conv)
         self.further = channels - conv.in_channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
