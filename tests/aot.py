@@ -164,8 +164,8 @@ def compile_ahead(variant: Variant, target: str) -> AheadCode:
 def _environment(folder: Path) -> dict[str, str]:
     """Nothing compiled before is found, and nothing is left.
 
-    Triton 3.3 has no linker for AMD's GPUs of its own. What is asked about is all in the assembly, so the object may
-    stay as it is.
+    Triton 3.3 brings no linker for AMD GPUs. All figures that are needed are in the assembly, so the object is left
+    unlinked.
     """
     linker = folder / "linker"
     linker.write_text('#!/bin/sh\n[ "$1" = --version ] || cp "$4" "$6"\n')

@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A figure beside what is predicted for it."""
+    """A published figure and its prediction."""
 
     figure: Figure
     fitted: float

@@ -14,7 +14,7 @@ _MUCH = 20
 
 
 def class_weights(config: TrainConfig, counts: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """The weight of each class in the loss, (classes,), with mean 1 over what is trained on; None where all are 1.
+    """The weight of each class in the loss, (classes,), with mean 1 over the images trained on; None where all are 1.
 
     By how often a class is trained on: with data.balance that is no longer its number of images. inverse: one divided
     by that. effective: (1 - beta) / (1 - beta^n), as of Cui et al. 2019, formula 4. `counts` are the classes' images.

@@ -54,7 +54,7 @@ class Samples:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """All of one class: what is timed does not depend on them."""
+        """All zero: timings do not depend on labels."""
         return np.zeros(self.num_samples, np.int64)
 
 

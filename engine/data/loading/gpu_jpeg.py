@@ -149,7 +149,7 @@ class GpuJpeg:
 def _regions(
     boxes: NDArray[np.int32], heights: NDArray[np.int64], widths: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """What is decoded for each box: rows (top, left, bottom, right), whole blocks inside the image."""
+    """The region to decode for each box: rows (top, left, bottom, right) of whole blocks inside the image."""
     low = boxes[:, [crops.TOP, crops.LEFT]].astype(np.int64)
     high = low + boxes[:, [crops.HEIGHT, crops.WIDTH]] + _MARGIN
     low = np.maximum(low - _MARGIN, 0) // _BLOCK * _BLOCK

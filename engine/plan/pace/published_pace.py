@@ -81,7 +81,7 @@ def _minutes_ratio(family: Family, recipe: TrainConfig, point: Point, sides: Seq
     try:
         machine = find_machine(point.hardware)
         if family.network in machine.predicted:
-            # What is published says nothing of the recipe where the plain speed is a guess.
+            # Published minutes say nothing of the recipe where the plain speed is a guess.
             return None
         pace = _plain_pace(family, recipe, machine, sides)
         duration = run_duration(stretched(recipe, round(point.epochs)), pace, family.num_train)
