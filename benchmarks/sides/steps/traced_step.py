@@ -92,7 +92,7 @@ class Tracer:
     def resolutions(
         self, config: TrainConfig, sides: Sequence[int], batch: int
     ) -> dict[int, tuple[list[Graph], int]]:
-        """What is compiled for each resolution in turn, by one step as a run has it: graphs, and breaks of them.
+        """Graphs and graph breaks of each resolution, compiled in turn by one step as a run has it.
 
         The graphs are those of the warm-up and of a further batch, which should need none.
         """
