@@ -202,7 +202,8 @@ CHOICES: dict[str, Case] = {
         f"data.{key}={value}": Case(name=value, on={f"data.{key}": value}, effect="same")
         for key, value in (
             ("decoder", "cpu"),
-            ("resident", "off"),
+            # On a CPU auto leaves the data where they are.
+            ("resident", "auto"),
             ("verify", "always"),
             ("verify", "never"),
             ("corrupt", "skip"),
