@@ -4,7 +4,7 @@
 #   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower|rehearsal]
 #
 # The first word is the purpose: `speedrun` also installs Fashion-MNIST's package, `test` the developer's tools and
-# Chromium for the report's screenshot. The second is a set in requirements/; `auto` chooses the one that is needed, and
+# Chromium with its driver for pages. The second is a set in requirements/; `auto` chooses the one that is needed, and
 # `lower` if the GPU or its driver is too old for the newest torch. `rehearsal` needs Python 3.12.
 #
 #   VENV=DIR      where the environment goes (.venv)
@@ -98,6 +98,7 @@ wished_packages() {
     if [ "$purpose" = speedrun ] && [ ! -d /usr/share/datasets/fashion-mnist ]; then packages+=(dataset-fashion-mnist); fi
     if [ "$purpose" = test ]; then
         command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
+        command -v chromedriver >/dev/null || packages+=(chromium-driver)
         command -v git >/dev/null || packages+=(git)
     fi
     local name
