@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from engine.errors import UserError
+from engine.without_compiler import without_compiler
 
 
 def refuse_sides(model: nn.Module, arch: str, sides: Mapping[str, Iterable[int]]) -> None:
@@ -40,7 +41,7 @@ def _refusal(model: nn.Module, state: dict[str, torch.Tensor], side: int, images
     """One line on why so many images of `side` pixels don't fit; empty if they do."""
     batch = torch.empty(images, 3, side, side, device="meta")
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_compiler():
             functional_call(model, state, (batch,))
     except NotImplementedError:
         # A network that branches on values can't be tried without any.

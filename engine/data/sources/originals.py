@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from torchvision.transforms import functional
 
 from engine.config.write import RulesConfig, SourceConfig
 from engine.data.beton.manifest import Manifest
@@ -138,6 +137,9 @@ class Originals:
         return torch.stack(prepared)
 
     def _prepare(self, number: int, resolution: int, ratio: float) -> torch.Tensor:
+        # Needed by this option alone.
+        from torchvision.transforms import functional
+
         image = self._open(self._source.read(number), self._source.where(number))
         # Antialiased always, as Pillow's own.
         small = functional.resize(image, [resized_side(resolution, ratio)])
@@ -169,6 +171,8 @@ class Originals:
 
 def normalised(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Levels (n, 3, side, side), uint8, as ToTensor and Normalize make them, in float32, then as `dtype`."""
+    from torchvision.transforms import functional
+
     return functional.normalize(images.float().div_(255), list(MEAN), list(STD), inplace=True).to(dtype)
 
 

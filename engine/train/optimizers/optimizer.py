@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from engine.config.train.train_config import TrainConfig
+from engine.without_compiler import built_without_compiler
 
 Groups = list[dict[str, Any]]
 """Parameter groups as torch.optim takes them: `params` and `weight_decay` of each."""
@@ -45,5 +46,11 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     """
     module = import_module(f"{__package__}.{config.training.optimizer.replace('-', '_')}")
     groups = decay_groups(model, config.training.weight_decay)
-    optimizer: torch.optim.Optimizer = module.build(groups, model, config)
-    return optimizer
+
+    def build() -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = module.build(groups, model, config)
+        return optimizer
+
+    # Where a GPU compiles the network, the compiler is imported anyway.
+    on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
+    return built_without_compiler(build) if on_cpu else build()

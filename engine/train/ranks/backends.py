@@ -17,7 +17,9 @@ def set_backends(device: torch.device, *, tf32: bool, deterministic: bool) -> No
 
     fp32 arithmetic on a GPU uses TF32 only with `tf32`.
     """
-    torch.use_deterministic_algorithms(deterministic)
+    # The call imports torch's compiler, which takes seconds.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
     if device.type == "cpu":
         keep_freed_memory()
     else:
