@@ -21,6 +21,7 @@ VERBS = {
     "build": "compile the C decoders for this machine",
     "checkpoint": "show the content of a weights file or checkpoint, or write a changed copy",
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
+    "demo": "a page in the browser for trying trained networks on pictures, side by side",
     "doctor": "check this machine and installation, with advice for each problem",
     "extract": "write one image of a .beton file as a JPEG or PNG",
     "find-lr": "find a learning rate for a recipe by a range test",
@@ -36,8 +37,8 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
-WRITERS = {"build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
-"""Verbs whose result is files: they finish when what they print is lost. The others' result is what they print."""
+WRITERS = {"build", "demo", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
+"""Verbs whose result is files or a page: they finish when what they print is lost. The others print their result."""
 
 
 def usage() -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from engine.demo.demo_page import Limits, Model, Sample
 from engine.errors import UserError
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8501
 _SCRIPT = Path(__file__).with_name("demo_script.py")
 
 
@@ -96,9 +95,7 @@ def free_address(host: str, port: int) -> tuple[str, int]:
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
-        raise UserError(
-            f"--host {host} is no address of this machine: give 127.0.0.1 for this machine alone, 0.0.0.0 for the network"
-        ) from None
+        raise _not_here(host) from None
     address = str(place[0])
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,14 +106,15 @@ def free_address(host: str, port: int) -> tuple[str, int]:
             if error.errno == errno.EADDRINUSE:
                 raise _in_use(address, port) from None
             if error.errno == errno.EACCES:
-                raise UserError(
-                    f"--port {port} needs root's rights: choose one above 1023, such as 8501"
-                ) from None
-            raise UserError(
-                f"--host {host} is no address of this machine ({error.strerror}): give 127.0.0.1 for this machine "
-                "alone, 0.0.0.0 for the network"
-            ) from None
+                raise UserError(f"--port {port} needs root's rights: choose one above 1023") from None
+            raise _not_here(host) from None
         return address, int(probe.getsockname()[1])
+
+
+def _not_here(host: str) -> UserError:
+    return UserError(
+        f"--host {host} is no address of this machine: give 127.0.0.1 for this machine alone, 0.0.0.0 for the network"
+    )
 
 
 def is_loopback(host: str) -> bool:
