@@ -82,26 +82,25 @@ def _doubts(trained: "Trained", beton: Beton, judged: Judged) -> Iterator[str]:
 def _subject(trained: "Trained", beton: Beton, judged: Judged, notes: list[str]) -> Subject:
     card, wanted = trained.card, trained.card.preprocessing
     title = card.run or (trained.run or trained.path).name
-    averaged = {True: "averaged (EMA)", False: "as trained", None: "not known which"}[card.averaged]
+    blurred = " with BlurPool" if card.use_blurpool else ""
+    averaged = ", averaged weights" if card.averaged else ""
     conditions = [
         ("run", title),
-        ("recipe", card.recipe or text.MISSING),
-        ("network", f"{card.arch}{' with BlurPool' if card.use_blurpool else ''}, weights {averaged}"),
+        ("recipe", card.recipe),
+        ("network", f"{card.arch}{blurred}{averaged}"),
         ("validation file", f"{beton.path.name}: {identity(beton)}"),
         ("resolution", f"{wanted.resolution} px"),
         ("crop", f"ratio {text.significant(wanted.ratio)}, {wanted.crop_law}, no TTA"),
         ("computed", f"{choose_precision('auto', trained.device).name} on {trained.device.type}"),
         ("the run's own top-1", _reported(trained)),
-        ("Grad-CAM", "for the predicted class, last feature map; red: speaks for it"),
+        ("licence of the data", card.license),
     ]
-    if card.license:
-        conditions.append(("licence of the data", card.license))
     return Subject(
         title=title,
         network=card.arch,
         names=trained.names,
         resolution=wanted.resolution,
-        conditions=conditions,
+        conditions=[(name, value) for name, value in conditions if value],
         source=lambda sample: _source(beton, sample),
         notes=notes,
     )
@@ -112,8 +111,8 @@ def _source(beton: Beton, sample: int) -> str:
     return "/".join(PurePosixPath(beton.manifest.ids[sample]).parts[-2:]) if beton.manifest else ""
 
 
-def _reported(trained: "Trained") -> str:
-    """What the weights' card says under the conditions of the page, or the nearest."""
+def _reported(trained: "Trained") -> str | None:
+    """What the weights' card says under the conditions of the page."""
     wanted = trained.card.preprocessing
     for one in trained.card.accuracies:
         if (one.resolution, one.ratio, one.crop_law, one.tta) == (
@@ -123,7 +122,7 @@ def _reported(trained: "Trained") -> str:
             False,
         ):
             return f"{text.percent(one.top1)} under the same conditions"
-    return text.MISSING
+    return None
 
 
 def _summary(judged: Judged, chosen: Selection, names: "list[str]") -> Iterator[str]:

@@ -18,6 +18,10 @@ from engine.report.run.sections import card
 from engine.train.evaluation.class_statistics import NO_CLASS
 
 _STYLE_SHEET = Path(__file__).with_name("mistakes.css")
+_WORST, _CONFUSED, _UNSURE = "Worst images", "Most confused classes", "Least certain right images"
+_CLASSES, _MEASURED = "Classes", "How it was measured"
+_OPENED = 3
+"""Pairs whose examples are shown at once."""
 _SMALL = 96
 """Images of at most so many pixels are enlarged pixel by pixel."""
 
@@ -52,11 +56,11 @@ class Page:
         rows = class_rows(self.judged, len(self.subject.names))
         body = [
             self._header(len(rows)),
-            self._worst(),
-            self._pairs(),
-            self._unsure(),
-            card("Classes", class_table(rows, self.subject.names)),
-            self._conditions(),
+            _section(_WORST, self._worst()),
+            _section(_CONFUSED, self._pairs()),
+            _section(_UNSURE, self._unsure()),
+            _section(_CLASSES, class_table(rows, self.subject.names)),
+            _section(_MEASURED, self._conditions()),
         ]
         css = re.sub(r"/\*.*?\*/|\s*\n\s*", "", _STYLE_SHEET.read_text(encoding="utf-8"), flags=re.DOTALL)
         title = f"Mistakes · {self.subject.title}"
@@ -79,53 +83,58 @@ class Page:
             f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{detail}</small></dd></div>'
             for name, value, detail in tiles
         )
+        links = "".join(
+            f'<a href="#{_anchor(title)}">{title}</a>'
+            for title in (_WORST, _CONFUSED, _UNSURE, _CLASSES, _MEASURED)
+        )
         about = f"{self.subject.network} · {text.count(len(self.subject.names))} classes"
         notes = "".join(f'<p class="soft">{clean(note)}</p>' for note in self.subject.notes)
         return (
             f'<header class="card head"><div class="top"><span class="badge">Mistakes</span>'
             f'<span class="soft">{clean(self.subject.title)} · {clean(about)}</span></div>'
             f"<h1><span>{text.percent(judged.top1)} top-1</span></h1>{notes}"
-            f'<dl class="tiles">{drawn}</dl></header>'
+            f'<dl class="tiles">{drawn}</dl><nav>{links}</nav></header>'
         )
 
     def _worst(self) -> str:
         if not len(self.chosen.worst):
-            return card("Wrong images", '<p class="soft">None: every image is predicted right.</p>')
-        note = "Wrong, with the largest loss: the network is surest that they are something else."
-        return card("Worst images", _note(note) + self._shots(self.chosen.worst))
+            return _note("None: every image is predicted right.")
+        note = "Wrong, with the largest loss: the network gives their label the least probability."
+        if any(one.overlay for one in self.drawn.values()):
+            note += " Beside each image Grad-CAM for the predicted class, red where it sees it."
+        return _note(note) + self._shots(self.chosen.worst)
 
     def _pairs(self) -> str:
         if not self.chosen.pairs:
-            return ""
+            return _note("None: no image is taken for another class.")
         note = "A class and what its images are taken for, the most frequent first, with the worst examples."
-        parts = "".join(self._pair(pair) for pair in self.chosen.pairs)
-        return card("Most confused classes", _note(note) + parts)
+        pairs = enumerate(self.chosen.pairs)
+        return _note(note) + "".join(self._pair(pair, opened=number < _OPENED) for number, pair in pairs)
 
-    def _pair(self, pair: Pair) -> str:
+    def _pair(self, pair: Pair, *, opened: bool) -> str:
         names = self.subject.names
-        share = text.percent(pair.images / pair.of_class, 1)
         said = (
-            f"{text.count(pair.images)} of {text.count(pair.of_class)} images ({share}); the other way round "
-            f"{text.count(pair.reverse)}"
+            f"{text.count(pair.images)} of {text.count(pair.of_class)} images "
+            f"({text.percent(pair.images / pair.of_class, 1)}); the other way round {text.count(pair.reverse)}"
         )
         head = (
-            f'<p class="pair-head"><b>{clean(names[pair.label])}</b> taken for '
-            f'<b>{clean(names[pair.predicted])}</b> <span class="soft">{said}</span></p>'
+            f"<summary><b>{clean(names[pair.label])}</b> taken for <b>{clean(names[pair.predicted])}</b> "
+            f'<span class="soft">{said}</span></summary>'
         )
-        return head + self._shots(pair.examples)
+        return f'<details class="pair-of"{" open" if opened else ""}>{head}{self._shots(pair.examples)}</details>'
 
     def _unsure(self) -> str:
         if not len(self.chosen.unsure):
-            return card("Right images", '<p class="soft">None: no image is predicted right.</p>')
+            return _note("None: no image is predicted right.")
         note = "Right, with the lowest probability: the next mistakes."
-        return card("Least certain right images", _note(note) + self._shots(self.chosen.unsure))
+        return _note(note) + self._shots(self.chosen.unsure)
 
     def _conditions(self) -> str:
         rows = "".join(
             f'<tr><th scope="row">{clean(name)}</th><td>{clean(value)}</td></tr>'
             for name, value in self.subject.conditions
         )
-        return card("How it was measured", f'<table class="words"><tbody>{rows}</tbody></table>')
+        return f'<table class="words"><tbody>{rows}</tbody></table>'
 
     def _shots(self, rows: Rows) -> str:
         small = " small" if self.subject.resolution <= _SMALL else ""
@@ -170,6 +179,14 @@ class Page:
             f'<li class="{css}"><span title="{name}">{name}</span><i style="--p:{100 * share:.1f}%"></i>'
             f"<em>{percent}</em></li>"
         )
+
+
+def _section(title: str, body: str) -> str:
+    return f'<div id="{_anchor(title)}">{card(title, body)}</div>'
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _note(said: str) -> str:
