@@ -51,7 +51,9 @@ def test_page_says_accuracies_and_shows_images() -> None:
 
 def test_label_beyond_the_likeliest_has_its_bar() -> None:
     judged = made([9, 0], [0, 0], losses=[float(-np.log(0.0123)), 0.1], classes=10)
-    bars = re.findall(r'<li class="(\w*)"><span title="(\w+)">.*?<em>([\d.]+%)</em>', page(judged, "abcdefghij"))
+    bars = re.findall(
+        r'<li class="(\w*)"><span title="(\w+)">.*?<em>([\d.]+%)</em>', page(judged, "abcdefghij")
+    )
     assert bars[:6] == [
         ("taken", "a", "60.0%"),
         ("", "b", "30.0%"),
