@@ -28,6 +28,7 @@ VERBS = {
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
     "leaderboard": "finished runs and published points by accuracy, time and cost",
     "merge": "join .beton files, such as the shards of a conversion, into one",
+    "mistakes": "a page of what a trained network gets wrong: images, confused classes, Grad-CAM",
     "plan": "which run reaches an accuracy in a time on a machine, before it begins",
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
@@ -37,7 +38,18 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
-WRITERS = {"build", "demo", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
+WRITERS = {
+    "build",
+    "demo",
+    "extract",
+    "find-lr",
+    "merge",
+    "mistakes",
+    "report",
+    "schedules",
+    "speedrun",
+    "subset",
+}
 """Verbs whose result is files or a page: they finish when what they print is lost. The others print their result."""
 
 
