@@ -22,6 +22,7 @@ VERBS = {
     "checkpoint": "show the content of a weights file or checkpoint, or write a changed copy",
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
     "doctor": "check this machine and installation, with advice for each problem",
+    "export": "trained weights as a package for other programs (ONNX, ...), with proof",
     "extract": "write one image of a .beton file as a JPEG or PNG",
     "find-lr": "find a learning rate for a recipe by a range test",
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
@@ -36,7 +37,7 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
-WRITERS = {"build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
+WRITERS = {"build", "export", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
 """Verbs whose result is files: they finish when what they print is lost. The others' result is what they print."""
 
 

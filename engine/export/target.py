@@ -35,6 +35,8 @@ class Settings:
     """Whether height and width of the network's input may vary too; the number of images always may."""
     calibration: NDArray[np.float32] | None = None
     """The network's input for training images, (n, 3, resolution, resolution); given with int8."""
+    beside: Path | None = None
+    """With int8, the folder into which the model is also written before it is quantised, to compare with."""
 
 
 class Target:
@@ -45,7 +47,9 @@ class Target:
     file = ""
     """Name of the file that the runtime loads."""
     code = ""
-    """Module of engine/export/package_code/ with `load(folder)`; empty: the file can't be run on this system."""
+    """Module of engine/export/package_code/ with `load(folder)`."""
+    unproven = ""
+    """Why the file can't be run on this system; empty: it can."""
     requirements: tuple[str, ...] = ()
     """What the package's example needs besides numpy and Pillow, by PyPI names."""
     options: tuple[str, ...] = ()
@@ -54,6 +58,11 @@ class Target:
     """Of this program, with what writing needs; empty: nothing further."""
     modules: tuple[str, ...] = ()
     """What has to be importable to write it."""
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether there can be a proof."""
+        return not self.unproven
 
     def check(self, trained: Trained, settings: Settings) -> None:
         """Raise UserError, before anything is done, for a network or an option that this kind can't have."""

@@ -20,6 +20,11 @@ class CoreMl(Target):
     title, file, code = "Core ML", "model.mlpackage", "run_coreml"
     requirements = ("coremltools",)
     extra, modules = "coreml", ("coremltools",)
+    unproven = (
+        "Core ML runs on macOS only, so this model was converted and never run: its accuracy is not proven. Checked: the "
+        "conversion went through, and the file reads back with its input, output and number of classes. Run the example "
+        "on a Mac before you rely on it."
+    )
 
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
         program = exported_program(plain_network(trained), trained, settings, with_preprocessing=False)

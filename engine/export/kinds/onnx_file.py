@@ -3,6 +3,7 @@
 The preprocessing is a graph of its own, joined in front of the network's, so that only the network is quantised.
 """
 
+import copy
 import importlib
 import io
 import logging
@@ -27,7 +28,7 @@ DEFAULT_OPSET = 18
 """What the exporter writes by itself; another one is converted to."""
 OPSETS = range(18, 24)
 INPUT, OUTPUT = "images", "logits"
-_BETWEEN = "network_input"
+_PREPARED, _BETWEEN = "prepared", "network_input"
 
 
 class OnnxFile(Target):
@@ -43,37 +44,53 @@ class OnnxFile(Target):
             raise UserError(f"--opset {settings.opset}: give {OPSETS[0]} to {OPSETS[-1]}")
 
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
-        model = onnx_model(trained, settings)
-        with atomic_write(folder / self.file) as file:
-            file.write(model.SerializeToString())
+        network = network_graph(trained, settings)
+        before = preprocessing_graph(trained, settings) if settings.with_preprocessing else None
+        if settings.int8:
+            from engine.export.quantise import quantised
+
+            assert settings.calibration is not None, "--int8 comes with calibration images"
+            if settings.beside is not None:
+                _save(joined(before, network, trained), settings.beside / self.file)
+            network = quantised(network, network.graph.input[0].name, settings.calibration)
+        _save(joined(before, network, trained), folder / self.file)
 
 
 TARGETS.register("onnx")(OnnxFile())
 
 
-def onnx_model(trained: Trained, settings: Settings) -> Any:
+def network_graph(trained: Trained, settings: Settings) -> Any:
     """The network as onnx.ModelProto. Raises UserError where it can't be exported."""
-    onnx: Any = importlib.import_module("onnx")
     first = _BETWEEN if settings.with_preprocessing else INPUT
-    model = _graph(plain_network(trained), trained, settings, (first, OUTPUT), with_preprocessing=False)
-    if settings.int8:
-        from engine.export.quantise import quantised
+    return _graph(plain_network(trained), trained, settings, (first, OUTPUT), with_preprocessing=False)
 
-        assert settings.calibration is not None, "--int8 comes with calibration images"
-        model = quantised(model, first, settings.calibration)
-    if settings.with_preprocessing:
-        before = _graph(
-            InGraph(trained.card.preprocessing), trained, settings, (INPUT, "prepared"), with_preprocessing=True
-        )
+
+def preprocessing_graph(trained: Trained, settings: Settings) -> Any:
+    """What stands before the network, as onnx.ModelProto."""
+    before = InGraph(trained.card.preprocessing).eval()
+    return _graph(before, trained, settings, (INPUT, _PREPARED), with_preprocessing=True)
+
+
+def joined(before: Any | None, network: Any, trained: Trained) -> Any:
+    """One onnx.ModelProto of the two, with the network's card in its metadata."""
+    onnx: Any = importlib.import_module("onnx")
+    model = copy.deepcopy(network)
+    if before is not None:
+        before = onnx.compose.add_prefix(before, "preprocessing_", rename_inputs=False, rename_outputs=False)
+        # Quantising adds domains of ONNX Runtime to the network's, and joining takes equal ones only.
         before.ir_version = model.ir_version
         del before.opset_import[:]
         before.opset_import.extend(model.opset_import)
-        before = onnx.compose.add_prefix(before, "preprocessing_", rename_inputs=False, rename_outputs=False)
-        model = onnx.compose.merge_models(before, model, io_map=[("prepared", _BETWEEN)])
+        model = onnx.compose.merge_models(before, model, io_map=[(_PREPARED, _BETWEEN)])
     onnx.helper.set_model_props(model, {CARD_KEY: trained.card.to_text()})
     model.producer_name = "imagenet-engine"
-    onnx.checker.check_model(model, full_check=False)
+    onnx.checker.check_model(model)
     return model
+
+
+def _save(model: Any, path: Path) -> None:
+    with atomic_write(path) as file:
+        file.write(model.SerializeToString())
 
 
 def _graph(

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from engine.export.kinds.onnx_file import onnx_model
+from engine.export.kinds.onnx_file import OnnxFile
 from engine.export.target import TARGETS, Settings, Target
 from engine.predict.trained import Trained
 
@@ -19,9 +19,8 @@ class OpenvinoIr(Target):
 
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
         openvino: Any = importlib.import_module("openvino")
-        onnx: Any = importlib.import_module("onnx")
-        source = folder / "source.onnx"
-        onnx.save(onnx_model(trained, settings), source)
+        OnnxFile().write(trained, settings, folder)
+        source = folder / OnnxFile.file
         # Half precision, its default, moves logits by 1e-3.
         openvino.save_model(openvino.convert_model(source), folder / self.file, compress_to_fp16=False)
         source.unlink()
