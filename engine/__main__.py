@@ -23,6 +23,7 @@ VERBS = {
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
     "demo": "a page in the browser for trying trained networks on pictures, side by side",
     "doctor": "check this machine and installation, with advice for each problem",
+    "export": "trained weights as a package for other programs (ONNX, ...), with proof",
     "extract": "write one image of a .beton file as a JPEG or PNG",
     "find-lr": "find a learning rate for a recipe by a range test",
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
@@ -30,6 +31,7 @@ VERBS = {
     "merge": "join .beton files, such as the shards of a conversion, into one",
     "mistakes": "a page of what a trained network gets wrong: images, confused classes, Grad-CAM",
     "plan": "which run reaches an accuracy in a time on a machine, before it begins",
+    "predict": "say which classes images are of, by trained weights",
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
     "schedules": "draw learning rate, resolution and batch size of every recipe",
@@ -41,6 +43,7 @@ VERBS = {
 WRITERS = {
     "build",
     "demo",
+    "export",
     "extract",
     "find-lr",
     "merge",
