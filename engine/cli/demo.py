@@ -117,12 +117,13 @@ def _positive(value: str) -> int:
 
 def _samples(val: Path | None, trained: "Trained") -> "list[Sample]":
     """Images of the file that was given, else of the run's; a note where there is none."""
+    from engine.data.beton.reader import open_beton
     from engine.demo.val_samples import samples_of, validation_file
 
     if val is not None:
-        return samples_of(val, trained)
+        return samples_of(open_beton(val), trained)
     try:
-        return samples_of(validation_file(trained), trained)
+        return samples_of(open_beton(validation_file(trained)), trained)
     except UserError as error:
         print(f"note: no samples on the page: {error}", file=sys.stderr)
         return []

@@ -144,11 +144,21 @@ def show(models: Sequence[Model], samples: Sequence[Sample], limits: Limits, not
     found: Sequence[Answer | str | None] = [None] * len(models)
     if picture is not None:
         with st.spinner("Looking at the picture ..."):
-            found = answers(models, picture.content, limits, explain)
-        _summary(models, found, picture.label)
+            said = answers(models, picture.content, limits, explain)
+        _summary(models, said, picture.label)
+        found = _same_refusal(said) or said
     for column, model, said in zip(st.columns(len(models)), models, found, strict=True):
         with column:
             _one(model, said)
+
+
+def _same_refusal(said: Sequence[Answer | str]) -> list[None]:
+    """Show once what all networks say that refuse the picture for the same reason, and leave their parts empty."""
+    first = said[0]
+    if len(said) == 1 or not isinstance(first, str) or any(one != first for one in said[1:]):
+        return []
+    st.error(_plain(first))
+    return [None] * len(said)
 
 
 def _choose(samples: Sequence[Sample], limits: Limits, note: str) -> None:
@@ -270,6 +280,11 @@ def _paste() -> Callable[..., object]:
 
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
+.stMain h1 { font-size: clamp(1.6rem, 6vw, 2.5rem); }
+.stFileChip { height: auto; max-width: 100%; }
+/* Streamlit shows why it refuses a file to the mouse alone. */
+.stFileChip [role="alert"] { position: static !important; width: auto !important; height: auto !important;
+  clip: auto !important; clip-path: none !important; white-space: normal !important; font-size: .875rem; }
 .stMain h3 { font-size: 1.25rem; overflow-wrap: anywhere; }
 [class*="st-key-sample"] .stVerticalBlock, [class*="st-key-sample"].stVerticalBlock { gap: .25rem; }
 .guess { display: flex; justify-content: space-between; gap: 1rem; overflow-wrap: anywhere; }

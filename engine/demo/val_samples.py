@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data.beton.reader import Beton, open_beton
+from engine.data.beton.reader import Beton
 from engine.data.edit.extract import extract
 from engine.demo.demo_page import Sample
 from engine.errors import UserError
@@ -25,9 +25,8 @@ def validation_file(trained: Trained) -> Path:
     return Path(named)
 
 
-def samples_of(path: Path, trained: Trained, count: int = COUNT) -> list[Sample]:
-    """`count` images of a .beton file, of as many classes as there are. Raises UserError if it can't be read."""
-    beton = open_beton(path)
+def samples_of(beton: Beton, trained: Trained, count: int = COUNT) -> list[Sample]:
+    """`count` images of a validation file, of as many classes as there are. Raises UserError if one can't be read."""
     return [
         Sample(extract(beton, sample).content, _label(beton, sample, trained))
         for sample in _spread(beton, count)

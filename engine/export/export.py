@@ -103,6 +103,7 @@ def _fill(
     package.write_example(folder, val, example)
     page = model_page(folder, target, trained, settings, proof, val, limit)
     package.write_text(folder, package.README, page)
+    target.finish(folder, trained, val)
     package.write_sums(folder)
 
 

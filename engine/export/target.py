@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.beton.reader import Beton
 from engine.errors import UserError
 from engine.predict.trained import Trained
 from engine.registry import Registry
@@ -70,6 +71,9 @@ class Target:
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
         """Write the model's files into `folder`. Raises UserError for a network that can't be written."""
         raise NotImplementedError
+
+    def finish(self, folder: Path, trained: Trained, val: Beton) -> None:
+        """Add to the finished package, in `folder`, what only this kind has."""
 
     def load(self, folder: Path) -> Runtime:
         """The written model, loaded by the code that the package ships."""

@@ -150,7 +150,7 @@ def test_visitor_uploads_pastes_compares_and_errs(
     wrong = tmp_path / "wrong.png"
     wrong.write_bytes(b"no image at all")
     visitor.upload(wrong)
-    visitor.wait_for("[data-testid=stAlert]", "This is not an image that can be read here", count=2)
+    visitor.wait_for("[data-testid=stAlert]", "This is not an image that can be read here", count=1)
     visitor.wait_for(IMAGES, count=6)
     assert not visitor.all(".guess")
     visitor.picture(folder / "wrong.png")
@@ -158,7 +158,7 @@ def test_visitor_uploads_pastes_compares_and_errs(
     large = tmp_path / "large.bmp"
     Image.new("RGB", (700, 700)).save(large)
     visitor.upload(large)
-    visitor.wait_for("[data-testid=stFileUploader]", "File must be 1.0MB or smaller.")
+    visitor.wait_for("[data-testid=stFileChip] [role=alert]", "File must be 1.0MB or smaller.")
     visitor.picture(folder / "large.png")
 
     browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})

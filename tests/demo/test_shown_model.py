@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.data.beton.reader import open_beton
 from engine.demo.demo_page import Answer, BadPicture, Limits, answers
 from engine.demo.shown_model import ShownModel, names_of
 from engine.demo.val_samples import samples_of, validation_file
@@ -91,10 +92,10 @@ def test_broken_picture_is_refused_for_the_visitor(model: ShownModel, photo: byt
 
 def test_samples_are_of_every_class(shown_runs: list[Path]) -> None:
     trained = load_trained(shown_runs[0], device="cpu")
-    path = validation_file(trained)
-    assert [sample.label for sample in samples_of(path, trained)] == list(CLASSES)
-    assert [sample.label for sample in samples_of(path, trained, 3)] == [CLASSES[0], CLASSES[2], CLASSES[4]]
-    more = samples_of(path, trained, 8)
+    beton = open_beton(validation_file(trained))
+    assert [sample.label for sample in samples_of(beton, trained)] == list(CLASSES)
+    assert [sample.label for sample in samples_of(beton, trained, 3)] == [CLASSES[0], CLASSES[2], CLASSES[4]]
+    more = samples_of(beton, trained, 8)
     assert [sample.label for sample in more[6:]] == list(CLASSES[:2])
     assert len({sample.content for sample in more}) == 8
     found = answers([ShownModel(trained, "one")], more[7].content, Limits())
