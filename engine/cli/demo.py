@@ -20,6 +20,8 @@ _DESCRIPTION = """Serve a page for trying trained networks on pictures, until Ct
 A visitor uploads or pastes a picture, or takes one of the validation file, and sees each network's five likeliest \
 classes, where it looks (Grad-CAM), what it is and what it reached. Several runs stand side by side.
 
+--to space writes the folder that a Hugging Face Space runs instead, as `python -m engine export RUN --to space` does.
+
 The page listens on this machine alone. With --host 0.0.0.0 everyone who reaches this machine can use it: there is no \
 password. Pictures stay in memory while a page is open; nothing is stored or sent elsewhere."""
 
@@ -30,6 +32,8 @@ _MEGABYTES, _MEGAPIXELS = 20, 100
 def main(argv: Sequence[str]) -> int:
     """Serve until Ctrl-C (KeyboardInterrupt). Raises UserError for a run, an address or a port that can't be used."""
     asked = _parse(argv)
+    if asked.to:
+        return _export(asked)
     limit_spinning()
     with importing():
         try:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = CommandParser("python -m engine demo", _DESCRIPTION, "RUN [RUN2 ...] [options]")
+    parser = CommandParser("python -m engine demo", _DESCRIPTION, "RUN [RUN2 ...] [--port N] [--to space]")
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or a file of weights"
     )
@@ -98,7 +102,27 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU where there is one), cpu or cuda; default: auto"
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--to", choices=("space",), help="write a Hugging Face Space of one run, and serve nothing"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="with --to: the folder to write")
+    asked = parser.parse_args(argv)
+    if asked.to and len(asked.runs) > 1:
+        raise UserError(
+            "--to space takes one run: a Space holds one network; give the others Spaces of their own"
+        )
+    if asked.output and not asked.to:
+        raise UserError("--output is for --to space: add that, or drop it")
+    return asked
+
+
+def _export(asked: argparse.Namespace) -> int:
+    """Do what the verb export does; its default folder and its proof are used."""
+    from engine.cli import export
+
+    given = {"--output": asked.output, "--data": asked.val, "--names": asked.names}
+    options = [word for option, value in given.items() if value for word in (option, str(value))]
+    return export.main([str(asked.runs[0]), "--to", asked.to, *options])
 
 
 def _port(value: str) -> int:

@@ -82,7 +82,7 @@ def facts_of(trained: Trained) -> Iterator[tuple[str, str]]:
     average = ", averaged weights (EMA)" if card.averaged else ""
     yield "Network", f"{card.arch}{blur}, {parameters / 1e6:.1f} million parameters{average}"
     yield "Classes", text.count(card.num_classes)
-    yield "Input", f"{asked.resolution} px, the middle {asked.ratio:.4g} of the shorter side"
+    yield "Input", f"{asked.resolution} px, of the centred square of {asked.ratio:.4g} x the shorter side"
     yield from (("Reached", _reached(one)) for one in card.accuracies or _of_record(trained.run))
     if card.recipe:
         yield "Trained by", f"{card.recipe}, seed {card.seed}"

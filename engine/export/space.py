@@ -25,6 +25,12 @@ _IMPORTS = {
 }
 _PORT = 8501
 
+_IN_README = {
+    "## Use\n\n": "## Use\n\nPush this folder to a Space of the kind Docker. Here: `streamlit run app.py`.\n\n",
+    "The example image is one of the": "The example image and those in `samples/` are of the",
+    "Replace it before": "Replace them before",
+}
+
 _DOCKERFILE = """FROM python:{python}-slim
 # Spaces run containers as this user.
 RUN useradd --create-home --uid 1000 user
@@ -117,8 +123,7 @@ def _put_head(readme: Path, trained: Trained) -> None:
         "license": "other",
     }
     body = readme.read_text(encoding="utf-8").split("---\n", 2)[2]
-    use = "Push this folder to a Space of the kind Docker. To try it here: `streamlit run app.py`.\n\n"
-    text = f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n" + body.replace(
-        "## Use\n\n", f"## Use\n\n{use}", 1
-    )
+    for said, instead in _IN_README.items():
+        body = body.replace(said, instead, 1)
+    text = f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{body}"
     readme.write_text(text, encoding="utf-8")
