@@ -96,7 +96,9 @@ def _metadata(
         ]
         data = {"name": f"{val.path.name}: {identity(val)}", "type": "image-folder", "split": "validation"}
         task = {"type": "image-classification", "name": "Image classification"}
-        found["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}]
+        found["model-index"] = [
+            {"name": name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}
+        ]
     return found
 
 
@@ -170,7 +172,9 @@ def _training(trained: Trained) -> str:
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     for one in card.accuracies:
         tta = ", with TTA" if one.tta else ""
-        lines.append(f"- after training: top-1 {one.top1:.2%} at {one.resolution} px, {one.crop_law} crop{tta}")
+        lines.append(
+            f"- after training: top-1 {one.top1:.2%} at {one.resolution} px, {one.crop_law} crop{tta}"
+        )
     return "\n".join(lines) + "\n" if lines else "Not known: the weights' file does not say.\n"
 
 

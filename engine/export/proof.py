@@ -91,7 +91,12 @@ class Proof:
 
 
 def prove(
-    trained: Trained, run: Runtime, asked: dict[str, Any], beton: Beton, count: int, fp32: Runtime | None = None
+    trained: Trained,
+    run: Runtime,
+    asked: dict[str, Any],
+    beton: Beton,
+    count: int,
+    fp32: Runtime | None = None,
 ) -> Proof:
     """Measure the package on `count` images of `beton` (0: all); `asked` is its preprocessing.json.
 
@@ -159,7 +164,7 @@ def labels_by_output(trained: Trained, beton: Beton) -> NDArray[np.int64]:
 
 
 def chosen(beton: Beton, count: int) -> NDArray[np.int64]:
-    """`count` samples of the file in order, drawn at random with a fixed seed; all of them for 0 or more than it has."""
+    """`count` samples of the file in order, drawn at random by a fixed seed; 0: all of them."""
     if not count or count >= beton.num_samples:
         return np.arange(beton.num_samples, dtype=np.int64)
     return np.sort(np.random.default_rng(_SEED).permutation(beton.num_samples)[:count]).astype(np.int64)
@@ -211,13 +216,14 @@ def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
 
 
-def _speed(
-    trained: Trained, run: Runtime, fp32: Runtime | None, example: NDArray[Any], batch: int
-) -> Speed:
+def _speed(trained: Trained, run: Runtime, fp32: Runtime | None, example: NDArray[Any], batch: int) -> Speed:
     side = trained.card.preprocessing.resolution
     images = torch.zeros(batch, 3, side, side).to(memory_format=torch.channels_last)
     given = np.repeat(example, batch, axis=0)
-    sides = [partial(reference, trained, images), *(partial(one, given) for one in (run, fp32) if one)]
+    sides: list[Callable[[], object]] = [
+        partial(reference, trained, images),
+        *(partial(one, given) for one in (run, fp32) if one),
+    ]
     before, after, *more = alternating(sides)
     return Speed(images=batch, before=before, after=after, fp32=more[0] if more else None)
 
