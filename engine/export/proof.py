@@ -1,7 +1,7 @@
 """The proof of a package: what it predicts for validation images, from image files on, beside what the network did.
 
-Before: the network in PyTorch on the engine's own pixels, as validation measures it, in fp32 and without TTA. After: the
-package's code and model on whole images, decoded by Pillow, as its users run it.
+Before: the network in PyTorch on the engine's own pixels, as validation measures it, in fp32 and without TTA. After:
+the package's code and model on whole images, decoded by Pillow, as its users run it.
 """
 
 import statistics
@@ -100,7 +100,8 @@ def prove(
 ) -> Proof:
     """Measure the package on `count` images of `beton` (0: all); `asked` is its preprocessing.json.
 
-    `fp32` is its model before it was quantised, to be timed too. Raises UserError for data of other classes, and for an image that can't be decoded.
+    `fp32` is its model before it was quantised, to be timed too. Raises UserError for data of other classes, and for
+    an image that can't be decoded.
     """
     labels, ids = labels_by_output(trained, beton), chosen(beton, count)
     table = np.zeros((5, len(ids)), np.int64)

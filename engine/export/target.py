@@ -114,5 +114,6 @@ def needed(name: str, extra: str, modules: Sequence[str]) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(
-            f"--to {name} needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)} (this program's extra {extra})"
+            f"--to {name} needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)} "
+            f"(this program's extra {extra!r})"
         )
