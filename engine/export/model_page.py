@@ -187,11 +187,15 @@ def _licence(trained: Trained) -> str:
     else:
         network = "The network's definition is part of the training program: MIT."
     data = f"Data: {trained.card.license}" if trained.card.license else _NOT_STATED
-    return (
-        f"- {data}\n- The example image is one of the validation data, under their terms. Replace it before you make "
-        f"the folder public, unless these allow it.\n- {network}\n- `example.py` and `runtime.py` may be used under the MIT "
-        "licence.\n- Which licence the weights get is for whoever trained them to say: set `license` at the top.\n"
-    )
+    lines = [
+        data,
+        "The example image is one of the validation data, under their terms. Replace it before you publish the folder, "
+        "unless these allow it.",
+        network,
+        "`example.py` and `runtime.py` may be used under the MIT licence.",
+        "Which licence the weights get is for whoever trained them to say: set `license` at the top.",
+    ]
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def _files(folder: Path, target: Target) -> str:
