@@ -9,7 +9,7 @@ from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.train.ranks.process import limit_spinning
 
-_DESCRIPTION = """Export trained weights as a package: one folder with the model, its labels, what it expects of images, \
+_DESCRIPTION = """Export trained weights as a package: a folder with the model, its labels, what it expects of images, \
 an example that runs without this program, and a model card with what was measured.
 
 The proof: the finished package classifies validation images, and its top-1 is compared with the network's own in \
@@ -72,30 +72,61 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="quantise weights and activations to 8 bits, with 256 training images (onnx)",
     )
-    add("--dynamic", action="store_true", help="let height and width of the model's input vary (onnx, pt2, openvino)")
-    add("--opset", type=int, default=0, metavar="N", help="version of ONNX' operators, 18 to 23 [default: 18]")
-    add("--proof", type=int, default=0, metavar="N", help="images of the proof [default: all of the validation file]")
+    add(
+        "--dynamic",
+        action="store_true",
+        help="let height and width of the model's input vary (onnx, pt2, openvino)",
+    )
+    add(
+        "--opset", type=int, default=0, metavar="N", help="version of ONNX' operators, 18 to 23 [default: 18]"
+    )
+    add(
+        "--proof",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images of the proof [default: all of the validation file]",
+    )
     add(
         "--max-loss",
         type=float,
         metavar="POINTS",
         help="points of top-1 that may be lost [default: 0.1, with --int8 1.0]",
     )
-    add("--data", type=Path, metavar="FILE", help="validation .beton for the proof [default: that of the run]")
+    add(
+        "--data", type=Path, metavar="FILE", help="validation .beton for the proof [default: that of the run]"
+    )
     add("--train", type=Path, metavar="FILE", help="training .beton for --int8 [default: that of the run]")
-    add("--output", type=Path, metavar="FOLDER", help="the package [default: RUN/export/KIND, or beside the file]")
-    add("--names", type=Path, metavar="FILE", help="readable class names, one a line, in the order of the outputs")
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="the package [default: RUN/export/KIND, or beside the file]",
+    )
+    add(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="readable class names, one a line, in the order of the outputs",
+    )
     add("--averaged", action="store_true", help="take the averaged weights (EMA)")
     add("--arch", default="", metavar="NAME", help="network, of a file that does not say it")
     add("--blurpool", action="store_true", help="the file's network was trained with BlurPool")
     add("--resolution", type=int, default=0, metavar="PX", help="side of the input, of a file without it")
     add("--ratio", type=float, default=0.0, metavar="R", help="crop side / short side, of a file without it")
-    add("--crop-law", default="", choices=("fused", "torchvision"), help="how the crop is made, of a file without it")
+    add(
+        "--crop-law",
+        default="",
+        choices=("fused", "torchvision"),
+        help="how the crop is made, of a file without it",
+    )
     asked = parser.parse_args(argv)
     if asked.proof < 0:
         raise UserError(f"--proof {asked.proof}: give a number of images, or drop it for all")
     if asked.max_loss is not None and not 0 <= asked.max_loss <= 100:
         raise UserError(f"--max-loss {asked.max_loss:g}: give 0 to 100 points of top-1")
     if asked.resolution < 0 or asked.ratio < 0 or asked.ratio > 1:
-        raise UserError("--resolution is in pixels, and --ratio above 0 and up to 1: drop them, or give such values")
+        raise UserError(
+            "--resolution is in pixels, and --ratio above 0 and up to 1: drop them, or give such values"
+        )
     return asked

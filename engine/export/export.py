@@ -15,7 +15,7 @@ from engine.data.beton.reader import Beton, open_beton
 from engine.errors import UserError
 from engine.export import package
 from engine.export.model_page import card_note, model_page, size_of
-from engine.export.proof import Proof, chosen, labels_by_output, network_inputs, prove
+from engine.export.proof import chosen, labels_by_output, network_inputs, prove
 from engine.export.proof_words import table, verdict
 from engine.export.quantise import CALIBRATION_IMAGES
 from engine.export.target import Settings, Target, all_targets, check_target
@@ -57,6 +57,7 @@ def export(request: Request) -> int | None:
     check_target(request.to, target, trained, request.settings)
     val = _data(request.val, trained, "val")
     labels_by_output(trained, val)
+    print(f"weights: {trained.path}")
     for note in trained.notes:
         print(f"note: {note}")
     limit = request.max_loss
@@ -76,7 +77,13 @@ class _Refused(Exception):
 
 
 def _fill(
-    folder: Path, target: Target, trained: Trained, settings: Settings, val: Beton, request: Request, limit: float
+    folder: Path,
+    target: Target,
+    trained: Trained,
+    settings: Settings,
+    val: Beton,
+    request: Request,
+    limit: float,
 ) -> None:
     """All files of the package. Raises _Refused."""
     target.write(trained, settings, folder)
@@ -129,9 +136,7 @@ def _settings(request: Request, trained: Trained) -> Iterator[Settings]:
     images = torch.cat([batch for _, batch in network_inputs(trained, train, ids)])
     print(f"calibration: {len(images)} images of {train.path}", flush=True)
     with tempfile.TemporaryDirectory() as beside:
-        yield replace(
-            request.settings, calibration=np.ascontiguousarray(images.numpy()), beside=Path(beside)
-        )
+        yield replace(request.settings, calibration=np.ascontiguousarray(images.numpy()), beside=Path(beside))
 
 
 def _data(given: Path | None, trained: Trained, split: str) -> Beton:
@@ -141,7 +146,9 @@ def _data(given: Path | None, trained: Trained, split: str) -> Beton:
         return open_beton(given)
     config = None if trained.run is None else trained.run / CONFIG
     if config is None or not config.is_file():
-        raise UserError(f"an export needs images for {use}: pass {option} FILE, a .beton of the network's classes")
+        raise UserError(
+            f"an export needs images for {use}: pass {option} FILE, a .beton of the network's classes"
+        )
     path = Path(getattr(load_train_config(["-C", str(config)])[0].data, f"{split}_dataset"))
     if not path.is_file():
         raise UserError(f"{config} names {path} for {use}, and it is not there: pass {option} FILE")

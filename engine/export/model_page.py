@@ -69,7 +69,7 @@ def card_note(trained: Trained, proof: Proof, data: str) -> str:
         measured = proof.top1_before / proof.images
         if same and not one.tta and abs(one.top1 - measured) > 0.002:
             return (
-                f"the weights' card says top-1 {one.top1:.2%} on these images, and PyTorch reached {measured:.2%} here: "
+                f"the weights' card says top-1 {one.top1:.2%} on these images, and PyTorch reached {measured:.2%}: "
                 "the weights may have been changed since, or were measured in another precision"
             )
     return ""
@@ -96,7 +96,9 @@ def _metadata(
         ]
         data = {"name": f"{val.path.name}: {identity(val)}", "type": "image-folder", "split": "validation"}
         task = {"type": "image-classification", "name": "Image classification"}
-        found["model-index"] = [{"name": name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}]
+        found["model-index"] = [
+            {"name": name, "results": [{"task": task, "dataset": data, "metrics": metrics}]}
+        ]
     return found
 
 
@@ -115,7 +117,7 @@ def _use(target: Target) -> str:
     return (
         "```bash\npip install -r requirements.txt\npython example.py                  # the example image\n"
         "python example.py IMAGE... --top-k 3\n```\n\n"
-        f"`runtime.py` loads `{target.file}`; `example.py` prepares images with NumPy and Pillow and prints the likeliest "
+        f"`runtime.py` loads `{target.file}`; `example.py` prepares images with NumPy and Pillow and prints the best "
         "classes.\n"
     )
 
@@ -170,7 +172,9 @@ def _training(trained: Trained) -> str:
     lines = [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     for one in card.accuracies:
         tta = ", with TTA" if one.tta else ""
-        lines.append(f"- after training: top-1 {one.top1:.2%} at {one.resolution} px, {one.crop_law} crop{tta}")
+        lines.append(
+            f"- after training: top-1 {one.top1:.2%} at {one.resolution} px, {one.crop_law} crop{tta}"
+        )
     return "\n".join(lines) + "\n" if lines else "Not known: the weights' file does not say.\n"
 
 
@@ -183,11 +187,15 @@ def _licence(trained: Trained) -> str:
     else:
         network = "The network's definition is part of the training program: MIT."
     data = f"Data: {trained.card.license}" if trained.card.license else _NOT_STATED
-    return (
-        f"- {data}\n- The example image is one of the validation data, under their terms. Replace it before you publish "
-        f"the folder, unless these allow it.\n- {network}\n- `example.py` and `runtime.py` may be used under the MIT "
-        "licence.\n- Which licence the weights get is for whoever trained them to say: set `license` at the top.\n"
-    )
+    lines = [
+        data,
+        "The example image is one of the validation data, under their terms. Replace it before you publish the folder, "
+        "unless these allow it.",
+        network,
+        "`example.py` and `runtime.py` may be used under the MIT licence.",
+        "Which licence the weights get is for whoever trained them to say: set `license` at the top.",
+    ]
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def _files(folder: Path, target: Target) -> str:

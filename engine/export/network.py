@@ -18,12 +18,12 @@ _IMAGES, _HEIGHT, _WIDTH = 2, 50, 61
 
 def plain_network(trained: Trained) -> nn.Module:
     """The network alone, in eval mode on the CPU: float32 (n, 3, h, w) -> logits (n, classes)."""
-    model = copy.deepcopy(trained.model).cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    model = copy.deepcopy(trained.model).cpu().to(memory_format=torch.contiguous_format)
     for part in model.modules():
         if isinstance(part, BlurConv2d):
             part.by_triton = False
     model.requires_grad_(False)
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def whole_network(trained: Trained, settings: Settings) -> nn.Module:

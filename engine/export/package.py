@@ -1,7 +1,7 @@
 """The package: one folder, made under a temporary name and renamed when its proof has passed.
 
-    model file    labels.json   labels.txt   preprocessing.json   example.py   runtime.py   requirements.txt
-    example.jpg or example.png  proof.json   README.md            SHA256SUMS
+model file    labels.json   labels.txt   preprocessing.json   example.py   runtime.py   requirements.txt
+example.jpg or example.png  proof.json   README.md            SHA256SUMS
 """
 
 import hashlib
@@ -89,8 +89,12 @@ def write_labels(folder: Path, trained: Trained) -> None:
 
 def write_code(folder: Path, target: Target) -> None:
     """example.py, and runtime.py, which loads the model."""
-    _write(folder / "example.py", (_CODE / "example.py").read_text(encoding="utf-8").replace(_IMPORT, "runtime"))
-    _write(folder / "runtime.py", (_CODE / f"{target.code}.py").read_text(encoding="utf-8").replace(_IGNORE, ""))
+    _write(
+        folder / "example.py", (_CODE / "example.py").read_text(encoding="utf-8").replace(_IMPORT, "runtime")
+    )
+    _write(
+        folder / "runtime.py", (_CODE / f"{target.code}.py").read_text(encoding="utf-8").replace(_IGNORE, "")
+    )
     _write(folder / "requirements.txt", "\n".join(sorted(["numpy", "pillow", *target.requirements])))
 
 
@@ -121,7 +125,8 @@ def write_sums(folder: Path) -> None:
     """SHA256SUMS of every other file, which `sha256sum -c SHA256SUMS` checks."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}" for path in files
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}"
+        for path in files
     ]
     _write(folder / SUMS, "\n".join(lines))
 

@@ -49,7 +49,7 @@ def markdown(proof: Proof) -> str:
 def verdict(proof: Proof, limit: float) -> str:
     """One line: passed or failed, and by how much."""
     if proof.lost_points > limit + 1e-9:
-        return (
-            f"failed: top-1 fell by {proof.lost_points:.2f} points, more than --max-loss {limit:g}; nothing was kept"
-        )
-    return f"passed: top-1 changed by {-proof.lost_points:+.2f} points (allowed: -{limit:g})"
+        return f"failed: top-1 fell by {proof.lost_points:.2f} points, more than --max-loss {limit:g}; nothing was kept"
+    # Not "-0.00".
+    gained = 0.0 - proof.lost_points
+    return f"passed: top-1 changed by {gained:+.2f} points (allowed: -{limit:g})"

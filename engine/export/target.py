@@ -104,7 +104,9 @@ def check_target(name: str, target: Target, trained: Trained, settings: Settings
         if getattr(settings, option) and option not in target.options:
             able = [kind for kind in TARGETS.names() if option in TARGETS[kind].options]
             flag = option.replace("_", "-")
-            raise UserError(f"--{flag} can't be had with --to {name}: drop it, or choose --to {' or '.join(able)}")
+            raise UserError(
+                f"--{flag} can't be had with --to {name}: drop it, or choose --to {' or '.join(able)}"
+            )
     if settings.dynamic and settings.with_preprocessing:
         raise UserError("--with-preprocessing takes images of any size already: drop --dynamic")
     needed(name, target.extra, target.modules)
@@ -116,5 +118,6 @@ def needed(name: str, extra: str, modules: Sequence[str]) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(
-            f"--to {name} needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)} (this program's extra {extra})"
+            f"--to {name} needs {', '.join(missing)}, not installed here: pip install {' '.join(missing)} "
+            f"(this program's extra {extra!r})"
         )

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,6 +137,9 @@ def test_space_answers_as_the_engine_without_it(run: Path, tmp_path: Path) -> No
     about = json.loads((folder / "space.json").read_text())
     with Predictor(run, device="cpu") as predictor:
         expected = predictor.predict((folder / about["samples"][1]["file"]).read_bytes(), top_k=5).top
-    for guess in expected:
-        assert f"<span>{guess.name}</span><span>{guess.probability:.1%}</span>" in page
+    said = dict(re.findall(r"<span>([^<]*)</span><span>([^<]*)%</span>", page))
+    # Pillow's decoder and ours differ by a level here and there.
+    assert {name: float(share) for name, share in said.items()} == {
+        guess.name: pytest.approx(100 * guess.probability, abs=0.3) for guess in expected
+    }
     assert len(errors) == 1 and "not an image that can be read here" in errors[0]

@@ -21,8 +21,8 @@ class CoreMl(Target):
     requirements = ("coremltools",)
     extra, modules = "coreml", ("coremltools",)
     unproven = (
-        "Core ML runs on macOS only, so this model was converted and never run: its accuracy is not proven. Checked: the "
-        "conversion went through, and the file reads back with its input, output and number of classes. Run the example "
+        "Core ML runs on macOS only, so this model was converted and never run: its accuracy is not proven. Checked: "
+        "the conversion went through, and the file reads back with its input and output. Run the example "
         "on a Mac before you rely on it."
     )
 
@@ -37,16 +37,20 @@ class CoreMl(Target):
                 model = ct.convert(
                     program.run_decompositions({}),
                     convert_to="mlprogram",
+                    inputs=[ct.TensorType(name="images")],
                     outputs=[ct.TensorType(name="logits")],
                     compute_precision=ct.precision.FLOAT32,
                     minimum_deployment_target=ct.target.iOS15,
                 )
-                ct.utils.rename_feature(model.get_spec(), "x", "images", rename_outputs=False)
+                model.save(str(folder / self.file))
+                found = ct.utils.load_spec(str(folder / self.file)).description
         except Exception as error:  # noqa: BLE001 - coremltools raises whatever a network drives it into
             raise UserError(cannot_export(trained, "coremltools", error)) from None
         finally:
             logging.disable(logging.NOTSET)
-        model.save(str(folder / self.file))
+        names = ([one.name for one in found.input], [one.name for one in found.output])
+        if names != (["images"], ["logits"]):
+            raise UserError(f"coremltools wrote a model of {names[0]} to {names[1]}: choose another --to")
 
 
 TARGETS.register("coreml")(CoreMl())

@@ -94,7 +94,12 @@ def _save(model: Any, path: Path) -> None:
 
 
 def _graph(
-    network: nn.Module, trained: Trained, settings: Settings, names: tuple[str, str], *, with_preprocessing: bool
+    network: nn.Module,
+    trained: Trained,
+    settings: Settings,
+    names: tuple[str, str],
+    *,
+    with_preprocessing: bool,
 ) -> Any:
     """onnx.ModelProto of a network, with these names of its input and output; the first dimension is `n`."""
     program = exported_program(network, trained, settings, with_preprocessing=with_preprocessing)

@@ -18,9 +18,7 @@ class ExportedProgram(Target):
 
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
         network = whole_network(trained, settings)
-        program = exported_program(
-            network, trained, settings, with_preprocessing=settings.with_preprocessing
-        )
+        program = exported_program(network, trained, settings, with_preprocessing=settings.with_preprocessing)
         torch.export.save(program, folder / self.file)
 
 

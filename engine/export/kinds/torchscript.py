@@ -1,4 +1,4 @@
-"""TorchScript, by torch.jit.trace: for C++ and mobile programs that load it. PyTorch has deprecated it for torch.export.
+"""TorchScript, by torch.jit.trace: for C++ and mobile programs that load it. Deprecated in favour of torch.export.
 
 It still works in PyTorch 2.15, for image sizes that vary too: the traced operations read the sizes.
 """

@@ -58,7 +58,9 @@ class Timm(Target):
             raise UserError(f"--to timm: timm {timm.__version__} has no network {name}: {_HERE}")
         theirs = timm.create_model(name, pretrained=False, num_classes=trained.card.num_classes).state_dict()
         ours = trained.model.state_dict()
-        odd = set(theirs) ^ set(ours) or {key for key, value in ours.items() if value.shape != theirs[key].shape}
+        odd = set(theirs) ^ set(ours) or {
+            key for key, value in ours.items() if value.shape != theirs[key].shape
+        }
         if odd:
             raise UserError(f"--to timm: its {name} has other weights, such as {min(odd)}: {_HERE}")
 
