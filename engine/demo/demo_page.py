@@ -144,9 +144,9 @@ def show(models: Sequence[Model], samples: Sequence[Sample], limits: Limits, not
     found: Sequence[Answer | str | None] = [None] * len(models)
     if picture is not None:
         with st.spinner("Looking at the picture ..."):
-            said = answers(models, picture.content, limits, explain)
-        _summary(models, said, picture.label)
-        found = _same_refusal(said) or said
+            given = answers(models, picture.content, limits, explain)
+        _summary(models, given, picture.label)
+        found = _same_refusal(given) or given
     for column, model, said in zip(st.columns(len(models)), models, found, strict=True):
         with column:
             _one(model, said)

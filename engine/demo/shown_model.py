@@ -110,6 +110,8 @@ def _of_record(run: Path | None) -> list[CardAccuracy]:
     if path is None or not path.is_file():
         return []
     record = read_record(path)
+    if record.top1 is None:
+        return []
     return [
         CardAccuracy(
             top1=record.top1,

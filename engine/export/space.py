@@ -13,7 +13,7 @@ import yaml
 
 from engine.data.beton.reader import Beton
 from engine.export.kinds.onnx_file import OnnxFile
-from engine.export.target import TARGETS
+from engine.export.target import TARGETS, Settings, Target
 from engine.predict.trained import Trained
 
 _CODE = Path(__file__).parent / "package_code"
@@ -62,13 +62,21 @@ toolbarMode = "minimal"
 """
 
 
-class Space(OnnxFile):
+class Space(Target):
     """model.onnx, app.py and what Docker needs."""
 
     title = "a Hugging Face Space (ONNX)"
+    file, code = OnnxFile.file, OnnxFile.code
     requirements = ("onnxruntime", "streamlit")
     options = ("with_preprocessing", "int8", "opset")
     extra, modules = "demo,export", (*OnnxFile.modules, "streamlit")
+    _onnx = OnnxFile()
+
+    def check(self, trained: Trained, settings: Settings) -> None:
+        self._onnx.check(trained, settings)
+
+    def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
+        self._onnx.write(trained, settings, folder)
 
     def finish(self, folder: Path, trained: Trained, val: Beton) -> None:
         """Write app.py, its page, its samples and the container, and the Space's head over README.md."""

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 DESKTOP, PHONE = (1280, 1400), (390, 1600)
-SECONDS = 60
+SECONDS = 120
 IMAGES = "[data-testid=stImage] img"
 
 

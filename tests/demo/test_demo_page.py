@@ -147,7 +147,7 @@ def test_bomb_is_refused_by_its_header() -> None:
 
 
 def test_wrong_file_is_one_message_on_the_page(page: Page) -> None:
-    page.open(Always("a", "cat")).upload("a.png", b"nonsense")
+    page.open(Always("a", "cat"), Always("b", "cat")).upload("a.png", b"nonsense")
     (line,) = page.errors
     assert "not an image that can be read here" in line
     page.upload("b.png", png())
