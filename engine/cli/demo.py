@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
     # Before the networks are read.
     address, port = free_address(asked.host, asked.port)
     trained = [load_trained(run, device=asked.device, names=asked.names) for run in asked.runs]
+    for note in [note for one in trained for note in one.notes]:
+        print(f"note: {note}", file=sys.stderr)
     models = [ShownModel(one, name) for one, name in zip(trained, names_of(trained), strict=True)]
     for model in models:
         if model.why_not_cam:
@@ -87,14 +89,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-megabytes",
-        type=_positive,
+        type=_up_to(500),
         default=_MEGABYTES,
         metavar="N",
         help=f"size of a file that a visitor may upload, in MB; default: {_MEGABYTES}",
     )
     parser.add_argument(
         "--max-megapixels",
-        type=_positive,
+        # Of more, Pillow says by itself that they are an attack.
+        type=_up_to(178),
         default=_MEGAPIXELS,
         metavar="N",
         help=f"pixels that a picture may have, in millions; default: {_MEGAPIXELS}",
@@ -133,10 +136,13 @@ def _port(value: str) -> int:
     return int(value)
 
 
-def _positive(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"{value!r} is no whole number above 0")
-    return int(value)
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(value: str) -> int:
+        if not value.isdecimal() or not 1 <= int(value) <= most:
+            raise argparse.ArgumentTypeError(f"{value!r} is no whole number from 1 to {most}")
+        return int(value)
+
+    return number
 
 
 def _samples(val: Path | None, trained: "Trained") -> "list[Sample]":

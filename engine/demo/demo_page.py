@@ -130,13 +130,13 @@ def answers(
     return found
 
 
-def show(models: Sequence[Model], samples: Sequence[Sample], limits: Limits, note: str = "") -> None:
-    """Draw the page for a visitor; Streamlit calls it again after each of their actions. `note`: on the samples."""
+def show(models: Sequence[Model], samples: Sequence[Sample], limits: Limits) -> None:
+    """Draw the page for a visitor; Streamlit calls it again after each of their actions."""
     title = "Image classifier" if len(models) == 1 else f"{len(models)} image classifiers side by side"
     st.set_page_config(page_title=title, page_icon="🖼️", layout="centered" if len(models) == 1 else "wide")
     st.html(_STYLE)
     st.title(title, anchor=False)
-    _choose(samples, limits, note)
+    _choose(samples, limits)
     picture: _Picture | None = st.session_state.get("picture")
     explain = any(model.explains for model in models) and st.toggle(
         "Show where the network looks (Grad-CAM)", value=True
@@ -161,7 +161,7 @@ def _same_refusal(said: Sequence[Answer | str]) -> list[None]:
     return [None] * len(said)
 
 
-def _choose(samples: Sequence[Sample], limits: Limits, note: str) -> None:
+def _choose(samples: Sequence[Sample], limits: Limits) -> None:
     """The ways to a picture: a file, the clipboard, a sample."""
     st.file_uploader(
         f"Choose a picture, drop it here, or paste one with Ctrl-V (at most {limits.megabytes} MB)",
@@ -177,8 +177,6 @@ def _choose(samples: Sequence[Sample], limits: Limits, note: str) -> None:
                 with st.container(width=_THUMBNAIL, key=f"sample{number}"):
                     st.image(_thumbnail(sample.content))
                     st.button("Take", key=f"take{number}", on_click=_take, args=(sample,), width="stretch")
-    elif note:
-        st.caption(note)
 
 
 def _take_file() -> None:

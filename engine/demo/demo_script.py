@@ -4,4 +4,4 @@ from engine.demo.demo_page import show
 from engine.demo.demo_server import content
 
 page = content()
-show(page.models, page.samples, page.limits, page.note)
+show(page.models, page.samples, page.limits)

@@ -5,9 +5,12 @@ import errno
 import ipaddress
 import signal
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from engine.demo.demo_page import Limits, Model, Sample
 from engine.errors import UserError
@@ -22,8 +25,6 @@ class Content:
     models: Sequence[Model]
     samples: Sequence[Sample]
     limits: Limits
-    note: str = ""
-    """In place of the samples."""
 
 
 _content: list[Content] = []
@@ -41,6 +42,8 @@ def serve(page: Content, host: str, port: int, tell: Callable[[str], None]) -> N
     address or a port that can't be had.
     """
     address, port = free_address(host, port)
+    # The page's own limit decides; Pillow warns at 89 million pixels.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     _content.append(page)
     asyncio.run(_serve(address, port, page.limits.megabytes, tell))
 

@@ -17,7 +17,7 @@ from tests.predict.conftest import card, save_run
     [
         (["--port", "http"], "'http' is no port"),
         (["--port", "70000"], "'70000' is no port"),
-        (["--max-megabytes", "0"], "'0' is no whole number above 0"),
+        (["--max-megabytes", "0"], "'0' is no whole number from 1 to 500"),
         (["second", "--to", "space"], "a Space holds one network"),
         (["--output", "folder"], "--output is for --to space"),
         (["--host", "192.0.2.1"], "192.0.2.1 is no address of this machine"),

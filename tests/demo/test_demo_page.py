@@ -54,8 +54,8 @@ def page() -> Iterator["Page"]:
 class Page:
     """The page of some models, and the texts on it."""
 
-    def open(self, *models: Always, samples: Sequence[Sample] = (), note: str = "") -> "Page":
-        demo_server._content.append(Content(models, samples, LIMITS, note))
+    def open(self, *models: Always, samples: Sequence[Sample] = ()) -> "Page":
+        demo_server._content.append(Content(models, samples, LIMITS))
         self.app = testing.AppTest.from_file(SCRIPT, default_timeout=30).run()
         return self
 
@@ -97,10 +97,10 @@ def test_grad_cam_is_not_asked_for_once_switched_off(page: Page) -> None:
     assert model.asked == [False]
 
 
-def test_page_without_grad_cam_or_samples_says_why(page: Page) -> None:
-    page.open(Always("a", "cat", explains=False), note="No samples: ask for them.")
-    assert list(page.app.toggle) == []
-    assert [part.value for part in page.app.caption] == ["No samples: ask for them."]
+def test_page_without_grad_cam_or_samples_offers_neither(page: Page) -> None:
+    page.open(Always("a", "cat", explains=False)).upload("a.png", png())
+    assert "90.0%" in page.html
+    assert list(page.app.toggle) == list(page.app.button) == list(page.app.caption) == []
 
 
 def test_removed_upload_empties_the_page(page: Page) -> None:
