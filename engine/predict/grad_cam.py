@@ -4,6 +4,7 @@ The library `grad-cam` computes it. Here is chosen from which part of a network:
 classifier, found by one pass over an empty image, so that it works for any network of convolutions by any name.
 """
 
+import importlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -161,12 +162,11 @@ def _begins_at(layer: nn.Module) -> Iterator[None]:
 
 def _library() -> Any:
     try:
-        # Seconds, with what it brings: only where it is used.
-        import pytorch_grad_cam
+        # By name, as it has no types. It takes seconds, with what it brings: only where it is used.
+        return importlib.import_module("pytorch_grad_cam")
     except ModuleNotFoundError as error:
         if error.name != "pytorch_grad_cam":
             raise
         raise UserError(
-            "Grad-CAM needs grad-cam, which is not installed: pip install 'imagenet-engine[cam]' (or grad-cam)"
+            "Grad-CAM needs grad-cam, which is not installed: pip install grad-cam (extra: cam)"
         ) from None
-    return pytorch_grad_cam

@@ -114,7 +114,7 @@ def by_formula(
 
 def test_maps_equal_the_formula() -> None:
     torch.manual_seed(1)
-    model = build_model("small_resnet", 4, use_blurpool=True).eval()
+    model: Any = build_model("small_resnet", 4, use_blurpool=True).eval()
     model.fc.weight.data.abs_()
     batch = pictures(3, 64)
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
