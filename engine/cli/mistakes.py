@@ -1,5 +1,6 @@
 """`python -m engine mistakes RUN`: a page of what a trained network gets wrong, with the images."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, UserError
 from engine.files import atomic_write
+from engine.predict.weights_options import add_weights_options, given_of
 from engine.runs.folder import MISTAKES
 from engine.train.ranks.process import limit_spinning
 
@@ -36,8 +38,15 @@ def main(argv: Sequence[str]) -> int:
         help="take output N for label N, whatever the classes of weights and data are called",
     )
     parser.add_argument(
+        "--averaged",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="take the averaged weights (EMA), or not; default: those that the run's verdict is about",
+    )
+    parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N [default: auto]"
     )
+    add_weights_options(parser)
     asked = parser.parse_args(argv)
     out = asked.out or (asked.run if asked.run.is_dir() else Path()) / MISTAKES
     # Better now than after the work.
@@ -52,7 +61,13 @@ def main(argv: Sequence[str]) -> int:
         from engine.predict.mistakes.make_page import make_page, validation_file
         from engine.predict.trained import load_trained
 
-    trained = load_trained(asked.run, device=asked.device, names=asked.names)
+    trained = load_trained(
+        asked.run,
+        device=asked.device,
+        names=asked.names,
+        averaged=asked.averaged,
+        given=given_of(asked),
+    )
     found = make_page(trained, open_beton(asked.val or validation_file(trained)), by_number=asked.by_number)
     with atomic_write(out) as file:
         # A name that is not UTF-8 comes as lone surrogates.

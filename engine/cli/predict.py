@@ -4,11 +4,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.train.ranks.process import limit_spinning
+
+if TYPE_CHECKING:
+    from engine.predict.grad_cam import CamFolder
+    from engine.predict.trained import Trained
 
 _DESCRIPTION = """Say which classes images are of, by the weights of a run or of a file.
 
@@ -58,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"note: {note}", file=sys.stderr)
         runs.append(run)
     failed, top_k = 0, min(asked.top_k, runs[0].card.num_classes)
+    cams = _cams(asked, runs) if asked.cam else None
     if form == "csv":
         print(csv_header(top_k, features=in_lines))
     # On a terminal the lines are the progress.
@@ -67,8 +73,12 @@ def main(argv: Sequence[str]) -> int:
         progress,
     ):
         found = predictor.predict_batch(images, asked.batch, top_k, features=bool(asked.features))
-        for line, prediction in lines(found, form, top_k, features=in_lines):
+        for image, (line, prediction) in zip(
+            images, lines(found, form, top_k, features=in_lines), strict=True
+        ):
             print(line)
+            if cams is not None:
+                cams.add(image, prediction)
             failed += prediction.error is not None
             if file is not None:
                 file.add(prediction)
@@ -80,6 +90,15 @@ def main(argv: Sequence[str]) -> int:
     if failed:
         print(f"warning: {failed:,} of {len(images):,} images could not be read", file=sys.stderr)
     return EXIT_MISSED if failed else EXIT_DONE
+
+
+def _cams(asked: argparse.Namespace, runs: "Sequence[Trained]") -> "CamFolder":
+    with importing():
+        from engine.predict.grad_cam import CamFolder
+
+    if len(runs) > 1:
+        raise UserError("--cam is of one network: drop --ensemble")
+    return CamFolder(runs[0], asked.cam)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -111,6 +130,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="FILE",
         help="also write the classifier's inputs (embeddings) to FILE, .npy or .npz, a row for each image; `column`: "
         "into each line of --csv or --json",
+    )
+    add(
+        "--cam",
+        type=Path,
+        metavar="FOLDER",
+        help="also write each image with Grad-CAM of its predicted class over it, as PNG, to FOLDER",
     )
     add(
         "--names",

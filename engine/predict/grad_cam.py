@@ -4,24 +4,32 @@ The library `grad-cam` computes it. Here is chosen from which part of a network:
 classifier, found by one pass over an empty image, so that it works for any network of convolutions by any name.
 """
 
+import importlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
-from engine.errors import UserError
+from engine.errors import UserError, describe_os_error
+from engine.files import atomic_write
 from engine.models.head import classifier_name
 from engine.predict.preprocess import Preprocessor
 
 if TYPE_CHECKING:
+    from engine.predict.predictor import Prediction
     from engine.predict.trained import Trained
 
 Pixels = NDArray[np.uint8]
 Heat = NDArray[np.float32]
+
+_LONGEST_NAME = 50
 
 
 def cam(trained: "Trained", source: Any, index: int | None = None) -> Heat:
@@ -68,6 +76,31 @@ class GradCam:
     def _as_channels_first(self, features: torch.Tensor) -> torch.Tensor:
         # A copy: the network may go on with it in place, as with torchvision's DenseNet.
         return (features.permute(0, 3, 1, 2) if self._channels_last else features).clone()
+
+
+class CamFolder:
+    """Writes overlays of predicted classes as PNGs into `folder`, which it makes. Raises UserError as `cam` does."""
+
+    def __init__(self, trained: "Trained", folder: Path) -> None:
+        self.folder, self._cam = folder, GradCam(trained)
+        self._prepare = Preprocessor(trained.card.preprocessing)
+        self._names: Counter[str] = Counter()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise describe_os_error(error, folder, "make the folder") from None
+
+    def add(self, source: object, prediction: "Prediction") -> None:
+        """Write the overlay of an image, as cat.png of .../cat.jpg; a second cat becomes cat-2.png."""
+        if prediction.error is not None:
+            return
+        pixels = self._prepare.image(source)
+        drawn = overlay(pixels, self._cam.maps(pixels[None], [prediction.top[0].index])[0])
+        name = PurePath(prediction.source).stem[:_LONGEST_NAME] or "image"
+        self._names[name] += 1
+        number = f"-{self._names[name]}" if self._names[name] > 1 else ""
+        with atomic_write(self.folder / f"{name}{number}.png") as file:
+            Image.fromarray(drawn).save(file, "PNG")
 
 
 @torch.inference_mode()
@@ -129,12 +162,11 @@ def _begins_at(layer: nn.Module) -> Iterator[None]:
 
 def _library() -> Any:
     try:
-        # Seconds, with what it brings: only where it is used.
-        import pytorch_grad_cam
+        # By name, as it has no types. It takes seconds, with what it brings: only where it is used.
+        return importlib.import_module("pytorch_grad_cam")
     except ModuleNotFoundError as error:
         if error.name != "pytorch_grad_cam":
             raise
         raise UserError(
-            "Grad-CAM needs grad-cam, which is not installed: pip install 'imagenet-engine[cam]' (or grad-cam)"
+            "Grad-CAM needs grad-cam, which is not installed: pip install grad-cam (extra: cam)"
         ) from None
-    return pytorch_grad_cam

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from engine.errors import UserError
+from engine.cli.predict import main as predict
+from engine.errors import EXIT_MISSED, UserError
 from engine.models.build import build_model
 from engine.predict.grad_cam import GradCam, cam, feature_map, overlay
-from engine.predict.trained import Trained
+from engine.predict.preprocess import Preprocessor
+from engine.predict.trained import Trained, load_trained
 from engine.runs.model_card import CARD_SCHEMA, ModelCard, Preprocessing
+from tests.predict.conftest import card, save_run
 
 SIDE = 32
 
@@ -23,7 +27,7 @@ def trained(model: nn.Module, classes: int, arch: str = "made", side: int = SIDE
     asked = Preprocessing(
         resolution=side, ratio=1.0, crop_law="fused", mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.25]
     )
-    card = ModelCard(
+    made = ModelCard(
         schema=CARD_SCHEMA,
         arch=arch,
         num_classes=classes,
@@ -33,7 +37,7 @@ def trained(model: nn.Module, classes: int, arch: str = "made", side: int = SIDE
     )
     return Trained(
         model=model.eval().requires_grad_(False),
-        card=card,
+        card=made,
         path=Path("weights.pt"),
         run=None,
         names=[str(number) for number in range(classes)],
@@ -110,7 +114,7 @@ def by_formula(
 
 def test_maps_equal_the_formula() -> None:
     torch.manual_seed(1)
-    model = build_model("small_resnet", 4, use_blurpool=True).eval()
+    model: Any = build_model("small_resnet", 4, use_blurpool=True).eval()
     model.fc.weight.data.abs_()
     batch = pictures(3, 64)
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
@@ -178,3 +182,29 @@ def test_network_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.model.modules())
     assert all(weight.grad is None for weight in network.model.parameters())
     torch.testing.assert_close(network.model(images), before, rtol=0, atol=0)
+
+
+def test_predict_writes_an_overlay_of_each_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = save_run(tmp_path / "run", card(["cat", "dog", "eel"]))
+    for folder, name in (("one", "a.jpg"), ("two", "a.png"), ("two", "b.png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        Image.fromarray(pictures(1, 50)[0]).save(tmp_path / folder / name)
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    images = [str(tmp_path / name) for name in ("one", "broken.jpg", "two")]
+    assert (
+        predict([str(run), *images, "--cam", str(tmp_path / "new" / "cam"), "--device", "cpu"]) == EXIT_MISSED
+    )
+    written = sorted((tmp_path / "new" / "cam").iterdir())
+    assert [path.name for path in written] == ["a-2.png", "a.png", "b.png"]
+    shown = np.asarray(Image.open(written[1]))
+    network = load_trained(run, device="cpu")
+    pixels = Preprocessor(network.card.preprocessing).image(tmp_path / "one" / "a.jpg")
+    np.testing.assert_array_equal(shown, overlay(pixels, cam(network, tmp_path / "one" / "a.jpg")))
+
+
+def test_cam_of_several_networks_is_refused(tmp_path: Path) -> None:
+    run = str(save_run(tmp_path / "run", card(["cat", "dog", "eel"])))
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"^--cam is of one network: drop --ensemble$"):
+        predict([run, str(tmp_path / "a.png"), "--cam", str(tmp_path / "cam"), "--ensemble", run])
+    assert not (tmp_path / "cam").exists()

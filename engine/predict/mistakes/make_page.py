@@ -111,18 +111,14 @@ def _source(beton: Beton, sample: int) -> str:
     return "/".join(PurePosixPath(beton.manifest.ids[sample]).parts[-2:]) if beton.manifest else ""
 
 
-def _reported(trained: "Trained") -> str | None:
-    """What the weights' card says under the conditions of the page."""
+def _reported(trained: "Trained") -> str:
+    """What the weights' card says at the page's resolution and crop, with and without TTA; empty without a card."""
     wanted = trained.card.preprocessing
-    for one in trained.card.accuracies:
-        if (one.resolution, one.ratio, one.crop_law, one.tta) == (
-            wanted.resolution,
-            wanted.ratio,
-            wanted.crop_law,
-            False,
-        ):
-            return f"{text.percent(one.top1)} under the same conditions"
-    return None
+    return ", ".join(
+        f"{text.percent(one.top1)} {'with' if one.tta else 'without'} TTA"
+        for one in trained.card.accuracies
+        if (one.resolution, one.ratio, one.crop_law) == (wanted.resolution, wanted.ratio, wanted.crop_law)
+    )
 
 
 def _summary(judged: Judged, chosen: Selection, names: "list[str]") -> Iterator[str]:

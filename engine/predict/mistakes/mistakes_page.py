@@ -121,7 +121,8 @@ class Page:
             f"<summary><b>{clean(names[pair.label])}</b> taken for <b>{clean(names[pair.predicted])}</b> "
             f'<span class="soft">{said}</span></summary>'
         )
-        return f'<details class="pair-of"{" open" if opened else ""}>{head}{self._shots(pair.examples)}</details>'
+        state, shots = " open" if opened else "", self._shots(pair.examples, named=False)
+        return f'<details class="pair-of"{state}>{head}{shots}</details>'
 
     def _unsure(self) -> str:
         if not len(self.chosen.unsure):
@@ -136,11 +137,12 @@ class Page:
         )
         return f'<table class="words"><tbody>{rows}</tbody></table>'
 
-    def _shots(self, rows: Rows) -> str:
+    def _shots(self, rows: Rows, *, named: bool = True) -> str:
+        """The images; `named` says of each which class it is of."""
         small = " small" if self.subject.resolution <= _SMALL else ""
-        return f'<div class="shots{small}">{"".join(self._shot(int(row)) for row in rows)}</div>'
+        return f'<div class="shots{small}">{"".join(self._shot(int(row), named) for row in rows)}</div>'
 
-    def _shot(self, row: int) -> str:
+    def _shot(self, row: int, named: bool) -> str:
         judged, outcomes, names = self.judged, self.judged.outcomes, self.subject.names
         label, predicted = int(outcomes.labels[row]), int(outcomes.predicted[row])
         sample, thumbnail = int(judged.samples[row]), self.drawn[row]
@@ -157,8 +159,9 @@ class Page:
             views.append((thumbnail.overlay, f"Grad-CAM for {clean(names[predicted])}"))
         images = "".join(f'<img src="{uri}" alt="{alt}" title="{alt}" loading="lazy">' for uri, alt in views)
         loss = text.number(float(outcomes.losses[row]), 2)
+        words = f"<p>{said if named else ''}<small>loss {loss} · {place}</small></p>"
         return (
-            f'<article class="shot"><div class="views">{images}</div><p>{said}<small>loss {loss} · {place}</small></p>'
+            f'<article class="shot"><div class="views">{images}</div>{words}'
             f"{self._bars(row, label, predicted)}</article>"
         )
 

@@ -43,7 +43,8 @@ def test_page_says_accuracies_and_shows_images() -> None:
     assert "Balanced accuracy 83.33%" in told
     assert "cat taken for dog loss 2.50 · image 102 · cat/1.jpg" in told
     assert "1 of 3 images (33.3%); the other way round 0" in told
-    # the wrong one twice, and three right ones
+    assert told.count("cat taken for dog loss") == 1
+    # the wrong one twice, the second time under its pair, and three right ones
     assert said.count('<article class="shot">') == 5
     assert said.count(PIXELS.overlay) == 5
     assert "Top-5" not in told
