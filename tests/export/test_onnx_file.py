@@ -34,7 +34,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def images(draw: np.random.Generator) -> list[np.ndarray]:
-    return [draw.integers(0, 256, (n, h, w, 3)).astype(np.uint8) for n, h, w in ((1, 40, 33), (3, 90, 64), (5, 7, 200))]
+    return [
+        draw.integers(0, 256, (n, h, w, 3)).astype(np.uint8)
+        for n, h, w in ((1, 40, 33), (3, 90, 64), (5, 7, 200))
+    ]
 
 
 def test_onnx_model_with_preprocessing_gives_torchs_logits(
