@@ -90,7 +90,7 @@ def _models(
 
 def _network(arch: str, side: int) -> Trained:
     torch.manual_seed(0)
-    model = build_model(arch, _CLASSES, use_blurpool=False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(arch, _CLASSES, use_blurpool=False).eval().to(memory_format=torch.channels_last)
     asked = Preprocessing(
         resolution=side, ratio=0.875, crop_law="fused", mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
     )

@@ -35,7 +35,8 @@ def test_package_is_complete_and_sums_are_right(package: Path) -> None:
         *("model.ts", "labels.json", "labels.txt", "preprocessing.json", "example.py", "runtime.py"),
         *("requirements.txt", "example.jpg", "proof.json", "README.md", "SHA256SUMS"),
     }
-    sums = dict(reversed(line.split("  ")) for line in (package / "SHA256SUMS").read_text().splitlines())
+    lines = [line.split("  ") for line in (package / "SHA256SUMS").read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert set(sums) == names - {"SHA256SUMS"}
     for name, digest in sums.items():
         assert hashlib.sha256((package / name).read_bytes()).hexdigest() == digest

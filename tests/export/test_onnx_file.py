@@ -12,10 +12,10 @@ import torch
 
 from engine.export import package
 from engine.export.in_graph import InGraph
-from engine.export.kinds.onnx_file import CARD_KEY, OnnxFile
+from engine.export.kinds.onnx_file import OnnxFile
 from engine.export.target import Settings
 from engine.predict.trained import Trained
-from engine.runs.model_card import ModelCard
+from engine.runs.model_card import CARD_KEY, ModelCard
 from tests.data.odd_files import jpeg
 from tests.export.conftest import Models
 
