@@ -221,6 +221,14 @@ LAYOUTS = {
         explanation=f"seconds forward and backward, or of a training step. ratio: ours / peer's, {_RATIO}; below 1 "
         "ours is quicker. What the names mean is in benchmarks/stages/blurpool.py.",
     ),
+    "export": Layout(
+        what={"network": lambda r: str(r["what"]), **_PX, **_BATCH},
+        unit="s",
+        digits=4,
+        more={"size": lambda r: f"{r['size_ratio']:.0%}"},
+        explanation=f"seconds of a forward pass. ratio: ours / peer's, {_RATIO}; below 1 ours is quicker. size: of "
+        "ours' file / of the peer's (eager: its weights).",
+    ),
     "predict": Layout(
         what={"network": lambda r: str(r["arch"]), **_PX, **_BATCH, "cores": lambda r: str(r["cores"])},
         unit="img/s",

@@ -123,6 +123,7 @@ STAGES = {
     "predict": Stage(help="classes of a folder's images by a network, ours against timm's inference.py"),
     "augment": Stage(help="augment a batch on the device, ours against other libraries"),
     "blurpool": Stage(help="BlurPool fused and unfused, and other ways to blur"),
+    "export": Stage(help="exported networks: ONNX Runtime in int8 and fp32, and PyTorch eager"),
     "techniques": Stage(help="time that each technique adds to a training step"),
     "accuracy": Stage(help="accuracy of a recipe, over several seeds"),
     "family": Stage(help="accuracy of a recipe by length, as a record that predictions stand on"),

@@ -13,8 +13,8 @@ from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.beton.reader import open_beton
 from engine.data.convert.conversion import convert
 from engine.export import proof
-from engine.export.export import chosen, network_inputs
 from engine.export.kinds.onnx_file import OnnxFile
+from engine.export.proof import chosen, network_inputs
 from engine.export.target import Settings
 from engine.predict.trained import Trained, load_trained
 from tests.data.conftest import jpeg_bytes, photo

@@ -35,7 +35,8 @@ def test_package_is_complete_and_sums_are_right(package: Path) -> None:
         *("model.ts", "labels.json", "labels.txt", "preprocessing.json", "example.py", "runtime.py"),
         *("requirements.txt", "example.jpg", "proof.json", "README.md", "SHA256SUMS"),
     }
-    sums = dict(reversed(line.split("  ")) for line in (package / "SHA256SUMS").read_text().splitlines())
+    lines = [line.split("  ") for line in (package / "SHA256SUMS").read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert set(sums) == names - {"SHA256SUMS"}
     for name, digest in sums.items():
         assert hashlib.sha256((package / name).read_bytes()).hexdigest() == digest
@@ -98,7 +99,7 @@ def test_labels_are_compared_by_name(trained: Trained, data: Path, tmp_path: Pat
     turned = load_trained(save_run(tmp_path / "turned", card(CLASSES[::-1])), device="cpu")
     assert (proofs.labels_by_output(turned, val) == 2 - proofs.labels_by_output(trained, val)).all()
     other = load_trained(save_run(tmp_path / "other", card(["cat", "dog", "cow"])), device="cpu")
-    with pytest.raises(UserError, match="different classes.*give data of the same classes with --data"):
+    with pytest.raises(UserError, match=r"different classes.*give data of the same classes with --data"):
         proofs.labels_by_output(other, val)
 
 
@@ -189,23 +190,18 @@ def test_many_mutated_weights_get_one_line(tiny: Path, tmp_path: Path, run_expor
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("to", [name for name in all_targets().names() if name not in ("spoiled", "space")])
 def test_every_kind_is_exported(to: str, run_export: Export, tmp_path: Path) -> None:
-    weights = save_run(tmp_path / "run", card(arch="resnet18", blurs=False))
-    assert run_export(to, tmp_path / "package", weights=weights) == 0
+    """With the preprocessing inside, where a kind can have it."""
+    arch = "resnet18" if to in ("timm", "torchvision") else "small_resnet"
+    weights = save_run(tmp_path / "run", card(arch=arch, blurs=arch != "resnet18"))
+    more = ["--with-preprocessing"] if "with_preprocessing" in TARGETS[to].options else []
+    assert run_export(to, tmp_path / "package", *more, weights=weights) == 0
     assert (tmp_path / "package" / TARGETS[to].file).exists()
     assert (tmp_path / "package" / "proof.json").is_file() is TARGETS[to].runs_here
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("to", ["pt2", "openvino", "torchscript"])
-def test_kinds_with_preprocessing_take_any_size(to: str, run_export: Export, tmp_path: Path) -> None:
-    assert run_export(to, tmp_path / "package", "--with-preprocessing") == 0
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("opset", ["0", "20", "23"])
-def test_dynamic_onnx_takes_other_sides(opset: str, run_export: Export, tmp_path: Path) -> None:
-    assert run_export("onnx", tmp_path / "package", "--dynamic", "--opset", opset) == 0
+def test_dynamic_onnx_of_another_opset_takes_other_sides(run_export: Export, tmp_path: Path) -> None:
+    assert run_export("onnx", tmp_path / "package", "--dynamic", "--opset", "23") == 0
     run = TARGETS["onnx"].load(tmp_path / "package")
     assert run(np.zeros((3, 3, 40, 56), np.float32)).shape == (3, 3)

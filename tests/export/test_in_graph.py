@@ -21,9 +21,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 def asked_for(side: int, ratio: float, law: str, exif: str) -> tuple[Preprocessing, dict[str, Any]]:
     """The preprocessing, and what preprocessing.json says of it."""
-    own = Preprocessing(
-        resolution=side, ratio=ratio, crop_law=law, mean=list(MEAN), std=list(STD), exif=exif
-    )
+    own = Preprocessing(resolution=side, ratio=ratio, crop_law=law, mean=list(MEAN), std=list(STD), exif=exif)
     return own, {**own.to_json(), "in_model": False}
 
 

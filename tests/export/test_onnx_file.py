@@ -12,10 +12,10 @@ import torch
 
 from engine.export import package
 from engine.export.in_graph import InGraph
-from engine.export.kinds.onnx_file import CARD_KEY, OnnxFile
+from engine.export.kinds.onnx_file import OnnxFile
 from engine.export.target import Settings
 from engine.predict.trained import Trained
-from engine.runs.model_card import ModelCard
+from engine.runs.model_card import CARD_KEY, ModelCard
 from tests.data.odd_files import jpeg
 from tests.export.conftest import Models
 
@@ -34,7 +34,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def images(draw: np.random.Generator) -> list[np.ndarray]:
-    return [draw.integers(0, 256, (n, h, w, 3)).astype(np.uint8) for n, h, w in ((1, 40, 33), (3, 90, 64), (5, 7, 200))]
+    return [
+        draw.integers(0, 256, (n, h, w, 3)).astype(np.uint8)
+        for n, h, w in ((1, 40, 33), (3, 90, 64), (5, 7, 200))
+    ]
 
 
 def test_onnx_model_with_preprocessing_gives_torchs_logits(
