@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.beton.reader import Beton
+from engine.data.decode.pillow_pixels import decode_rgb
 from engine.data.edit.extract import extract
 from engine.demo.demo_page import Sample
 from engine.errors import UserError
@@ -26,11 +27,19 @@ def validation_file(trained: Trained) -> Path:
 
 
 def samples_of(beton: Beton, trained: Trained, count: int = COUNT) -> list[Sample]:
-    """`count` images of a validation file, of as many classes as there are. Raises UserError if one can't be read."""
-    return [
-        Sample(extract(beton, sample).content, _label(beton, sample, trained))
-        for sample in _spread(beton, count)
-    ]
+    """`count` images of a validation file, of as many classes as there are; damaged ones are left out.
+
+    Raises UserError where the file can't be read.
+    """
+    found = []
+    for sample in _spread(beton, count):
+        try:
+            content = extract(beton, sample).content
+            decode_rgb(content)
+        except ValueError:
+            continue
+        found.append(Sample(content, _label(beton, sample, trained)))
+    return found
 
 
 def _spread(beton: Beton, count: int) -> list[int]:

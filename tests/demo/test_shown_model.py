@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.data.beton.reader import open_beton
+from engine.data.storage.jpeg import JPEG
 from engine.demo.demo_page import Answer, BadPicture, Limits, answers
 from engine.demo.shown_model import ShownModel, names_of
 from engine.demo.val_samples import samples_of, validation_file
@@ -100,6 +101,19 @@ def test_samples_are_of_every_class(shown_runs: list[Path]) -> None:
     assert len({sample.content for sample in more}) == 8
     found = answers([ShownModel(trained, "one")], more[7].content, Limits())
     assert isinstance(found[0], Answer)
+
+
+def test_damaged_sample_is_left_out(shown_runs: list[Path], tmp_path: Path) -> None:
+    trained = load_trained(shown_runs[0], device="cpu")
+    content = bytearray(validation_file(trained).read_bytes())
+    beton = open_beton(validation_file(trained))
+    jpeg = next(row for row in range(6) if beton.images["mode"][row] == JPEG.mode)
+    place = int(beton.images["data_ptr"][jpeg])
+    content[place : place + int(beton.sizes[jpeg])] = bytes(int(beton.sizes[jpeg]))
+    (tmp_path / "val.beton").write_bytes(content)
+    sound = [sample.content for sample in samples_of(beton, trained, 37)]
+    left = [sample.content for sample in samples_of(open_beton(tmp_path / "val.beton"), trained, 37)]
+    assert len(left) == len(sound) - 1 and set(left) < set(sound)
 
 
 def test_weights_without_a_run_name_no_validation_file(shown_runs: list[Path], tmp_path: Path) -> None:
