@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.export.network import cannot_export, exported_program, plain_network
+from engine.export.exported_network import cannot_export, exported_program, plain_network
 from engine.export.target import TARGETS, Settings, Target
 from engine.predict.trained import Trained
 

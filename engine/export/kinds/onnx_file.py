@@ -18,7 +18,7 @@ from torch import nn
 
 from engine.errors import UserError
 from engine.export.in_graph import InGraph
-from engine.export.network import cannot_export, exported_program, plain_network
+from engine.export.exported_network import cannot_export, exported_program, plain_network
 from engine.export.target import TARGETS, Settings, Target
 from engine.files import atomic_write
 from engine.predict.trained import Trained

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from engine.export.network import exported_program, whole_network
+from engine.export.exported_network import exported_program, whole_network
 from engine.export.target import TARGETS, Settings, Target
 from engine.predict.trained import Trained
 

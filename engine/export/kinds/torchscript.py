@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from engine.errors import UserError
-from engine.export.network import cannot_export, example_input, whole_network
+from engine.export.exported_network import cannot_export, example_input, whole_network
 from engine.export.target import TARGETS, Settings, Target
 from engine.predict.trained import Trained
 

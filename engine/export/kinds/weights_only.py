@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import UserError
-from engine.export.network import plain_network
+from engine.export.exported_network import plain_network
 from engine.export.target import TARGETS, Settings, Target
 from engine.files import atomic_write
 from engine.models.build import torchvision_names
