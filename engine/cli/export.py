@@ -16,7 +16,7 @@ The proof: the finished package classifies validation images, and its top-1 is c
 PyTorch. Where it fell by more than --max-loss, nothing is kept and the exit code is 1.
 
 Kinds: onnx, torchscript, pt2 (torch.export), openvino and coreml hold the network; safetensors, torchvision and timm \
-hold weights for the program of that name."""
+hold weights for the program of that name; space is the folder of a Hugging Face Space, with the page of the demo."""
 
 
 def main(argv: Sequence[str]) -> int:
