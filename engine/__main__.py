@@ -21,13 +21,17 @@ VERBS = {
     "build": "compile the C decoders for this machine",
     "checkpoint": "show the content of a weights file or checkpoint, or write a changed copy",
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
+    "demo": "a page in the browser for trying trained networks on pictures, side by side",
     "doctor": "check this machine and installation, with advice for each problem",
+    "export": "trained weights as a package for other programs (ONNX, ...), with proof",
     "extract": "write one image of a .beton file as a JPEG or PNG",
     "find-lr": "find a learning rate for a recipe by a range test",
     "inspect": "summarise a .beton file and draw a contact sheet of its images",
     "leaderboard": "finished runs and published points by accuracy, time and cost",
     "merge": "join .beton files, such as the shards of a conversion, into one",
+    "mistakes": "a page of what a trained network gets wrong: images, confused classes, Grad-CAM",
     "plan": "which run reaches an accuracy in a time on a machine, before it begins",
+    "predict": "say which classes images are of, by trained weights",
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
     "schedules": "draw learning rate, resolution and batch size of every recipe",
@@ -36,8 +40,20 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
-WRITERS = {"build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
-"""Verbs whose result is files: they finish when what they print is lost. The others' result is what they print."""
+WRITERS = {
+    "build",
+    "demo",
+    "export",
+    "extract",
+    "find-lr",
+    "merge",
+    "mistakes",
+    "report",
+    "schedules",
+    "speedrun",
+    "subset",
+}
+"""Verbs whose result is files or a page: they finish when what they print is lost. The others print their result."""
 
 
 def usage() -> str:

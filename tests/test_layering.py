@@ -1,7 +1,8 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
     streams, limits <- errors <- files, registry, progress, triton_support <- config <- runs
-    <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit <- cli and entry points
+    <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit <- demo <- export <- cli
+    and entry points
 
 data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module
 directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it.
@@ -25,8 +26,10 @@ RANKS = {
     "train": 5,
     "report": 6,
     **dict.fromkeys(("recipes", "plan", "predict", "audit"), 7),
+    "demo": 8,
+    "export": 9,
 }
-VERB = 8
+VERB = 10
 DOORS = {
     "fastargs": ("engine/config/load.py",),
     "ffcv": ("engine/data/", "engine/cli/doctor.py", "benchmarks/"),

@@ -25,7 +25,7 @@ for _depth in ("resnet18", "resnet34", "resnet50"):
 
 # Their auxiliary outputs need a separate loss and are not used for prediction.
 _NO_AUXILIARY = {"aux_logits": False, "init_weights": True}
-_ARGUMENTS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
+ARGUMENTS: dict[str, dict[str, Any]] = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
 
 
 def torchvision_names() -> list[str]:
@@ -88,7 +88,7 @@ def _by_name(arch: str, num_classes: int) -> nn.Module:
         raise UserError(
             f"model.arch: no network {arch!r}{hint}; torchvision's classification models, timm:NAME, or {ours}"
         )
-    arguments = _ARGUMENTS.get(arch, {})
+    arguments = ARGUMENTS.get(arch, {})
     model: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arguments)
     return model
 
@@ -100,7 +100,7 @@ def weights_note(arch: str, *, use_blurpool: bool) -> str:
     if arch.startswith(from_timm.PREFIX):
         plain = f"timm.create_model({arch.removeprefix(from_timm.PREFIX)!r}, num_classes=...)"
     else:
-        plain = f"torchvision.models.{arch}" + ("(aux_logits=False)" if arch in _ARGUMENTS else "")
+        plain = f"torchvision.models.{arch}" + ("(aux_logits=False)" if arch in ARGUMENTS else "")
     if not use_blurpool:
         return f"load with strict=True into {plain}"
     return (

@@ -10,6 +10,7 @@
         weights.pt         the trained weights; weights_ema.pt: their moving average, where one is kept
         model.safetensors  those of the two that the verdict is about, with all that is known of them (model_card.py)
         evaluation.json    of a run that only validates
+        mistakes.html      what it gets wrong, once asked for (engine/cli/mistakes.py)
         log.csv            these three only with logging.also
         tensorboard/
         wandb/
@@ -30,6 +31,7 @@ REPORT = "report.html"
 RECORD = "record.json"
 STAGES = "stages.yaml"
 EVALUATION = "evaluation.json"
+MISTAKES = "mistakes.html"
 MODEL = "model.safetensors"
 
 CHECKPOINTS = "checkpoints"

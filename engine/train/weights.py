@@ -14,7 +14,7 @@ from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
 from engine.models.input_size import refuse_sides
 from engine.models.stem import IMAGE_CHANNELS, widen_stem
-from engine.train.checkpoints.weights_file import blurred_in, classes_in, own_part, read_weights
+from engine.train.checkpoints.weights_file import BLUR_FILTER, blurred_in, classes_in, own_part, read_weights
 from engine.train.schedules import resolution_at
 from engine.triton_support import why_not_triton
 
@@ -39,7 +39,21 @@ def load_weights(
     weight that is missing, unexpected or of another shape, and for other classes; `option` named the file. The same
     classes in another order are taken by name.
     """
-    read, own = read_weights(path, use_ema=use_ema, key=key), model.state_dict()
+    read = read_weights(path, use_ema=use_ema, key=key)
+    return place_weights(model, path, read, reset_head=reset_head, classes=classes, option=option)
+
+
+def place_weights(
+    model: nn.Module,
+    path: Path,
+    read: Mapping[str, torch.Tensor],
+    *,
+    reset_head: bool = False,
+    classes: Sequence[str] | None = None,
+    option: str = "model.weights",
+) -> list[str]:
+    """As `load_weights`, with what `read_weights` read from `path`."""
+    own = model.state_dict()
     head = f"{classifier_name(model)}."
     state, others = own_part(path, read, list(own), head)
     if not any(name.startswith(_AUXILIARY) for name in own):
@@ -78,7 +92,20 @@ def _unblurred(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> 
         raise UserError(
             f"{path} is of a network with BlurPool, as at {first}, and this one has none there: {advice}"
         )
-    return {name: value for name, value in state.items() if name.rpartition(".blur_filter")[0] not in theirs}
+    for name, module in model.named_modules():
+        if isinstance(module, BlurConv2d) and name in theirs:
+            _refuse_other_filter(path, name, state[f"{name}.{BLUR_FILTER}"], module.blur)
+    return {
+        name: value for name, value in state.items() if name.rpartition(f".{BLUR_FILTER}")[0] not in theirs
+    }
+
+
+def _refuse_other_filter(path: Path, name: str, theirs: torch.Tensor, ours: torch.Tensor) -> None:
+    # Rounded, in weights of half precision.
+    if theirs.shape[-2:] != ours.shape[-2:] or not torch.allclose(theirs.float(), ours.cpu(), atol=1e-3):
+        raise UserError(
+            f"{path} blurs with another filter than ffcv-imagenet's (1 2 1), at {name}: it can't be used here"
+        )
 
 
 def _compare_classes(

@@ -17,10 +17,12 @@ _OTHERS = {
     "malloc.h": "glibc",
     "mman.h": "Linux",
     "train.py": "timm and torchvision",
+    "inference.py": "timm",
     "references/classification/train.py": "torchvision",
     "config.py": "the source of rn50_configs/two_stages_90_50.yaml",
     "train/augmentations.py": "the source of rn50_configs/two_stages_90_50.yaml",
     "configs/local_config.py": "the source of rn50_configs/medium_imagenet_mini.yaml",
+    "app.py": "a Hugging Face Space that export --to space writes",
     "configs/p3_config.py": "the source of rn50_configs/medium_90_epochs.yaml",
 }
 

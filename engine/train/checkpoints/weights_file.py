@@ -1,9 +1,9 @@
 """The weights in a file of any program: which of its entries they are, under which names, and for which classes.
 
-A file may hold a plain state_dict, or a checkpoint with one as "model", "state_dict" or another usual key, and its
-moving average as "ema", "model_ema" or "state_dict_ema". Names may start with `module.` (DistributedDataParallel),
-`_orig_mod.` (torch.compile), or where the network is a part of another module with that part's name (`model.`,
-Lightning's).
+A file may hold a plain state_dict, or a checkpoint with one as "model", "state_dict" or another usual key (RAW), and
+its moving average as "ema", "model_ema" or another one (AVERAGED). Names may start with `module.`
+(DistributedDataParallel), `_orig_mod.` (torch.compile), or where the network is a part of another module with that
+part's name (`model.`, Lightning's).
 """
 
 from collections import OrderedDict
@@ -18,14 +18,14 @@ from engine.errors import UserError
 from engine.train.checkpoints import checkpoint_file
 
 RAW = ("model", "state_dict", "model_state_dict", "net", "weights")
-AVERAGED = ("ema", "model_ema", "state_dict_ema")
+AVERAGED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "ema_model")
 PREFIXES = ("module.", "_orig_mod.")
 # torch.optim.swa_utils.AveragedModel's own counter, which torchvision's reference scripts save.
 COUNTER = "n_averaged"
 # How deep in a checkpoint weights are looked for, where they are under none of the usual keys.
 _DEPTH = 3
 # ffcv-imagenet's and Composer's BlurPool: the filter, beside the convolution as "conv". Ours has no such entry.
-_BLUR, _BLURRED = "blur_filter", "conv."
+BLUR_FILTER, _BLURRED = "blur_filter", "conv."
 
 State = Mapping[str, torch.Tensor]
 
@@ -50,7 +50,14 @@ def read_weights(path: Path, *, use_ema: bool = False, key: str = "") -> "Ordere
 
     Raises UserError if it has none, several of which none has a usual key, or no average with `use_ema`.
     """
-    content = _as_tensors(checkpoint_file.load(path))
+    return weights_in(path, checkpoint_file.load(path), use_ema=use_ema, key=key)
+
+
+def weights_in(
+    path: Path, content: dict[str, Any], *, use_ema: bool = False, key: str = ""
+) -> "OrderedDict[str, torch.Tensor]":
+    """As `read_weights`, of what `checkpoint_file.load` read from `path`."""
+    content = _as_tensors(content)
     state = _at(path, content, key) if key else _find(path, content, use_ema=use_ema)
     return with_classes(without_blur(without_prefix(state)), classes_in(content))
 
@@ -145,7 +152,7 @@ def without_prefix(state: State) -> dict[str, torch.Tensor]:
 
 def blurred_in(state: State) -> list[str]:
     """The modules that are ffcv-imagenet's BlurPool, as prefixes of names."""
-    return [name.removesuffix(_BLUR) for name in state if name.endswith(f".{_BLUR}")]
+    return [name.removesuffix(BLUR_FILTER) for name in state if name.endswith(f".{BLUR_FILTER}")]
 
 
 def without_blur(state: State) -> dict[str, torch.Tensor]:

@@ -57,16 +57,25 @@ def by_class(outcomes: Outcomes, names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+def confused_pairs(outcomes: Outcomes, classes: int) -> tuple[NDArray[np.int64], ...]:
+    """Labels, wrongly predicted classes, and images of each such pair: int64 (pairs,) each.
+
+    The most frequent first; ties in the order of classes.
+    """
+    wrong = ~outcomes.right & (outcomes.predicted != NO_CLASS)
+    pairs = outcomes.labels[wrong] * classes + outcomes.predicted[wrong]
+    found, counts = np.unique(pairs, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return (*np.divmod(found[order], classes), counts[order])
+
+
 def confusions(outcomes: Outcomes, names: Sequence[str], most: int = MOST_CONFUSIONS) -> list[dict[str, Any]]:
-    """The `most` frequent wrong predictions, the most frequent first; ties in the order of classes.
+    """The `most` frequent wrong predictions, in the order of `confused_pairs`.
 
     `share` is the share of the class's images.
     """
-    wrong = ~outcomes.right & (outcomes.predicted != NO_CLASS)
-    pairs = outcomes.labels[wrong] * len(names) + outcomes.predicted[wrong]
-    found, counts = np.unique(pairs, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:most]
     images = np.bincount(outcomes.labels, minlength=len(names))
+    pairs = [column[:most] for column in confused_pairs(outcomes, len(names))]
     return [
         {
             "class": names[label],
@@ -74,7 +83,7 @@ def confusions(outcomes: Outcomes, names: Sequence[str], most: int = MOST_CONFUS
             "images": int(count),
             "share": figure(count / images[label]),
         }
-        for label, predicted, count in zip(*np.divmod(found[order], len(names)), counts[order], strict=True)
+        for label, predicted, count in zip(*pairs, strict=True)
     ]
 
 
