@@ -178,7 +178,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         choices=("fused", "torchvision"),
         help="how the crop is made; default torchvision",
     )
-    return parser.parse_args(argv)
+    asked = parser.parse_args(argv)
+    if asked.features and asked.ensemble:
+        raise UserError("--features are of one network: leave out --ensemble")
+    return asked
 
 
 def _count(text: str) -> int:

@@ -132,6 +132,7 @@ def test_ensemble_averages_the_runs(run: Path, folder: Path, capsys: Captured, t
         (["none*.jpg"], r"no file is named like none\*\.jpg: check the pattern"),
         (["x.jpg", "--features", "x.txt"], r"must end in \.npy or \.npz"),
         (["x.jpg", "--features", "column"], "needs --csv or --json"),
+        (["x.jpg", "--features", "f.npz", "--ensemble", "other"], "are of one network: leave out --ensemble"),
         (["x.jpg", "--batch", "0"], "0 is not between 1 and 100,000"),
         (["x.jpg", "--ratio", "2"], "2 is not above 0 and at most 1"),
         (["x.jpg", "--device", "tpu"], "'tpu' is unknown: give auto, cpu or cuda"),
