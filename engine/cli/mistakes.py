@@ -60,7 +60,9 @@ def main(argv: Sequence[str]) -> int:
         from engine.data.beton.reader import open_beton
         from engine.predict.mistakes.make_page import make_page, validation_file
         from engine.predict.trained import load_trained
+        from engine.train.ranks.process import keep_freed_memory
 
+    keep_freed_memory()
     trained = load_trained(
         asked.run,
         device=asked.device,

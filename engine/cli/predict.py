@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
+from engine.predict.weights_options import add_weights_options, given_of
 from engine.train.ranks.process import limit_spinning
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         from engine.predict.gather import gather
         from engine.predict.output import COLUMN, Features, csv_header, lines
         from engine.predict.predictor import Predictor
-        from engine.predict.trained import Given, load_trained
+        from engine.predict.trained import load_trained
         from engine.progress import Progress, human_rate, human_time
         from engine.train.ranks.process import keep_freed_memory
 
@@ -46,19 +47,13 @@ def main(argv: Sequence[str]) -> int:
     if in_lines and form == "text":
         raise UserError(f"--features {COLUMN} needs --csv or --json: add one, or name a .npy or .npz file")
     file = Features(Path(asked.features)) if asked.features and not in_lines else None
-    given = Given(
-        arch=asked.arch,
-        use_blurpool=asked.blurpool,
-        resolution=asked.resolution,
-        ratio=asked.ratio,
-        crop_law=asked.crop_law,
-        key=asked.key,
-    )
     keep_freed_memory()
     images = gather(asked.images)
     runs = []
     for path in [asked.run, *asked.ensemble]:
-        run = load_trained(path, device=asked.device, names=asked.names, averaged=asked.averaged, given=given)
+        run = load_trained(
+            path, device=asked.device, names=asked.names, averaged=asked.averaged, given=given_of(asked)
+        )
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
         runs.append(run)
@@ -160,24 +155,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="threads that decode; default: one for each core",
     )
-    for_others = parser.add_argument_group("for weights that do not say it, or to change what they say")
-    add = for_others.add_argument
-    add("--arch", default="", metavar="NAME", help="the network, such as resnet50 or timm:convnext_tiny")
-    add("--blurpool", action="store_true", default=None, help="it was trained with BlurPool")
-    add(
-        "--key",
-        default="",
-        metavar="KEY",
-        help="entry of a checkpoint with several networks, such as state.student",
-    )
-    add("--resolution", type=_count, default=0, metavar="PX", help="side of the input; default 224")
-    add("--ratio", type=_ratio, default=0.0, metavar="R", help="side of the crop / short side; default 0.875")
-    add(
-        "--crop-law",
-        default="",
-        choices=("fused", "torchvision"),
-        help="how the crop is made; default torchvision",
-    )
+    add_weights_options(parser)
     asked = parser.parse_args(argv)
     if asked.features and asked.ensemble:
         raise UserError("--features are of one network: leave out --ensemble")
@@ -188,11 +166,4 @@ def _count(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and 100,000")
-    return value
-
-
-def _ratio(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return value

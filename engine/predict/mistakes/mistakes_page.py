@@ -155,7 +155,7 @@ class Page:
         source = self.subject.source(sample)
         place = f"image {text.count(sample)}{' · ' if source else ''}{clean(source)}"
         views = [(thumbnail.image, f"an image of {actual}")]
-        if thumbnail.overlay:
+        if thumbnail.overlay and predicted != NO_CLASS:
             views.append((thumbnail.overlay, f"Grad-CAM for {clean(names[predicted])}"))
         images = "".join(f'<img src="{uri}" alt="{alt}" title="{alt}" loading="lazy">' for uri, alt in views)
         loss = text.number(float(outcomes.losses[row]), 2)

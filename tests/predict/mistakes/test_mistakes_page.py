@@ -105,6 +105,12 @@ def test_page_without_grad_cam_shows_the_images_alone() -> None:
     assert "Grad-CAM" not in said
 
 
+def test_outputs_that_are_not_finite_have_no_cam_and_no_bars() -> None:
+    said = page(made([0], [NO_CLASS], losses=[float("nan")], classes=2), ["cat", "dog"])
+    assert said.count("<img ") == 1
+    assert '<ol class="bars">' not in said
+
+
 def test_page_needs_no_other_file() -> None:
     said = page(made([0, 1], [1, 1]), ["cat", "dog"])
     assert re.findall(r'(?:src|href)="(?!data:|#)', said) == []
