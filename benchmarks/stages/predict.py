@@ -163,6 +163,7 @@ def _facts(network: str, photos: list[Path], options: argparse.Namespace) -> Rec
         "cores": options.cores,
         "cache": "warm",
         "metric": "images_per_second",
+        "form": "a table of the likeliest classes",
         "batch": options.batch,
         "device": "cpu",
         "data": f"{origin}: {len(photos)} images, {size} bytes",

@@ -1,5 +1,6 @@
 """What a prediction can be asked about, and its content: a path, a URL, bytes, a Pillow image or an array."""
 
+import http.client
 import io
 import urllib.error
 import urllib.request
@@ -87,7 +88,7 @@ def _fetch(url: str) -> bytes:
             return _bounded(answer)
     except urllib.error.HTTPError as error:
         raise UserError(f"the server answers {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(f"it can't be fetched: {_words(getattr(error, 'reason', error))}") from None
 
 

@@ -31,6 +31,11 @@ from engine.predict.image_source import content_of, name_of
 from engine.runs.model_card import Preprocessing
 
 _EOI = b"\xff\xd9"
+# An option of the conversion, in words.
+_LIMIT = (
+    f"rules.max_megapixels={RulesConfig.max_megapixels}",
+    f"{RulesConfig.max_megapixels} million: shrink it",
+)
 
 
 class Preprocessor:
@@ -54,7 +59,7 @@ class Preprocessor:
         look = look_at(content, name_of(source), self.rules)
         rejected = look.rejected(self.rules)
         if rejected:
-            raise UserError(look.odd[rejected])
+            raise UserError(look.odd[rejected].replace(*_LIMIT))
         try:
             return self._decode(content, look)
         except ValueError as error:

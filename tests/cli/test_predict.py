@@ -104,10 +104,13 @@ def test_url_pattern_and_stdin_name_images_too(
 ) -> None:
     expected = _predict(capsys, run, folder / "b.jpg")[1][0].split(": ")[1]
     _stdin(monkeypatch, f"{folder}/b.jpg\n{server}/b.jpg\n".encode())
-    code, lines, _ = _predict(capsys, run, f"{server}/b.jpg", f"{folder}/**/b.*", "-", f"{server}/none.jpg")
+    code, lines, _ = _predict(
+        capsys, run, f"{server}/b.jpg", f"{folder}/**/b.*", "-", f"{server}/none.jpg", "http://a b/c.jpg"
+    )
     assert code == EXIT_MISSED
     assert [line.rpartition(": ")[2] for line in lines[:4]] == [expected] * 4
     assert lines[4] == f"{server}/none.jpg: error: the server answers 404 File not found"
+    assert lines[5].startswith("http://a b/c.jpg: error: it can't be fetched: ")
     _stdin(monkeypatch, (folder / "b.jpg").read_bytes())
     code, lines, _ = _predict(capsys, run, "-")
     assert (code, lines) == (EXIT_DONE, [f"-: {expected}"])

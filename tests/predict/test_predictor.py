@@ -15,6 +15,12 @@ from tests.predict.conftest import CLASSES, card, save_run
 Picture = Callable[..., Path]
 
 
+def _head(predictor: Predictor) -> torch.nn.Linear:
+    head = predictor.runs[0].model.get_submodule("fc")
+    assert isinstance(head, torch.nn.Linear)
+    return head
+
+
 def test_prediction_is_the_networks_softmax(run: Path, picture: Picture) -> None:
     with Predictor(run, device="cpu") as predictor:
         path = picture("a.jpg")
@@ -104,7 +110,7 @@ def test_ensemble_of_other_classes_is_refused(run: Path, tmp_path: Path) -> None
 def test_features_times_classifier_are_the_logits(run: Path, picture: Picture) -> None:
     with Predictor(run, device="cpu") as predictor:
         pixels = predictor.preprocessor().image(picture("a.jpg"))[None]
-        head = predictor.runs[0].model.fc
+        head = _head(predictor)
         assert torch.equal(head(predictor.features(pixels)), predictor.logits(pixels))
         (found,) = predictor.predict_batch([picture("a.jpg")], features=True)
         assert found.features is not None and found.features.shape == (head.in_features,)
@@ -114,5 +120,5 @@ def test_features_times_classifier_are_the_logits(run: Path, picture: Picture) -
 
 def test_outputs_that_are_not_finite_are_an_error(run: Path, picture: Picture) -> None:
     with Predictor(run, device="cpu") as predictor:
-        torch.nn.init.constant_(predictor.runs[0].model.fc.bias, float("nan"))
+        torch.nn.init.constant_(_head(predictor).bias, float("nan"))
         assert predictor.predict(picture("a.jpg")).error == "the network's outputs are not finite"

@@ -1,5 +1,8 @@
 """The network's input: equal to validation's where the file holds the image unchanged, and Pillow's to a level."""
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,3 +84,14 @@ def test_rotation_follows_the_cards_rule(picture: Picture) -> None:
 def test_array_of_another_kind_is_refused(array: np.ndarray, words: str) -> None:
     with pytest.raises(UserError, match=words):
         Preprocessor(card().preprocessing).image(array)
+
+
+def test_oversized_image_is_not_decoded() -> None:
+    header = io.BytesIO()
+    Image.new("L", (8, 8)).save(header, "PNG")
+    content = bytearray(header.getvalue())
+    # Width and height of a PNG's header, and its checksum.
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    with pytest.raises(UserError, match="it has 20000 x 20000 pixels, more than 200 million: shrink it"):
+        Preprocessor(card().preprocessing).image(bytes(content))
