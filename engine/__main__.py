@@ -18,6 +18,7 @@ with importing():
 # verb: a line of what it does. The verb find-lr is engine/cli/find_lr.py; its main(arguments) returns the exit code.
 VERBS = {
     "audit": "check whether the labels of a training and a validation file can be trusted",
+    "average": "average the weights of runs (soup) or of one run's checkpoints (SWA), and measure it",
     "build": "compile the C decoders for this machine",
     "checkpoint": "show the content of a weights file or checkpoint, or write a changed copy",
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
@@ -36,7 +37,7 @@ VERBS = {
     "verify": "check that .beton files are complete and their images unchanged",
 }
 
-WRITERS = {"build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
+WRITERS = {"average", "build", "extract", "find-lr", "merge", "report", "schedules", "speedrun", "subset"}
 """Verbs whose result is files: they finish when what they print is lost. The others' result is what they print."""
 
 

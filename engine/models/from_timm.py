@@ -74,6 +74,9 @@ def published(arch: str, option: str) -> Published:
 class Renormalised(nn.Module):
     """A network behind a change of its input's normalisation, from one mean and std to another (levels 0 to 1)."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(
         self, model: nn.Module, given: tuple[Sequence[float], ...], wanted: tuple[Sequence[float], ...]
     ) -> None:

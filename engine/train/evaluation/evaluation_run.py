@@ -131,10 +131,11 @@ class EvaluationRun(RunBase):
                 arch=model.arch,
                 weights=model.weights,
                 use_ema=model.use_ema,
-                **({"ensemble": model.ensemble_list()} if model.ensemble else {}),
                 file=self.config.data.val_dataset,
                 **found.fields(),
             )
+            if model.ensemble:
+                content = content.replaced(ensemble=model.ensemble_list())
             text = json.dumps(content.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             with atomic_write(path) as file:
                 # A name that is not UTF-8 comes as lone surrogates, for which JSON has escapes.
