@@ -39,7 +39,21 @@ def load_weights(
     weight that is missing, unexpected or of another shape, and for other classes; `option` named the file. The same
     classes in another order are taken by name.
     """
-    read, own = read_weights(path, use_ema=use_ema, key=key), model.state_dict()
+    read = read_weights(path, use_ema=use_ema, key=key)
+    return place_weights(model, path, read, reset_head=reset_head, classes=classes, option=option)
+
+
+def place_weights(
+    model: nn.Module,
+    path: Path,
+    read: Mapping[str, torch.Tensor],
+    *,
+    reset_head: bool = False,
+    classes: Sequence[str] | None = None,
+    option: str = "model.weights",
+) -> list[str]:
+    """As `load_weights`, with what `read_weights` read from `path`."""
+    own = model.state_dict()
     head = f"{classifier_name(model)}."
     state, others = own_part(path, read, list(own), head)
     if not any(name.startswith(_AUXILIARY) for name in own):

@@ -9,6 +9,7 @@ Packing is many times cheaper than decoding, so a few cores feed a fast GPU, and
 but a row of numbers for each crop. Both need a file of one format whose crops can be packed, such as raw or yuv420.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -60,11 +61,28 @@ class Delivery(Protocol):
 class Normalisation:
     """(level - mean) / std, computed in float32 whatever `dtype` is: rounding comes last, and once."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, channels_last: bool) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        channels_last: bool,
+        *,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
         self.dtype = dtype
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.mean = torch.tensor(MEAN, device=device)
-        self.inverse_std = 1 / torch.tensor(STD, device=device)
+        self.mean = torch.tensor(mean, device=device)
+        self.inverse_std = 1 / torch.tensor(std, device=device)
+
+    def of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Levels (n, height, width, 3), uint8 on the device, normalised: (n, 3, height, width)."""
+        count, height, width, _ = pixels.shape
+        # A whole row at a time: broadcasting three numbers over channels_last pixels is four times slower on a CPU.
+        rows = pixels.view(count, height, width * 3).to(torch.float32)
+        rows.sub_(self.mean.repeat(width)).mul_(self.inverse_std.repeat(width))
+        images = rows.to(self.dtype).view(count, height, width, 3).permute(0, 3, 1, 2)
+        return images.contiguous(memory_format=self.layout)
 
 
 class Decoded:
@@ -93,12 +111,7 @@ class Decoded:
         return []
 
     def finish(self, pixels: torch.Tensor, geometry: torch.Tensor | None, resolution: int) -> torch.Tensor:
-        norm, (count, height, width, _) = self._normalisation, pixels.shape
-        # A whole row at a time: broadcasting three numbers over channels_last pixels is four times slower on a CPU.
-        rows = pixels.view(count, height, width * 3).to(torch.float32)
-        rows.sub_(norm.mean.repeat(width)).mul_(norm.inverse_std.repeat(width))
-        images = rows.to(norm.dtype).view(count, height, width, 3).permute(0, 3, 1, 2)
-        return images.contiguous(memory_format=norm.layout)
+        return self._normalisation.of(pixels)
 
 
 class Packed:

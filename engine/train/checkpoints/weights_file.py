@@ -50,7 +50,14 @@ def read_weights(path: Path, *, use_ema: bool = False, key: str = "") -> "Ordere
 
     Raises UserError if it has none, several of which none has a usual key, or no average with `use_ema`.
     """
-    content = _as_tensors(checkpoint_file.load(path))
+    return weights_in(path, checkpoint_file.load(path), use_ema=use_ema, key=key)
+
+
+def weights_in(
+    path: Path, content: dict[str, Any], *, use_ema: bool = False, key: str = ""
+) -> "OrderedDict[str, torch.Tensor]":
+    """As `read_weights`, of what `checkpoint_file.load` read from `path`."""
+    content = _as_tensors(content)
     state = _at(path, content, key) if key else _find(path, content, use_ema=use_ema)
     return with_classes(without_blur(without_prefix(state)), classes_in(content))
 

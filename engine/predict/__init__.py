@@ -1,0 +1,1 @@
+"""Trained weights put to use: read from any file, asked about images."""
