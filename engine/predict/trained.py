@@ -21,10 +21,10 @@ from engine.models.build import build_model
 from engine.models.head import classifier_name
 from engine.models.input_size import refuse_sides
 from engine.predict.names import IMAGENET_CLASSES, read_names, readable_names
-from engine.predict.weights_place import Place, find_weights
 from engine.runs.model_card import CARD_KEY, CARD_SCHEMA, ModelCard, Preprocessing
 from engine.train.checkpoints import checkpoint_file
 from engine.train.checkpoints.weights_file import AVERAGED, RAW, State, blurred_in, state_key, weights_in
+from engine.train.checkpoints.weights_place import Place, find_weights
 from engine.train.evaluation.validator import PLAIN_CROP_LAW, own_conditions
 from engine.train.weights import place_weights
 

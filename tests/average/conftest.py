@@ -17,6 +17,9 @@ from tests.train.conftest import TINY
 
 MakeRun = Callable[..., Path]
 
+# Half of the sides of TINY take a quarter of the time.
+SMALL = {"resolution.max_res": 16, "validation.resolution": 16, "validation.plain_resolution": 16}
+
 
 @pytest.fixture(scope="session")
 def betons(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
@@ -30,7 +33,12 @@ def make_run(betons: tuple[Path, Path], tmp_path: Path) -> MakeRun:
 
     def make(name: str, seed: int = 0, classes: tuple[str, ...] = CLASSES, **changes: Any) -> Path:
         data = {"data.train_dataset": betons[0], "data.val_dataset": betons[1]}
-        merged = {**TINY, **data, **{key.replace("__", "."): value for key, value in changes.items()}}
+        merged = {
+            **TINY,
+            **SMALL,
+            **data,
+            **{key.replace("__", "."): value for key, value in changes.items()},
+        }
         config = load_train_config([f"--{key}={value}" for key, value in merged.items()])[0]
         folder = tmp_path / name
         folder.mkdir()
