@@ -90,56 +90,50 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--greedy", action="store_true", help="take in only networks that do not make the average worse")
     add(
         "--chosen-on",
-        type=_share,
+        type=float,
         default=0.5,
         metavar="SHARE",
         help="with --greedy: share of the validation images that it chooses on; accuracies are of the others "
-        "(default: 0.5)",
+        "[default: 0.5]",
     )
     add("--ensemble", action="store_true", help="also measure the mean of the networks' softmax")
     add(
         "--images",
-        type=_count,
+        type=int,
         default=10_000,
         metavar="N",
-        help="training images for batch norm's statistics (default: 10000)",
+        help="training images for batch norm's statistics [default: 10000]",
     )
     add(
         "--crops",
         choices=("train", "val"),
-        help="how these images are cut: train, as in the recipe's last epoch, with its augmentations (default where "
-        "the recipe is known); val, as validation does",
+        help="how these images are cut: train, as in the recipe's last epoch, with its augmentations [default where "
+        "the recipe is known]; val, as validation does",
     )
-    add("--seed", type=int, default=0, help="seed of the images that are drawn (default: 0)")
+    add("--seed", type=int, default=0, help="seed of the images that are drawn [default: 0]")
     add(
         "--out",
         type=Path,
         metavar="PATH",
-        help="folder for model.safetensors and weights.pt, or one file ending in .safetensors or .pt (default: beside "
-        "the first run, RUN_soup, RUN_greedy_soup or RUN_swa)",
+        help="folder for model.safetensors and weights.pt, or one file ending in .safetensors or .pt [default: beside "
+        "the first run, RUN_soup, RUN_greedy_soup or RUN_swa]",
     )
     # argparse gives what follows a -- to the first list.
     words = list(argv)
     split = words.index("--") if "--" in words else len(words)
     asked = parser.parse_args(words[:split])
     asked.options = words[split + 1 :]
-    if asked.seed < 0:
-        raise UserError("--seed is below 0: give a whole number from 0")
+    _check(asked)
     return asked
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value
+def _check(asked: argparse.Namespace) -> None:
+    if not 0 < asked.chosen_on < 1:
+        raise UserError(f"--chosen-on {asked.chosen_on:g} is not between 0 and 1: give a share such as 0.5")
+    if asked.images < 1:
+        raise UserError(f"--images {asked.images} is below 1: give some, such as 10000")
+    if asked.seed < 0:
+        raise UserError(f"--seed {asked.seed} is below 0: give a whole number from 0")
 
 
 def _note(line: str) -> None:

@@ -4,10 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from engine.average.ingredients import gather
+from engine.data.beton.reader import open_beton
+from engine.data.sampling.order import held_out
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.runs.model_card import CARD_KEY, ModelCard
@@ -127,28 +130,50 @@ def test_checkpoints_of_one_run_are_averaged(averaged: Averaged, make_run: MakeR
     assert ingredients == [f"epoch_00{epoch}_step_000006.pt" for epoch in (1, 2, 3)]
 
 
-def test_greedy_choice_leaves_out_what_harms(
-    averaged: Averaged, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+def _always(folder: Path, label: int, certainty: float) -> Path:
+    """A run whose network gives every image one class."""
+    state = network("small_resnet", 0)
+    state["fc.weight"].zero_()
+    state["fc.bias"].zero_()[label] = certainty
+    checkpoint_file.save(folder / "weights.pt", with_classes(state, CLASSES))
+    return folder
+
+
+def test_greedy_soup_leaves_out_what_makes_it_worse(
+    averaged: Averaged, make_run: MakeRun, betons: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A network that always says one class spoils the mean of twins; accuracies are of images it did not choose on."""
-    good = [make_run(f"good{number}", 3) for number in range(2)]
-    state = network("small_resnet", 3)
-    state["conv1.weight"] = state["conv1.weight"] * 1.0001
-    checkpoint_file.save(good[1] / "weights.pt", with_classes(state, CLASSES))
-    bad = make_run("bad", 4)
-    spoilt = network("small_resnet", 4)
-    spoilt["fc.bias"][0] = 1e6
-    checkpoint_file.save(bad / "weights.pt", with_classes(spoilt, CLASSES))
-    code = averaged(bad, *good, "--greedy", "--images=96", "--out", bad.parent / "soup.pt")
-    out = capsys.readouterr().out
-    steps = re.findall(r"^([+-]) (\S+): [\d.]+% on (\d+) images", out, re.M)
-    assert len(steps) == 3 and {count for _, _, count in steps} == {"18"}
-    kept = [name for sign, name, _ in steps if sign == "+"]
-    if code == 1:
-        assert "nothing is written" in out and not (bad.parent / "soup.pt").exists() and len(kept) == 1
-    else:
-        card = _card(bad.parent / "soup.pt")
-        assert card.ingredients == kept and card.accuracies[0].images == 19
+    """It chooses on one half of the images, and its accuracy is of the other."""
+    labels = open_beton(betons[1]).labels
+    choice = held_out(len(labels), 0.5, 0)
+    images = np.bincount(labels[choice], minlength=len(CLASSES))
+    best, worst = int(images.argmax()), int(images.argmin())
+    assert images[worst] < images[best]
+    bad = _always(make_run("bad"), worst, 4000)
+    good, alike = _always(make_run("good"), best, 1000), _always(make_run("alike"), best, 900)
+    out = bad.parent / "soup.pt"
+    assert averaged(bad, good, alike, "--greedy", "--images=8", "--out", out) == 0
+    steps = re.findall(r"^([+-]) (\S+): ([\d.]+)% on (\d+) images", capsys.readouterr().out, re.M)
+    share = 100 * images / len(choice)
+    assert [step[:2] for step in steps] == [("+", str(good)), ("+", str(alike)), ("-", str(bad))]
+    assert [float(step[2]) for step in steps] == pytest.approx(
+        [share[best], share[best], share[worst]], abs=0.006
+    )
+    card, others = _card(out), np.delete(labels, choice)
+    assert card.ingredients == [str(good), str(alike)]
+    assert card.accuracies[0].images == len(others)
+    assert card.accuracies[0].top1 == pytest.approx((others == best).mean())
+
+
+def test_greedy_soup_of_one_is_not_written(
+    averaged: Averaged, make_run: MakeRun, betons: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = open_beton(betons[1]).labels
+    images = np.bincount(labels[held_out(len(labels), 0.5, 0)], minlength=len(CLASSES))
+    good = _always(make_run("good"), int(images.argmax()), 1000)
+    bad = _always(make_run("bad"), int(images.argmin()), 4000)
+    assert averaged(good, bad, "--greedy", "--images=8") == 1
+    assert "nothing is written" in capsys.readouterr().out
+    assert not list(good.parent.glob("*soup*"))
 
 
 BAD: dict[str, tuple[Callable[[MakeRun], list[object]], str]] = {
@@ -176,7 +201,10 @@ BAD: dict[str, tuple[Callable[[MakeRun], list[object]], str]] = {
         lambda make: [make("a"), run := make("b"), "--out", run],
         "weights.pt exists: choose another",
     ),
-    "share": (lambda make: [make("a"), make("b"), "--greedy", "--chosen-on=1.5"], "is not between 0 and 1"),
+    "share": (
+        lambda make: [make("a"), make("b"), "--greedy", "--chosen-on=1.5"],
+        r"--chosen-on 1\.5 is not between 0 and 1",
+    ),
 }
 
 
