@@ -77,9 +77,12 @@ def _of_recipe(place: Place, content: dict[str, Any]) -> tuple[str | None, bool 
         config = load_train_config(["-C", str(place.config)])[0]
         return config.model.arch, config.training.use_blurpool
     saved = content.get("config")
-    if isinstance(saved, dict) and {"model", "training"} <= set(saved):
-        return saved["model"].get("arch"), saved["training"].get("use_blurpool")
-    return None, None
+    sections = [saved.get(name) for name in ("model", "training")] if isinstance(saved, dict) else []
+    if not all(isinstance(section, dict) for section in sections) or not sections:
+        return None, None
+    arch, blurs = sections[0].get("arch"), sections[1].get("use_blurpool")
+    # Anybody's file may have such a key.
+    return arch if isinstance(arch, str) else None, blurs if isinstance(blurs, bool) else None
 
 
 def build_known(
