@@ -29,6 +29,7 @@ VERBS = {
     "leaderboard": "finished runs and published points by accuracy, time and cost",
     "merge": "join .beton files, such as the shards of a conversion, into one",
     "plan": "which run reaches an accuracy in a time on a machine, before it begins",
+    "predict": "say which classes images are of, by trained weights",
     "recipes": "list the recipes as a table, or show one in full",
     "report": "draw a run's report.html again from its log",
     "schedules": "draw learning rate, resolution and batch size of every recipe",

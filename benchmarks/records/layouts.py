@@ -221,6 +221,19 @@ LAYOUTS = {
         explanation=f"seconds forward and backward, or of a training step. ratio: ours / peer's, {_RATIO}; below 1 "
         "ours is quicker. What the names mean is in benchmarks/stages/blurpool.py.",
     ),
+    "predict": Layout(
+        what={"network": lambda r: str(r["arch"]), **_PX, **_BATCH, "cores": lambda r: str(r["cores"])},
+        unit="img/s",
+        digits=0,
+        more={
+            "ours ms/img": lambda r: f"{r['ours_cpu_ms_per_image']:.2f}",
+            "peer ms/img": lambda r: f"{r['peer_cpu_ms_per_image']:.2f}",
+            "pixels differ": lambda r: f"{r['pixel_difference']:.2f}",
+        },
+        explanation=f"ratio: ours / peer's images per second, {_RATIO}; above 1 ours is faster. From image files in "
+        "the page cache to a table of the five likeliest classes. ms/img: CPU time of all threads and processes. "
+        "pixels differ: mean absolute difference of the networks' inputs, in levels of 0 to 255.",
+    ),
     "augment": Layout(
         what={"what": lambda r: str(r["what"]), **_PX, **_BATCH},
         unit="img/s",

@@ -199,6 +199,10 @@ _peer("read", "whole-file", "readers:whole_file", storage=SOURCE)
 _ours("convert", "ours", "converters:ours")
 _peer("convert", "ffcv", "converters:ffcv")
 
+# Classes of images.
+_ours("predict", "ours", "predictors:ours")
+_peer("predict", "timm", "predictors:timm", **_TIMM)
+
 # Training steps.
 _step("ours", "ours_step", ours=True, what="engine.train.step.step.Step")
 _step("ffcv-imagenet", "ffcv_imagenet", what="the plain eager AMP step of ffcv-imagenet")

@@ -120,6 +120,7 @@ STAGES = {
         help="time that the training loop adds to its steps",
         short=(Short(what="the loop beside its steps", options="--rounds=5 --steps=15", takes_images=False),),
     ),
+    "predict": Stage(help="classes of a folder's images by a network, ours against timm's inference.py"),
     "augment": Stage(help="augment a batch on the device, ours against other libraries"),
     "blurpool": Stage(help="BlurPool fused and unfused, and other ways to blur"),
     "techniques": Stage(help="time that each technique adds to a training step"),

@@ -3,30 +3,30 @@
     trained = load_trained("runs/NAME")
     trained.model, trained.card, trained.names
 
-`load_trained` reads what engine.train.weights reads. The card (engine/runs/model_card.py) is the file's own; without
-one it is made of the run's config.yaml, or of what the file, its name and the caller say.
+`load_trained` reads what engine.train.weights reads. The card (engine/runs/model_card.py) is the file's own, or is
+made of what else is known (file_card.py).
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from engine.config.load import load_train_config
-from engine.data.loading.loader import MEAN, STD
 from engine.errors import UserError
 from engine.models.build import build_model
-from engine.models.head import classifier_name
 from engine.models.input_size import refuse_sides
-from engine.predict.names import IMAGENET_CLASSES, read_names, readable_names
-from engine.runs.model_card import CARD_KEY, CARD_SCHEMA, ModelCard, Preprocessing
+from engine.predict.file_card import Given, own_card, possible_cards, with_given
+from engine.predict.names import read_names, readable_names
+from engine.runs.model_card import ModelCard
 from engine.train.checkpoints import checkpoint_file
-from engine.train.checkpoints.weights_file import AVERAGED, RAW, State, blurred_in, state_key, weights_in
+from engine.train.checkpoints.weights_file import AVERAGED, RAW, State, state_key, weights_in
 from engine.train.checkpoints.weights_place import Place, find_weights
-from engine.train.evaluation.validator import PLAIN_CROP_LAW, own_conditions
 from engine.train.weights import place_weights
+
+__all__ = ["Given", "Trained", "load_trained"]
 
 # In messages of engine.train.weights: what the options are called here.
 _OPTIONS = {
@@ -39,7 +39,8 @@ _OPTIONS = {
     "model.arch: ": "--arch: ",
     "model.use_ema: ": "",
     "--model.use_ema=true": "--averaged",
-    "change the weights' file": "give another file",
+    "--model.weights_key=": "--key ",
+    "model.weights_key: ": "--key: ",
 }
 
 
@@ -66,20 +67,6 @@ class Trained:
         return self.card.classes or [str(number) for number in range(self.card.num_classes)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What the caller says of weights; what is empty, 0 or None is taken from the card, or from the usual values."""
-
-    arch: str = ""
-    use_blurpool: bool | None = None
-    resolution: int = 0
-    """Pixels."""
-    ratio: float = 0.0
-    """Side of the crop / short side of the image."""
-    crop_law: str = ""
-    """fused or torchvision: validation.crop_law."""
-
-
 def load_trained(
     path: str | Path,
     *,
@@ -98,25 +85,43 @@ def load_trained(
     place = find_weights(Path(path), averaged)
     content = checkpoint_file.load(place.file)
     try:
-        state = weights_in(place.file, content, use_ema=_takes_average(content, place, averaged))
-        card = _with_given(_card(place, content, state, said), said)
-        model = build_model(card.arch, card.num_classes, use_blurpool=card.use_blurpool)
-        refuse_sides(model, card.arch, {"--resolution": [card.preprocessing.resolution]})
-        notes = place_weights(model, place.file, state)
+        average = _takes_average(content, place, averaged)
+        state = weights_in(place.file, content, use_ema=average, key=said.key)
+        own = own_card(content, place.file, said)
+        makers = possible_cards(place, content, state, said) if own is None else [lambda: own]
+        model, card, notes = _first_that_fits(makers, said, place.file, state)
     except UserError as error:
         raise UserError(_in_our_words(str(error))) from None
     model = model.requires_grad_(False).eval().to(target).to(memory_format=torch.channels_last)
     ids = card.classes or [str(number) for number in range(card.num_classes)]
-    found = read_names(names, card.num_classes) if names else readable_names(ids)
     return Trained(
         model=model,
         card=card,
         path=place.file,
         run=place.run,
-        names=found,
+        names=read_names(names, card.num_classes) if names else readable_names(ids),
         device=target,
         notes=notes,
     )
+
+
+def _first_that_fits(
+    makers: Iterable[Callable[[], ModelCard]], said: Given, file: Path, state: State
+) -> tuple[nn.Module, ModelCard, list[str]]:
+    """The network of the first card whose network has weights of these names and shapes, and notes.
+
+    Raises UserError as for the first card where there is none.
+    """
+    refusals = []
+    for make in makers:
+        try:
+            card = with_given(make(), said)
+            model = build_model(card.arch, card.num_classes, use_blurpool=card.use_blurpool)
+            refuse_sides(model, card.arch, {"--resolution": [card.preprocessing.resolution]})
+            return model, card, place_weights(model, file, state)
+        except UserError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def _device(name: str) -> torch.device:
@@ -138,98 +143,6 @@ def _takes_average(content: dict[str, Any], place: Place, averaged: bool | None)
         # The verdict of a run that keeps an average is about it.
         return has and (place.is_of_run or state_key(content, RAW) is None)
     return averaged and (has or not place.is_average)
-
-
-def _card(place: Place, content: dict[str, Any], state: State, said: Given) -> ModelCard:
-    """The file's card, the run's recipe as one, or what else can be known. Raises UserError for an unknown network."""
-    text = getattr(content, CARD_KEY, None)
-    if isinstance(text, str):
-        try:
-            return ModelCard.from_text(text)
-        except ValueError as error:
-            raise UserError(f"{place.file}: its card can't be read ({error}): update this program") from None
-    if place.config is not None:
-        return _card_of_recipe(place, state)
-    arch = said.arch or _arch_in(content)
-    if not arch:
-        raise UserError(
-            f"{place.file} does not say which network it is of: pass --arch NAME, such as --arch resnet50"
-        )
-    count = _count_outputs(place, state, arch)
-    return ModelCard(
-        schema=CARD_SCHEMA,
-        arch=arch,
-        num_classes=count,
-        classes=_classes(state),
-        use_blurpool=bool(blurred_in(state)),
-        averaged=None,
-        preprocessing=Preprocessing(
-            resolution=224, ratio=0.875, crop_law=PLAIN_CROP_LAW, mean=_levels(MEAN), std=_levels(STD)
-        ),
-        accuracies=[],
-    )
-
-
-def _card_of_recipe(place: Place, state: State) -> ModelCard:
-    """Of a run from before there were cards, or of its checkpoint."""
-    config, recipe = load_train_config(["-C", str(place.config)])
-    asked = own_conditions(config.validation)
-    return ModelCard(
-        schema=CARD_SCHEMA,
-        arch=config.model.arch,
-        num_classes=_count_outputs(place, state, config.model.arch),
-        classes=_classes(state),
-        use_blurpool=config.training.use_blurpool,
-        averaged=None,
-        preprocessing=Preprocessing(
-            resolution=asked.resolution,
-            ratio=asked.ratio,
-            crop_law=asked.crop_law,
-            mean=_levels(MEAN),
-            std=_levels(STD),
-        ),
-        accuracies=[],
-        recipe=recipe,
-        run=place.run.name if place.run else None,
-        seed=config.training.seed,
-    )
-
-
-def _with_given(card: ModelCard, said: Given) -> ModelCard:
-    asked = card.preprocessing
-    asked = replace(
-        asked,
-        resolution=said.resolution or asked.resolution,
-        ratio=said.ratio or asked.ratio,
-        crop_law=said.crop_law or asked.crop_law,
-    )
-    blurs = card.use_blurpool if said.use_blurpool is None else said.use_blurpool
-    return replace(card, arch=said.arch or card.arch, use_blurpool=blurs, preprocessing=asked)
-
-
-def _levels(values: tuple[float, ...]) -> list[float]:
-    return [value / 255 for value in values]
-
-
-def _classes(state: State) -> list[str] | None:
-    names: list[str] | None = getattr(state, "class_names", None)
-    return names
-
-
-def _count_outputs(place: Place, state: State, arch: str) -> int:
-    """How many classes the weights are for, by their classifier. Raises UserError where they have none."""
-    head = classifier_name(build_model(arch, IMAGENET_CLASSES, use_blurpool=False)) + ".weight"
-    found = [value for name, value in state.items() if name == head or name.endswith(f".{head}")]
-    if not found or not found[0].ndim:
-        raise UserError(f"{place.file} does not fit {arch}: it lacks {head}; check model.arch")
-    return len(found[0])
-
-
-def _arch_in(content: dict[str, Any]) -> str:
-    """The network's name in checkpoints of torch's, torchvision's and timm's scripts; empty where there is none."""
-    args = content.get("args")
-    found = content.get("arch") or getattr(args, "model", None) or getattr(args, "arch", None)
-    return found if isinstance(found, str) else ""
 
 
 def _in_our_words(message: str) -> str:

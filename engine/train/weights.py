@@ -14,7 +14,7 @@ from engine.models.build import build_model
 from engine.models.head import classifier_name, train_only_head
 from engine.models.input_size import refuse_sides
 from engine.models.stem import IMAGE_CHANNELS, widen_stem
-from engine.train.checkpoints.weights_file import blurred_in, classes_in, own_part, read_weights
+from engine.train.checkpoints.weights_file import BLUR_FILTER, blurred_in, classes_in, own_part, read_weights
 from engine.train.schedules import resolution_at
 from engine.triton_support import why_not_triton
 
@@ -92,7 +92,20 @@ def _unblurred(path: Path, model: nn.Module, state: dict[str, torch.Tensor]) -> 
         raise UserError(
             f"{path} is of a network with BlurPool, as at {first}, and this one has none there: {advice}"
         )
-    return {name: value for name, value in state.items() if name.rpartition(".blur_filter")[0] not in theirs}
+    for name, module in model.named_modules():
+        if isinstance(module, BlurConv2d) and name in theirs:
+            _refuse_other_filter(path, name, state[f"{name}.{BLUR_FILTER}"], module.blur)
+    return {
+        name: value for name, value in state.items() if name.rpartition(f".{BLUR_FILTER}")[0] not in theirs
+    }
+
+
+def _refuse_other_filter(path: Path, name: str, theirs: torch.Tensor, ours: torch.Tensor) -> None:
+    # Rounded, in weights of half precision.
+    if theirs.shape[-2:] != ours.shape[-2:] or not torch.allclose(theirs.float(), ours.cpu(), atol=1e-3):
+        raise UserError(
+            f"{path} blurs with another filter than ffcv-imagenet's (1 2 1), at {name}: it can't be used here"
+        )
 
 
 def _compare_classes(

@@ -17,6 +17,7 @@ _OTHERS = {
     "malloc.h": "glibc",
     "mman.h": "Linux",
     "train.py": "timm and torchvision",
+    "inference.py": "timm",
     "references/classification/train.py": "torchvision",
     "config.py": "the source of rn50_configs/two_stages_90_50.yaml",
     "train/augmentations.py": "the source of rn50_configs/two_stages_90_50.yaml",

@@ -137,7 +137,8 @@ class FfcvBlurPool(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
-        self.register_buffer("blur_filter", torch.ones(conv.in_channels, 1, 3, 3))
+        row = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer("blur_filter", (row[:, None] * row / 16).repeat(conv.in_channels, 1, 1, 1))
 
 
 def test_blurpool_of_ffcv_imagenet_loads_or_names_its_option(tmp_path: Path) -> None:
@@ -153,6 +154,10 @@ def test_blurpool_of_ffcv_imagenet_loads_or_names_its_option(tmp_path: Path) -> 
     assert all(torch.equal(saved[name], value) for name, value in ours.state_dict().items())
     with pytest.raises(UserError, match=r"with BlurPool, .* pass --training\.use_blurpool=true"):
         load_weights(_model(), tmp_path / "file.pt")
+    other = {name: value * (2 if "blur_filter" in name else 1) for name, value in theirs.state_dict().items()}
+    torch.save(other, tmp_path / "file.pt")
+    with pytest.raises(UserError, match="blurs with another filter than ffcv-imagenet's"):
+        load_weights(ours, tmp_path / "file.pt")
 
 
 @pytest.mark.parametrize(

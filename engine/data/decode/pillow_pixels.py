@@ -19,8 +19,58 @@ from engine.data.decode.orientation import turned
 
 # How files begin whose format is known whatever became of the rest.
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
-# Pillow's settings are the process' own.
-_SETTINGS = threading.Lock()
+
+
+@contextlib.contextmanager
+def _set(module: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+class _Settings:
+    """Pillow's settings, which are the process' own: in force for all threads that want the same at a time.
+
+    Pillow warns of odd metadata. It does not change the pixels, and a worker's warning would only tear the progress
+    bar. How large an image may be, record.py decides; Pillow's own error comes at twice its limit.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._users = 0
+        self._wanted: tuple[float | None, bool] = (None, False)
+        self._before = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def use(self, most_pixels: float | None, truncated: bool) -> Iterator[None]:
+        """Set in the block; waits for threads that want others."""
+        wanted = (most_pixels, truncated)
+        with self._free:
+            self._free.wait_for(lambda: not self._users or self._wanted == wanted)
+            if not self._users:
+                self._begin(wanted)
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._users -= 1
+                if not self._users:
+                    self._before.close()
+                    self._free.notify_all()
+
+    def _begin(self, wanted: tuple[float | None, bool]) -> None:
+        self._wanted = wanted
+        self._before.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        self._before.enter_context(_set(Image, "MAX_IMAGE_PIXELS", wanted[0]))
+        self._before.enter_context(_set(ImageFile, "LOAD_TRUNCATED_IMAGES", wanted[1]))
+
+
+_SETTINGS = _Settings()
 
 
 class UnreadableError(ValueError):
@@ -45,16 +95,12 @@ def open_image(
     is met while the image is decoded in the block.
     """
     try:
-        # Pillow warns of odd metadata. It does not change the pixels, and a worker's warning would only tear the
-        # progress bar. How large an image may be, record.py decides; Pillow's own error comes at twice its limit.
-        with _SETTINGS, warnings.catch_warnings(), _set(Image, "MAX_IMAGE_PIXELS", most_pixels / 2 or None):
-            warnings.simplefilter("ignore")
-            with _set(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated):
-                if isinstance(content, Image.Image):
-                    yield content
-                else:
-                    with Image.open(io.BytesIO(content)) as image:
-                        yield image
+        with _SETTINGS.use(most_pixels / 2 or None, truncated):
+            if isinstance(content, Image.Image):
+                yield content
+            else:
+                with Image.open(io.BytesIO(content)) as image:
+                    yield image
     except UnidentifiedImageError:
         if isinstance(content, bytes) and content.startswith(_MAGIC):
             raise DamagedError("its header is damaged or cut short") from None
@@ -68,16 +114,6 @@ def open_image(
     # struct.error, ... Each of them means that this file cannot be used.
     except Exception as error:  # noqa: BLE001
         raise DamagedError(" ".join(str(error).split()) or type(error).__name__) from None
-
-
-@contextlib.contextmanager
-def _set(module: object, name: str, value: object) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def decode_rgb(

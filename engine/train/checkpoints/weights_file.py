@@ -1,9 +1,9 @@
 """The weights in a file of any program: which of its entries they are, under which names, and for which classes.
 
-A file may hold a plain state_dict, or a checkpoint with one as "model", "state_dict" or another usual key, and its
-moving average as "ema", "model_ema" or "state_dict_ema". Names may start with `module.` (DistributedDataParallel),
-`_orig_mod.` (torch.compile), or where the network is a part of another module with that part's name (`model.`,
-Lightning's).
+A file may hold a plain state_dict, or a checkpoint with one as "model", "state_dict" or another usual key (RAW), and
+its moving average as "ema", "model_ema" or another one (AVERAGED). Names may start with `module.`
+(DistributedDataParallel), `_orig_mod.` (torch.compile), or where the network is a part of another module with that
+part's name (`model.`, Lightning's).
 """
 
 from collections import OrderedDict
@@ -18,14 +18,14 @@ from engine.errors import UserError
 from engine.train.checkpoints import checkpoint_file
 
 RAW = ("model", "state_dict", "model_state_dict", "net", "weights")
-AVERAGED = ("ema", "model_ema", "state_dict_ema")
+AVERAGED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "ema_model")
 PREFIXES = ("module.", "_orig_mod.")
 # torch.optim.swa_utils.AveragedModel's own counter, which torchvision's reference scripts save.
 COUNTER = "n_averaged"
 # How deep in a checkpoint weights are looked for, where they are under none of the usual keys.
 _DEPTH = 3
 # ffcv-imagenet's and Composer's BlurPool: the filter, beside the convolution as "conv". Ours has no such entry.
-_BLUR, _BLURRED = "blur_filter", "conv."
+BLUR_FILTER, _BLURRED = "blur_filter", "conv."
 
 State = Mapping[str, torch.Tensor]
 
@@ -152,7 +152,7 @@ def without_prefix(state: State) -> dict[str, torch.Tensor]:
 
 def blurred_in(state: State) -> list[str]:
     """The modules that are ffcv-imagenet's BlurPool, as prefixes of names."""
-    return [name.removesuffix(_BLUR) for name in state if name.endswith(f".{_BLUR}")]
+    return [name.removesuffix(BLUR_FILTER) for name in state if name.endswith(f".{BLUR_FILTER}")]
 
 
 def without_blur(state: State) -> dict[str, torch.Tensor]:

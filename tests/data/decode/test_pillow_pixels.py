@@ -1,12 +1,14 @@
 """Image files become the pixels that Pillow makes of them, or one line that says why not."""
 
 import io
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.decode.pillow_pixels import decode_rgb
+from engine.data.decode.pillow_pixels import decode_rgb, open_image
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "1", "LA", "RGBA"])
@@ -60,3 +62,38 @@ def test_truncated_image_is_an_error(kind: str, share: float) -> None:
     data = file.getvalue()
     with pytest.raises(ValueError, match=r".+"):
         decode_rgb(data[: int(len(data) * share)])
+
+
+def test_threads_decode_at_once_under_equal_settings() -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(content, "PNG")
+    before, both, seen = Image.MAX_IMAGE_PIXELS, threading.Barrier(2, timeout=30), []
+
+    def work() -> None:
+        with open_image(content.getvalue(), most_pixels=100):
+            both.wait()
+            seen.append(Image.MAX_IMAGE_PIXELS)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [50, 50] and before == Image.MAX_IMAGE_PIXELS
+
+
+def test_threads_with_other_settings_wait_for_their_turn() -> None:
+    content, seen = io.BytesIO(), []
+    Image.new("RGB", (4, 4)).save(content, "PNG")
+
+    def other() -> None:
+        with open_image(content.getvalue(), most_pixels=200):
+            seen.append(Image.MAX_IMAGE_PIXELS)
+
+    with open_image(content.getvalue(), most_pixels=100):
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.05)
+        assert seen == [] and Image.MAX_IMAGE_PIXELS == 50
+    thread.join()
+    assert seen == [100]
