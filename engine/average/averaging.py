@@ -62,6 +62,10 @@ class Average:
     """With batch norm's statistics computed anew: under the recipe's conditions and the plain ones."""
     statistics_images: int
     """0: the network has no batch norm."""
+    best: str
+    """The best network alone."""
+    best_after: Accuracy | None
+    """It with its own statistics computed anew, which may gain by itself; None without batch norm."""
     ensemble: Accuracy | None = None
 
 
@@ -164,6 +168,11 @@ class Averaging:
     ) -> Average:
         """The mean, measured before and after its statistics are recomputed."""
         joint = self._ensemble(members, validator) if self.wanted.ensemble else None
+        best, best_after = max(alone, key=lambda name: alone[name].top1), None
+        if norms_with_statistics(self.model):
+            self._load(next(one for one in self.ingredients if one.name == best))
+            self._recompute()
+            best_after = self._measure(f"{best}, after", validator)
         self._take(total)
         before = self._measure("the mean", validator)
         images = self._recompute()
@@ -177,6 +186,8 @@ class Averaging:
             before=before,
             after=(own, plain),
             statistics_images=images,
+            best=best,
+            best_after=best_after,
             ensemble=joint,
         )
 

@@ -159,21 +159,23 @@ def _tell_step(tried: "Tried") -> None:
 def report(average: "Average", crops: str) -> str:
     """The accuracies as a table, and a warning where the average is far below the best network."""
     rows: list[tuple[str, Accuracy]] = list(average.alone.items())
-    rows.append((f"mean of {len(average.members)}", average.before))
     images = average.statistics_images
-    if images:
+    rows.append((f"mean of {len(average.members)}", average.before))
+    if average.best_after:
         rows.append((f"its batch norm from {images:,} images", average.after[0]))
+        rows.append((f"{average.best}, batch norm too", average.best_after))
     if average.ensemble:
         rows.append((f"ensemble of {len(average.members)}", average.ensemble))
     width = max(len(name) for name, _ in rows)
     lines = [f"{'':{width}}    top-1    top-5    loss"]
     lines += [f"{name:{width}}  {one.top1:7.2%}  {one.top5:7.2%}  {one.loss:6.4f}" for name, one in rows]
-    name, best = max(average.alone.items(), key=lambda item: item[1].top1)
+    best = average.alone[average.best]
     gap = average.after[0].top1 - best.top1
-    lines.append(
-        f"{100 * gap:+.2f} points from the best network alone ({name}), on {best.count:,} images"
-        + (f"; batch norm from {crops} crops" if images else "; no batch norm")
-    )
+    line = f"{100 * gap:+.2f} points from the best network alone ({average.best}), on {best.count:,} images"
+    if average.best_after:
+        same = 100 * (average.after[0].top1 - average.best_after.top1)
+        line += f"; {same:+.2f} where its batch norm is computed anew too, from {crops} crops"
+    lines.append(line)
     if gap < -_FAR:
         lines.append(
             "warning: these weights do not average: soups are of runs that started from the same trained weights; use "
