@@ -18,6 +18,7 @@ with importing():
 # verb: a line of what it does. The verb find-lr is engine/cli/find_lr.py; its main(arguments) returns the exit code.
 VERBS = {
     "audit": "check whether the labels of a training and a validation file can be trusted",
+    "average": "average the weights of runs (soup) or of one run's checkpoints (SWA), and measure it",
     "build": "compile the C decoders for this machine",
     "checkpoint": "show the content of a weights file or checkpoint, or write a changed copy",
     "compare": "compare runs side by side: accuracy, time, differing options, curves",
@@ -41,6 +42,7 @@ VERBS = {
 }
 
 WRITERS = {
+    "average",
     "build",
     "demo",
     "export",

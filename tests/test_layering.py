@@ -1,11 +1,12 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
     streams, limits <- errors <- files, registry, progress, triton_support <- config <- runs
-    <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit <- demo <- export <- cli
-    and entry points
+    <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit, average
+    <- demo <- export <- cli and entry points
 
-data, models and knowledge know nothing of each other, nor do recipes, plan, predict and audit. Any other module
-directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may import it.
+data, models and knowledge know nothing of each other, nor do recipes, plan, predict, audit and average. Any other
+module directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may
+import it.
 fastargs is imported in engine/config/load.py alone; ffcv in engine/data/, the doctor and benchmarks/ alone.
 """
 
@@ -25,7 +26,7 @@ RANKS = {
     **dict.fromkeys(("data", "models", "knowledge"), 4),
     "train": 5,
     "report": 6,
-    **dict.fromkeys(("recipes", "plan", "predict", "audit"), 7),
+    **dict.fromkeys(("recipes", "plan", "predict", "audit", "average"), 7),
     "demo": 8,
     "export": 9,
 }

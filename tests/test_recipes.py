@@ -14,6 +14,7 @@ from tqdm import tqdm
 from engine.config.load import load_train_stages
 from engine.config.stages import WEIGHTS, WEIGHTS_EMA, stage_folder
 from engine.config.train.train_config import TrainConfig
+from engine.models.build import build_model
 from engine.train.checkpoints import checkpoint_file
 from engine.train.ranks.group import process_group
 from engine.train.run import Run
@@ -31,8 +32,9 @@ LONG = [
     if path.parent.name == "rn50_configs" and path.stem not in ("rn50_16_epochs", "demo")
 ]
 # What this project made up itself has no source to name.
-OURS = {"demo", "small_2_cores"}
+OURS = {"demo", "small_2_cores", "distilled_2_cores"}
 TRAIN, VAL = 2, 2
+CLASSES = ("amber", "blue")
 
 Betons = tuple[Path, Path]
 State = dict[str, torch.Tensor]
@@ -41,7 +43,7 @@ State = dict[str, torch.Tensor]
 @pytest.fixture(scope="module")
 def betons(tmp_path_factory: pytest.TempPathFactory) -> Betons:
     folder = tmp_path_factory.mktemp("recipes")
-    return write_betons(folder, train=TRAIN, val=VAL, classes=("amber", "blue"))
+    return write_betons(folder, train=TRAIN, val=VAL, classes=CLASSES)
 
 
 def stages_of(recipe: Path, betons: Betons) -> list[TrainConfig]:
@@ -53,7 +55,7 @@ def shrunk(stage: TrainConfig, folder: Path) -> TrainConfig:
     """The stage as it is, but for two images: batches in the proportion of its own, and what it does only now and then
     (SAM, averaging) in every step. It is not compiled, which takes a minute for each resolution.
 
-    Weights are looked for in `folder`.
+    Weights are looked for in `folder`, and a teacher is a small network.
     """
     listed = stage.resolution.batch_list()
     largest = max([stage.training.batch_size, *(batch for _, batch in listed)])
@@ -73,9 +75,15 @@ def shrunk(stage: TrainConfig, folder: Path) -> TrainConfig:
     )
     batches = ", ".join(f"{side}:{small(batch)}" for side, batch in listed)
     weights = str(folder / stage.model.weights) if stage.model.weights else ""
+    loss = stage.loss
+    if loss.teacher:
+        teacher = build_model("small_resnet", len(CLASSES), use_blurpool=False)
+        checkpoint_file.save(folder / "teacher.pt", dict(teacher.state_dict()))
+        loss = replace(loss, teacher=str(folder / "teacher.pt"), teacher_arch="small_resnet")
     return replace(
         stage,
         training=training,
+        loss=loss,
         resolution=replace(stage.resolution, batch_sizes=batches),
         model=replace(stage.model, weights=weights),
     )
@@ -126,7 +134,7 @@ def test_recipes_compile_on_a_gpu_but_for_the_shortest_runs(betons: Betons) -> N
         for stage in stages_of(path, betons)
         if not compiles(stage.training.compile, gpu)
     }
-    assert not_compiled == {"demo", "resnet9_30_epochs", "small_2_cores"}
+    assert not_compiled == {"demo", "resnet9_30_epochs", *OURS}
 
 
 @pytest.mark.parametrize(

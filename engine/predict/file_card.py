@@ -23,9 +23,9 @@ from engine.models.build import MODELS, build_model, torchvision_names
 from engine.models.from_timm import PREFIX
 from engine.models.head import classifier_name
 from engine.predict.names import IMAGENET_CLASSES
-from engine.predict.weights_place import Place
 from engine.runs.model_card import CARD_KEY, CARD_SCHEMA, ModelCard, Preprocessing
 from engine.train.checkpoints.weights_file import State, blurred_in
+from engine.train.checkpoints.weights_place import Place
 from engine.train.evaluation.validator import PLAIN_CROP_LAW, own_conditions
 
 _RESOLUTION, _RATIO = 224, 224 / 256

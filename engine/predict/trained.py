@@ -20,10 +20,10 @@ from engine.models.build import build_model
 from engine.models.input_size import refuse_sides
 from engine.predict.file_card import Given, own_card, possible_cards, with_given
 from engine.predict.names import read_names, readable_names
-from engine.predict.weights_place import Place, find_weights
 from engine.runs.model_card import ModelCard
 from engine.train.checkpoints import checkpoint_file
 from engine.train.checkpoints.weights_file import AVERAGED, RAW, State, state_key, weights_in
+from engine.train.checkpoints.weights_place import Place, find_weights
 from engine.train.weights import place_weights
 
 __all__ = ["Given", "Trained", "load_trained"]

@@ -76,7 +76,7 @@ LEGEND = (
 )
 
 # These columns share the remaining width; the others are as wide as their longest word.
-_ELASTIC = {5: 0.46, 6: 0.29, 7: 0.25}
+_ELASTIC = {5: 0.44, 6: 0.29, 7: 0.27}
 
 # Keeps together the words of one technique, or a figure and its unit.
 _TIED = "\N{NO-BREAK SPACE}"
@@ -95,7 +95,8 @@ def row_of(recipe: Recipe) -> Row:
     cells = (
         recipe.name,
         "+".join(str(stage.training.epochs) for stage in stages),
-        f"{stages[0].model.arch}, {_joined([stage.training.optimizer for stage in stages])}",
+        # Without the prefix: the table's width has no room for it.
+        f"{stages[0].model.arch.removeprefix('timm:')}, {_joined([stage.training.optimizer for stage in stages])}",
         f"{_joined([_resolutions(stage) for stage in stages])} /{stages[-1].validation.resolution}",
         _joined([_batches(stage) for stage in stages]),
         techniques_of(stages),

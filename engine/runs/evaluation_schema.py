@@ -136,10 +136,13 @@ class EvaluationFile(Evaluation):
     arch: str | None = log_field("the network's name (model.arch)")
     weights: str | None = log_field("the file of weights (model.weights)")
     use_ema: bool | None = log_field("whether its averaged weights were used (model.use_ema)")
+    ensemble: list[str] | None = log_field(
+        "further networks whose softmax was averaged with its (model.ensemble); absent: none"
+    )
     file: str | None = log_field("the validation file (data.val_dataset)")
 
     def to_json(self) -> dict[str, Any]:
         """The file's content: what was evaluated comes first."""
         content = super().to_json()
-        first = [key for key in ("arch", "weights", "use_ema", "file") if key in content]
+        first = [key for key in ("arch", "weights", "use_ema", "ensemble", "file") if key in content]
         return {key: content.pop(key) for key in first} | content

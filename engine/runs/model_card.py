@@ -53,6 +53,9 @@ class ModelCard(JsonTable):
         "whether it was trained with BlurPool, which has no weights", required=True
     )
     averaged: bool | None = log_field("whether these are the averaged weights (EMA)")
+    ingredients: list[str] | None = log_field(
+        "the weights that were averaged (python -m engine average); absent: none were"
+    )
     preprocessing: Preprocessing = log_field("what the network expects", required=True)
     accuracies: list[CardAccuracy] = log_field(
         "what it reached, the recipe's conditions first", required=True

@@ -212,11 +212,11 @@ def bare_network(config: TrainConfig, num_classes: int) -> nn.Module:
         dropout=wanted.dropout,
         zero_init=wanted.zero_init_residual,
     )
-    refuse_sides(model, wanted.arch, _sides(config))
+    refuse_sides(model, wanted.arch, sides_of(config))
     return model
 
 
-def _sides(config: TrainConfig) -> dict[str, list[int]]:
+def sides_of(config: TrainConfig) -> dict[str, list[int]]:
     """The image sizes of the run, in pixels, by the option that sets them."""
     epochs = 0 if config.training.eval_only else config.training.epochs
     trained = {resolution_at(config.resolution, epoch, epochs) for epoch in range(epochs)}

@@ -24,6 +24,7 @@ _OTHERS = {
     "configs/local_config.py": "the source of rn50_configs/medium_imagenet_mini.yaml",
     "app.py": "a Hugging Face Space that export --to space writes",
     "configs/p3_config.py": "the source of rn50_configs/medium_90_epochs.yaml",
+    "proj/distill/bit_i1k.py": "the source of rn50_configs/function_matching.yaml",
 }
 
 # Pages that show how a file is added name one that is not there.

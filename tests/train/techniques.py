@@ -238,6 +238,7 @@ NO_CASE = {
     "data.replay": "no result: tests/train/test_replay_run.py",
     "training.eval_only": "no training: tests/train/test_run.py",
     "training.resume": "tests/train/checkpoints/test_resume.py",
+    "model.ensemble": "no training: tests/train/evaluation/test_ensemble.py",
     "model.match_classes": "only compares names: tests/train/test_weights.py",
     "model.weights_key": "which entry of a file to load: tests/train/test_weights.py",
     "model.arch": "a case for each network of ours below",

@@ -39,15 +39,25 @@ class LossConfig:
         low=0.5,
         high=0.999999,
     )
-    teacher: str = option("", "distillation: weights file of the teacher network; empty = no distillation")
-    teacher_arch: str = option("", "distillation: the teacher's network, a name as for model.arch")
+    teacher: str = option(
+        "",
+        "distillation: the teacher: a run's folder, a weights file, or timm:NAME for weights that timm publishes "
+        "(downloaded, of ImageNet's 1,000 classes); it sees the student's images: the same crops, augmentations and "
+        "MixUp; empty = no distillation",
+    )
+    teacher_arch: str = option(
+        "",
+        "distillation: the teacher's network, a name as for model.arch; empty = as its run or its file says",
+    )
     teacher_blurpool: bool = option(
-        False, "distillation: set it if the teacher was trained with training.use_blurpool"
+        False,
+        "distillation: set it if the teacher was trained with training.use_blurpool, and neither its file nor its run "
+        "says so",
     )
     distill_alpha: float = option(
         0.5,
         "distillation: weight of the distance from the teacher in the loss (Hinton et al. 2015); the rest is the "
-        "ordinary loss",
+        "ordinary loss; 1 = the teacher alone, as in function matching (Beyer et al. 2022)",
         above=0,
         high=1,
     )
@@ -61,10 +71,13 @@ class LossConfig:
 
 def check_loss(loss: LossConfig) -> None:
     """Raises UserError for options of section `loss` that don't go together."""
-    if bool(loss.teacher) != bool(loss.teacher_arch):
-        missing = "loss.teacher_arch" if loss.teacher else "loss.teacher"
+    if loss.teacher_arch and not loss.teacher:
         raise UserError(
-            f"a teacher needs loss.teacher (its weights) and loss.teacher_arch: {missing} is not set"
+            "loss.teacher_arch has no effect without loss.teacher, the teacher's weights: set both"
+        )
+    if loss.teacher_arch and loss.teacher.startswith("timm:"):
+        raise UserError(
+            f"loss.teacher={loss.teacher} names its network itself: drop loss.teacher_arch, or give a weights file"
         )
     if "bce_sum" not in LOSSES[loss.name].takes and (loss.bce_sum or loss.bce_threshold >= 0):
         raise UserError(

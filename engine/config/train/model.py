@@ -52,12 +52,22 @@ class ModelConfig:
     reset_head: bool = option(
         False, "with weights: replace the classifier by a new one, for a different number of classes"
     )
+    ensemble: str = option(
+        "",
+        "with training.eval_only: further networks, as a list of run folders or weights files with commas between; the "
+        "mean of their softmax and that of model.weights is evaluated. A network is what its run or file says, else "
+        "model.arch; all see the images as validation prepares them; empty = only model.weights",
+    )
     train_only: str = option(
         "all",
         "which weights to train. head: only the classifier and the last norm before it (the second stage of FixRes); "
         "all other weights and statistics are frozen",
         choices=("all", "head"),
     )
+
+    def ensemble_list(self) -> list[str]:
+        """The further networks' run folders or weights files."""
+        return [path.strip() for path in self.ensemble.split(",") if path.strip()]
 
 
 def check_model(model: ModelConfig) -> None:

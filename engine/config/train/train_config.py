@@ -84,6 +84,10 @@ def _check_paths(config: TrainConfig) -> None:
             )
     if config.training.eval_only and not config.model.weights:
         raise UserError("training.eval_only needs weights to validate: pass --model.weights=RUN/weights.pt")
+    if config.model.ensemble and not config.training.eval_only:
+        raise UserError(
+            "model.ensemble is of trained weights: set training.eval_only=true and model.weights, or drop it"
+        )
     if config.training.eval_only and config.training.resume:
         raise UserError("training.eval_only and training.resume exclude each other: drop one of them")
     if config.training.resume not in ("", "auto") and config.model.weights:

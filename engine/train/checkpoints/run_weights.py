@@ -95,10 +95,15 @@ def save_weights(path: Path, model: nn.Module, card: ModelCard) -> None:
 
 def save_model(folder: Path, model: nn.Module, card: ModelCard) -> None:
     """Write the weights as model.safetensors with their card. Raises UserError, as for a full disk."""
+    save_safetensors(folder / MODEL, model, card)
+
+
+def save_safetensors(path: Path, model: nn.Module, card: ModelCard) -> None:
+    """Write the weights as a file of that library with their card. Raises UserError, as for a full disk."""
     # A third of a second, which only the end of a run needs.
     from safetensors.torch import save
 
-    with atomic_write(folder / MODEL) as file:
+    with atomic_write(path) as file:
         file.write(save(portable(model), metadata={"format": "pt", CARD_KEY: card.to_text()}))
 
 

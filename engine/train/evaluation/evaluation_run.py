@@ -7,6 +7,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import ClassList, agree_on_classes, identity
 from engine.data.beton.reader import Beton, open_beton
@@ -14,11 +17,14 @@ from engine.data.sampling.order import held_out
 from engine.data.sources.originals import Originals, open_source
 from engine.errors import UserError
 from engine.files import atomic_write
+from engine.models.ensemble import Ensemble
+from engine.models.input_size import refuse_sides
 from engine.runs.evaluation_schema import Evaluation, EvaluationFile, SearchedResolution
 from engine.runs.folder import EVALUATION
 from engine.runs.run_writer import RunWriter
 from engine.train.budget.verdict import judge
 from engine.train.checkpoints import checkpoint_file
+from engine.train.checkpoints.known_network import build_known, know_network
 from engine.train.checkpoints.resume import refuse_other_data
 from engine.train.checkpoints.weights_file import classes_in
 from engine.train.evaluation.full_evaluation import Examination
@@ -26,6 +32,7 @@ from engine.train.evaluation.validator import Validator, search_resolution, sear
 from engine.train.open_loader import open_loader, tell_new_skips
 from engine.train.ranks.group import Ranks
 from engine.train.run_base import RunBase
+from engine.train.weights import sides_of
 
 
 class EvaluationRun(RunBase):
@@ -41,7 +48,7 @@ class EvaluationRun(RunBase):
         self.data = {"val": identity(val)}
         refuse_other_data(ranks, self.data)
         self.tell_doubts(val)
-        self.model = self.build_network()
+        self.model = self.with_ensemble(self.build_network())
         self.originals = self._open_originals(val) if config.validation.reference else None
         loader = open_loader(config, ranks, self.precision, val, training=False)
         self.validator = Validator(config, ranks, self.precision, self._owned.enter_context(loader))
@@ -67,6 +74,19 @@ class EvaluationRun(RunBase):
         # Rank 0 is still writing; a rank that left now would be taken for a failure.
         self.ranks.barrier()
         return verdict.exit_code
+
+    def with_ensemble(self, model: nn.Module) -> nn.Module:
+        """`model`, or with model.ensemble it and those as one. Raises UserError for one that can't be had."""
+        members = [model]
+        for path in self.config.model.ensemble_list():
+            network, notes = ensemble_member(self.config, path, self.classes, self.ranks.device)
+            members.append(network)
+            for note in notes:
+                self._note(note)
+        if len(members) == 1:
+            return model
+        self._note(f"the mean softmax of {len(members)} networks is evaluated (model.ensemble)")
+        return Ensemble(members)
 
     def _open_originals(self, val: Beton) -> Originals:
         """The files that the validation file was made of. Raises UserError where they are not there, or are others."""
@@ -114,10 +134,40 @@ class EvaluationRun(RunBase):
                 file=self.config.data.val_dataset,
                 **found.fields(),
             )
+            if model.ensemble:
+                content = content.replaced(ensemble=model.ensemble_list())
             text = json.dumps(content.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             with atomic_write(path) as file:
                 # A name that is not UTF-8 comes as lone surrogates, for which JSON has escapes.
                 file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def ensemble_member(
+    config: TrainConfig, path: str, classes: ClassList, device: torch.device
+) -> tuple[nn.Module, list[str]]:
+    """One of model.ensemble's networks, in eval mode, and notes on it. Raises UserError, as for other classes."""
+    option, model, training = "model.ensemble", config.model, config.training
+    known = know_network(Path(path), option)
+    notes = []
+    if known.arch is None:
+        notes.append(f"{known.file} does not say which network it is of: taken for model.arch={model.arch}")
+        known = replace(known, arch=model.arch, use_blurpool=training.use_blurpool)
+    side, asked = config.validation.resolution, known.card and known.card.preprocessing.resolution
+    if asked and asked != side:
+        notes.append(f"{known.file} was validated at {asked} px, and is evaluated at {side} px here")
+    network, further = build_known(
+        known,
+        classes.count,
+        device,
+        names=classes.names if model.match_classes else None,
+        channels_last=training.channels_last,
+        option=option,
+    )
+    try:
+        refuse_sides(network, known.arch or model.arch, sides_of(config))
+    except UserError as error:
+        raise UserError(f"{option}: {known.file}: {str(error).removeprefix('model.arch: ')}") from None
+    return network, [*notes, *further]
 
 
 def named_by_weights(classes: ClassList, weights: str) -> ClassList:

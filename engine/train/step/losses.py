@@ -8,7 +8,6 @@ entry of LOSSES in engine/config/choices.py.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,9 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from engine.config.train.train_config import TrainConfig
-from engine.models.build import build_model
 from engine.registry import Registry
-from engine.train.weights import load_weights
+from engine.train.checkpoints.teacher import build_teacher
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -100,15 +98,7 @@ class Objective:
         self._alpha, self._temperature = config.loss.distill_alpha, config.loss.distill_temperature
         self._teacher: nn.Module | None = None
         if config.loss.teacher:
-            teacher = build_model(
-                config.loss.teacher_arch, num_classes, use_blurpool=config.loss.teacher_blurpool
-            )
-            load_weights(
-                teacher,
-                Path(config.loss.teacher),
-                classes=names if config.model.match_classes else None,
-                option="loss.teacher",
-            )
+            teacher = build_teacher(config, num_classes, names)
             layout = torch.channels_last if config.training.channels_last else torch.contiguous_format
             self._teacher = teacher.eval().requires_grad_(False).to(device).to(memory_format=layout)
 

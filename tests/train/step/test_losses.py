@@ -174,6 +174,8 @@ def test_teacher_that_does_not_fit_is_refused(teacher: Path) -> None:
     with pytest.raises(UserError, match="does not fit this network"):
         Objective(_config(teacher=str(teacher), teacher_arch="small_resnet"), CLASSES + 1, CPU)
     with pytest.raises(UserError, match=r"loss\.teacher_arch is not set"):
-        _config(teacher=str(teacher))
+        Objective(_config(teacher=str(teacher)), CLASSES, CPU)
+    with pytest.raises(UserError, match=r"loss\.teacher_arch has no effect without loss\.teacher"):
+        _config(teacher_arch="small_resnet")
     with pytest.raises(UserError, match=r"have no effect with loss.name=cross-entropy"):
         _config(bce_sum=True)
