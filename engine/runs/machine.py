@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+from engine.devices import names
 from engine.limits import usable_cores, usable_memory
 
 _PACKAGES = ("torch", "torchvision", "numba", "numpy", "ffcv")
@@ -71,10 +72,7 @@ def _threads() -> int | None:
 
 def _gpu_names() -> list[str]:
     # A process that never imported torch used no GPU, and importing it takes seconds.
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return names() if "torch" in sys.modules else []
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -34,6 +34,7 @@ from engine.data.sampling.order import (
     page_windows,
     without,
 )
+from engine.devices import free_memory, peak_memory
 from engine.models.head import train_mode
 from engine.runs.log_schema import EpochLine, StepsLine
 from engine.train.augment.chain import Augment, TrainBatch
@@ -112,7 +113,7 @@ class Trainer:
         self.augment = Augment(config, num_classes, precision.input_dtype)
         weights = class_weights(config, self.class_images)
         self.step = Step(config, ranks, precision, model, num_classes, self.class_names, weights)
-        if config.training.fit_memory and ranks.device.type == "cuda":
+        if config.training.fit_memory and free_memory(ranks.device):
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
     @property
@@ -246,9 +247,7 @@ class Trainer:
             train_seconds=done.seconds,
             compile_seconds=compile_seconds,
             host_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            device_memory_mb=torch.cuda.max_memory_allocated(device) / 2**20
-            if device.type == "cuda"
-            else None,
+            device_memory_mb=None if (peak := peak_memory(device)) is None else peak / 2**20,
             **meter.entry(),
         )
 

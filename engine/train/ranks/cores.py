@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from engine.devices import is_cuda
 from engine.errors import UserError
 
 _SYSTEM, _PCI = Path("/sys/devices/system"), Path("/sys/bus/pci/devices")
@@ -32,7 +33,7 @@ class Seat(NamedTuple):
 def seat_of(device: torch.device, pci: Path = _PCI) -> Seat:
     """This process's current seat, with `device` as its GPU."""
     cores = frozenset(os.sched_getaffinity(0))
-    return Seat(os.uname().nodename, cores, _gpu_node(device, pci) if device.type == "cuda" else None)
+    return Seat(os.uname().nodename, cores, _gpu_node(device, pci) if is_cuda(device) else None)
 
 
 def share_of_cores(rank: int, seats: Sequence[Seat], nodes: Mapping[int, Sequence[int]]) -> frozenset[int]:

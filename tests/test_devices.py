@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from engine.data.loading.loader import _indexed
+from engine.devices import indexed
 
 
 def test_gpu_without_index_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
-    assert _indexed(torch.device("cuda")) == torch.device("cuda", 2)
-    assert _indexed(torch.device("cuda", 0)) == torch.device("cuda", 0)
-    assert _indexed(torch.device("cpu")) == torch.device("cpu")
+    assert indexed(torch.device("cuda")) == torch.device("cuda", 2)
+    assert indexed(torch.device("cuda", 0)) == torch.device("cuda", 0)
+    assert indexed(torch.device("cpu")) == torch.device("cpu")
