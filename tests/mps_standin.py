@@ -1,6 +1,6 @@
 """A device that behaves as Apple's GPUs do under torch, and a program that trains on it. For a process of its own.
 
-    python -m tests.mps_standin OPTION...      as train_imagenet.py, with training.device=auto
+    python -m tests.mps_standin       as train_imagenet.py, for each line of stdin, which are options as JSON
 
 Its tensors are made of CPU tensors but are no CPU tensors: torch sees a device of another kind, through its interface
 for backends written in Python. As on MPS there is no float64, no pinned memory, no stream and no event; a tensor of the
@@ -9,12 +9,11 @@ it for mps.
 """
 
 import json
+import sys
 from typing import Any
 
 import torch
 from torch.utils import _pytree, backend_registration
-
-from engine.errors import run_cli
 
 KIND = "standin"
 
@@ -80,7 +79,9 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
     if func.overloadpacket not in _BETWEEN:
         strangers = [one for one in flat if type(one) is torch.Tensor and one.dim()]
         if strangers and any(isinstance(one, There) for one in flat):
-            raise RuntimeError(f"{func}: expected all tensors to be on the same device, mps:0 and cpu are not")
+            raise RuntimeError(
+                f"{func}: expected all tensors to be on the same device, mps:0 and cpu are not"
+            )
     if kwargs.get("pin_memory"):
         raise RuntimeError("Cannot pin memory for mps")
     known = {id(one.here): one for one in flat if isinstance(one, There)}
@@ -175,7 +176,7 @@ if __name__ == "__main__":
     install()
     import train_imagenet
 
-    try:
-        run_cli(train_imagenet.main, prints=False)
-    finally:
-        print("counted", json.dumps(counted))
+    for line in sys.stdin:
+        sys.argv[1:] = json.loads(line)
+        code = train_imagenet.main()
+        print("done", json.dumps({"code": code, **counted}), flush=True)

@@ -62,6 +62,8 @@ def _cpu_name() -> str:
     for line in _read(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
+    if sys.platform == "darwin" and (brand := _said("sysctl", "-n", "machdep.cpu.brand_string")):
+        return brand
     return platform.processor() or platform.machine()
 
 
@@ -76,9 +78,14 @@ def _gpu_names() -> list[str]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    return _said("git", "--no-optional-locks", "-C", str(folder), *arguments)
+
+
+def _said(*command: str) -> str | None:
+    """What a command prints; None where it fails or is missing."""
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+            command,
             capture_output=True,
             text=True,
             timeout=10,

@@ -5,7 +5,6 @@ step does (order, crops, learning rate, resolution) is a pure function of recipe
 repeats the uninterrupted one.
 """
 
-import resource
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from engine import system
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import Batch, Loader
 from engine.data.loading.replay import replayed
@@ -246,7 +246,7 @@ class Trainer:
             compute_seconds=done.seconds - done.waited,
             train_seconds=done.seconds,
             compile_seconds=compile_seconds,
-            host_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            host_memory_mb=None if (host := system.peak_memory()) is None else host / 2**20,
             device_memory_mb=None if (peak := peak_memory(device)) is None else peak / 2**20,
             **meter.entry(),
         )

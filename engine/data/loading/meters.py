@@ -2,7 +2,7 @@
 
 A thread is measured per batch, not per image, with counters of the system: its CPU time, its time waiting for a core
 (Linux's schedstat), and its major faults, pages of the file that came from the disk. If there were major faults, the
-rest of its time counts as waiting for the disk.
+rest of its time counts as waiting for the disk. Systems that count no faults of a thread (macOS) show no such waiting.
 
 On a device with streams copies and idle times are measured between events, which are read after they have completed:
 nothing here waits for the device.
@@ -10,7 +10,6 @@ nothing here waits for the device.
 
 import dataclasses
 import os
-import resource
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.devices import abilities
+from engine.system import faults_of_thread
 
 if TYPE_CHECKING:
     # It takes seconds, and decoding alone has no need of it.
@@ -110,7 +110,7 @@ class ThreadMeter:
         queue = 0.0
         if self._schedstat >= 0:
             queue = int(os.pread(self._schedstat, 96, 0).split()[1]) / 1e9
-        return queue, resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+        return queue, faults_of_thread()
 
     def __del__(self) -> None:
         if getattr(self, "_schedstat", -1) >= 0:

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from engine.devices import abilities, count, is_gpu, make_current, present
 from engine.errors import Interrupted, UserError
 from engine.limits import compute_threads, share_of_quota
+from engine.system import allowed_cores
 from engine.train.ranks.cores import Seat, pin, read_nodes, seat_of, share_of_cores
 from engine.train.ranks.farewell import Farewells, own_process
 from engine.train.ranks.heartbeat import Heartbeat
@@ -39,7 +40,7 @@ class Ranks:
     local_rank: int
     local_world: int
     device: torch.device
-    share: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
+    share: frozenset[int] = field(default_factory=allowed_cores)
     """The CPU cores of this process; the run's other processes on this host have others."""
     control: dist.ProcessGroup | None = None
     """With several ranks: a second process group between hosts (gloo), besides the one for gradients."""
