@@ -232,11 +232,11 @@ def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
         config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs)
     )
     resolution = config.resolution
-    if ranks.device.type == "cpu" and training.batch_size > _CPU_BATCH:
+    if not is_gpu(ranks.device) and training.batch_size > _CPU_BATCH:
         training = replace(training, batch_size=_CPU_BATCH // 2, device_batch_size=0)
         resolution = replace(resolution, batch_sizes="")
     validation = config.validation
-    if ranks.device.type == "cpu":
+    if not is_gpu(ranks.device):
         validation = replace(validation, batch_size=min(validation.batch_size, _CPU_BATCH // 2))
     budget = replace(config.budget, adapt=False, stop_at_target=False)
     return replace(
