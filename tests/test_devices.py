@@ -159,14 +159,14 @@ def test_options_of_cuda_are_refused_for_other_gpus() -> None:
             check_training(TrainingConfig(device="mps", **options))  # type: ignore[arg-type]
 
 
-# Files whose code only NVIDIA's or AMD's GPUs run, those that ask torch for facts of theirs, and compiled code with a rule
-# for CPUs.
+# Files whose code only NVIDIA's or AMD's GPUs run, those that ask torch for facts of theirs, and one with a rule for
+# CPUs in compiled code.
 _OF_CUDA = {
     *("engine/devices.py", "engine/cli/doctor.py", "engine/triton_support.py", "engine/data/gpu/nvjpeg.py"),
     *("engine/data/gpu/resize.py", "engine/train/ranks/cores.py", "engine/train/step/graphs.py"),
     *("engine/train/step/precision.py", "engine/models/blurpool.py"),
 }
-_ASKED = re.compile(r"torch\.cuda|\.is_cuda|device\.type (?:==|!=|in) ["(]|torch\.(?:mps|xpu)\b")
+_ASKED = re.compile(r"torch\.cuda|\.is_cuda|device\.type (?:==|!=|in) [\"(]|torch\.(?:mps|xpu)\b")
 
 
 def test_one_module_knows_the_kinds_of_devices(repository: Path) -> None:
