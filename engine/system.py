@@ -55,8 +55,8 @@ def physical_memory() -> tuple[int, int]:
     try:
         import psutil
     except ImportError:
-        # Before anything is installed. Free memory is not told then.
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**32
+        # Before anything is installed; what is free is not known then.
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return total, total
     found = psutil.virtual_memory()
     return found.total, found.available

@@ -1,6 +1,6 @@
 """A device that behaves as Apple's GPUs do under torch, and a program that trains on it. For a process of its own.
 
-    python -m tests.mps_standin       as train_imagenet.py, for each line of stdin, which are options as JSON
+    python -m tests.mps_standin       as tests.trainer_process, with training.device=auto
 
 Its tensors are made of CPU tensors but are no CPU tensors: torch sees a device of another kind, through its interface
 for backends written in Python. As on MPS there is no float64, no pinned memory, no stream and no event; a tensor of the
@@ -8,12 +8,13 @@ CPU does not go with one of the device; autocast knows no type there, so that on
 it for mps.
 """
 
-import json
-import sys
 from typing import Any
 
 import torch
 from torch.utils import _pytree, backend_registration
+
+from benchmarks.sides.steps.faked_cuda import put
+from tests.trainer_process import serve
 
 KIND = "standin"
 
@@ -52,7 +53,8 @@ class There(torch.Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "There":
         # torch's own looks for the memory.
-        made = There(self.here.detach().clone()).requires_grad_(self.requires_grad)
+        made = There(self.here.detach().clone())
+        made.requires_grad_(self.requires_grad)
         made._is_param = isinstance(self, torch.nn.Parameter)
         memo[id(self)] = made
         return made
@@ -67,7 +69,7 @@ class There(torch.Tensor):
         return self.here.data_ptr()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return run(func, args, kwargs or {})
 
 
@@ -155,18 +157,18 @@ def install() -> None:
         there = device is not None and torch.device(device).type == KIND
         return tensor(data, **options).to(device) if there else tensor(data, device=device, **options)
 
-    torch.tensor = made
+    put(torch, tensor=made)
 
     def synchronize(device: torch.device) -> None:
         assert device.type == KIND
         counted["synchronize"] += 1
 
-    torch.accelerator.synchronize = synchronize
+    put(torch.accelerator, synchronize=synchronize)
 
     from engine import devices
 
     devices.KINDS[KIND] = devices.KINDS["mps"]
-    devices.present = lambda: KIND
+    put(devices, present=lambda: KIND)
 
 
 _keep: list[Any] = []
@@ -174,9 +176,4 @@ _keep: list[Any] = []
 
 if __name__ == "__main__":
     install()
-    import train_imagenet
-
-    for line in sys.stdin:
-        sys.argv[1:] = json.loads(line)
-        code = train_imagenet.main()
-        print("done", json.dumps({"code": code, **counted}), flush=True)
+    serve(counted)

@@ -156,7 +156,7 @@ def test_trial_of_a_precision_says_why_it_fails() -> None:
 def test_options_of_cuda_are_refused_for_other_gpus() -> None:
     for options in ({"sync_bn": True}, {"cuda_graphs": True}, {"stem_channels": 4}):
         with pytest.raises(UserError, match="with CUDA"):
-            check_training(TrainingConfig(device="mps", **options))  # type: ignore[arg-type]
+            check_training(TrainingConfig(device="mps", **options))
 
 
 # Files whose code only NVIDIA's or AMD's GPUs run, those that ask torch for facts of theirs, and one with a rule for

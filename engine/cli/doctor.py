@@ -221,7 +221,7 @@ def find_cuda() -> Cuda:
         gpus=tuple(gpus),
         problem=str(caught[0].message).splitlines()[0] if caught else "",
         driver=driver,
-        other=None if gpus else find_other_gpu(),
+        other=None if gpus or torch.version.cuda else find_other_gpu(),
     )
 
 
