@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from engine import devices
+from engine.config.load import load_train_stages
 from engine.config.train.training import TrainingConfig, check_training
 from engine.errors import UserError
+from engine.train.batching import plans_by_resolution
 from engine.train.ranks import group
 from engine.train.ranks.launch import Place
 from engine.train.step import precision
@@ -176,3 +178,15 @@ def test_one_module_knows_the_kinds_of_devices(repository: Path) -> None:
         if _ASKED.search(path.read_text(encoding="utf-8"))
     }
     assert found == _OF_CUDA
+
+
+def test_recipe_for_a_laptop_fits_one_device() -> None:
+    """rn50_configs/medium_imagenet_mini.yaml, of a report that trained on Apple's GPU: no batch is split."""
+    given = ["-C", "medium_imagenet_mini", "--training.device=mps", "--training.precision=auto"]
+    stages, _ = load_train_stages(
+        [*given, "--data.train_dataset=train.beton", "--data.val_dataset=val.beton"]
+    )
+    plans = [plan for stage in stages for plan in plans_by_resolution(stage, 1, 34_745).values()]
+    assert [(plan.global_batch, plan.device_batch, plan.accumulation) for plan in plans] == [
+        (size, size, 1) for size in (128, 64, 32)
+    ]
