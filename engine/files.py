@@ -1,7 +1,6 @@
 """Files that are either complete or absent: written under a temporary name, synced, then renamed."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import UserError, describe_os_error
+from engine.system import lock
 
 # Errors of a write to an open file; they carry no file name.
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS}
@@ -83,7 +83,7 @@ def open_locked(path: Path) -> BinaryIO:
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             file.close()
             raise

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from engine.system import allowed_cores, physical_memory
+
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def usable_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """Cores that this process may keep busy, at least 1: its affinity, or less under a quota of CPU time."""
-    return share_of_quota(len(os.sched_getaffinity(0)), 1, proc, cgroups)
+    return share_of_quota(len(allowed_cores()), 1, proc, cgroups)
 
 
 def share_of_quota(cores: int, processes: int, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -95,8 +97,9 @@ def _groups(controller: str, proc: Path, cgroups: Path) -> Iterator[Path]:
 
 
 def _meminfo(name: str, proc: Path) -> int:
-    words = _words(proc / "meminfo")
-    return int(words[words.index(f"{name}:") + 1]) * 1024
+    if words := _words(proc / "meminfo"):
+        return int(words[words.index(f"{name}:") + 1]) * 1024
+    return physical_memory()[name == "MemAvailable"]
 
 
 def _words(path: Path) -> list[str]:

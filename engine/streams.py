@@ -114,7 +114,12 @@ def say_once(line: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 def _first_to_say(line: str) -> bool:
-    """The system gives the name of a socket to one process. Ranks of a host have the same parent."""
+    """The system gives the name of a socket to one process. Ranks of a host have the same parent.
+
+    Names without a file are Linux's: elsewhere each rank says its line.
+    """
+    if sys.platform != "linux":
+        return True
     name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         name.bind(f"\0engine-{os.getppid()}-{zlib.crc32(line.encode('utf-8', 'surrogatepass'))}")

@@ -6,6 +6,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from engine.devices import is_cuda
+
 if TYPE_CHECKING:
     import torch
 
@@ -16,7 +18,7 @@ _OLDEST_CAPABILITY = (8, 0)
 @functools.cache
 def why_not_triton(device: "torch.device") -> str:
     """Empty where Triton's kernels run on `device`, else the reason they do not, in words."""
-    if device.type != "cuda":
+    if not is_cuda(device):
         return f"Triton does not run on {device.type}"
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up this machine: missing system packages (Debian/Ubuntu), uv, and the locked environment.
+# Sets up this machine: missing system packages (Debian/Ubuntu; macOS by scripts/setup_macos.sh), uv, and the locked
+# environment. Written for bash 3.2, which macOS has.
 #
 #   scripts/setup.sh [setup|speedrun|test|lint|bench|gpu] [auto|default|dev|lower|rehearsal]
 #
@@ -32,8 +33,10 @@ esac
 say() { echo "setup: $*"; }
 die() { echo "setup: $*" >&2; exit 1; }
 
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; }
+
 # hash_of SET: changes whenever what would be installed changes.
-hash_of() { cat "requirements/$1.txt" requirements/build.txt | sha256sum | cut -c1-16; }
+hash_of() { cat "requirements/$1.txt" requirements/build.txt | sha256 | cut -c1-16; }
 
 needs_dev() { [ "$purpose" != speedrun ] && [ "$purpose" != bench ]; }
 
@@ -89,7 +92,7 @@ missing_packages() {
         ! has_python_h /usr/bin/python3; then
         packages+=(python3-dev)
     fi
-    echo "${packages[@]}"
+    echo "${packages[*]-}"
 }
 
 # Things one purpose would like and can do without; each is tried once, and again by a plain `make setup`.
@@ -102,12 +105,12 @@ wished_packages() {
         command -v git >/dev/null || packages+=(git)
     fi
     local name
-    for name in "${packages[@]}"; do [ -e ".tools/tried-$name" ] || echo "$name"; done
+    for name in ${packages[@]+"${packages[@]}"}; do [ -e ".tools/tried-$name" ] || echo "$name"; done
 }
 
 as_root() {
     local sudo=(); [ "$(id -u)" = 0 ] || sudo=(sudo)
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "$@"
+    ${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive "$@"
 }
 
 can_be_root() {
@@ -198,7 +201,7 @@ choose_set() {
 run_uv() {
     local what=$1; shift
     # As ffcv asks for every OpenCV library by name, --as-needed keeps the three it uses.
-    local -x LDFLAGS="-Wl,--as-needed ${LDFLAGS:-}"
+    local -x LDFLAGS="$linker_flags ${LDFLAGS:-}"
     if [ -t 2 ]; then
         "$uv" "$@" || die "could not $what: see above"
         return 0
@@ -217,6 +220,11 @@ run_uv() {
     fi
     die "could not $what (details: $log)"
 }
+
+linker_flags=-Wl,--as-needed
+
+# What to install of a set: all of it.
+requirements_of() { echo "requirements/$1.txt"; }
 
 imports() { "$venv/bin/python" -c 'import torch, torchvision, ffcv' >>"$log" 2>&1; }
 
@@ -237,7 +245,7 @@ install_environment() {
     say "installing the locked environment ($name) into $venv: about 3 GB to download the first time"
     echo "$name incomplete" >"$stamp"
     local sync=(pip sync --python "$venv/bin/python" --require-hashes
-        --build-constraints requirements/build.txt "requirements/$name.txt")
+        --build-constraints requirements/build.txt "$(requirements_of "$name")")
     run_uv "install requirements/$name.txt" "${sync[@]}"
     if ! imports; then
         # uv keeps wheels it built: one built before a change of the system's OpenCV no longer loads. Build it anew.
@@ -254,7 +262,7 @@ install_environment() {
 # Named by a fingerprint of their sources, as engine/data/native/compile.py names them.
 decoders_built() {
     local native=engine/data/native
-    [ -e "$native/libengine-$(uname -m)-$(cat $native/*.[ch] | sha256sum | cut -c1-12).so" ]
+    [ -e "$native/libengine-$(uname -m)-$(cat $native/*.[ch] | sha256 | cut -c1-12).so" ]
 }
 
 build_decoders() {
@@ -279,6 +287,9 @@ make_findable() {
         [ ! -d "$folder" ] || echo "$PWD" >"$folder/engine.pth"
     done
 }
+
+# shellcheck source=scripts/setup_macos.sh
+if [ "$(uname -s)" = Darwin ]; then . scripts/setup_macos.sh; fi
 
 if [ "$purpose" = setup ]; then rm -f .tools/tried-*; fi
 wished=$(wished_packages)

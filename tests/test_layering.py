@@ -1,6 +1,6 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
-    streams, limits <- errors <- files, registry, progress, triton_support <- config <- runs
+    system <- streams, limits, devices <- errors <- files, registry, progress, triton_support <- config <- runs
     <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit, average
     <- demo <- export <- cli and entry points
 
@@ -18,9 +18,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 RANKS = {
-    **dict.fromkeys(("streams", "limits"), -1),
+    "system": -2,
+    **dict.fromkeys(("streams", "limits", "devices"), -1),
     "errors": 0,
-    **dict.fromkeys(("files", "registry", "progress", "triton_support"), 1),
+    **dict.fromkeys(("files", "registry", "progress", "triton_support", "without_compiler"), 1),
     "config": 2,
     "runs": 3,
     **dict.fromkeys(("data", "models", "knowledge"), 4),

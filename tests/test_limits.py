@@ -6,7 +6,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import limits
 from engine.limits import compute_threads, cpu_quota, free_memory, share_of_quota, usable_cores, usable_memory
 
 GIB = 2**30
@@ -155,13 +154,17 @@ def test_torchruns_own_omp_num_threads_is_ignored(tmp_path: Path) -> None:
 
 
 def test_no_other_place_counts_cores_or_memory(repository: Path) -> None:
-    """The doctor shows the affinity beside the limit; the others need core numbers, or the cores they are bound to."""
+    """The doctor shows the affinity beside the limit; the others need core numbers, or the cores they are bound to.
+
+    engine/system.py asks the system, for these.
+    """
     numbers = {"engine/cli/doctor.py", "engine/train/ranks/cores.py", "engine/train/ranks/group.py"}
     found = {
         path.relative_to(repository).as_posix()
         for path in repository.glob("engine/**/*.py")
         if any(word in path.read_text(encoding="utf-8") for word in (
-            "sched_getaffinity", "cpu_count", "virtual_memory", "MemAvailable", "SC_PHYS_PAGES", "cpu.max"
+            "sched_getaffinity", "allowed_cores", "cpu_count", "cpu.max",
+            "physical_memory", "virtual_memory", "MemAvailable", "SC_PHYS_PAGES",
         ))
     }  # fmt: skip
-    assert found == numbers | {Path(limits.__file__).relative_to(repository).as_posix()}
+    assert found == numbers | {"engine/limits.py", "engine/system.py"}

@@ -5,6 +5,7 @@ adds; nothing is installed and no network is asked.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -221,3 +222,86 @@ def test_no_compiler_still_sets_up(machine: Machine) -> None:
     assert "no apt-get" in done.stderr and "libjpeg-dev" in done.stderr
     assert "could not build them: numba decodes instead, slower" in done.stdout
     assert "(error: no C compiler: install gcc)" in done.stdout
+
+
+class Mac:
+    """The machine as macOS shows itself: Apple's and Homebrew's commands, no sha256sum, no flock, no apt."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.brewed = machine.root / "brewed"
+        sha256sum = shutil.which("sha256sum")
+        for tool in ("uname", "sha256sum", "flock"):
+            (machine.bin / tool).unlink()
+        machine.command("uname", f"case $1 in -s) echo Darwin;; -m) echo {os.uname().machine};; esac")
+        machine.command("shasum", f'[ "$*" = "-a 256" ] && exec {sha256sum}')
+        machine.command("xcode-select", "exit 0")
+
+    def homebrew(self) -> None:
+        """`brew`, which brings pkg-config, with libjpeg where Homebrew has it, and a uv that installs nothing."""
+        bin, prefix = self.machine.bin, "/opt/homebrew/opt/jpeg-turbo"
+        known = f'case "$PKG_CONFIG_PATH $*" in "{prefix}/lib/pkgconfig --exists libjpeg") exit 0;; *) exit 1;; esac'
+        python = self.machine.root / ".venv/bin/python"
+        builds = f'case "$*" in *"engine build"*) : > "{self.machine.library}";; esac'
+        uv = f"""case $1 in
+            --version) echo uv 0.13.9;;
+            venv) mkdir -p {python.parent}; echo '#!/bin/sh\n{builds}' >{python}; {shutil.which("chmod")} +x {python};;
+            pip) for file; do :; done; cat $file >{self.machine.root}/installed;;
+            esac"""
+        for name, script in (("pkg-config", known), ("uv", uv)):
+            self.machine.command(f"new-{name}", script)
+        moved = "; ".join(
+            f"{shutil.which('cp')} {bin}/new-{name} {bin}/{name}" for name in ("pkg-config", "uv")
+        )
+        self.machine.command(
+            "brew", f'case $1 in --prefix) echo {prefix};; install) echo "$*" >>{self.brewed}; {moved};; esac'
+        )
+
+
+@pytest.fixture
+def mac(machine: Machine) -> Mac:
+    return Mac(machine)
+
+
+def test_macos_installs_from_homebrew_without_ffcv(mac: Mac) -> None:
+    mac.homebrew()
+    done = mac.machine.setup()
+    assert done.returncode == 0, done.stderr
+    assert mac.brewed.read_text() == "install jpeg-turbo pkg-config uv\n"
+    assert "setup: installing from Homebrew: jpeg-turbo pkg-config uv" in done.stdout
+    assert "building the C decoders" in done.stdout and mac.machine.library.exists()
+    installed = (mac.machine.root / "installed").read_text()
+    assert "\ntorch==" in installed and "\nnumba==" in installed
+    assert "\nffcv==" not in installed and "\nnvidia-" not in installed
+    again = mac.machine.setup()
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_macos_without_homebrew_names_it(mac: Mac) -> None:
+    done = mac.machine.setup()
+    assert done.returncode == 1
+    assert last_line(done) == (
+        "setup: no Homebrew (https://brew.sh): install it, or jpeg-turbo pkg-config uv in another way, then try again"
+    )
+
+
+def test_macos_without_compiler_names_xcode_select(mac: Mac) -> None:
+    mac.homebrew()
+    mac.machine.command("xcode-select", "exit 2")
+    done = mac.machine.setup()
+    assert done.returncode == 1
+    assert last_line(done) == "setup: no C compiler: run xcode-select --install, then try again"
+
+
+# What bash 3.2, macOS's, does not know; an empty array is unset to it.
+_NEWER = re.compile(
+    r"declare -[AgnlU]|local -[An]|\$\{\w+(,,|\^\^|@\w)|mapfile|readarray|coproc|wait -n|\|&|&>>|;;&|;&"
+    r"|\[\[ -v |\$\{\w+: -\d|printf '%\(|(?<!\+)\"\$\{packages\[@\]\}\"|(?<!\+)\"\$\{sudo\[@\]\}\""
+)
+
+
+@pytest.mark.parametrize("script", ["setup.sh", "setup_macos.sh", "find_uv.sh"])
+def test_setup_scripts_need_no_newer_bash(repository: Path, script: str) -> None:
+    assert _NEWER.search("declare -A found") and _NEWER.search('for one in "${packages[@]}"')
+    lines = (repository / "scripts" / script).read_text().splitlines()
+    assert [line for line in lines if _NEWER.search(line)] == []

@@ -7,7 +7,6 @@ outcome. No check may depend on the subject of another one: a missing package is
 import importlib.metadata
 import os
 import platform
-import resource
 import shutil
 import sys
 import tomllib
@@ -20,8 +19,10 @@ from typing import Literal
 
 from engine.config.command_line import CommandParser
 from engine.ctrl_c import importing
+from engine.devices import names, present
 from engine.errors import EXIT_DONE, EXIT_MISSED
 from engine.limits import compute_threads, usable_cores
+from engine.system import allowed_cores, open_files_limit
 
 _DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, decoders, cores, memory and disk.
 
@@ -67,6 +68,8 @@ class Cuda:
     gpus: tuple[Gpu, ...] = ()
     problem: str = ""
     driver: str | None = None
+    other: Finding | None = None
+    """Of a GPU of another kind: mps or xpu."""
     visible_devices: str | None = field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -182,12 +185,12 @@ def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
         yield Finding("warn", f"the C decoders {state}: numba decodes instead, slower", advice)
 
 
-def _first_computation(index: int) -> str:
+def _first_computation(device: str) -> str:
     """The error of a first small computation on a device, or ""."""
     import torch
 
     try:
-        total = torch.ones(64, device=f"cuda:{index}").sum().item()
+        total = torch.ones(64, device=device).sum().item()
     except RuntimeError as problem:
         return _first_line(problem)
     return "" if total == 64 else f"64 ones add up to {total}"
@@ -209,13 +212,31 @@ def find_cuda() -> Cuda:
         for index in range(torch.cuda.device_count() if available else 0):
             facts = torch.cuda.get_device_properties(index)
             capability = (facts.major, facts.minor)
-            gpus.append(Gpu(facts.name, capability, facts.total_memory / _GIB, _first_computation(index)))
+            gpus.append(
+                Gpu(facts.name, capability, facts.total_memory / _GIB, _first_computation(f"cuda:{index}"))
+            )
     return Cuda(
         version=torch.version.cuda,
         architectures=tuple(torch.cuda.get_arch_list()),
         gpus=tuple(gpus),
         problem=str(caught[0].message).splitlines()[0] if caught else "",
         driver=driver,
+        other=None if gpus or torch.version.cuda else find_other_gpu(),
+    )
+
+
+def find_other_gpu() -> Finding | None:
+    """Apple's or Intel's GPU, if torch sees one."""
+    kind = present()
+    if kind in ("cpu", "cuda"):
+        return None
+    what = f"{kind}: {', '.join(names())}"
+    if error := _first_computation(f"{kind}:0"):
+        return Finding(
+            "fail", f"{what}: {error}", "train on the CPU (--training.device=cpu), or update torch"
+        )
+    return Finding(
+        "ok", what, "the engine's part for it has not been run yet; --training.device=cpu is the other way"
     )
 
 
@@ -225,6 +246,8 @@ def check_cuda(find: Callable[[], Cuda] = find_cuda) -> Iterable[Finding]:
     if cuda.gpus:
         for index, gpu in enumerate(cuda.gpus):
             yield _judge_gpu(f"cuda:{index} {gpu.name}", gpu, cuda)
+    elif cuda.other:
+        yield cuda.other
     elif cuda.driver is None:
         yield Finding(
             "warn", "no NVIDIA GPU found", "the CPU is enough for speedrun and tests; ImageNet needs a GPU"
@@ -259,7 +282,7 @@ def check_cores(
     usable: int | None = None, affinity: int | None = None, total: int | None = None
 ) -> Iterable[Finding]:
     """Cores that this process may use, by its affinity and its container's CPU limit."""
-    affinity = affinity or len(os.sched_getaffinity(0))
+    affinity = affinity or len(allowed_cores())
     usable = usable or usable_cores()
     total = total or os.cpu_count() or affinity
     what = f"{usable} of {total} CPU threads usable"
@@ -277,7 +300,9 @@ def check_cores(
 
 
 def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:
-    """Size of /dev/shm, the shared memory of NCCL and of other loaders' worker processes."""
+    """Size of /dev/shm, the shared memory of NCCL and of other loaders' worker processes; Linux alone has it."""
+    if sys.platform != "linux":
+        return
     if size is None:
         size = shutil.disk_usage(path).total if path.is_dir() else 0
     what = f"/dev/shm holds {size / _GIB:.1f} GiB"
@@ -304,8 +329,8 @@ def check_disk(free: int | None = None, path: Path | None = None) -> Iterable[Fi
 
 def check_open_files(soft: int | None = None) -> Iterable[Finding]:
     """The limit on open files; many ranks and worker processes on one host can reach it."""
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if soft is None else soft
-    if soft == resource.RLIM_INFINITY:
+    soft = open_files_limit() if soft is None else soft
+    if soft == -1:
         yield Finding("ok", "open files unlimited")
     elif soft < 1024:
         yield Finding("warn", f"at most {soft} open files", "raise it: ulimit -n 65536")

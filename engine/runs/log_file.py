@@ -8,7 +8,6 @@ on, but also when the process closes the locked file anywhere, and the log itsel
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from engine.runs.folder import LOG, LOG_LOCK, checkpoints_of, stages_with
 from engine.runs.log_fields import Json
 from engine.runs.log_reader import parse_line, parse_log, parse_object
 from engine.runs.log_schema import LogLine
+from engine.system import lock_for_process
 
 
 class RunLog:
@@ -132,7 +132,7 @@ def _locked(path: Path) -> int:
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_for_process(lock)
         except (BlockingIOError, PermissionError):
             os.close(lock)
             raise UserError(

@@ -206,7 +206,9 @@ class EpochLine(LogLine):
         "time of torch.compile for the epoch and its validation", unit=SECONDS
     )
     host_memory_mb: float | None = log_field("peak host memory of rank 0 so far", unit=MIB)
-    device_memory_mb: float | None = log_field("peak GPU memory of rank 0 so far; null on a CPU", unit=MIB)
+    device_memory_mb: float | None = log_field(
+        "peak GPU memory of rank 0 so far (mps: what Metal has reserved); null on a CPU", unit=MIB
+    )
     limited_by: str | None = log_field("stage that set the pace: disk, decode, copy or step")
     limits: Limits | None = log_field("the figures behind limited_by; absent if no batch was left")
     replay: int | None = log_field(_REPLAY, unit="batches")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
+from engine.devices import names
 from engine.limits import usable_cores, usable_memory
 
 _PACKAGES = ("torch", "torchvision", "numba", "numpy", "ffcv")
@@ -61,6 +62,8 @@ def _cpu_name() -> str:
     for line in _read(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
+    if sys.platform == "darwin" and (brand := _said("sysctl", "-n", "machdep.cpu.brand_string")):
+        return brand
     return platform.processor() or platform.machine()
 
 
@@ -71,16 +74,18 @@ def _threads() -> int | None:
 
 def _gpu_names() -> list[str]:
     # A process that never imported torch used no GPU, and importing it takes seconds.
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return []
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return names() if "torch" in sys.modules else []
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    return _said("git", "--no-optional-locks", "-C", str(folder), *arguments)
+
+
+def _said(*command: str) -> str | None:
+    """What a command prints; None where it fails or is missing."""
     try:
         done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+            command,
             capture_output=True,
             text=True,
             timeout=10,

@@ -20,6 +20,7 @@ import torch
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.meters import DataFigures
+from engine.devices import is_gpu, where_exact
 from engine.runs.log_schema import Limits
 from engine.train.ranks.group import Ranks
 
@@ -236,11 +237,11 @@ class EpochMeter:
         ]
         table = torch.zeros(self._ranks.world, len(values), dtype=torch.float64)
         table[self._ranks.rank] = torch.tensor(values, dtype=torch.float64)
-        rows = self._ranks.sum(table.to(self._ranks.device)).tolist()
+        rows = self._ranks.sum(table.to(where_exact(self._ranks.device))).tolist()
         cpu, disk, *facts = max(rows, key=lambda row: row[2 + _FACTS.index("idle_seconds")])
         return EpochFigures(
             seconds=seconds,
-            on_gpu=self._ranks.device.type == "cuda",
+            on_gpu=is_gpu(self._ranks.device),
             cores=self._ranks.cores(),
             workers=self._config.data.num_workers or self._ranks.cores(),
             storage=self._loader.decoder[0],

@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from engine.config.train.train_config import TrainConfig
+from engine.devices import exact
 from engine.models.head import train_mode
 from engine.train.augment.chain import TrainBatch
 from engine.train.ranks.backends import seed_step
@@ -80,7 +80,7 @@ def range_test(trainer: Trainer, learning_rates: Sequence[float]) -> Iterator[Ra
             seed_step(config.training.seed, epoch, step, ranks.rank)
             loss, _ = trainer.step.take(batches, plan.accumulation, lr=lr, number=number)
             # Each step waits for the device, unlike in training; there are only a few.
-            loss = ranks.sum(loss.reshape(1).to(torch.float64))
+            loss = ranks.sum(exact(loss.reshape(1)))
             point = RangePoint(lr=lr, loss=float(loss) / (plan.accumulation * ranks.world))
             if math.isfinite(point.loss):
                 yield point

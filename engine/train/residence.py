@@ -17,6 +17,8 @@ from engine.data.beton.reader import Beton
 from engine.data.loading.delivery import is_packable
 from engine.data.loading.resident import ResidentData
 from engine.data.sampling.order import held_out, part_numbers
+from engine.devices import abilities, is_cuda, release_memory
+from engine.devices import free_memory as free_memory_of
 from engine.errors import UserError
 from engine.limits import free_memory
 from engine.train.ranks.group import Ranks
@@ -84,10 +86,10 @@ def numbers_of_parts(config: TrainConfig, num_samples: int, parts: int) -> NDArr
 
 def room(ranks: Ranks) -> tuple[int, int]:
     """Bytes that data may take of this rank's device, and those kept for the training."""
-    if ranks.device.type == "cuda":
-        # What earlier data of this process have left, as of an earlier stage.
-        torch.cuda.empty_cache()
-        free, total = torch.cuda.mem_get_info(ranks.device)
+    # What earlier data of this process have left, as of an earlier stage.
+    release_memory(ranks.device)
+    if memory := free_memory_of(ranks.device):
+        free, total = memory
         kept = int(_GPU_RESERVE * total)
     else:
         free = free_memory() // ranks.local_world
@@ -100,7 +102,7 @@ def _is_of_use(config: TrainConfig, ranks: Ranks, beton: Beton) -> bool:
     data = config.data
     return (
         data.resident == "auto"
-        and ranks.device.type == "cuda"
+        and is_cuda(ranks.device)
         and data.decoder != "cpu"
         and not data.replay
         and is_packable(beton)
@@ -110,7 +112,8 @@ def _is_of_use(config: TrainConfig, ranks: Ranks, beton: Beton) -> bool:
 def _taken(ranks: Ranks, beton: Beton, samples: NDArray[np.int64]) -> ResidentData | None:
     """The memory for these samples' records; None on all ranks where one of them has none in a single piece."""
     try:
-        data = ResidentData(beton, samples, ranks.device, shown=ranks.main)
+        there = ranks.device if abilities(ranks.device).finishes else torch.device("cpu")
+        data = ResidentData(beton, samples, there, shown=ranks.main)
     except RuntimeError:
         data = None
     return data if all(ranks.all_say(data is not None)) else None

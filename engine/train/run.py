@@ -9,6 +9,7 @@ from torch import nn
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import Beton, open_beton
+from engine.devices import free_memory
 from engine.errors import UserError
 from engine.runs.folder import WEIGHTS, WEIGHTS_EMA
 from engine.runs.log_schema import validation_fields
@@ -298,7 +299,7 @@ class Run(RunBase):
     def _print_remarks(self, trainer: Trainer) -> None:
         """Lines about options that hardly fit the data, the batch or the run's length."""
         config, plans = self.config, trainer.plans
-        fitted = config.training.fit_memory and self.ranks.device.type == "cuda"
+        fitted = config.training.fit_memory and free_memory(self.ranks.device) is not None
         limit = config.training.device_batch_size
         remarks = [
             left_out_note(plans, trainer.num_samples, config.augmentation.repeats),

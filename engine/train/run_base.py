@@ -31,6 +31,8 @@ class RunBase:
         self.precision = choose_precision(config.training.precision, ranks.device)
         self._owned = ExitStack()
         training = config.training
+        if self.precision.note:
+            self._note(self.precision.note)
         set_backends(ranks.device, tf32=training.tf32, deterministic=training.deterministic)
 
     def take_classes(self, classes: ClassList) -> None:

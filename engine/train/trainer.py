@@ -5,7 +5,6 @@ step does (order, crops, learning rate, resolution) is a pure function of recipe
 repeats the uninterrupted one.
 """
 
-import resource
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from engine import system
 from engine.config.train.train_config import TrainConfig
 from engine.data.loading.loader import Batch, Loader
 from engine.data.loading.replay import replayed
@@ -34,6 +34,7 @@ from engine.data.sampling.order import (
     page_windows,
     without,
 )
+from engine.devices import free_memory, peak_memory
 from engine.models.head import train_mode
 from engine.runs.log_schema import EpochLine, StepsLine
 from engine.train.augment.chain import Augment, TrainBatch
@@ -112,7 +113,7 @@ class Trainer:
         self.augment = Augment(config, num_classes, precision.input_dtype)
         weights = class_weights(config, self.class_images)
         self.step = Step(config, ranks, precision, model, num_classes, self.class_names, weights)
-        if config.training.fit_memory and ranks.device.type == "cuda":
+        if config.training.fit_memory and free_memory(ranks.device):
             self.plans = fit_plans(self.plans, partial(fits_in_memory, self.step, ranks))
 
     @property
@@ -245,10 +246,8 @@ class Trainer:
             compute_seconds=done.seconds - done.waited,
             train_seconds=done.seconds,
             compile_seconds=compile_seconds,
-            host_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            device_memory_mb=torch.cuda.max_memory_allocated(device) / 2**20
-            if device.type == "cuda"
-            else None,
+            host_memory_mb=None if (host := system.peak_memory()) is None else host / 2**20,
+            device_memory_mb=None if (peak := peak_memory(device)) is None else peak / 2**20,
             **meter.entry(),
         )
 

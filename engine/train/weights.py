@@ -8,6 +8,7 @@ from torch import nn
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.manifest import check_same_classes
+from engine.devices import is_cuda, of_cuda
 from engine.errors import UserError
 from engine.models.blurpool import BlurConv2d, blur_by_triton
 from engine.models.build import build_model
@@ -191,10 +192,11 @@ def build_network(
 
 def _widen_stem(model: nn.Module, config: TrainConfig, device: torch.device) -> None:
     option = f"training.stem_channels={config.training.stem_channels}"
-    if device.type != "cuda":
+    if not is_cuda(device):
         # oneDNN's four-channel convolutions in NHWC write beyond their output on CPUs without AVX-512 (torch 2.15).
         raise UserError(
-            f"{option} needs a GPU, and this run is on the {device.type}: drop it, the weights are the same"
+            f"{option} needs a GPU{of_cuda(device)}, and this run is on the {device.type}: drop it, the weights are "
+            "the same"
         )
     if not widen_stem(model, config.training.stem_channels):
         raise UserError(f"{option}: {config.model.arch} has no plain convolution over the image: drop it")

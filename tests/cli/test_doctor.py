@@ -161,6 +161,19 @@ def test_no_gpu_warns() -> None:
     assert one(doctor.check_cuda(lambda: cuda(driver=None))).level == "warn"
 
 
+@pytest.mark.parametrize(("error", "level"), [("", "ok"), ("no kernel", "fail")])
+def test_apples_gpu_is_tried(monkeypatch: pytest.MonkeyPatch, error: str, level: str) -> None:
+    monkeypatch.setattr(doctor, "present", lambda: "mps")
+    monkeypatch.setattr(doctor, "names", lambda: ["Apple M4 Pro"])
+    monkeypatch.setattr(doctor, "_first_computation", lambda device: error if device == "mps:0" else "else")
+    facts = Cuda(version=None, driver=None, other=doctor.find_other_gpu())
+    finding = one(doctor.check_cuda(lambda: facts))
+    assert finding.level == level and "mps: Apple M4 Pro" in finding.what
+    assert "training.device=cpu" in finding.advice
+    monkeypatch.setattr(doctor, "present", lambda: "cpu")
+    assert doctor.find_other_gpu() is None
+
+
 def test_supported_gpus_are_ok() -> None:
     findings = list(doctor.check_cuda(lambda: cuda(H100, L40, T4)))
     assert [finding.level for finding in findings] == ["ok", "ok", "ok"]

@@ -173,8 +173,9 @@ class TrainingConfig:
     )
     device: str = option(
         "auto",
-        "device to train on. auto: GPUs if there are any, else the CPU",
-        choices=("auto", "cpu", "cuda"),
+        "device to train on. cuda: NVIDIA's GPUs, or AMD's with torch for ROCm; mps: Apple's; xpu: Intel's; the last "
+        "two have not been run yet. auto: GPUs if there are any, else the CPU",
+        choices=("auto", "cpu", "cuda", "mps", "xpu"),
     )
     deterministic: bool = option(
         False,
@@ -226,10 +227,12 @@ def check_training(training: TrainingConfig) -> None:
             raise UserError(f"training.{key} has no effect without training.{needs}: set both")
     if training.eval_only and training.first_stage > 1:
         raise UserError("training.first_stage and training.eval_only exclude each other: drop one")
-    if training.device == "cpu" and training.sync_bn:
-        raise UserError("training.sync_bn needs GPUs (torch supports no other device): drop it")
-    if training.device == "cpu" and training.cuda_graphs:
-        raise UserError("training.cuda_graphs needs a GPU: drop it")
+    no_cuda = training.device not in ("auto", "cuda")
+    with_cuda = " with CUDA" if no_cuda and training.device != "cpu" else ""
+    if no_cuda and training.sync_bn:
+        raise UserError(f"training.sync_bn needs GPUs{with_cuda} (torch supports no other device): drop it")
+    if no_cuda and training.cuda_graphs:
+        raise UserError(f"training.cuda_graphs needs a GPU{with_cuda}: drop it")
     if training.static_graph and training.fit_memory:
         raise UserError("training.static_graph and training.fit_memory exclude each other: drop one")
     if training.stem_channels > 3 and not training.channels_last:
@@ -237,7 +240,7 @@ def check_training(training: TrainingConfig) -> None:
             f"training.stem_channels={training.stem_channels} is for training.channels_last: set that, or drop "
             "training.stem_channels"
         )
-    if training.stem_channels > 3 and training.device == "cpu":
-        raise UserError(f"training.stem_channels={training.stem_channels} needs a GPU: drop it")
+    if training.stem_channels > 3 and no_cuda:
+        raise UserError(f"training.stem_channels={training.stem_channels} needs a GPU{with_cuda}: drop it")
     if training.device == "cpu" and training.precision == "fp16":
         raise UserError("training.precision fp16 needs a GPU: use bf16, fp32 or auto with device cpu")

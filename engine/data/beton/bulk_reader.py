@@ -22,6 +22,7 @@ from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
 from engine.errors import UserError, describe_os_error
 from engine.limits import usable_cores
+from engine.system import read_at
 
 Result = TypeVar("Result")
 
@@ -156,7 +157,7 @@ class RecordReader:
         """Read from byte `start` of the file until the buffer is full."""
         view, done = buffer.data, 0
         while done < len(view):
-            count = os.preadv(self._descriptor, [view[done:]], start + done)
+            count = read_at(self._descriptor, view[done:], start + done)
             if count == 0:
                 raise UserError(
                     f"{self._path} became shorter while it was read: it ends before byte {start + len(view)}; copy "

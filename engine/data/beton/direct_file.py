@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import BinaryIO
 
+from engine.system import opened_direct
+
 _BLOCK = 4096
 """Bytes; what O_DIRECT writes begins and ends at a multiple of it: of any disk's blocks."""
 
@@ -144,7 +146,7 @@ def bytes_on_disk(found: os.stat_result) -> int:
 def _open_direct(descriptor: int) -> int:
     """The same file once more, with O_DIRECT; -1 where its file system does not know it."""
     try:
-        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_DIRECT)
+        return opened_direct(descriptor)
     except OSError as error:
         if error.errno not in _NOT_DIRECT:
             raise

@@ -1,6 +1,5 @@
 """What lies already where a conversion is to write: its own finished files, those of an interrupted run, or others'."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from engine.data.convert.journal import rules_as_text, settings, versions
 from engine.data.convert.partial_file import LOOKED_AT, journal_path
 from engine.data.sources import Split
 from engine.errors import UserError, describe_os_error
+from engine.system import runs
 
 # Rules by which an image was left out for another one's sake: it can't be judged alone.
 _OF_COPIES = ("duplicate", "leak", "conflict")
@@ -119,15 +119,5 @@ def remove_stale(path: Path) -> None:
     """Remove what earlier versions left of killed conversions to `path`; files of processes that still run stay."""
     for partial in path.parent.glob(f"{path.name}.partial-*"):
         pid = partial.name.rpartition("-")[2]
-        if pid.isdecimal() and not _runs(int(pid)):
+        if pid.isdecimal() and not runs(int(pid)):
             partial.unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -8,7 +8,8 @@ the data set. Records come back through memory that all processes share, one slo
     parent: takes chunks in order -> reads the slot -> frees it by asking for the next chunk
 
 The memory is an anonymous file that only takes what is written to it, so a slot may be as long as a chunk of the
-largest records; nothing of it stays behind, whoever is killed.
+largest records; nothing of it stays behind, whoever is killed. Systems without one (macOS) send the records with their
+metadata, through a pipe, which copies them twice more.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ import cv2
 from engine.data.convert.chunk import Records, Task, encode_chunk
 from engine.data.storage.formats import import_modules, modules
 from engine.errors import Interrupted, UserError
+from engine.system import ENDING
 
 # Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.
 _CHUNKS_PER_WORKER = 3
@@ -51,13 +53,14 @@ class Encoders:
 
     def __enter__(self) -> "Encoders":
         if self.num_workers > 1:
-            self._slots = os.memfd_create("records")
+            shared = hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd")
+            self._slots = os.memfd_create("records") if shared else -1
             # spawn, since this process has threads (numpy's, tqdm's), which make fork unsafe.
             self._pool = ProcessPoolExecutor(
                 self.num_workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}", modules()),
+                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}" if shared else "", modules()),
             )
         return self
 
@@ -66,7 +69,8 @@ class Encoders:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            os.close(self._slots)
+            if self._slots >= 0:
+                os.close(self._slots)
 
     def encode(self, tasks: Iterable[Task]) -> Generator[Encoded, None, None]:
         """The tasks' results in the tasks' order.
@@ -88,7 +92,7 @@ class Encoders:
 
     def _in_order(self, pool: ProcessPoolExecutor, tasks: Iterable[Task]) -> Iterator[Encoded]:
         most = self.num_workers * _CHUNKS_PER_WORKER
-        waiting: deque[tuple[Future[Records], int]] = deque()
+        waiting: deque[tuple[Future[_Sent], int]] = deque()
         stride = 0
         for number, task in enumerate(tasks):
             # No chunk is longer than the first one.
@@ -103,23 +107,28 @@ class Encoders:
         while waiting:
             yield self._result(*waiting.popleft())
 
-    def _result(self, future: Future[Records], place: int) -> Encoded:
-        records = future.result()
-        if not records.bytes:
-            return records, memoryview(b"")
+    def _result(self, future: "Future[_Sent]", place: int) -> Encoded:
+        records, sent = future.result()
+        if not records.bytes or self._slots < 0:
+            return records, memoryview(sent)
         # Unmapped when nobody looks at it any more.
         slot = mmap.mmap(self._slots, records.bytes, prot=mmap.PROT_READ, offset=place)
         return records, memoryview(slot)
 
 
-# In a worker: the shared memory.
+_Sent = tuple[Records, bytes]
+"""What a worker sends: the records themselves only where there is no shared memory."""
+
+# In a worker: the shared memory, or -1.
 _slots = -1
 # One call takes (IOV_MAX of Linux).
 _MOST_BUFFERS = 1024
 
 
-def _encode_into_slot(task: Task, place: int) -> Records:
+def _encode_into_slot(task: Task, place: int) -> _Sent:
     records, payload = encode_chunk(task)
+    if _slots < 0:
+        return records, b"".join(payload)
     left: list[memoryview] = [memoryview(record) for record in payload]
     while left:
         place += (written := os.pwritev(_slots, left[:_MOST_BUFFERS], place))
@@ -127,7 +136,7 @@ def _encode_into_slot(task: Task, place: int) -> Records:
             written -= len(left.pop(0))
         if written:
             left[0] = left[0][written:]
-    return records
+    return records, b""
 
 
 @contextlib.contextmanager
@@ -139,22 +148,20 @@ def ctrl_c_held_back() -> Iterator[None]:
     # What is started inherits the mask. Here the mask is not enough: a thread of NumPy's may take the signal,
     # and Python would still answer it in this thread, amid the start.
     held: list[int] = []
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     in_main = threading.current_thread() is threading.main_thread()
-    every = (signal.SIGINT, *_ENDING) if in_main else ()
+    every = (signal.SIGINT, *ENDING) if in_main else ()
     answers = {one: signal.signal(one, lambda number, _: held.append(number)) for one in every}
     try:
         yield
     finally:
         for one, answer in answers.items():
             signal.signal(one, answer)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if held:
         signal.raise_signal(held[0])
-
-
-# By which schedulers and clouds announce that they take the machine back.
-_ENDING = (signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextlib.contextmanager
@@ -163,7 +170,7 @@ def ended_by_signals() -> Iterator[None]:
     and what is done is kept. Nothing changes in another thread, or where somebody answers them already.
     """
     in_main = threading.current_thread() is threading.main_thread()
-    ours = [one for one in _ENDING if in_main and signal.getsignal(one) is signal.SIG_DFL]
+    ours = [one for one in ENDING if in_main and signal.getsignal(one) is signal.SIG_DFL]
 
     def answer(number: int, frame: FrameType | None) -> None:
         # A second one would disturb the keeping.
@@ -189,7 +196,7 @@ def _start_worker(slots: str, formats: list[str]) -> None:
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     try:
-        _slots = os.open(slots, os.O_RDWR)
+        _slots = os.open(slots, os.O_RDWR) if slots else -1
     except FileNotFoundError:
         # The parent was killed meanwhile.
         os._exit(1)

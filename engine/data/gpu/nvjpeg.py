@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.devices import is_cuda
 from engine.errors import UserError
 
 INSTALL = "pip install 'nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<1' 'nvidia-nvjpeg>=13.2'"
@@ -43,7 +44,7 @@ class RegionDecoder:
 
     def __init__(self, device: torch.device, threads: int) -> None:
         self._library, self._device = load_library(), device
-        on_gpu = device.type == "cuda"
+        on_gpu = is_cuda(device)
         self._stream = torch.cuda.Stream(device) if on_gpu else None
         number = device.index if on_gpu else self._library.NVIMGCODEC_DEVICE_CPU_ONLY
         backends = [

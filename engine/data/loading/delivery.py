@@ -20,9 +20,10 @@ from engine.data.beton.reader import Beton
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.loading.decode_pool import Bad, DecodePool
 from engine.data.loading.producer import Slot
-from engine.data.loading.resident import ResidentData
+from engine.data.loading.resident import ResidentData, place_of
 from engine.data.native.library import library
 from engine.data.sampling.crops import CropLaw
+from engine.devices import is_cuda, is_gpu
 from engine.errors import UserError
 
 # ImageNet's channel means and standard deviations (torchvision's), in levels of 0..255.
@@ -121,7 +122,7 @@ class Packed:
         self._pool, self._normalisation = pool, normalisation
         self._mode = pool.beton.formats[0].mode
         self.name = f"{pool.beton.storage}-packed"
-        where = "on the GPU" if device.type == "cuda" else "on the CPU"
+        where = "on the GPU" if is_gpu(device) else "on the CPU"
         self.detail = f"crops are packed on the CPU and finished {where} by {resizer_name(device)}"
 
     def fill(self, slot: Slot, ids: NDArray[np.int64], resolution: int, crop: CropLaw) -> list[Bad]:
@@ -157,9 +158,8 @@ class Resident(Packed):
         super().__init__(pool, normalisation, device)
         self._data = data
         self.name = f"{pool.beton.storage}-resident"
-        where = "the GPU" if device.type == "cuda" else "memory"
         self.detail = (
-            f"{data.nbytes / 1e9:.2f} GB are resident in {where}; crops are cut there by "
+            f"{data.nbytes / 1e9:.2f} GB are resident in {place_of(device)}; crops are cut there by "
             f"{resizer_name(device)}"
         )
 
@@ -193,8 +193,8 @@ def choose_delivery(
     channels_last: bool,
     resident: ResidentData | None = None,
 ) -> Delivery:
-    """`wanted` is auto (packed where a GPU can finish it), cpu, packed or gpu (JPEGs are decoded there); `resident` are
-    the records on the device.
+    """`wanted` is auto (packed where a GPU can finish it), cpu, packed or gpu (JPEGs are decoded there); `device` is
+    where batches are finished; `resident` are the records there.
 
     Raises UserError where packed or gpu is wanted and can't be had.
     """
@@ -213,7 +213,7 @@ def choose_delivery(
 
         check_storage(pool, device)
         return GpuJpeg(pool, normalisation, device)
-    if wanted == "packed" or (wanted == "auto" and device.type == "cuda" and packable):
+    if wanted == "packed" or (wanted == "auto" and is_cuda(device) and packable):
         return Packed(pool, normalisation, device)
     return Decoded(pool, normalisation)
 

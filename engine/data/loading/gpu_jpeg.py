@@ -28,6 +28,7 @@ from engine.data.sampling.crops import CropLaw
 from engine.data.storage import JPEG, RAW, packing
 from engine.data.storage.jpeg_header import is_jpeg, read_jpeg_header
 from engine.data.storage.jpeg_transcode import verify
+from engine.devices import abilities, is_cuda
 from engine.errors import UserError
 
 # A sample's decoder. GPU: it has passed its first look.
@@ -177,8 +178,8 @@ def _geometry(boxes: NDArray[np.int32], regions: NDArray[np.int64]) -> NDArray[n
 
 def check_storage(pool: DecodePool, device: torch.device) -> None:
     """Raises UserError for a file or a device that nvJPEG has no part in."""
-    if device.type != "cuda" or torch.version.hip:
-        there = "an AMD GPU" if torch.version.hip else "the CPU"
+    if not is_cuda(device) or torch.version.hip:
+        there = "an AMD GPU" if torch.version.hip else abilities(device).words
         raise UserError(
             f"data.decoder=gpu needs an NVIDIA GPU, and this runs on {there}: use data.decoder=auto"
         )

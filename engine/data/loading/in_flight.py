@@ -13,7 +13,7 @@ MOST_IN_FLIGHT = 3
 
 
 class Passing(Protocol):
-    """As torch.cuda.Event: something on the device that passes when all work before it is done."""
+    """As torch's events: something on the device that passes when all work before it is done."""
 
     def synchronize(self) -> None:
         """Wait until it has passed."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +24,14 @@ from engine.data.beton.reader import Beton
 from engine.data.loading.decode_pool import Bad, DecodePool
 from engine.data.loading.delivery import MEAN, STD, Decoded, Resident, choose_delivery
 from engine.data.loading.in_flight import InFlight
-from engine.data.loading.meters import DataFigures, LoaderMeter, timed_event
+from engine.data.loading.meters import DataFigures, LoaderMeter
 from engine.data.loading.page_cache import ReadAhead
 from engine.data.loading.producer import Producer, Slot
 from engine.data.loading.resident import ResidentData
 from engine.data.loading.windows import WindowReader
 from engine.data.sampling.crops import CropLaw, ResizeThenCrop
 from engine.data.sampling.order import Windows, samples_of
+from engine.devices import abilities, event, indexed, is_gpu, streaming, synchronize
 from engine.errors import UserError
 from engine.limits import free_memory
 
@@ -65,15 +67,9 @@ class HostBatch:
     ids: NDArray[np.int64]
 
 
-def _indexed(device: torch.device) -> torch.device:
-    """The device with its index: torch.cuda.set_device, which the producer's thread needs, refuses one without."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
 class Loader:
-    """Batches of one `.beton` file, decoded by `workers` threads and finished on `device` as `dtype`.
+    """Batches of one `.beton` file on `device` as `dtype`, decoded by `workers` threads, and finished there or, for
+    devices that don't (engine/devices.py), on the CPU.
 
     `decoder` is auto, cpu, packed or gpu (delivery.choose_delivery); `verify` is when checksums are compared
     (decode_pool.py). A corrupt sample ends the iteration with a UserError (`corrupt="stop"`) or is left out of its
@@ -101,7 +97,8 @@ class Loader:
         if batches_ahead < 0:
             raise ValueError(f"batches_ahead {batches_ahead}")
         self.beton = beton
-        self.device = device = _indexed(device)
+        self.device = device = indexed(device)
+        able = abilities(device)
         self.skips = 0
         self._skipped: dict[int, str] = {}
         self._told = 0
@@ -114,15 +111,17 @@ class Loader:
             self._owned.callback(resident.close)
         self._meter = LoaderMeter(self._pool.meter, device)
         try:
+            there = device if able.finishes else torch.device("cpu")
             # Crops between pixels can't be packed.
-            self._between = choose_delivery(self._pool, "cpu", device, dtype, channels_last)
-            self._whole = choose_delivery(self._pool, decoder, device, dtype, channels_last, resident)
+            self._between = choose_delivery(self._pool, "cpu", there, dtype, channels_last)
+            self._whole = choose_delivery(self._pool, decoder, there, dtype, channels_last, resident)
             self._delivery = self._whole
         except UserError:
             self._owned.close()
             raise
-        self._slots = [Slot(device.type == "cuda") for _ in range(batches_ahead + 1)]
-        self._copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._slots = [Slot(able.pinned) for _ in range(batches_ahead + 1)]
+        self._streams = streaming(device)
+        self._copy_stream = self._streams.Stream(device) if self._streams else None
         self._producer: Producer | None = None
         self._reader: WindowReader | None = None
         self._closed = False
@@ -164,8 +163,11 @@ class Loader:
                 asked = None
                 if self._copy_stream:
                     # It passes when the work before this batch is done. blocking: as for `copied` below.
-                    asked = timed_event(blocking=True)
+                    asked = event(self.device, timed=True, blocking=True)
                     in_flight.admit(asked)
+                elif is_gpu(self.device):
+                    # The copy would wait for all work before it anyway. Waiting here, what follows is waiting for data.
+                    synchronize(self.device)
                 slot = self._next_slot(producer)
                 batch = self._to_device(slot, asked)
                 producer.give_back(slot)
@@ -292,22 +294,22 @@ class Loader:
             self._skipped.setdefault(int(samples_of(ids)[sample.row]), sample.message)
         return ids[rows]
 
-    def _to_device(self, slot: Slot, asked: torch.cuda.Event | None) -> Batch:
+    def _to_device(self, slot: Slot, asked: Any) -> Batch:
         if self._copy_stream is None or asked is None:
             # `finish` makes a copy, so the slot is free afterwards.
             images = self._delivery.finish(slot.pixels, slot.geometry, slot.resolution)
-            return Batch(images, slot.labels, slot.ids)
-        with torch.cuda.stream(self._copy_stream):
-            begun = timed_event()
+            return Batch(images.to(self.device), slot.labels.to(self.device), slot.ids)
+        with self._streams.stream(self._copy_stream):
+            begun = event(self.device, timed=True)
             pixels = slot.pixels.to(self.device, non_blocking=True)
             labels = slot.labels.to(self.device, non_blocking=True)
             geometry = None if slot.geometry is None else slot.geometry.to(self.device, non_blocking=True)
             # blocking: the producer sleeps on it rather than spin on a core that could decode.
-            slot.copied = timed_event(blocking=True)
-        self._meter.copies.add(begun, slot.copied)
-        current = torch.cuda.current_stream(self.device)
+            copied = slot.copied = event(self.device, timed=True, blocking=True)
+        self._meter.copies.add(begun, copied)
+        current = self._streams.current_stream(self.device)
         current.wait_stream(self._copy_stream)
-        self._meter.idle.add(asked, timed_event())
+        self._meter.idle.add(asked, event(self.device, timed=True))
         # They were allocated on the copy stream but are read on this one.
         for tensor in (pixels, labels, geometry):
             if tensor is not None:

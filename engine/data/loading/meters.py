@@ -2,24 +2,38 @@
 
 A thread is measured per batch, not per image, with counters of the system: its CPU time, its time waiting for a core
 (Linux's schedstat), and its major faults, pages of the file that came from the disk. If there were major faults, the
-rest of its time counts as waiting for the disk.
+rest of its time counts as waiting for the disk. Systems that count no faults of a thread (macOS) show no such waiting.
 
-On a GPU copies and idle times are measured between CUDA events, which are read after they have completed: nothing here
-waits for the device.
+On a device with streams copies and idle times are measured between events, which are read after they have completed:
+nothing here waits for the device.
 """
 
 import dataclasses
 import os
-import resource
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.devices import abilities
+from engine.system import faults_of_thread
 
 if TYPE_CHECKING:
     # It takes seconds, and decoding alone has no need of it.
     import torch
+
+
+class Timed(Protocol):
+    """As torch's events, recorded with timing: something on the device that passes."""
+
+    def query(self) -> bool:
+        """Whether it has passed."""
+        ...
+
+    def elapsed_time(self, end_event: Any, /) -> float:
+        """Milliseconds from here to there."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +110,7 @@ class ThreadMeter:
         queue = 0.0
         if self._schedstat >= 0:
             queue = int(os.pread(self._schedstat, 96, 0).split()[1]) / 1e9
-        return queue, resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+        return queue, faults_of_thread()
 
     def __del__(self) -> None:
         if getattr(self, "_schedstat", -1) >= 0:
@@ -129,10 +143,10 @@ class DeviceMeter:
     """Sums a GPU's time between pairs of events, each read after both have completed."""
 
     def __init__(self) -> None:
-        self._pairs: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._pairs: deque[tuple[Timed, Timed]] = deque()
         self._seconds = 0.0
 
-    def add(self, begin: "torch.cuda.Event", end: "torch.cuda.Event") -> None:
+    def add(self, begin: Timed, end: Timed) -> None:
         """Add a pair of events, recorded with timing on one stream."""
         self._pairs.append((begin, end))
         if len(self._pairs) > _MOST_PAIRS:
@@ -153,7 +167,7 @@ class LoaderMeter:
     """The figures of one loader: the producer's thread calls `filled`, the consumer's thread the other methods."""
 
     def __init__(self, pool: PoolMeter, device: "torch.device") -> None:
-        self._pool, self._on_gpu = pool, device.type == "cuda"
+        self._pool, self._has_events = pool, abilities(device).streams
         self.copies, self.idle = DeviceMeter(), DeviceMeter()
         self._fill = self._window = self._bytes = 0.0
         self._wait = self._ready = 0.0
@@ -175,7 +189,7 @@ class LoaderMeter:
     @property
     def idle_seconds(self) -> float:
         """Time the device waited for data; on a GPU only completed work counts."""
-        return self.idle.seconds() if self._on_gpu else self._wait
+        return self.idle.seconds() if self._has_events else self._wait
 
     def figures(self) -> DataFigures:
         """All sums up to now; on a GPU only completed work counts."""
@@ -194,12 +208,3 @@ class LoaderMeter:
             asked=self._asked,
             ready=self._ready,
         )
-
-
-def timed_event(*, blocking: bool = False) -> "torch.cuda.Event":
-    """An event recorded on the current stream; with `blocking` a thread that waits for it sleeps."""
-    import torch
-
-    event = torch.cuda.Event(enable_timing=True, blocking=blocking)
-    event.record()
-    return event

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.data.loading.in_flight import Passing
+from engine.devices import make_current
+
 Fill = Callable[["Slot", NDArray[np.int64]], None]
 
 
@@ -33,7 +36,7 @@ class Slot:
         self.ids: NDArray[np.int64] = np.empty(0, np.int64)
         self.left_out = 0
         """Samples that were asked for and are not among `ids`."""
-        self.copied: torch.cuda.Event | None = None
+        self.copied: Passing | None = None
         self.held_seconds = 0.0
         """How long the last `take` waited for it."""
 
@@ -81,9 +84,8 @@ class Producer:
 
     def _run(self) -> None:
         try:
-            if self._device.type == "cuda":
-                # A new thread starts on GPU 0, and pinning memory would open a context there in every process.
-                torch.cuda.set_device(self._device)
+            # A new thread starts on GPU 0, and pinning memory would open a context there in every process.
+            make_current(self._device)
             for ids in self._ids:
                 slot = self._free.get()
                 if slot is None or self._stopping:

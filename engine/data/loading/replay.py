@@ -5,9 +5,8 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
-import torch
-
 from engine.data.loading.loader import Batch
+from engine.devices import synchronize
 
 
 def replayed(loaded: Generator[Batch, None, None], kept: int, count: int) -> Generator[Batch, None, None]:
@@ -17,8 +16,8 @@ def replayed(loaded: Generator[Batch, None, None], kept: int, count: int) -> Gen
     """
     with closing(loaded):
         made = list(islice(loaded, kept))
-    if any(batch.images.is_cuda for batch in made):
-        torch.cuda.synchronize()
+    for device in {batch.images.device for batch in made}:
+        synchronize(device)
     return _in_turn(made, count)
 
 

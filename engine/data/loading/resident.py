@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from engine.data.beton.bulk_reader import RecordReader, Stretch
 from engine.data.beton.reader import Beton
 from engine.data.decode.batch import BAD_CHECKSUM, OK, WRONG_SIZE
+from engine.data.loading.in_flight import Passing
 from engine.data.storage.formats import of_mode
 from engine.data.storage.packing import place_crops
+from engine.devices import abilities, event, is_gpu
 from engine.errors import UserError
 from engine.progress import Progress
 
@@ -67,7 +69,7 @@ class ResidentData:
             records = [np.frombuffer(stretch.record(row), np.uint8) for row in range(len(stretch.samples))]
             return np.concatenate(records)
 
-        where = "the GPU" if self.buffer.is_cuda else "memory"
+        where = place_of(self.buffer.device)
         name = f"copying {self._beton.path.name} to {where}"
         upload = _Upload(self.buffer)
         with (
@@ -99,14 +101,20 @@ class ResidentData:
         )
 
 
+def place_of(device: torch.device) -> str:
+    """Where resident data on this device are, in words."""
+    return "the GPU" if is_gpu(device) else "memory"
+
+
 class _Upload:
     """Fills a buffer from its start, through two chunks in turn: one is filled while the other is copied."""
 
     def __init__(self, buffer: torch.Tensor) -> None:
         self._buffer, self._sent, self._held = buffer, 0, 0
-        size = min(_CHUNK, len(buffer))
-        self._chunks = [torch.empty(size, dtype=torch.uint8, pin_memory=buffer.is_cuda) for _ in range(2)]
-        self._copied: list[torch.cuda.Event | None] = [None, None]
+        size, able = min(_CHUNK, len(buffer)), abilities(buffer.device)
+        self._streams = able.streams
+        self._chunks = [torch.empty(size, dtype=torch.uint8, pin_memory=able.pinned) for _ in range(2)]
+        self._copied: list[Passing | None] = [None, None]
 
     def put(self, data: torch.Tensor) -> None:
         """Append these bytes."""
@@ -120,15 +128,14 @@ class _Upload:
     def finish(self) -> None:
         """Wait until all of it is there."""
         self._send()
-        for event in filter(None, self._copied):
-            event.synchronize()
+        for passing in filter(None, self._copied):
+            passing.synchronize()
 
     def _send(self) -> None:
         behind = self._sent + self._held
         self._buffer[self._sent : behind].copy_(self._chunks[0][: self._held], non_blocking=True)
-        if self._buffer.is_cuda:
-            self._copied[0] = event = torch.cuda.Event(blocking=True)
-            event.record()
+        if self._streams:
+            self._copied[0] = event(self._buffer.device, blocking=True)
         self._sent, self._held = behind, 0
         self._chunks.reverse()
         self._copied.reverse()

@@ -17,6 +17,7 @@ exchange gradients at every step, so none is behind by a window.
 import ctypes
 import mmap
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from numpy.typing import NDArray
 
 from engine.data.sampling.order import Windows
 from engine.errors import UserError, describe_os_error
+from engine.system import advise, opened_again, read_at
 
-# From Linux's mman.h; Python's mmap.madvise has some of these, but keeps the GIL while the disk is read.
+# From Linux's mman.h, some others' are the same; Python's mmap.madvise has some, but keeps the GIL while the disk is
+# read. The last one is Linux's alone: elsewhere, as where there is no posix_fadvise, pages are plainly read.
 _MADV_NORMAL, _MADV_RANDOM, _MADV_DONTNEED, _MADV_POPULATE_READ = 0, 1, 4, 22
 
 # Pages requested ahead, including the one that is waited for.
@@ -153,26 +156,25 @@ class _MappedFile:
         self._madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         try:
             # Opened anew, since advice on how it is read belongs to the open file.
-            opened = path if descriptor is None else f"/proc/self/fd/{descriptor}"
-            self._descriptor = os.open(opened, os.O_RDONLY)
+            self._descriptor = os.open(path, os.O_RDONLY) if descriptor is None else opened_again(descriptor)
         except OSError as error:
             raise describe_os_error(error, path, "open") from None
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        advise(self._descriptor, 0, 0, "RANDOM")
         self._advise(0, len(memory), _MADV_RANDOM)
 
     def request(self, start: int, stop: int) -> None:
         """Ask the system to start reading; returns at once."""
         for at in range(start, stop, _REQUEST):
-            os.posix_fadvise(self._descriptor, at, min(_REQUEST, stop - at), os.POSIX_FADV_WILLNEED)
+            advise(self._descriptor, at, min(_REQUEST, stop - at), "WILLNEED")
 
     def load(self, start: int, stop: int) -> None:
         """Wait until the range is in memory. Raises UserError when it can't be read."""
-        if self._advise(start, stop, _MADV_POPULATE_READ):
+        if sys.platform == "linux" and self._advise(start, stop, _MADV_POPULATE_READ):
             return
         # Linux before 5.14, or a file that can't be read: plain reading distinguishes the two.
         try:
             while start < stop:
-                count = os.preadv(self._descriptor, [self._buffer[: stop - start]], start)
+                count = read_at(self._descriptor, self._buffer[: stop - start], start)
                 if count == 0:
                     raise UserError(
                         f"{self._path} became shorter while it was read: it ends before byte {stop}; copy or "
@@ -187,7 +189,7 @@ class _MappedFile:
         start, stop = start // mmap.PAGESIZE * mmap.PAGESIZE, -(-stop // mmap.PAGESIZE) * mmap.PAGESIZE
         # In this order: the page cache keeps mapped pages.
         self._advise(start, stop, _MADV_DONTNEED)
-        os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
+        advise(self._descriptor, start, stop - start, "DONTNEED")
 
     def _advise(self, start: int, stop: int, advice: int) -> bool:
         start = start // mmap.PAGESIZE * mmap.PAGESIZE

@@ -11,6 +11,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 # No contraction: a product and a sum fused into one rounding would make other pixels than the numba decoders.
 _FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-Wall", "-Wextra", "-Wno-psabi", "-ffp-contract=off")
 _PLAIN = ("decode.c", "dispatch.c", "guard.c")
+_HOMEBREW = [f"{prefix}/opt/jpeg-turbo/lib/pkgconfig" for prefix in ("/opt/homebrew", "/usr/local")]
 # Left out where libjpeg-turbo's headers are missing.
 _JPEG = ("jpeg.c", "transcode.c", "entropy.c", "area.c")
 
@@ -43,9 +45,11 @@ def build() -> Path:
                 named = f"-DVARIANT(name)=name##_{variant}"
                 _run([*compiler, *_FLAGS, *flags, named, "-c", str(FOLDER / "resize.c"), "-o", objects[-1]])
             sources = [*_PLAIN, *(_JPEG if jpeg else ())]
+            # On macOS a symbol that may be missing is an error unless the linker is told.
+            without = ["-Wl,-undefined,dynamic_lookup"] if sys.platform == "darwin" and not jpeg else []
             library = f"{folder}/{target.name}"
             files = [str(FOLDER / name) for name in sources]
-            _run([*compiler, *_FLAGS, "-shared", "-o", library, *files, *objects, *jpeg, "-lm"])
+            _run([*compiler, *_FLAGS, "-shared", "-o", library, *files, *objects, *jpeg, *without, "-lm"])
             os.replace(library, target)
     except OSError as error:
         raise UserError(
@@ -76,15 +80,22 @@ def libjpeg_flags() -> list[str]:
     """What pkg-config says of libjpeg-turbo; empty where it isn't installed for development."""
     if not shutil.which("pkg-config"):
         return []
-    asked = ["pkg-config", "--cflags", "--libs", "libjpeg"]
-    flags = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if flags.returncode:
+    flags = _pkg_config("--cflags", "--libs", "libjpeg")
+    if flags is None:
         return []
-    where = subprocess.run(
-        ["pkg-config", "--variable=libdir", "libjpeg"], capture_output=True, text=True, check=True
-    )
     # A conda environment's libraries are found by this path alone.
-    return [*shlex.split(flags.stdout), f"-Wl,-rpath,{where.stdout.strip()}"]
+    return [*shlex.split(flags), f"-Wl,-rpath,{_pkg_config('--variable=libdir', 'libjpeg')}"]
+
+
+def _pkg_config(*arguments: str) -> str | None:
+    """What pkg-config says; None where it knows no such package."""
+    # Homebrew keeps libjpeg-turbo where nothing looks by itself.
+    paths = [os.environ.get("PKG_CONFIG_PATH", ""), *(_HOMEBREW if sys.platform == "darwin" else ())]
+    environment = os.environ | {"PKG_CONFIG_PATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(
+        ["pkg-config", *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+    return None if done.returncode else done.stdout.strip()
 
 
 def _run(command: list[str]) -> None:

@@ -26,6 +26,7 @@ from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
 from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
+from engine.devices import is_gpu
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
 from engine.plan.pace.machine_pace import LEAST_SECONDS, MOST_SECONDS, Z90, Pace, SidePace
@@ -127,7 +128,7 @@ class _Measurement:
                 validation, plain = self._validations(precision, trainer, self._left())
                 storage = loaded.decoder[0]
             progress.update(1)
-        on_gpu = self.ranks.device.type == "cuda"
+        on_gpu = is_gpu(self.ranks.device)
         spread = Z90 * max(timing.spread for _, timing in rows)
         averaged = 2 if self.config.training.ema_half_life else 1
         return Pace(
@@ -170,11 +171,7 @@ class _Measurement:
     def _choose_precision(self, side: int, seconds: float) -> tuple[Precision, str]:
         """The precision to measure with, and its name where it should be pinned: auto may not be a CPU's fastest."""
         asked = choose_precision(self.config.training.precision, self.ranks.device)
-        if (
-            self.config.training.precision != "auto"
-            or self.ranks.device.type != "cpu"
-            or asked.name == "fp32"
-        ):
+        if self.config.training.precision != "auto" or is_gpu(self.ranks.device) or asked.name == "fp32":
             return asked, ""
         rates = {}
         for name in (asked.name, "fp32"):
@@ -235,11 +232,11 @@ def _as_measured(config: TrainConfig, ranks: Ranks) -> TrainConfig:
         config.training, timeline="", resume="", fit_memory=False, epochs=max(2, config.training.epochs)
     )
     resolution = config.resolution
-    if ranks.device.type == "cpu" and training.batch_size > _CPU_BATCH:
+    if not is_gpu(ranks.device) and training.batch_size > _CPU_BATCH:
         training = replace(training, batch_size=_CPU_BATCH // 2, device_batch_size=0)
         resolution = replace(resolution, batch_sizes="")
     validation = config.validation
-    if ranks.device.type == "cpu":
+    if not is_gpu(ranks.device):
         validation = replace(validation, batch_size=min(validation.batch_size, _CPU_BATCH // 2))
     budget = replace(config.budget, adapt=False, stop_at_target=False)
     return replace(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from engine.devices import is_gpu, synchronize
 from engine.models.head import train_mode
 from engine.train.augment.chain import TrainBatch
 from engine.train.evaluation.validator import Validator
@@ -112,7 +113,7 @@ class Timer:
         while not blocks or time.perf_counter() - started < seconds:
             self._step(trainer, batches)
             images += plan.global_batch
-            if self.device.type == "cpu" or time.perf_counter() - begin >= _BLOCK_SECONDS or not blocks:
+            if not is_gpu(self.device) or time.perf_counter() - begin >= _BLOCK_SECONDS or not blocks:
                 self._wait()
                 if (taken := time.perf_counter() - begin) >= _BLOCK_SECONDS or not blocks:
                     blocks.append((images, taken))
@@ -126,8 +127,7 @@ class Timer:
         )
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
 
 def endless(trainer: Trainer) -> Generator[TrainBatch, None, None]:

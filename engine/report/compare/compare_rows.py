@@ -110,7 +110,7 @@ def _waited(run: ComparedRun) -> str:
 def _machine(run: ComparedRun) -> str:
     start = run.stages[-1][1].start
     machine = start.machine or Machine()
-    if start.device == "cuda" and machine.gpus:
+    if start.device != "cpu" and machine.gpus:
         return f"{start.world_size or 1} × {machine.gpus[0]}"
     return f"{machine.cores or '?'} cores of {machine.cpu or '?'}"
 

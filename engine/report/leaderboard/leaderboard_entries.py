@@ -124,7 +124,7 @@ def _data(record: RunRecord) -> str:
 def machine_words(record: RunRecord) -> str:
     """What a run trained on, in a few words."""
     machine, ranks = record.machine or Machine(), record.world_size or 1
-    if record.device == "cuda" and machine.gpus:
+    if record.device != "cpu" and machine.gpus:
         return f"{ranks} × {machine.gpus[0]}"
     if machine.cores is None and machine.cpu is None:
         return text.MISSING

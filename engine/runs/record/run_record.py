@@ -223,7 +223,7 @@ def _launch(start: StartLine) -> list[str]:
     world, gpus = start.world_size or 1, (start.machine and start.machine.gpus) or []
     if world == 1:
         return ["python"]
-    local = min(world, len(gpus)) if start.device == "cuda" and gpus else world
+    local = min(world, len(gpus)) if start.device != "cpu" and gpus else world
     hosts = [f"--nnodes={world // local}"] if world > local else []
     return ["torchrun", *hosts, f"--nproc-per-node={local}"]
 

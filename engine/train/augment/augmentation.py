@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine.config.train.augmentation import AugmentationConfig
 from engine.data.sampling.rng import sample_keys, uniforms
+from engine.devices import abilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Draws:
 def upload(values: NDArray[Any], device: torch.device) -> torch.Tensor:
     """`values` on the device, through pinned memory: a copy from pageable memory waits for the running kernels."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if device.type == "cuda":
+    if abilities(device).pinned:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from engine.errors import EXIT_AGAIN, Interrupted
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from engine.system import ENDING
 
 _GRACE = 3.0
 """Seconds after which a signal that the main thread has not handled ends the process, unless it is deferred."""
@@ -42,7 +41,7 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in ENDING}
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -81,7 +80,7 @@ class Interruption:
         """End the process where the main thread can't handle a signal: it waits, in C, for other ranks."""
         with woken:
             while numbers := woken.recv(64):
-                if not set(numbers) & set(SIGNALS):
+                if not set(numbers) & set(ENDING):
                     continue
                 if not self._deferred and not ended.wait(_GRACE) and not self._deferred:
                     print(f"interrupted: {signal.Signals(numbers[0]).name}", file=sys.stderr, flush=True)

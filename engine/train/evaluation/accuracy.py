@@ -8,7 +8,7 @@ number of ranks, unlike sums over ranks, whose last digits do.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engine.data.loading.loader import Batch
 from engine.data.sampling.order import samples_of
+from engine.devices import exact, where_exact
 from engine.errors import UserError
 from engine.train.augment.augmentation import upload
 from engine.train.ranks.group import Ranks
@@ -59,7 +60,7 @@ UNEVEN = 5
 """Factor between the sizes of the largest and the smallest class above which top-1 says little of the small ones."""
 
 Prediction = tuple[Batch, torch.Tensor, torch.Tensor]
-"""A batch and its probabilities (n, classes): as measured, and without TTA."""
+"""A batch and its probabilities (n, classes), as measured and without TTA; its labels lie where these do."""
 
 Watch = Callable[[Batch, torch.Tensor, torch.Tensor], None]
 
@@ -69,11 +70,12 @@ class Counter:
 
     def __init__(self, ranks: Ranks, classes: int) -> None:
         self.ranks, self.left_out = ranks, 0
+        there = where_exact(ranks.device)
         # samples and hits of each class
-        self._by_class = torch.zeros((2, classes), dtype=torch.int64, device=ranks.device)
+        self._by_class = torch.zeros((2, classes), dtype=torch.int64, device=there)
         # top1, top5, top1 without TTA, top5 without TTA, outputs not finite, samples; and the summed loss
-        self._counts = torch.zeros(6, dtype=torch.int64, device=ranks.device)
-        self._loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
+        self._counts = torch.zeros(6, dtype=torch.int64, device=there)
+        self._loss = torch.zeros((), dtype=torch.float64, device=there)
 
     @torch.inference_mode()
     def take(self, predicted: Iterable[Prediction], watch: Watch | None = None) -> None:
@@ -90,7 +92,7 @@ class Counter:
 
     def accuracy(self, expected: int) -> Accuracy:
         """The accuracy over all ranks. Raises UserError unless `expected` samples were counted or left out."""
-        gone = torch.tensor([self.left_out], device=self.ranks.device)
+        gone = torch.tensor([self.left_out], device=self._counts.device)
         sums = self.ranks.sum(torch.cat([self._counts, gone])).tolist()
         top1, top5, top1_no_tta, top5_no_tta, nonfinite, count, missing = sums
         loss = float(self.ranks.sum(self._loss.clone()))
@@ -123,14 +125,15 @@ def predictions(
 ) -> Iterator[Prediction]:
     """Each batch with a network's probabilities, float64 (n, classes): with TTA if asked for, and without.
 
-    `forward` is the pass over a network in eval mode, or that network.
+    They and the labels are on the device, or on the CPU where the device has no float64. `forward` is the pass over a
+    network in eval mode, or that network.
     """
     for batch in batches:
         plain = probabilities(forward, batch.images, precision)
         final = plain
         if tta:
             final = (plain + probabilities(forward, batch.images.flip(3), precision)) / 2
-        yield batch, final, plain
+        yield replace(batch, labels=batch.labels.to(final.device)), final, plain
 
 
 def probabilities(forward: Forward, images: torch.Tensor, precision: Precision) -> torch.Tensor:
@@ -140,7 +143,7 @@ def probabilities(forward: Forward, images: torch.Tensor, precision: Precision) 
     """
     with precision.autocast():
         logits = forward(images)
-    return logits.double().softmax(1)
+    return exact(logits).softmax(1)
 
 
 def hits(probabilities: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,14 +177,14 @@ class BySample:
     def __init__(self, count: int, columns: int, ranks: Ranks) -> None:
         self.ranks = ranks
         # The last column counts how often a sample was put here.
-        self._rows = torch.zeros((count, columns + 1), dtype=torch.float64, device=ranks.device)
+        self._rows = torch.zeros((count, columns + 1), dtype=torch.float64, device=where_exact(ranks.device))
 
     def put(self, views: NDArray[np.int64], *columns: torch.Tensor) -> None:
         """Fill in samples of this rank; each column is a tensor (n,) of numbers or bools for the views (n,)."""
         rows = torch.stack(
             [*(column.double() for column in columns), torch.ones_like(columns[0].double())], 1
         )
-        self._rows.index_add_(0, upload(samples_of(views), self.ranks.device), rows)
+        self._rows.index_add_(0, upload(samples_of(views), self._rows.device), rows)
 
     def gather(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The samples that any rank has filled in, ascending, (n,), and their numbers (columns, n), on every rank.

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from engine.devices import is_gpu
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import Forward, compile_in_turns, reason_of_failure
 from engine.train.step.precision import Precision
@@ -68,7 +69,7 @@ class EvalForward:
     def _logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         count = len(images)
         compiled = self._works and images.shape[-1] in self._sides
-        if count < self.size and (compiled or images.is_cuda):
+        if count < self.size and (compiled or is_gpu(images.device)):
             images = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, self.size - count))
         return (self._compiled if compiled else _forward)(model, images)[:count]
 

@@ -6,7 +6,7 @@ allows (taskset, SLURM's binding, a container's cpuset) are divided, and only am
 ones: processes that were bound to different cores keep them.
 """
 
-import os
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from engine.devices import is_cuda
 from engine.errors import UserError
+from engine.system import allowed_cores, bind_thread, threads_of_process
 
 _SYSTEM, _PCI = Path("/sys/devices/system"), Path("/sys/bus/pci/devices")
 
@@ -31,8 +33,7 @@ class Seat(NamedTuple):
 
 def seat_of(device: torch.device, pci: Path = _PCI) -> Seat:
     """This process's current seat, with `device` as its GPU."""
-    cores = frozenset(os.sched_getaffinity(0))
-    return Seat(os.uname().nodename, cores, _gpu_node(device, pci) if device.type == "cuda" else None)
+    return Seat(platform.node(), allowed_cores(), _gpu_node(device, pci) if is_cuda(device) else None)
 
 
 def share_of_cores(rank: int, seats: Sequence[Seat], nodes: Mapping[int, Sequence[int]]) -> frozenset[int]:
@@ -70,12 +71,15 @@ def read_nodes(system: Path = _SYSTEM) -> dict[int, list[int]]:
 
 
 def pin(cores: frozenset[int]) -> None:
-    """Bind all threads of this process, present and future, to these cores. Raises UserError if not permitted."""
+    """Bind all threads of this process, present and future, to these cores, where the system can (macOS can't).
+
+    Raises UserError if not permitted.
+    """
     try:
-        for thread in os.listdir("/proc/self/task"):
+        for thread in threads_of_process():
             # A thread may have ended meanwhile.
             with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), cores)
+                bind_thread(thread, cores)
     except OSError as error:
         raise UserError(
             f"cannot keep to cores {sorted(cores)}: {error}; pass --data.pin_cores=false"

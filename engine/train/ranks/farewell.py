@@ -5,14 +5,15 @@ without a note was killed. On the same host a process that is gone shows at once
 """
 
 import os
+import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
+from engine.system import runs
 from engine.train.ranks.heartbeat import BEAT, sign_of
 
 _KILLED = "it left no message, as after SIGKILL, often for lack of memory (`dmesg` tells)"
@@ -28,7 +29,7 @@ class Process(NamedTuple):
 
 def own_process() -> Process:
     """This process's."""
-    return Process(os.uname().nodename, os.getpid())
+    return Process(platform.node(), os.getpid())
 
 
 class Farewells:
@@ -39,7 +40,7 @@ class Farewells:
         here = own_process().host
         # Another container on this host has process numbers of its own.
         self._visible = {
-            rank for rank, process in enumerate(processes) if process.host == here and _runs(process.pid)
+            rank for rank, process in enumerate(processes) if process.host == here and runs(process.pid)
         }
 
     def leave(self) -> None:
@@ -53,7 +54,7 @@ class Farewells:
         With `wait` the ranks on other hosts are given three heartbeats to show that they run. Without it only killed
         ranks of this host count.
         """
-        gone = [rank for rank in sorted(self._visible) if not _runs(self._processes[rank].pid)]
+        gone = [rank for rank in sorted(self._visible) if not runs(self._processes[rank].pid)]
         if not gone and wait:
             before = self._beats()
             time.sleep(3 * BEAT)
@@ -88,15 +89,6 @@ class Farewells:
         with suppress(RuntimeError):
             return [self._store.get(sign_of(rank)) for rank in range(len(self._processes))]
         return []
-
-
-def _runs(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    # A zombie has ended, and its parent has not asked yet.
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _note(rank: int) -> str:

@@ -16,8 +16,10 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from engine.devices import abilities, count, is_gpu, make_current, present
 from engine.errors import Interrupted, UserError
 from engine.limits import compute_threads, share_of_quota
+from engine.system import allowed_cores
 from engine.train.ranks.cores import Seat, pin, read_nodes, seat_of, share_of_cores
 from engine.train.ranks.farewell import Farewells, own_process
 from engine.train.ranks.heartbeat import Heartbeat
@@ -38,7 +40,7 @@ class Ranks:
     local_rank: int
     local_world: int
     device: torch.device
-    share: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
+    share: frozenset[int] = field(default_factory=allowed_cores)
     """The CPU cores of this process; the run's other processes on this host have others."""
     control: dist.ProcessGroup | None = None
     """With several ranks: a second process group between hosts (gloo), besides the one for gradients."""
@@ -53,9 +55,10 @@ class Ranks:
         return share_of_quota(len(self.share), self.local_world)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum of `values` over all ranks, on every rank."""
+        """The sum of `values`, on the device or on the CPU, over all ranks, on every rank."""
         if self.world > 1:
-            dist.all_reduce(values)
+            there = values.device.type == self.device.type
+            dist.all_reduce(values, group=None if there else self.control)
         return values
 
     def agree(self, value: T) -> T:
@@ -81,7 +84,7 @@ class Ranks:
 
 @contextmanager
 def process_group(device: str, *, pin_cores: bool = True) -> Iterator[Ranks]:
-    """Join the other ranks for the block. `device` is auto, cpu or cuda.
+    """Join the other ranks for the block. `device` is that of training.device.
 
     With `pin_cores` each process of a host stays on its share of the cores; either way torch gets a thread for each
     core that the process may keep busy, or what the user set in OMP_NUM_THREADS. Raises UserError, one line, when
@@ -144,14 +147,14 @@ def _told(error: BaseException, rank: int, farewells: Farewells) -> BaseExceptio
 
 def _join(ranks: Ranks, store: Any) -> dist.ProcessGroup:
     """Join the process group for gradients, and the second one between hosts, which is returned."""
-    backend = "nccl" if ranks.device.type == "cuda" else "gloo"
+    backend = abilities(ranks.device).exchange
     dist.init_process_group(
         backend,
         store=store,
         rank=ranks.rank,
         world_size=ranks.world,
         timeout=_TIMEOUT,
-        device_id=ranks.device if backend == "nccl" else None,
+        device_id=ranks.device if is_gpu(ranks.device) else None,
     )
     # For a rank outside the group it would be a number; here all are in it.
     control: Any = dist.new_group(backend="gloo", timeout=_TIMEOUT)
@@ -179,19 +182,17 @@ def _take_share(ranks: Ranks) -> frozenset[int]:
 
 
 def _ranks(place: Place, device: str) -> Ranks:
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("training.device is cuda, but torch sees no GPU: see `python -m engine doctor`")
-    # srun gives each process its own GPU, and shows it no other, if it is asked to (--gpus-per-task=1).
-    index = 0 if place.launcher == "srun" and torch.cuda.device_count() == 1 else place.local_rank
-    if on_gpu and index >= torch.cuda.device_count():
+    kind = present() if device == "auto" else device
+    if kind not in ("cpu", present()):
         raise UserError(
-            f"{place.local_world} processes on this host but only {torch.cuda.device_count()} GPUs: "
-            f"start torchrun with --nproc-per-node={torch.cuda.device_count()}"
+            f"training.device is {kind}, but torch sees no GPU{_instead(kind)}: see `python -m engine doctor`"
         )
-    if on_gpu:
-        torch.cuda.set_device(index)
-    where = torch.device("cuda", index) if on_gpu else torch.device("cpu")
+    where = torch.device("cpu") if kind == "cpu" else torch.device(kind, _index(place, count(kind)))
+    if place.world > 1 and not abilities(where).exchange:
+        raise UserError(
+            f"training.device={kind} trains in one process, and {place.world} were started: start one, without torchrun"
+        )
+    make_current(where)
     return Ranks(
         rank=place.rank,
         world=place.world,
@@ -199,6 +200,25 @@ def _ranks(place: Place, device: str) -> Ranks:
         local_world=place.local_world,
         device=where,
     )
+
+
+def _instead(kind: str) -> str:
+    """What torch sees where it does not see this kind of device."""
+    if (found := present()) != "cpu":
+        return f" of that kind (it sees {found})"
+    return "" if kind == "cuda" else " of that kind"
+
+
+def _index(place: Place, gpus: int) -> int:
+    """Which of the host's GPUs is this process's. Raises UserError where there are too few."""
+    # srun gives each process its own GPU, and shows it no other, if it is asked to (--gpus-per-task=1).
+    index = 0 if place.launcher == "srun" and gpus == 1 else place.local_rank
+    if index >= gpus:
+        raise UserError(
+            f"{place.local_world} processes on this host but only {gpus} GPUs: start torchrun with "
+            f"--nproc-per-node={gpus}"
+        )
+    return index
 
 
 def _of_connection(error: RuntimeError) -> bool:

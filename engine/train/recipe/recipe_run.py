@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from engine.config.train.train_config import TrainConfig
+from engine.devices import release_memory
 from engine.errors import UserError
 from engine.runs.display import Display
 from engine.runs.folder import STAGES, stage_folder
@@ -89,8 +88,7 @@ def run_recipe(
         # The next stage needs the device's memory, and a run's parts hold each other.
         del run
         gc.collect()
-        if ranks.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(ranks.device)
     return code
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from engine.devices import is_cuda, synchronize
 from engine.files import user_cache
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
@@ -29,7 +30,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 def compiles(wanted: str, device: torch.device) -> bool:
     """Whether a network on `device` is to be compiled, by training.compile."""
-    return wanted == "on" or (wanted == "auto" and device.type == "cuda")
+    return wanted == "on" or (wanted == "auto" and is_cuda(device))
 
 
 class CompiledForward:
@@ -105,8 +106,7 @@ class CompiledForward:
             with torch.no_grad():
                 for buffer, old in zip(buffers, before, strict=True):
                     buffer.copy_(old)
-        if self.ranks.device.type == "cuda":
-            torch.cuda.synchronize(self.ranks.device)
+        synchronize(self.ranks.device)
 
 
 def compile_in_turns(ranks: Ranks, attempt: Callable[[], str], begins: str, instead: str) -> bool:

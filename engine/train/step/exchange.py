@@ -11,6 +11,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.config.train.training import TrainingConfig
+from engine.devices import is_gpu
 from engine.errors import UserError
 from engine.train.batching import BatchPlan
 from engine.train.ranks.group import Ranks
@@ -43,7 +44,7 @@ def exchanging(model: nn.Module, ranks: Ranks, training: TrainingConfig) -> nn.M
         _try_bf16(ranks)
     wrapped = DistributedDataParallel(
         model,
-        device_ids=[ranks.device] if ranks.device.type == "cuda" else None,
+        device_ids=[ranks.device] if is_gpu(ranks.device) else None,
         gradient_as_bucket_view=True,
         static_graph=training.static_graph,
         # Each rank keeps its own batch-norm statistics; the validator broadcasts rank 0's.

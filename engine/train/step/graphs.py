@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from engine.devices import is_cuda, of_cuda
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.ranks.group import Ranks
@@ -150,9 +151,10 @@ class GraphedPasses:
 
 def graphed(ranks: Ranks, weights: list[nn.Parameter], run: Pass) -> GraphedPasses:
     """GraphedPasses on this rank's GPU. Raises UserError where there is none, or where there are several ranks."""
-    if ranks.device.type != "cuda":
+    if not is_cuda(ranks.device):
         raise UserError(
-            f"training.cuda_graphs needs a GPU, and this run is on the {ranks.device.type}: drop it"
+            f"training.cuda_graphs needs a GPU{of_cuda(ranks.device)}, and this run is on the {ranks.device.type}: "
+            "drop it"
         )
     if ranks.world > 1:
         raise UserError(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from engine.devices import free_memory, release_memory
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.batching import BatchPlan
@@ -54,14 +55,14 @@ def fits_in_memory(step: Step, ranks: Ranks, count: int, side: int) -> bool:
         refuse_single_images(getattr(step.model, "module", step.model), side)
     try:
         rehearse(step, count, side)
-        free, total = torch.cuda.mem_get_info(ranks.device)
-        enough = free >= _SPARE * total
+        memory = free_memory(ranks.device)
+        enough = memory is None or memory[0] >= _SPARE * memory[1]
     except RuntimeError as error:
         if not _lacks_memory(error):
             raise
         enough = False
     # Memory reserved for one size must not block another.
-    torch.cuda.empty_cache()
+    release_memory(ranks.device)
     lacking = ranks.sum(torch.tensor(int(not enough), device=ranks.device))
     return int(lacking) == 0
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.config.train.train_config import TrainConfig
+from engine.devices import is_cuda, of_cuda
 from engine.errors import UserError
 from engine.train.augment.chain import TrainBatch
 from engine.train.optimizers.optimizer import build_optimizer
@@ -185,8 +186,10 @@ class Step:
 
 def _synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
     """Make batch norms take their statistics over all ranks. Raises UserError on devices where torch can't."""
-    if ranks.device.type != "cuda":
-        raise UserError(f"training.sync_bn needs GPUs, and this run is on the {ranks.device.type}: drop it")
+    if not is_cuda(ranks.device):
+        raise UserError(
+            f"training.sync_bn needs GPUs{of_cuda(ranks.device)}, and this run is on the {ranks.device.type}: drop it"
+        )
     if ranks.world > 1:
         # In place, unless the network itself is a norm.
         nn.SyncBatchNorm.convert_sync_batchnorm(model)

@@ -13,7 +13,8 @@ import torch
 
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.loading.loader import Loader
-from engine.data.loading.meters import Busy, DataFigures, DeviceMeter, PoolMeter, ThreadMeter, timed_event
+from engine.data.loading.meters import Busy, DataFigures, DeviceMeter, PoolMeter, ThreadMeter
+from engine.devices import event
 from tests.data.betons import write_pixels
 from tests.data.conftest import photo
 from tests.data.loaders import CPU, LAW, RESOLUTION
@@ -142,9 +143,9 @@ def test_missing_schedstat_gives_no_queueing(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.gpu
 def test_gpu_time_is_measured_by_events_without_waiting(beton: Beton) -> None:
     device = torch.device("cuda", 0)
-    meter, begin = DeviceMeter(), timed_event()
+    meter, begin = DeviceMeter(), event(device, timed=True)
     torch.cuda._sleep(50_000_000)
-    meter.add(begin, timed_event())
+    meter.add(begin, event(device, timed=True))
     assert meter.seconds() == 0
     torch.cuda.synchronize()
     assert meter.seconds() > 0.005

@@ -167,3 +167,27 @@ def test_unbuilt_engine_decodes_the_same_pixels(checkout: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     for path, line in zip(files, done.stdout.split(), strict=True):
         assert line == pixels(open_beton(path), range(4), CenterCrop(ratio=0.8), 16).tobytes().hex()
+
+
+@pytest.mark.parametrize("jpeg", [True, False])
+def test_macos_finds_homebrews_libjpeg_and_may_lack_it(
+    sources: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jpeg: bool
+) -> None:
+    """The commands: there is no Mac here."""
+    bin, folder = tmp_path / "bin", "/opt/homebrew/opt/jpeg-turbo/lib/pkgconfig"
+    bin.mkdir()
+    known = "echo -ljpeg" if jpeg else "exit 1"
+    compiles = 'for word; do [ "$before" = -o ] && : >"$word"; before=$word; done; exit 0'
+    for name, script in (
+        ("pkg-config", f'case "$PKG_CONFIG_PATH" in *{folder}*) {known};; *) exit 2;; esac'),
+        ("cc", f'echo "$*" >>{tmp_path}/called; {compiles}'),
+    ):
+        (bin / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(building.sys, "platform", "darwin")
+    build()
+    linked = (tmp_path / "called").read_text().splitlines()[-1]
+    assert ("-undefined,dynamic_lookup" in linked) is not jpeg
+    assert ("-ljpeg" in linked) is jpeg and ("transcode.c" in linked) is jpeg
