@@ -4,10 +4,11 @@ open -> do they go together? -> copies among shards (shard_copies.py) -> one man
 are (assemble.py)
 """
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,19 @@ def merge(
     *,
     val: Sequence[Path] = (),
     rules: CopyRules = CopyRules(),  # noqa: B008 - it is frozen
+    converted_by: Mapping[str, str] | None = None,
 ) -> Merged:
     """Write `output` of the inputs. Shards are put in their order, and some may be missing where `partial`.
 
     Among the images of shards copies are looked for, and `rules` say what becomes of them; `val` are the shards of
-    val, whose images are looked for among those of train.
+    val, whose images are looked for among those of train. With `converted_by` shards may have been made by different
+    rules (RulesConfig, as text), where the difference concerns none of their images: the file then names these.
     Raises UserError when the inputs don't go together, one is damaged, or the output can't be written.
     """
     refuse_existing(output)
     betons = [open_beton(path) for path in inputs]
     _check_storage(betons)
+    order = functools.partial(in_shard_order, partial=partial, any_rules=converted_by is not None)
     named = [beton.manifest for beton in betons if beton.manifest]
     if len(named) not in (0, len(betons)):
         bare = next(beton.path for beton in betons if not beton.manifest)
@@ -58,11 +62,13 @@ def merge(
             "merged; convert it with write_dataset.py"
         )
     if named:
-        betons = in_shard_order(betons, partial)
-    searched, notes = _search(betons, val, partial, rules)
+        betons = order(betons)
+    searched, notes = _search(betons, val, order, rules)
     kept = [one.kept for one in searched] or [np.arange(beton.num_samples) for beton in betons]
     manifests = [one.manifest for one in searched] or [beton.manifest for beton in betons if beton.manifest]
     manifest = merge_manifests(betons, manifests) if named else None
+    if manifest and converted_by is not None:
+        manifest = replace(manifest, rules=dict(converted_by))
     parts = [
         Part(beton=beton, samples=samples, labels=beton.labels[samples])
         for beton, samples in zip(betons, kept, strict=True)
@@ -77,7 +83,10 @@ def merge(
 
 
 def _search(
-    betons: Sequence[Beton], val: Sequence[Path], partial: bool, rules: CopyRules
+    betons: Sequence[Beton],
+    val: Sequence[Path],
+    order: Callable[[Sequence[Beton]], list[Beton]],
+    rules: CopyRules,
 ) -> tuple[list[Searched], tuple[str, ...]]:
     """Copies among shards, or an empty list where they can't be looked for; and what to say of it.
 
@@ -96,7 +105,7 @@ def _search(
     if of_val:
         if not is_train:
             raise UserError("--val is for merging the shards of train, and these are val's: leave it out")
-        of_val = in_shard_order(of_val, partial)
+        of_val = order(of_val)
         _check_val(betons[0], of_val)
     elif rules.leak != "keep":
         raise UserError(f"--leak={rules.leak} needs the shards of val to compare with: pass --val FILE...")
@@ -151,11 +160,11 @@ def _check_storage(betons: Sequence[Beton]) -> None:
             )
 
 
-def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
+def in_shard_order(betons: Sequence[Beton], partial: bool, any_rules: bool = False) -> list[Beton]:
     """Shards by their numbers; files that are none as they come. All have manifests.
 
-    Raises UserError for shards that are missing (unless `partial`), there twice, of different conversions, or among
-    files that are none.
+    Raises UserError for shards that are missing (unless `partial`), there twice, of different conversions (of
+    different rules may be with `any_rules`), or among files that are none.
     """
     shards = {beton.path: _manifest(beton).shard for beton in betons}
     if not any(shards.values()):
@@ -185,7 +194,7 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
         raise UserError(f"shards {listed} are missing: add them, or pass --partial to merge without them")
     ordered = [numbers[number] for number in sorted(numbers)]
     for beton in ordered[1:]:
-        for name in ("settings", "rules", "source", "order", "license"):
+        for name in ("settings", *(() if any_rules else ("rules",)), "source", "order", "license"):
             if getattr(_manifest(beton), name) != getattr(_manifest(ordered[0]), name):
                 raise UserError(
                     f"{ordered[0].path} and {beton.path} were converted with different {name} (see python -m engine "
