@@ -24,7 +24,7 @@ class RunConfig:
     )
     scheduler: str = option(
         "",
-        "dask: the scheduler's address, such as tcp://HOST:8786; empty = a cluster of processes on this machine",
+        "dask: the scheduler's address, such as tcp://HOST:8786; empty = workers on this machine",
     )
     sbatch: str = option(
         "",

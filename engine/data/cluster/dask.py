@@ -1,15 +1,16 @@
-"""run.on=dask: shards on the workers of a Dask cluster, one at a time on each worker, with as many encoding processes
-as it has threads.
+"""run.on=dask: shards on the workers of a Dask cluster, one at a time on each, with as many encoding processes as the
+worker has threads.
 
-Dask itself gives the shard of a lost worker to another one; a shard that it gives up is handed in again by the caller.
+Which worker gets which shard is decided here: Dask would give as many shards to a worker as it has threads. A worker
+that joins later gets shards too, and the shard of one that is lost goes to another.
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
 from engine.config.write import WriteConfig
 from engine.data.cluster.attempt import Attempt, run_shard
@@ -17,55 +18,33 @@ from engine.errors import UserError
 from engine.limits import usable_cores
 
 try:
-    import dask
-    from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
+    from distributed import Client, Future, KilledWorker, LocalCluster
 except ImportError:
     raise UserError(
         "run.on=dask needs distributed, which is not installed: pip install distributed"
     ) from None
 
-_SLOT = "imagenet-engine-shard"
 _CORES_PER_WORKER = 4
 _ANSWER_SECONDS = 20
-_GONE = "start the same command again when it is back"
-
-
-class _OneShard(WorkerPlugin):
-    """Room for one shard on each worker, also on those that join later."""
-
-    name = _SLOT
-    idempotent = True
-
-    async def setup(self, worker: Worker) -> None:
-        """Called on the worker."""
-        await worker.set_resources(**{_SLOT: 1})
 
 
 class DaskExecutor:
-    """A client of the scheduler at run.scheduler, or of a cluster of processes on this machine."""
+    """A client of the scheduler at run.scheduler, or of a small cluster in this process."""
 
     pause = 0.5
 
     def __init__(self, config: WriteConfig) -> None:
         self._run, self._encoders = config.run, config.output.num_workers
-        self._futures: dict[str, Future] = {}
-        self._started = 0
+        self._waiting: deque[Attempt] = deque()
+        self._busy: dict[str, tuple[str, Future]] = {}
+        """Worker's address -> its shard."""
+        self._started, self._had_workers = 0, True
 
     def __enter__(self) -> "DaskExecutor":
         with ExitStack() as stack:
             self._client = stack.enter_context(self._connect(stack))
-            try:
-                self._client.register_plugin(_OneShard())
-            except ModuleNotFoundError as error:
-                raise UserError(
-                    f"run.scheduler: a Dask worker can't run this program ({error}): start the workers in its "
-                    "environment, with its folder in PYTHONPATH"
-                ) from None
             self._stack = stack.pop_all()
-        workers = len(self._client.nthreads())
-        if not workers:
-            print("note: the Dask scheduler has no workers yet: waiting for them", flush=True)
-        self.slots = max(1, workers)
+        self.slots = max(1, len(self._workers()))
         return self
 
     def __exit__(
@@ -77,11 +56,11 @@ class DaskExecutor:
         if not self._run.scheduler:
             workers = self._run.workers or max(1, usable_cores() // _CORES_PER_WORKER)
             self._encoders = self._encoders or max(1, usable_cores() // workers)
-            # Its lines about workers that are lost and restarted are no news to the user.
-            stack.enter_context(dask.config.set({"distributed.logging.distributed": "critical"}))
+            # Threads of this process: each shard has a process of its own.
             cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
+                processes=False,
                 memory_limit=0,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
@@ -97,34 +76,55 @@ class DaskExecutor:
 
     def start(self, attempts: Sequence[Attempt]) -> None:
         """See Executor."""
-        for attempt in attempts:
-            self._started += 1
-            attempt = replace(attempt, workers=self._encoders)
-            key = f"shard {attempt.shard} ({self._started})"
-            self._futures[attempt.shard] = self._client.submit(
-                _run_on_worker, attempt, key=key, pure=False, resources={_SLOT: 1}
-            )
+        self._waiting.extend(attempts)
 
     def poll(self) -> Iterable[tuple[str, str]]:
         """See Executor."""
-        for shard, future in list(self._futures.items()):
-            if not future.done():
-                continue
-            if future.status not in ("finished", "error"):
-                raise UserError(f"run.scheduler: the Dask scheduler is gone: {_GONE}")
-            del self._futures[shard]
-            yield shard, _why(future)
+        workers = self._workers()
+        for address, (shard, future) in list(self._busy.items()):
+            if future.done():
+                del self._busy[address]
+                yield shard, _why(future)
+            elif address not in workers:
+                future.cancel(force=True)
+                del self._busy[address]
+                yield shard, "killed: its Dask worker is gone"
+        for address in workers.keys() - self._busy.keys():
+            if self._waiting:
+                self._give(address, workers[address])
+
+    def _give(self, address: str, threads: int) -> None:
+        """Let the worker convert the next shard."""
+        attempt = replace(self._waiting.popleft(), workers=self._encoders or threads)
+        self._started += 1
+        # Each attempt has a key of its own: Dask takes equal keys for the same work.
+        key = f"shard-{attempt.shard}-{self._started}-{self._client.id}"
+        future = self._client.submit(run_shard, attempt, key=key, workers=[address], pure=False)
+        self._busy[address] = attempt.shard, future
+
+    def _workers(self) -> dict[str, int]:
+        """Address -> threads."""
+        try:
+            workers: dict[str, int] = self._client.nthreads()
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise UserError(
+                f"run.scheduler: the Dask scheduler is gone ({error}): start the same command again when it is back"
+            ) from None
+        if not workers and self._had_workers:
+            print("note: the Dask scheduler has no workers: waiting for them", flush=True)
+        self._had_workers = bool(workers)
+        return workers
 
 
-def _why(future: Any) -> str:
+def _why(future: Future) -> str:
+    """Why the attempt has ended; empty where its shard's folder says it."""
     if future.status == "finished":
         return ""
+    if future.status != "error":
+        return "killed: Dask has dropped it"
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return "killed: Dask has lost several workers with this shard"
+        return "killed: its Dask workers are gone"
+    if isinstance(error, ModuleNotFoundError):
+        return f"run.scheduler: a Dask worker lacks this program ({error}): start workers with its folder in PYTHONPATH"
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def _run_on_worker(attempt: Attempt) -> None:
-    """Runs in a worker."""
-    run_shard(replace(attempt, workers=attempt.workers or get_worker().state.nthreads))

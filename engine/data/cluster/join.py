@@ -9,7 +9,7 @@ from engine.config.write import WriteConfig, copy_rules
 from engine.data.cluster.shard_folder import SPLITS, ShardFolder
 from engine.data.convert.conversion_plan import file_name
 from engine.data.convert.journal import rules_as_text
-from engine.data.edit.merge import Merged, merge
+from engine.data.edit.merge import Merged, Origin, merge
 from engine.data.edit.shard_copies import CopyRules
 from engine.data.sources import Split
 from engine.files import sync_folder
@@ -33,7 +33,7 @@ def join(
         local = folder.path or _fetched(folder, shards, merging)
         for split in SPLITS:
             if not here[split].exists():
-                merged = _merge(here[split], split, local, shards, config)
+                merged = _merge(here[split], split, local, shards, _origin(folder, split, config), config)
                 _say(paths[split], len(shards), merged)
     for split in SPLITS:
         if here[split].exists():
@@ -42,7 +42,15 @@ def join(
     shutil.rmtree(merging)
 
 
-def _merge(output: Path, split: Split, folder: Path, shards: Sequence[str], config: WriteConfig) -> Merged:
+def _origin(folder: ShardFolder, split: Split, config: WriteConfig) -> Origin:
+    return Origin(
+        rules=rules_as_text(config.rules), ids=lambda shard: folder.read_plan(shard)[split].images.ids
+    )
+
+
+def _merge(
+    output: Path, split: Split, folder: Path, shards: Sequence[str], origin: Origin, config: WriteConfig
+) -> Merged:
     rules = copy_rules(config.rules)
     if split == "val":
         # Copies in train are left out of train.
@@ -52,7 +60,7 @@ def _merge(output: Path, split: Split, folder: Path, shards: Sequence[str], conf
         [folder / file_name(split, shard) for shard in shards],
         val=[folder / file_name("val", shard) for shard in shards] if split == "train" else (),
         rules=CopyRules(**rules),
-        converted_by=rules_as_text(config.rules),
+        origin=origin,
     )
 
 

@@ -30,9 +30,18 @@ _REPORT_SECONDS, _REPORT_SECONDS_URL = 1.0, 10.0
 
 
 def main() -> int:
-    """Convert the shard that stdin names. Raises UserError."""
+    """Convert the shard that comes on stdin; returns 0. Raises UserError as `convert_shard` does."""
     attempt: Attempt = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    convert_shard(attempt)
+    return EXIT_DONE
+
+
+def convert_shard(attempt: Attempt) -> None:
+    """Convert a shard here, and mark it as finished.
+
+    Raises UserError as `convert` does, for another conversion in the folder, and for libraries of other versions.
+    """
     folder = attempt.open()
     if folder.begun() != attempt.begun:
         raise UserError(
@@ -45,7 +54,6 @@ def main() -> int:
         folder.finish(attempt.shard, files.values())
         if folder.path is None:
             _remove(files)
-    return EXIT_DONE
 
 
 def _convert(attempt: Attempt, folder: ShardFolder) -> dict[Split, Path]:

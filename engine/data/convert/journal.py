@@ -41,6 +41,7 @@ _MAGIC = b"ENGJRNL1"
 class UnderWayError(UserError):
     """Another process is writing the file."""
 
+
 _ENTRY = np.dtype([("crc32", "<u4"), ("head", "<u4"), ("rows", "<u8")])
 
 
