@@ -16,13 +16,13 @@ from engine.errors import UserError
 
 
 def in_shards(
-    source: Path, folder: Path, rules: dict[str, Any] | None = None, order: str = "shuffled", **run: Any
+    source: Path, out: Path, rules: dict[str, Any] | None = None, order: str = "shuffled", **run: Any
 ) -> WriteConfig:
     """A conversion in 3 shards, unless `run` says otherwise, with one encoding process for each."""
     return WriteConfig(
         source=SourceConfig(path=str(source)),
         rules=RulesConfig(**(rules or {})),
-        output=OutputConfig(folder=str(folder), num_workers=1, order=order),
+        output=OutputConfig(folder=str(out), num_workers=1, order=order),
         run=RunConfig(**({"shards": 3} | run)),
     )
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -47,10 +48,10 @@ def test_shards_on_workers_of_this_machine(pets: Path, tmp_path: Path) -> None:
 class Workers:
     """Two worker processes of a scheduler; one that was killed is replaced, as a cluster's manager does."""
 
-    def __init__(self, scheduler: str, folder: Path) -> None:
+    def __init__(self, scheduler: str, folder: Path, log: BinaryIO) -> None:
         self._command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--no-nanny"]
         self._command += ["--nthreads=1", "--no-dashboard", f"--local-directory={folder}"]
-        self._log = open(folder / "workers.log", "wb")
+        self._log = log
         self._running = [self._start(), self._start()]
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -67,12 +68,12 @@ class Workers:
         for one in self._running:
             one.kill()
             one.wait()
-        self._log.close()
 
 
 @pytest.mark.slow
 def test_random_kills_of_dask_workers_change_no_byte(pets: Path, tmp_path: Path) -> None:
     killed = killed_at_random(pets, tmp_path, int(os.environ.get("KILLS", "4")))
+    print(killed)
     assert killed["worker"]
 
 
@@ -81,7 +82,10 @@ def killed_at_random(pets: Path, folder: Path, kills: int) -> Counter[str]:
     for number in range(600 * kills):
         shutil.copy(pets / f"train/cat/{number % 25:03d}.jpg", pets / f"train/dog/more{number}.jpg")
     whole = converted(pets, folder / "whole", order="shuffled")
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as cluster:
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as cluster,
+        open(folder / "workers.log", "wb") as log,
+    ):
         scheduler = cluster.scheduler_address
         options = [
             f"source.path={pets}",
@@ -90,7 +94,7 @@ def killed_at_random(pets: Path, folder: Path, kills: int) -> Counter[str]:
             "run.on=dask",
         ]
         options += [f"run.scheduler={scheduler}", "run.shards=4"]
-        workers = Workers(scheduler, folder)
+        workers = Workers(scheduler, folder, log)
         try:
             begun = folder / "out/shards/conversion.json"
             killed = run_killed(command(*options), workers.victims, kills, seconds=8, begun=begun)
