@@ -56,7 +56,7 @@ def merge(
     Raises UserError when the inputs don't go together, one is damaged, or the output can't be written.
     """
     refuse_existing(output)
-    betons = [open_beton(path) for path in inputs]
+    betons = _opened(inputs)
     _check_storage(betons)
     order = functools.partial(in_shard_order, partial=partial, any_rules=origin is not None)
     named = [beton.manifest for beton in betons if beton.manifest]
@@ -89,6 +89,18 @@ def merge(
     return Merged(file=file, notes=notes)
 
 
+def _opened(paths: Sequence[Path]) -> list[Beton]:
+    """The files, with one list of classes for all that have the same: hundreds of shards may have thousands."""
+    betons, classes = list[Beton](), dict[tuple[str, ...], tuple[str, ...]]()
+    for path in paths:
+        beton = open_beton(path)
+        if beton.manifest:
+            same = classes.setdefault(beton.manifest.classes, beton.manifest.classes)
+            beton = replace(beton, manifest=replace(beton.manifest, classes=same))
+        betons.append(beton)
+    return betons
+
+
 def _as_planned(shard: Searched, origin: Origin) -> Searched:
     """With the images that were left out in the order of the plan, those of the shard among the copies."""
     kinds = {kind in CopyRules.__annotations__ for _, kind, _ in shard.manifest.rejects}
@@ -118,7 +130,7 @@ def _search(
             )
         return [], ()
     is_train = betons[0].manifest.split == "train"
-    of_val = [open_beton(path) for path in val]
+    of_val = _opened(val)
     if of_val:
         if not is_train:
             raise UserError("--val is for merging the shards of train, and these are val's: leave it out")

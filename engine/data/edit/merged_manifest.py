@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from engine.data.beton.manifest import Manifest, check_same_classes
 from engine.data.beton.reader import Beton
 from engine.errors import UserError
@@ -58,9 +60,15 @@ def merge_manifests(betons: Sequence[Beton], all_of: Sequence[Manifest]) -> Mani
 
 def _check_ids(betons: Sequence[Beton], manifests: Sequence[Manifest]) -> None:
     """An image that is in two files is most likely a file that was given twice."""
+    hashes = np.fromiter(map(hash, chain.from_iterable(one.ids for one in manifests)), np.int64)
+    hashes.sort()
+    # A dict of all names would take more memory than everything else.
+    suspects = {*hashes[1:][hashes[1:] == hashes[:-1]].tolist()}
     first_of: dict[str, int] = {}
     for number, (beton, manifest) in enumerate(zip(betons, manifests, strict=True)):
-        for name in manifest.ids:
+        for name in manifest.ids if suspects else ():
+            if hash(name) not in suspects:
+                continue
             other = first_of.setdefault(name, number)
             if other != number:
                 raise UserError(
