@@ -2,7 +2,7 @@
 
 Plans and the merge are measured here with images of a few bytes, each in a process of its own: peak memory for some
 images, for twice as many, and in more shards. What follows from that for --images is computed. Rates of the conversion
-itself are given (--rate, --megabytes: docs/guide/convert.md has measured ones), as are those of the disk.
+itself are given (--rate, --kilobytes: docs/guide/convert.md has measured ones), as are those of the disk.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness.arguments import Parser
+from engine.progress import human_time
 
 # A conversion's files for each shard: two of images, plan, progress, mark. The journals of those in work come to that.
 _FILES = 5
@@ -69,45 +70,31 @@ def main(argv: Sequence[str]) -> int:
         cells = " | ".join(f"{cost.megabytes:.0f} MB, {cost.seconds:.1f} s" for cost in (one, two, many))
         print(f"| {step} | {cells} | {each:.0f} B |")
     print()
-    print("| hosts | shards | files | driver | each shard | merge | plans | convert | merging | in all |")
+    images = options.images
+    plan, merge = (_at(images, count, *costs[step][:2]) for step in ("plan", "merge"))
+    # Every byte is read and written once.
+    merging = merge.seconds + 2 * images * options.kilobytes / 1000 / options.disk
+    print(
+        "| hosts | shards | files | driver | a shard's lists | merge | plans | convert | merging | in all |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for hosts in map(int, options.hosts.split(",")):
-        print(_row(hosts, options.images, options, costs))
+        shards = hosts * _SHARDS_PER_HOST
+        convert = images / (hosts * options.cores * options.rate)
+        sizes = [plan.megabytes / 1000, plan.megabytes / 1000 / shards, merge.megabytes / 1000]
+        times = [plan.seconds, convert, merging, plan.seconds + convert + merging]
+        cells = [f"{hosts}", f"{shards:,}", f"{shards * _FILES + 1:,}", *(f"{size:.2g} GB" for size in sizes)]
+        print(f"| {' | '.join([*cells, *map(human_time, times)])} |")
     return 0
 
 
-def _row(hosts: int, images: int, options: object, costs: dict[str, list[Cost]]) -> str:
-    count, cores, rate = (getattr(options, name) for name in ("measured", "cores", "rate"))
-    shards = hosts * _SHARDS_PER_HOST
-    memory, seconds = {}, {}
-    for step, (one, two, _) in costs.items():
-        each = (two.megabytes - one.megabytes) / count
-        memory[step] = (one.megabytes + each * (images - count)) / 1000
-        seconds[step] = one.seconds + (two.seconds - one.seconds) / count * (images - count)
-    # A shard's own lists are those of the plan: its images alone.
-    shard = memory["plan"] / shards * 1000
-    convert = images / (hosts * cores * rate)
-    # Every byte is read and written once.
-    merging = seconds["merge"] + 2 * images * options.kilobytes / 1000 / options.disk
-    total = seconds["plan"] + convert + merging
-    cells = [
-        f"{hosts}",
-        f"{shards:,}",
-        f"{shards * _FILES + 1:,}",
-        f"{memory['plan']:.1f} GB",
-        f"{shard:.0f} MB",
-    ]
-    cells += [
-        f"{memory['merge']:.1f} GB",
-        *(_time(one) for one in (seconds["plan"], convert, merging, total)),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _time(seconds: float) -> str:
-    from engine.progress import human_time
-
-    return human_time(seconds)
+def _at(images: int, count: int, one: Cost, two: Cost) -> Cost:
+    """The cost for so many images, from those for `count` and twice as many."""
+    further = (images - count) / count
+    return Cost(
+        megabytes=one.megabytes + (two.megabytes - one.megabytes) * further,
+        seconds=one.seconds + (two.seconds - one.seconds) * further,
+    )
 
 
 def measure(step: str, images: int, shards: int, classes: int) -> Cost:
