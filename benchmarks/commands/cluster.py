@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
     print("|---|---|---|---|---|")
     for step, (one, two, many) in costs.items():
         each = (two.megabytes - one.megabytes) * _MB / count
-        cells = " | ".join(f"{cost.megabytes:.0f} MB, {cost.seconds:.1f} s" for cost in (one, two, many))
-        print(f"| {step} | {cells} | {each:.0f} B |")
+        told = " | ".join(f"{cost.megabytes:.0f} MB, {cost.seconds:.1f} s" for cost in (one, two, many))
+        print(f"| {step} | {told} | {each:.0f} B |")
     print()
     images = options.images
     plan, merge = (_at(images, count, *costs[step][:2]) for step in ("plan", "merge"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.commands import cluster
 from benchmarks.commands.cluster import Cost, _at, main, measure
 
 
@@ -10,11 +11,16 @@ def test_costs_are_a_line_through_two_measurements() -> None:
     assert _at(1000, 100, one, two) == Cost(megabytes=30 + 9 * 20, seconds=3 + 9 * 4)
 
 
-@pytest.mark.slow
-def test_table_has_a_row_for_each_number_of_hosts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--images=1000000", "--hosts=2,4", "--measured=4000", "--classes=100"]) == 0
-    rows = [line.split(" | ")[:3] for line in capsys.readouterr().out.splitlines()]
-    assert rows[-2:] == [["| 2", "8", "41"], ["| 4", "16", "81"]]
+def test_table_has_a_row_for_each_number_of_hosts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "measure", lambda step, images, *_: Cost(megabytes=images / 1000, seconds=1))
+    assert main(["--images=1000000", "--hosts=2,4", "--measured=4000", "--classes=100", "--rate=500"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2:4] == [
+        f"| {step} | 4 MB, 1.0 s | 8 MB, 1.0 s | 4 MB, 1.0 s | 1000 B |" for step in ("plan", "merge")
+    ]
+    assert rows[-1].startswith("| 4 | 16 | 81 | 1 GB | 0.062 GB | 1 GB | 1 s | 31 s |")
 
 
 @pytest.mark.slow
