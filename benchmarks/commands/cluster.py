@@ -27,7 +27,7 @@ _MB = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a step that holds lists of all images: peak memory beyond that at its start, and time."""
+    """Of a step that holds lists of all images: peak memory beyond that at its start, and seconds of a core."""
 
     megabytes: float
     seconds: float
@@ -102,7 +102,7 @@ def measure(step: str, images: int, shards: int, classes: int) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", __name__, step, folder, str(images), str(shards), str(classes)]
         if step == "merge":
-            subprocess.run([*command[:3], "make", *command[4:]], check=True)
+            subprocess.run([*command[:3], "make", *command[4:]], check=True, stdout=subprocess.DEVNULL)
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -188,10 +188,10 @@ def _run(step: str, folder: str, *numbers: str) -> None:
     import engine.data.cluster.sharded_conversion
     import engine.data.sources.image_folder  # noqa: F401
 
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     {"make": _make, "plan": _plan, "merge": _merge}[step](Path(folder), *map(int, numbers))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"megabytes": (peak - before) / 1024, "seconds": time.monotonic() - started}))
+    print(json.dumps({"megabytes": (peak - before) / 1024, "seconds": time.process_time() - started}))
 
 
 if __name__ == "__main__":

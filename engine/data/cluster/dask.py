@@ -6,14 +6,16 @@ that joins later gets shards too, and the shard of one that is lost goes to anot
 """
 
 import logging
+import pickle
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 
 from engine.config.write import WriteConfig
-from engine.data.cluster.attempt import Attempt, run_shard
+from engine.data.cluster.attempt import Attempt
 from engine.errors import UserError
 from engine.limits import usable_cores
 
@@ -44,7 +46,10 @@ class DaskExecutor:
         with ExitStack() as stack:
             self._client = stack.enter_context(self._connect(stack))
             self._stack = stack.pop_all()
-        self.slots = max(1, len(self._workers()))
+        while not (workers := self._workers()):
+            # Their number decides how many shards there are.
+            time.sleep(self.pause)
+        self.slots = len(workers)
         return self
 
     def __exit__(
@@ -99,7 +104,9 @@ class DaskExecutor:
         self._started += 1
         # Each attempt has a key of its own: Dask takes equal keys for the same work.
         key = f"shard-{attempt.shard}-{self._started}-{self._client.id}"
-        future = self._client.submit(run_shard, attempt, key=key, workers=[address], pure=False)
+        future = self._client.submit(
+            _by_value(), pickle.dumps(attempt), key=key, workers=[address], pure=False
+        )
         self._busy[address] = attempt.shard, future
 
     def _workers(self) -> dict[str, int]:
@@ -116,6 +123,19 @@ class DaskExecutor:
         return workers
 
 
+def _by_value() -> Callable[[bytes], None]:
+    """What a worker runs: a function in a function is sent as code, so the scheduler need not have this program."""
+
+    def run(attempt: bytes) -> None:
+        import pickle
+
+        from engine.data.cluster.attempt import run_shard
+
+        run_shard(pickle.loads(attempt))
+
+    return run
+
+
 def _why(future: Future) -> str:
     """Why the attempt has ended; empty where its shard's folder says it."""
     if future.status == "finished":
@@ -126,5 +146,5 @@ def _why(future: Future) -> str:
     if isinstance(error, KilledWorker):
         return "killed: its Dask workers are gone"
     if isinstance(error, ModuleNotFoundError):
-        return f"run.scheduler: a Dask worker lacks this program ({error}): start workers with its folder in PYTHONPATH"
+        return f"a Dask worker lacks this program ({error}): start workers with its folder in PYTHONPATH"
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-Victims = Callable[[], list[tuple[str, int]]]
-"""Kind and id of each process that may be killed now."""
+Victims = Callable[[int], list[tuple[str, int]]]
+"""Kind and id of each process that may be killed now, by the command's process id."""
 
 
 def run_killed(command: list[str], victims: Victims, kills: int, seconds: float, begun: Path) -> Counter[str]:
@@ -30,13 +30,13 @@ def run_killed(command: list[str], victims: Victims, kills: int, seconds: float,
                 time.sleep(0.05)
             while process.poll() is None and killed.total() < kills:
                 time.sleep(pick.uniform(0, seconds))
-                for kind, pid in pick.sample(found := victims(), k=min(1, len(found))):
+                for kind, pid in pick.sample(found := victims(process.pid), k=min(1, len(found))):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                         killed[kind] += 1
             ends = time.monotonic() + 200
             while (code := process.poll()) is None and time.monotonic() < ends:
-                victims()
+                victims(process.pid)
                 time.sleep(0.2)
         finally:
             with suppress(ProcessLookupError):

@@ -58,7 +58,7 @@ class Workers:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.Popen(self._command, env=environment, stdout=self._log, stderr=self._log)
 
-    def victims(self) -> list[tuple[str, int]]:
+    def victims(self, _: int) -> list[tuple[str, int]]:
         """They, their shards and the encoding processes of these."""
         self._running = [self._start() if one.poll() is not None else one for one in self._running]
         pids = [one.pid for one in self._running]

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import pkgutil
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from engine.data.cluster.attempt import Attempt
 from engine.data.cluster.sharded_conversion import convert_in_shards
 from engine.errors import UserError
 from tests.data.cluster.conftest import Here, in_shards
-from tests.data.conftest import jpeg_bytes, photo
+from tests.data.cluster.kills import run_killed, shard_processes
+from tests.data.conftest import command, jpeg_bytes, photo
 from tests.data.conversions import converted, names
 
 
@@ -52,6 +55,21 @@ def test_local_processes_make_the_bytes_of_one_machines(source: Path, tmp_path: 
     assert result(tmp_path / "out") == whole
     said = capsys.readouterr().out
     assert f"51 images in 2 shards in {tmp_path}/out/shards: 0 shards finished, 2 at a time" in said
+
+
+@pytest.mark.slow
+def test_random_kills_of_shards_change_no_byte(source: Path, tmp_path: Path) -> None:
+    kills = int(os.environ.get("KILLS", "4"))
+    for number in range(600 * kills):
+        shutil.copy(source / f"train/cat/{number % 25:03d}.jpg", source / f"train/dog/more{number}.jpg")
+    whole = converted(source, tmp_path / "whole", SKIP, order="shuffled")
+    options = [f"source.path={source}", f"output.folder={tmp_path}/out", "output.num_workers=2"]
+    options += ["rules.empty=skip", "run.shards=4", "run.workers=2"]
+    begun = tmp_path / "out/shards/conversion.json"
+    killed = run_killed(command(*options), shard_processes, kills, seconds=8, begun=begun)
+    print(killed)
+    assert killed["shard"]
+    assert result(tmp_path / "out") == whole
 
 
 def test_finished_conversion_given_again_does_nothing(
