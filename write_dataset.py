@@ -13,7 +13,10 @@ def main() -> int:
     """Parse the command line and convert; 0 when both files are written. Raises UserError."""
     config = load_write_config(sys.argv[1:])
     with importing():
-        from engine.data.convert.conversion import convert
+        if config.run.in_shards:
+            from engine.data.cluster.sharded_conversion import convert_in_shards as convert
+        else:
+            from engine.data.convert.conversion import convert
 
     convert(config)
     return EXIT_DONE

@@ -9,6 +9,7 @@ COMMANDS = {
     "report": "draw records as one page: bars, curves, tables",
     "gpu": "all that needs a GPU, in two parts for a machine that is lent for minutes",
     "figures": "write the table of docs/benchmarks.md from the committed records",
+    "cluster": "memory, files and time of a conversion on many hosts, from measured rates",
 }
 
 # Old name -> new name, for one release.

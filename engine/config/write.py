@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from engine.config.executor import RunConfig, check_run
 from engine.config.options import check_config, option
 from engine.errors import UserError
 
@@ -247,6 +248,7 @@ class WriteConfig:
     source: SourceConfig = field(default_factory=SourceConfig)
     rules: RulesConfig = field(default_factory=RulesConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -266,6 +268,12 @@ class WriteConfig:
                 f"output.page_size: {self.output.page_size} is not a power of two: use 2, 4, 8, 16, ..."
             )
         _check_sides(self.output)
+        check_run(self.run, copy_rules(self.rules), self.output.shard, self.output.overwrite)
+
+
+def copy_rules(rules: RulesConfig) -> dict[str, str]:
+    """The rules about images that are there twice: they need all images of the data set."""
+    return {name: getattr(rules, name) for name in ("duplicate", "leak", "conflict")}
 
 
 def _check_sides(output: OutputConfig) -> None:

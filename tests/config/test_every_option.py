@@ -30,6 +30,8 @@ VALUES = {
     "plan.pace": "160:21000, 192:15600",
     "output.page_size": 16,
     "source.extensions": ".tif,.ppm",
+    "run.sbatch": "--time=120",
+    "run.storage_options": '{"key": "value"}',
     "lr.lr_start": 0.1,
     "lr.lr_final": 0.1,
     "augmentation.min_scale": 0.5,
@@ -40,6 +42,7 @@ VALUES = {
 
 _VALIDATED = {"training.eval_only": True, "model.weights": "w.pt"}
 _TARGET = {"budget.target_top1": 0.9}
+_SHARDS = {"run.shards": 8}
 _COSINE = {"lr.lr_schedule_type": "cosine"}
 
 # Options that are refused alone: what has to be set with them.
@@ -72,6 +75,12 @@ WITH: dict[str, dict[str, Any]] = {
     "reference.minutes": {"reference.source": "someone"},
     "reference.curve": {"reference.source": "someone"},
     "output.short_side": {"output.format": "yuv420"},
+    "run.scheduler": {"run.on": "dask"},
+    "run.sbatch": {"run.on": "slurm"},
+    "run.workers": _SHARDS,
+    "run.folder": _SHARDS,
+    "run.storage_options": {**_SHARDS, "run.folder": "memory://shards"},
+    "run.merge": _SHARDS,
 }
 
 OPTIONS = [

@@ -6,13 +6,14 @@ conversion is resumed when the same command is given again (engine.data.convert.
 
 import functools
 import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from engine.config.write import WriteConfig
+from engine.config.write import WriteConfig, copy_rules
 from engine.data.convert.chunk import USUAL_CHUNK, chunk_size, make_tasks, record_settings
 from engine.data.convert.conversion_plan import Plan, file_name, make_plan
 from engine.data.convert.estimate import LEAST_IMAGES, Stages, estimate
@@ -41,24 +42,31 @@ from engine.progress import Progress, human_bytes, human_rate
 _ORDER: tuple[Split, ...] = tuple(reversed(get_args(Split)))
 
 
-def convert(config: WriteConfig) -> dict[Split, Path]:
+Watch = Callable[[SplitWriter], None]
+"""Called after each chunk and at the end of a split, with the split's writer."""
+
+
+def convert(
+    config: WriteConfig, plans: Mapping[Split, Plan] | None = None, watch: Watch = lambda writer: None
+) -> dict[Split, Path]:
     """Write train.beton and val.beton (or a shard of each) as `config` says; returns their paths.
 
-    Both get their final names only when both are whole; where they are there already, of the same source and settings,
-    nothing is done. Raises UserError when the source or an image of it cannot be used, another file is there already,
+    `plans` are those of both files, where they were made before; the source is then not scanned. Both get their final
+    names only when both are whole; where they are there already, of the same source and settings, nothing is done.
+    Raises UserError when the source or an image of it cannot be used, another file is there already,
     or one cannot be written, and Interrupted for SIGTERM or SIGUSR1.
     """
     with ended_by_signals():
-        return _convert(config)
+        return _convert(config, plans, watch)
 
 
-def _convert(config: WriteConfig) -> dict[Split, Path]:
+def _convert(config: WriteConfig, made: Mapping[Split, Plan] | None, watch: Watch) -> dict[Split, Path]:
     output = config.output
     folder = Path(output.folder)
     paths = {split: folder / file_name(split, output.shard) for split in _ORDER}
     under_way = is_under_way(paths, config)
     there = {} if under_way else finished(paths, config)
-    plans = _plans(config)
+    plans = dict(made) if made else _plans(config)
     for split, beton in there.items():
         if why := other_images(beton, plans[split], config):
             refuse_existing(paths[split], False, why)
@@ -66,7 +74,7 @@ def _convert(config: WriteConfig) -> dict[Split, Path]:
         how = "interrupted run" if under_way else "the same source and settings"
         print(f"both files in {folder} are complete already ({how}): nothing is left to do", flush=True)
         return {split: paths[split] for split in reversed(_ORDER)}
-    _make_folder(folder)
+    make_folder(folder)
     with ExitStack() as stack:
         partials, reasons = _decide(stack, paths, plans, config)
         encoders = stack.enter_context(
@@ -80,7 +88,7 @@ def _convert(config: WriteConfig) -> dict[Split, Path]:
                 remove_stale(paths[split])
                 val = writers[0] if writers else None
                 writers.append(_begin(partials[split], reasons[split], plans[split], config, val))
-            summaries = _write(writers, encoders, config, chunk)
+            summaries = _write(writers, encoders, config, chunk, watch)
         except BaseException:
             _say_what_is_kept(writers)
             raise
@@ -89,13 +97,18 @@ def _convert(config: WriteConfig) -> dict[Split, Path]:
     return {split: paths[split] for split in reversed(_ORDER)}
 
 
-def _plans(config: WriteConfig) -> dict[Split, Plan]:
+def scanned(config: WriteConfig) -> dict[Split, Source]:
+    """Both splits of the data set, what there is to be said of them said. Raises UserError as open_splits does."""
     sources = open_splits(config.source)
     for split, source in sources.items():
         for note in (*source.notes, *_empty_classes(split, source)):
             print(f"note: {note}", flush=True)
-    rules = config.rules
-    if config.output.shard and {rules.duplicate, rules.leak, rules.conflict} != {"keep"}:
+    return sources
+
+
+def _plans(config: WriteConfig) -> dict[Split, Plan]:
+    sources = scanned(config)
+    if config.output.shard and {*copy_rules(config.rules).values()} != {"keep"}:
         raise UserError(
             "rules.duplicate, rules.leak and rules.conflict need all images, and --output.shard has only some: leave "
             "them at keep here, and pass --duplicate, --leak or --conflict to python -m engine merge"
@@ -190,7 +203,7 @@ def _begin(
 
 
 def _write(
-    writers: list[SplitWriter], encoders: Encoders, config: WriteConfig, chunk: int
+    writers: list[SplitWriter], encoders: Encoders, config: WriteConfig, chunk: int, watch: Watch
 ) -> dict[Split, str]:
     """Write the rest of both files and give them their names; returns a summary of each."""
     settings, folder = record_settings(config), Path(config.output.folder)
@@ -198,8 +211,9 @@ def _write(
     for writer in writers:
         path = writer.partial.path
         with told_of_writing(path, writer.partial.partial):
-            stages = _write_split(writer, encoders, settings, chunk)
+            stages = _write_split(writer, encoders, settings, chunk, watch)
             writer.finish()
+            watch(writer)
             summaries[writer.plan.split] = _summary(path, writer, stages)
     for writer in writers:
         with told_of_writing(writer.partial.path, writer.partial.partial):
@@ -210,7 +224,9 @@ def _write(
     return summaries
 
 
-def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int) -> Stages:
+def _write_split(
+    writer: SplitWriter, encoders: Encoders, settings: RecordSettings, chunk: int, watch: Watch
+) -> Stages:
     """Encode and write the rest of a split's images; returns what took how long."""
     plan, partial, before = writer.plan, writer.partial, writer.done
     stages = Stages(workers=encoders.num_workers)
@@ -227,6 +243,7 @@ def _write_split(writer: SplitWriter, encoders: Encoders, settings: RecordSettin
                             partial.keep(writer.entry())
                 stages.add(records)
                 progress.update(writer.done - progress.done, size=writer.bytes, rejected=len(writer.rejects))
+                watch(writer)
         except OSError:
             # How much of the last write is there is unknown.
             raise
@@ -247,7 +264,8 @@ def _say_what_is_kept(writers: list[SplitWriter]) -> None:
         print(f"kept in {folder}: {', '.join(kept)}; run the same command again to resume", flush=True)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make it, where it is missing. Raises UserError where it can't be made or written into."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A file without a name, gone when it is closed: shows at once whether the folder can be written to.

@@ -6,6 +6,7 @@ whole file's order, so that shards laid one after the other are the whole file.
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,19 +55,37 @@ def make_plan(source: Source, split: Split, output: OutputConfig) -> Plan:
     numbers = choose_order(len(source), output)
     modes = choose_modes(len(numbers), output)
     part, parts = parse_shard(output.shard)
-    first, behind = (len(numbers) * border // parts for border in (part - 1, part))
-    if first == behind:
+    here = _shard(part, parts, len(numbers))
+    if here.start == here.stop:
         raise UserError(
             f"output.shard {output.shard}: {split} has only {len(numbers)} images: use fewer shards"
         )
-    numbers, modes = numbers[first:behind], modes[first:behind]
+    return _plan(source, split, numbers[here], modes[here], _digest(source) if output.shard else "")
+
+
+def shard_plans(source: Source, split: Split, output: OutputConfig, parts: int) -> Iterator[Plan]:
+    """The plans of all shards in order, each as `make_plan` makes it; there are at least `parts` images."""
+    numbers = choose_order(len(source), output)
+    modes, digest = choose_modes(len(numbers), output), _digest(source)
+    for part in range(1, parts + 1):
+        here = _shard(part, parts, len(numbers))
+        yield _plan(source, split, numbers[here], modes[here], digest)
+
+
+def _shard(part: int, parts: int, images: int) -> slice:
+    return slice(images * (part - 1) // parts, images * part // parts)
+
+
+def _plan(
+    source: Source, split: Split, numbers: NDArray[np.int64], modes: NDArray[np.uint8], digest: str
+) -> Plan:
     return Plan(
         split=split,
         images=source.select(numbers),
         numbers=numbers,
         modes=modes,
         found=len(source),
-        found_digest=_digest(source) if output.shard else "",
+        found_digest=digest,
     )
 
 

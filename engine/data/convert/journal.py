@@ -36,6 +36,12 @@ from engine.errors import UserError
 from engine.files import open_locked
 
 _MAGIC = b"ENGJRNL1"
+
+
+class UnderWayError(UserError):
+    """Another process is writing the file."""
+
+
 _ENTRY = np.dtype([("crc32", "<u4"), ("head", "<u4"), ("rows", "<u8")])
 
 
@@ -70,7 +76,7 @@ _HEAD = tuple(item.name for item in fields(Entry) if item.name != "stored")
 class Journal:
     """The journal at `path`, made if missing, and locked until it is closed.
 
-    Raises UserError when another process has it.
+    Raises UnderWayError when another process has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -132,7 +138,7 @@ def _open_locked(path: Path) -> BinaryIO:
     try:
         return open_locked(path)
     except BlockingIOError:
-        raise UserError(
+        raise UnderWayError(
             f"another conversion is writing {path.name.removesuffix('.partial.journal')} in {path.parent}: wait "
             "until it has ended, or choose another --output.folder"
         ) from None

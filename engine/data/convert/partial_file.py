@@ -135,19 +135,12 @@ class Partial:
         if first.fingerprint != fingerprint:
             return "it was started with other images, settings or versions"
         for kind, rule in rules.items():
-            if rule != self.kept.rules.get(kind) and self._concerns_done(kind, rule):
+            if concerns_done(kind, rule, self.kept.rules, self.kept.odd):
                 return f"it was started with another value of rules.{kind}, which affects some of its images"
         left = self.path if self._has_its_name() else self.partial
         if not left.exists() or left.stat().st_size < self.kept.offset:
             return f"part of {self.partial.name} is missing"
         return ""
-
-    def _concerns_done(self, kind: str, rule: str) -> bool:
-        """Whether this new value of a rule may make another thing of an image that is done."""
-        if kind in _LIMITS:
-            lower = int(rule) < int(self.kept.rules.get(kind, 0))
-            return lower or bool(self.kept.odd.get("oversized"))
-        return kind == "exif" or bool(self.kept.odd.get(kind))
 
     def _some_rows(self) -> NDArray[np.void]:
         """LOOKED_AT rows of the journal: the first, the last and some evenly between; all where there are fewer."""
@@ -213,6 +206,18 @@ class Partial:
         os.fsync(self.file.fileno())
         self._journal.append(entry)
         self.kept = replace(entry, stored=self.kept.stored)
+
+
+def concerns_done(kind: str, rule: str, before: Mapping[str, str], odd: Mapping[str, int]) -> bool:
+    """Whether this value of a rule may make another thing of an image that is done.
+
+    `before` are the rules that it was done by, `odd` kind of odd image -> how many of them are done.
+    """
+    if rule == before.get(kind):
+        return False
+    if kind in _LIMITS:
+        return int(rule) < int(before.get(kind, 0)) or bool(odd.get("oversized"))
+    return kind == "exif" or bool(odd.get(kind))
 
 
 def partial_path(path: Path) -> Path:

@@ -4,24 +4,20 @@ open -> do they go together? -> copies among shards (shard_copies.py) -> one man
 are (assemble.py)
 """
 
+import functools
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.data.beton.manifest import Manifest, check_same_classes, check_same_source
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.edit.assemble import Assembled, Part, assemble, refuse_existing
+from engine.data.edit.merged_manifest import merge_manifests, summed
 from engine.data.edit.shard_copies import CopyRules, Searched, lacks_digests, search
 from engine.errors import UserError
-
-MERGED = "merged"
-"""The manifest's order of files that were laid one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +29,16 @@ class Merged:
     """What the user should know of copies, in words."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What is known of the shards' conversion beside them: with it the merged file says what one machine's does."""
+
+    rules: Mapping[str, str]
+    """RulesConfig, as text."""
+    ids: Callable[[str], Sequence[str]]
+    """The ids of all images of a shard ("3/8") in the order of its plan, stored or not."""
+
+
 def merge(
     output: Path,
     inputs: Sequence[Path],
@@ -40,16 +46,19 @@ def merge(
     *,
     val: Sequence[Path] = (),
     rules: CopyRules = CopyRules(),  # noqa: B008 - it is frozen
+    origin: Origin | None = None,
 ) -> Merged:
     """Write `output` of the inputs. Shards are put in their order, and some may be missing where `partial`.
 
     Among the images of shards copies are looked for, and `rules` say what becomes of them; `val` are the shards of
-    val, whose images are looked for among those of train.
+    val, whose images are looked for among those of train. With `origin` shards may have been made by different
+    rules, where the difference concerns none of their images.
     Raises UserError when the inputs don't go together, one is damaged, or the output can't be written.
     """
     refuse_existing(output)
-    betons = [open_beton(path) for path in inputs]
+    betons = _opened(inputs)
     _check_storage(betons)
+    order = functools.partial(in_shard_order, partial=partial, any_rules=origin is not None)
     named = [beton.manifest for beton in betons if beton.manifest]
     if len(named) not in (0, len(betons)):
         bare = next(beton.path for beton in betons if not beton.manifest)
@@ -58,11 +67,15 @@ def merge(
             "merged; convert it with write_dataset.py"
         )
     if named:
-        betons = in_shard_order(betons, partial)
-    searched, notes = _search(betons, val, partial, rules)
+        betons = order(betons)
+    searched, notes = _search(betons, val, order, rules)
+    if origin:
+        searched = [_as_planned(one, origin) for one in searched]
     kept = [one.kept for one in searched] or [np.arange(beton.num_samples) for beton in betons]
     manifests = [one.manifest for one in searched] or [beton.manifest for beton in betons if beton.manifest]
     manifest = merge_manifests(betons, manifests) if named else None
+    if manifest and origin:
+        manifest = replace(manifest, rules=dict(origin.rules))
     parts = [
         Part(beton=beton, samples=samples, labels=beton.labels[samples])
         for beton, samples in zip(betons, kept, strict=True)
@@ -76,8 +89,33 @@ def merge(
     return Merged(file=file, notes=notes)
 
 
+def _opened(paths: Sequence[Path]) -> list[Beton]:
+    """The files, with one list of classes for all that have the same: hundreds of shards may have thousands."""
+    betons, classes = list[Beton](), dict[tuple[str, ...], tuple[str, ...]]()
+    for path in paths:
+        beton = open_beton(path)
+        if beton.manifest:
+            same = classes.setdefault(beton.manifest.classes, beton.manifest.classes)
+            beton = replace(beton, manifest=replace(beton.manifest, classes=same))
+        betons.append(beton)
+    return betons
+
+
+def _as_planned(shard: Searched, origin: Origin) -> Searched:
+    """With the images that were left out in the order of the plan, those of the shard among the copies."""
+    kinds = {kind in CopyRules.__annotations__ for _, kind, _ in shard.manifest.rejects}
+    if len(kinds) < 2:
+        return shard
+    place = {name: place for place, name in enumerate(origin.ids(shard.manifest.shard))}
+    rejects = tuple(sorted(shard.manifest.rejects, key=lambda reject: place[reject[0]]))
+    return replace(shard, manifest=replace(shard.manifest, rejects=rejects))
+
+
 def _search(
-    betons: Sequence[Beton], val: Sequence[Path], partial: bool, rules: CopyRules
+    betons: Sequence[Beton],
+    val: Sequence[Path],
+    order: Callable[[Sequence[Beton]], list[Beton]],
+    rules: CopyRules,
 ) -> tuple[list[Searched], tuple[str, ...]]:
     """Copies among shards, or an empty list where they can't be looked for; and what to say of it.
 
@@ -92,11 +130,11 @@ def _search(
             )
         return [], ()
     is_train = betons[0].manifest.split == "train"
-    of_val = [open_beton(path) for path in val]
+    of_val = _opened(val)
     if of_val:
         if not is_train:
             raise UserError("--val is for merging the shards of train, and these are val's: leave it out")
-        of_val = in_shard_order(of_val, partial)
+        of_val = order(of_val)
         _check_val(betons[0], of_val)
     elif rules.leak != "keep":
         raise UserError(f"--leak={rules.leak} needs the shards of val to compare with: pass --val FILE...")
@@ -116,7 +154,7 @@ def _search(
 
 
 def _found(searched: Sequence[Searched]) -> str:
-    kinds = _sum(one.manifest.odd for one in searched)
+    kinds = summed(one.manifest.odd for one in searched)
     counts = ", ".join(
         f"{kind} {kinds[kind]:,}" for kind in ("duplicate", "leak", "conflict") if kinds.get(kind)
     )
@@ -151,11 +189,11 @@ def _check_storage(betons: Sequence[Beton]) -> None:
             )
 
 
-def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
+def in_shard_order(betons: Sequence[Beton], partial: bool, any_rules: bool = False) -> list[Beton]:
     """Shards by their numbers; files that are none as they come. All have manifests.
 
-    Raises UserError for shards that are missing (unless `partial`), there twice, of different conversions, or among
-    files that are none.
+    Raises UserError for shards that are missing (unless `partial`), there twice, of different conversions (of
+    different rules may be with `any_rules`), or among files that are none.
     """
     shards = {beton.path: _manifest(beton).shard for beton in betons}
     if not any(shards.values()):
@@ -185,7 +223,7 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
         raise UserError(f"shards {listed} are missing: add them, or pass --partial to merge without them")
     ordered = [numbers[number] for number in sorted(numbers)]
     for beton in ordered[1:]:
-        for name in ("settings", "rules", "source", "order", "license"):
+        for name in ("settings", *(() if any_rules else ("rules",)), "source", "order", "license"):
             if getattr(_manifest(beton), name) != getattr(_manifest(ordered[0]), name):
                 raise UserError(
                     f"{ordered[0].path} and {beton.path} were converted with different {name} (see python -m engine "
@@ -199,99 +237,6 @@ def in_shard_order(betons: Sequence[Beton], partial: bool) -> list[Beton]:
     return ordered
 
 
-def merge_manifests(betons: Sequence[Beton], all_of: Sequence[Manifest]) -> Manifest:
-    """What a file of all these says of itself; `all_of` what each one does. Raises UserError when they don't go
-    together.
-
-    Of shards: what the unsharded file would say. Of other files: what they agree on, and under settings "merged"
-    what each one has of its own; their images' numbers in their sources are dropped.
-    """
-    first = all_of[0]
-    for beton, manifest in zip(betons, all_of, strict=True):
-        where = f"{betons[0].path} and {beton.path}"
-        check_same_classes(first.classes, manifest.classes, where, ("the first", "the second"))
-        if manifest.split != first.split:
-            raise UserError(
-                f"{where} are of the splits {first.split} and {manifest.split}: merge files of one split"
-            )
-    _check_ids(betons, all_of)
-    shards = bool(first.shard)
-    return Manifest(
-        split=first.split,
-        classes=first.classes,
-        ids=_chained(one.ids for one in all_of),
-        source=_words(one.source for one in all_of),
-        settings=first.settings if shards else _agreed(all_of),
-        versions={
-            tool: _words(one.versions[tool] for one in all_of if tool in one.versions)
-            for tool in sorted({*chain.from_iterable(one.versions for one in all_of)})
-        },
-        counts=_sum(one.counts for one in all_of),
-        created_by=_words(one.created_by for one in all_of),
-        order=first.order if shards else MERGED,
-        source_numbers=_chained(one.source_numbers for one in all_of) if shards else (),
-        rules={
-            kind: _words(one.rules[kind] for one in all_of if kind in one.rules)
-            for kind in {kind: None for one in all_of for kind in one.rules}
-        },
-        odd=_sum(one.odd for one in all_of),
-        rejects=_chained(one.rejects for one in all_of),
-        duplicates=_chained(one.duplicates for one in all_of),
-        shard=_shards(all_of) if shards else "",
-        license=_words(one.license for one in all_of),
-    )
-
-
 def _manifest(beton: Beton) -> Manifest:
     assert beton.manifest is not None
     return beton.manifest
-
-
-def _check_ids(betons: Sequence[Beton], manifests: Sequence[Manifest]) -> None:
-    """An image that is in two files is most likely a file that was given twice."""
-    first_of: dict[str, int] = {}
-    for number, (beton, manifest) in enumerate(zip(betons, manifests, strict=True)):
-        for name in manifest.ids:
-            other = first_of.setdefault(name, number)
-            if other != number:
-                raise UserError(
-                    f"{betons[other].path} and {beton.path} both hold the image {name!r}: leave one out"
-                )
-
-
-def _chained(parts: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
-    return tuple(chain.from_iterable(parts))
-
-
-def _words(texts: Iterable[str]) -> str:
-    """The different ones, in order."""
-    return ", ".join(dict.fromkeys(text for text in texts if text))
-
-
-def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total = Counter[str]()
-    for one in counts:
-        # Unlike "+", keeps what is 0.
-        total.update(one)
-    return dict(total)
-
-
-def _agreed(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Settings that all have alike, and each one's others."""
-    first = manifests[0].settings
-    common = {
-        key: value
-        for key, value in first.items()
-        if all(one.settings.get(key, ...) == value for one in manifests)
-    }
-    rest = [
-        {"samples": len(one.ids)} | {key: value for key, value in one.settings.items() if key not in common}
-        for one in manifests
-    ]
-    return common | {MERGED: rest}
-
-
-def _shards(manifests: Sequence[Manifest]) -> str:
-    """Empty when all are there, else such as "1+3/8"."""
-    numbers, totals = zip(*(one.shard.split("/") for one in manifests), strict=True)
-    return "" if len(numbers) == int(totals[0]) else f"{'+'.join(numbers)}/{totals[0]}"

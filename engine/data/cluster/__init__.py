@@ -1,0 +1,1 @@
+"""A conversion in shards on many machines: Dask, Slurm, or processes of this one."""
