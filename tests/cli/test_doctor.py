@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def one(findings: Iterable[Finding]) -> Finding:
     return finding
 
 
-def cuda(*gpus: Gpu, version: str | None = "13.2", driver: str | None = "580.1", **more: str) -> Cuda:
+def cuda(*gpus: Gpu, version: str | None = "13.2", driver: str | None = "580.1", **more: Any) -> Cuda:
     return Cuda(version=version, architectures=ARCHITECTURES, gpus=gpus, driver=driver, **more)
 
 

@@ -186,7 +186,7 @@ def test_macos_finds_homebrews_libjpeg_and_may_lack_it(
         (bin / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(bin))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(building.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     build()
     linked = (tmp_path / "called").read_text().splitlines()[-1]
     assert ("-undefined,dynamic_lookup" in linked) is not jpeg
