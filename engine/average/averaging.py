@@ -146,10 +146,12 @@ class Averaging:
             alone[one.name] = self._measure(one.name, judging)
         # Of equals the first given is taken first.
         order = sorted(self.ingredients, key=lambda one: -on_choice[one.name].top1)
-        best = on_choice[order[0].name]
-        tried(Tried(name=order[0].name, accuracy=best, taken=True))
         self._load(order[0])
         total, members = WeightSum.of(self.model.state_dict()), [order[0].name]
+        # As the soups that it is compared with: new statistics alone may gain.
+        self._recompute()
+        best = self._measure(f"{order[0].name}, after", choosing)
+        tried(Tried(name=order[0].name, accuracy=best, taken=True))
         for one in order[1:]:
             self._load(one)
             candidate = total.added(self.model.state_dict())

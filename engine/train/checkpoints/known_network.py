@@ -77,10 +77,10 @@ def _of_recipe(place: Place, content: dict[str, Any]) -> tuple[str | None, bool 
         config = load_train_config(["-C", str(place.config)])[0]
         return config.model.arch, config.training.use_blurpool
     saved = content.get("config")
-    sections = [saved.get(name) for name in ("model", "training")] if isinstance(saved, dict) else []
-    if not all(isinstance(section, dict) for section in sections) or not sections:
+    model, training = (saved.get("model"), saved.get("training")) if isinstance(saved, dict) else (None, None)
+    if not isinstance(model, dict) or not isinstance(training, dict):
         return None, None
-    arch, blurs = sections[0].get("arch"), sections[1].get("use_blurpool")
+    arch, blurs = model.get("arch"), training.get("use_blurpool")
     # Anybody's file may have such a key.
     return arch if isinstance(arch, str) else None, blurs if isinstance(blurs, bool) else None
 
