@@ -5,6 +5,7 @@ Which worker gets which shard is decided here: Dask would give as many shards to
 that joins later gets shards too, and the shard of one that is lost goes to another.
 """
 
+import importlib.util
 import logging
 import pickle
 import time
@@ -13,18 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from engine.config.write import WriteConfig
 from engine.data.cluster.attempt import Attempt
 from engine.errors import UserError
 from engine.limits import usable_cores
 
-try:
-    from distributed import Client, Future, KilledWorker, LocalCluster
-except ImportError:
-    raise UserError(
-        "run.on=dask needs distributed, which is not installed: pip install distributed"
-    ) from None
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 _CORES_PER_WORKER = 4
 _ANSWER_SECONDS = 20
@@ -36,6 +34,8 @@ class DaskExecutor:
     pause = 0.5
 
     def __init__(self, config: WriteConfig) -> None:
+        if importlib.util.find_spec("distributed") is None:
+            raise UserError("run.on=dask needs distributed, which is not installed: pip install distributed")
         self._run, self._encoders = config.run, config.output.num_workers
         self._waiting: deque[Attempt] = deque()
         self._busy: dict[str, tuple[str, Future]] = {}
@@ -57,7 +57,9 @@ class DaskExecutor:
     ) -> None:
         self._stack.close()
 
-    def _connect(self, stack: ExitStack) -> Client:
+    def _connect(self, stack: ExitStack) -> "Client":
+        from distributed import Client, LocalCluster
+
         if not self._run.scheduler:
             workers = self._run.workers or max(1, usable_cores() // _CORES_PER_WORKER)
             self._encoders = self._encoders or max(1, usable_cores() // workers)
@@ -136,8 +138,10 @@ def _by_value() -> Callable[[bytes], None]:
     return run
 
 
-def _why(future: Future) -> str:
+def _why(future: "Future") -> str:
     """Why the attempt has ended; empty where its shard's folder says it."""
+    from distributed import KilledWorker
+
     if future.status == "finished":
         return ""
     if future.status != "error":

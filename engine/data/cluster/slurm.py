@@ -5,6 +5,7 @@ The queue is asked with squeue, which works without an accounting database. The 
 output.folder, so the command may be ended and given again: it then watches the jobs that it finds in the queue.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import engine
 from engine.config.executor import sbatch_options
@@ -20,11 +22,8 @@ from engine.data.cluster.attempt import Attempt, run_shard
 from engine.errors import UserError
 from engine.files import atomic_write
 
-try:
-    from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError
-    from submitit.slurm import slurm
-except ImportError:
-    raise UserError("run.on=slurm needs submitit, which is not installed: pip install submitit") from None
+if TYPE_CHECKING:
+    from submitit.core.utils import DelayedSubmission
 
 _SLOTS = 16
 _MINUTES = 60
@@ -41,8 +40,10 @@ class _Task:
         cores = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or "0"
         run_shard(replace(attempt, workers=attempt.config.output.num_workers or int(cores)))
 
-    def checkpoint(self, attempt: Attempt) -> DelayedSubmission:
+    def checkpoint(self, attempt: Attempt) -> "DelayedSubmission":
         """What it runs when it is queued again: the same, since the shard's own files say how far it is."""
+        from submitit.core.utils import DelayedSubmission
+
         return DelayedSubmission(self, attempt)
 
 
@@ -52,6 +53,8 @@ class SlurmExecutor:
     pause = 5.0
 
     def __init__(self, config: WriteConfig) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise UserError("run.on=slurm needs submitit, which is not installed: pip install submitit")
         self.slots = config.run.workers or _SLOTS
         self._options = sbatch_options(config.run.sbatch)
         self._folder = Path(config.output.folder).resolve() / "slurm"
@@ -95,6 +98,9 @@ class SlurmExecutor:
                 yield shard, ""
 
     def _submit(self, attempts: Sequence[Attempt]) -> None:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+        from submitit.slurm import slurm
+
         root = Path(engine.__file__).parents[1]
         try:
             executor = slurm.SlurmExecutor(self._folder, max_num_timeout=_REQUEUES)

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -30,9 +29,7 @@ def test_machine_without_slurm_is_refused(
 
 
 def test_missing_package_is_named(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    monkeypatch.setitem(sys.modules, "submitit.core.utils", None)
-    monkeypatch.delitem(sys.modules, "engine.data.cluster.slurm", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"run\.on=slurm needs submitit, which is not installed: pip install"):
         convert_in_shards(in_shards(pets, tmp_path / "out", on="slurm"))
 
