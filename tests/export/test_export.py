@@ -13,8 +13,8 @@ from torch import nn
 from engine.data.beton.reader import open_beton
 from engine.errors import UserError
 from engine.export import proof as proofs
-from engine.export.kinds.torchscript import TorchScript
 from engine.export.exported_network import plain_network
+from engine.export.kinds.torchscript import TorchScript
 from engine.export.package import preprocessing_of
 from engine.export.target import TARGETS, Settings, all_targets
 from engine.predict.trained import Trained, load_trained

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from engine.errors import UserError
-from engine.export.in_graph import InGraph
 from engine.export.exported_network import cannot_export, exported_program, plain_network
+from engine.export.in_graph import InGraph
 from engine.export.target import TARGETS, Settings, Target
 from engine.files import atomic_write
 from engine.predict.trained import Trained
