@@ -1,7 +1,7 @@
 """Static int8 quantisation by ONNX Runtime: ranges of the activations from training images.
 
-QDQ form. Weights are int8 with a scale for each output channel, activations uint8 with one for each tensor: on CPUs with
-AVX2 alone this took half the time of int8 activations (ResNet-18 at 64 px, ONNX Runtime 1.32), with the same logits.
+QDQ form. Weights are int8 with a scale for each output channel, activations uint8 with one for each tensor: with AVX2
+alone this took half the time of int8 activations (ResNet-18 at 64 px, ONNX Runtime 1.32), with the same logits.
 """
 
 import importlib

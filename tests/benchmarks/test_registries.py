@@ -34,7 +34,7 @@ def test_stage_is_a_file_with_a_main(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_has_a_table_and_a_test_file(stage: str) -> None:
     # Records of these compare nothing.
-    assert (stage in LAYOUTS) == (stage not in ("accuracy", "contract", "export", "family", "trace"))
+    assert (stage in LAYOUTS) == (stage not in ("accuracy", "contract", "family", "trace"))
     assert (ROOT / "tests" / "benchmarks" / "stages" / f"test_{stage}.py").is_file()
 
 

@@ -52,7 +52,25 @@ OPTIONS = _options()
 _SECTIONS = "|".join(OPTIONS)
 # "--data.order" and "`data.order`", but no module, path or file name.
 _OPTION = re.compile(rf"(?<![\w./-])(?:--)?({_SECTIONS})\.([a-z]\w*)(?![\w(/]|\.\w)")
-_FILE_ENDINGS = {"safetensors", "py", "yaml", "md", "json", "jsonl", "beton", "csv", "pt", "html", "svg"}
+_FILE_ENDINGS = {
+    "safetensors",
+    "py",
+    "yaml",
+    "md",
+    "json",
+    "jsonl",
+    "beton",
+    "csv",
+    "pt",
+    "html",
+    "svg",
+    "onnx",
+    "xml",
+    "bin",
+    "ts",
+    "pt2",
+    "mlpackage",
+}
 
 
 def missing_options(text: str) -> list[str]:
