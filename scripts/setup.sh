@@ -103,6 +103,11 @@ wished_packages() {
         command -v chromium chromium-browser google-chrome >/dev/null || packages+=(chromium)
         command -v chromedriver >/dev/null || packages+=(chromium-driver)
         command -v git >/dev/null || packages+=(git)
+        # A Slurm of one node.
+        command -v slurmctld >/dev/null || packages+=(slurmctld)
+        command -v slurmd >/dev/null || packages+=(slurmd)
+        command -v sbatch >/dev/null || packages+=(slurm-client)
+        command -v munged >/dev/null || packages+=(munge)
     fi
     local name
     for name in ${packages[@]+"${packages[@]}"}; do [ -e ".tools/tried-$name" ] || echo "$name"; done
