@@ -134,7 +134,7 @@ class ShardFolder:
 
     def is_done(self, shard: str) -> bool:
         """Whether the shard is finished."""
-        return self._ask(lambda: bool(self._system.exists(f"{self._root}/{_mark(shard, 'done')}")))
+        return _mark(shard, "done") in self._names()
 
     def finish(self, shard: str, files: Iterable[Path]) -> None:
         """Bring the shard's files here, where they are not, and mark it as finished."""

@@ -60,7 +60,7 @@ def test_damaged_note_is_refused(tmp_path: Path) -> None:
         ShardFolder(str(tmp_path), {}).begun()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def storage() -> Iterator[dict[str, Any]]:
     """fsspec's options for an empty server with the bucket "data"."""
     moto, s3fs = pytest.importorskip("moto.server"), pytest.importorskip("s3fs")
