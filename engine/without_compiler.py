@@ -55,7 +55,7 @@ def built_without_compiler(build: Callable[[], "Optimizer"]) -> "Optimizer":
     """The optimizer that `build` makes; it does not import the compiler. For one that is in no compiled graph.
 
     torch keeps some methods out of compiled graphs by wrappers, which ask the compiler for the function to call and
-    keep its answer in an attribute of the method (torch/_compile.py): it is set to the method itself. `step` imports
+    keep its answer in an attribute of the method (torch._compile): it is set to the method itself. `step` imports
     the compiler each time, in a wrapper that sets no_grad.
     """
     import torch

@@ -103,7 +103,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help=f"pixels that a picture may have, in millions; default: {_MEGAPIXELS}",
     )
     parser.add_argument(
-        "--device", default="auto", help="auto (a GPU where there is one), cpu or cuda; default: auto"
+        "--device",
+        default="auto",
+        help="auto (a GPU where there is one), cpu, cuda, cuda:N, mps or xpu; default: auto",
     )
     parser.add_argument(
         "--to", choices=("space",), help="write a Hugging Face Space of one run, and serve nothing"

@@ -44,7 +44,10 @@ def main(argv: Sequence[str]) -> int:
         help="take the averaged weights (EMA), or not; default: those that the run's verdict is about",
     )
     parser.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N [default: auto]"
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N, mps or xpu [default: auto]",
     )
     add_weights_options(parser)
     asked = parser.parse_args(argv)

@@ -149,7 +149,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="take the averaged weights (EMA), or not; default: those that the run's verdict is about",
     )
     add(
-        "--device", default="auto", metavar="DEVICE", help="auto (a GPU if there is one), cpu, cuda or cuda:N"
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto (a GPU if there is one), cpu, cuda, cuda:N, mps or xpu",
     )
     add("--precision", default="fp32", choices=("fp32", "bf16", "fp16", "auto"), help="default fp32")
     add(

@@ -1,8 +1,8 @@
 """Static int8 quantisation by ONNX Runtime: ranges of the activations from training images.
 
 QDQ form. Weights are int8 with a scale for each output channel, activations int8 with one for each tensor. uint8
-activations take half the time on CPUs with AVX2 alone, but their products with int8 weights overflow 16 bits there: a
-small network on CIFAR-10 lost 1.3 points with them, and nothing with int8.
+activations take half the time on CPUs with AVX2 alone, but a small network on CIFAR-10 lost 1.3 points with them and
+nothing with int8: their products with int8 weights probably overflow 16 bits there.
 """
 
 import importlib

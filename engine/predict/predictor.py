@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.devices import where_exact
 from engine.errors import UserError
 from engine.limits import usable_cores
 from engine.predict.features import features_of
@@ -144,15 +145,17 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, batches: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-        """The mean of the networks' softmax: float64 (n, classes), on the device.
+        """The mean of the networks' softmax: float64 (n, classes), on the device if it has float64.
 
         `batches` are the same images for each distinct preprocessing (`preprocessors`), uint8 (n, side, side, 3).
         """
-        found = []
+        found, exact = [], where_exact(self.device)
         for run, (kind, order) in enumerate(zip(self._of_run, self._orders, strict=True)):
             batch = torch.from_numpy(batches[kind])
             views = [batch, batch.flip(2)] if self.tta else [batch]
-            mean = torch.stack([self.logits(view, run).double().softmax(1) for view in views]).mean(0)
+            mean = torch.stack([self.logits(view, run).to(exact).double().softmax(1) for view in views]).mean(
+                0
+            )
             found.append(mean if order is None else mean[:, order])
         return found[0] if len(found) == 1 else torch.stack(found).mean(0)
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.devices import KINDS, is_gpu, present
 from engine.errors import UserError
 from engine.models.build import build_model
 from engine.models.input_size import refuse_sides
@@ -77,9 +78,10 @@ def load_trained(
 ) -> Trained:
     """The network of a run's folder or of a file of weights.
 
-    `device` is auto (a GPU where there is one), cpu, cuda or cuda:N. `names` is a file with a readable name for each
-    output. `averaged` asks for the averaged weights (EMA) or for the others; None: of a run those that its verdict is
-    about, of a file those under its usual key. Raises UserError, one line, for what can't be read or doesn't fit.
+    `device` is auto (a GPU where there is one), cpu, cuda, cuda:N, mps or xpu. `names` is a file with a readable name
+    for each output. `averaged` asks for the averaged weights (EMA) or for the others; None: of a run those that its
+    verdict is about, of a file those under its usual key. Raises UserError, one line, for what can't be read or doesn't
+    fit.
     """
     target, said = _device(device), given or Given()
     place = find_weights(Path(path), averaged)
@@ -127,13 +129,15 @@ def _first_that_fits(
 def _device(name: str) -> torch.device:
     """Raises UserError for a device that is not here."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(present())
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device {name!r} is unknown: give auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {name}: torch sees no GPU here; give cpu")
+        device = None
+    if device is None or device.type not in KINDS:
+        raise UserError(f"device {name!r} is unknown: give auto, {' or '.join(KINDS)}")
+    if is_gpu(device) and device.type != present():
+        raise UserError(f"device {name}: torch sees no such GPU here; give cpu")
     return device
 
 

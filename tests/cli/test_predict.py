@@ -138,7 +138,7 @@ def test_ensemble_averages_the_runs(run: Path, folder: Path, capsys: Captured, t
         (["x.jpg", "--features", "f.npz", "--ensemble", "other"], "are of one network: leave out --ensemble"),
         (["x.jpg", "--batch", "0"], "0 is not between 1 and 100,000"),
         (["x.jpg", "--ratio", "2"], "2 is not above 0 and at most 1"),
-        (["x.jpg", "--device", "tpu"], "'tpu' is unknown: give auto, cpu or cuda"),
+        (["x.jpg", "--device", "tpu"], "'tpu' is unknown: give auto, cpu or cuda or mps or xpu"),
         (["x.jpg", "--precision", "fp16", "--device", "cpu"], "fp16 needs a GPU"),
     ],
 )

@@ -22,6 +22,7 @@ _OTHERS = {
     "config.py": "the source of rn50_configs/two_stages_90_50.yaml",
     "train/augmentations.py": "the source of rn50_configs/two_stages_90_50.yaml",
     "configs/local_config.py": "the source of rn50_configs/medium_imagenet_mini.yaml",
+    "runtime.py": "an exported package",
     "app.py": "a Hugging Face Space that export --to space writes",
     "configs/p3_config.py": "the source of rn50_configs/medium_90_epochs.yaml",
     "proj/distill/bit_i1k.py": "the source of rn50_configs/function_matching.yaml",

@@ -212,7 +212,10 @@ CHOICES: dict[str, Case] = {
     "training.nonfinite=skip": Case(name="skip", on={"training.nonfinite": "skip"}, effect="same"),
     **{
         f"training.{key}={value}": Case(name=value, on={f"training.{key}": value}, effect="any")
-        for key, value in (("precision", "auto"), ("device", "auto"), ("device", "cuda"))
+        for key, value in (
+            ("precision", "auto"),
+            *(("device", kind) for kind in ("auto", "cuda", "mps", "xpu")),
+        )
     },
 }
 """Choices that need something beside them, or whose effect is another than to change the result."""

@@ -103,12 +103,14 @@ def _train(argv: list[str]) -> Outcome:
 def _marked(case: Case) -> Any:
     gpu = "cuda" in (case.on | case.base).values()
     jpegs = case.on.get("data.decoder") == "gpu"
+    others = case.on.get("training.device") in ("mps", "xpu")
     # The larger networks take seconds a step.
     large = case.on.get("model.arch") in ("resnet34_32px", "resnet50_32px")
     marks = [
         *([pytest.mark.gpu] if gpu else []),
         *([pytest.mark.slow] if large else []),
         *([needs_nvimgcodec] if jpegs else []),
+        *([pytest.mark.skip(reason="needs a GPU of Apple's or Intel's")] if others else []),
     ]
     return pytest.param(case, id=case.name, marks=marks)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import platform
 import signal
 import sys
 import tempfile
@@ -101,7 +102,7 @@ def _check_versions(begun: Mapping[str, str]) -> None:
     for name, version in versions().items():
         if begun.get(name) != version:
             raise UserError(
-                f"machine {os.uname().nodename} has {name} {version}, and the conversion was begun with "
+                f"machine {platform.node()} has {name} {version}, and the conversion was begun with "
                 f"{begun.get(name, 'none')}: its files would differ; use one environment on all machines"
             )
 

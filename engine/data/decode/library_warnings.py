@@ -5,7 +5,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 
 # Loads the C libraries that Pillow uses.
@@ -52,24 +51,27 @@ class _Collector(logging.Handler):
 
 def _silence_libtiff() -> None:
     # Each time: other libraries that read images set handlers too.
-    for setter in _libtiff_setters():
+    if not _LIBTIFF_SETTERS:
+        _LIBTIFF_SETTERS.extend(_libtiff_setters())
+    for setter in _LIBTIFF_SETTERS:
         setter(None)
 
 
-@lru_cache(maxsize=1)
-def _libtiff_setters() -> list[Callable[[None], object]]:
+_LIBTIFF_SETTERS: list[Callable[[None], object]] = []
+
+
+def _libtiff_setters() -> Iterator[Callable[[None], object]]:
     """The functions that set libtiff's handlers, of each copy of it in this process."""
-    setters: list[Callable[[None], object]] = []
-    with suppress(OSError, AttributeError):
-        loaded = {
-            line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libtiff" in line
-        }
-        for path in loaded:
+    maps: list[str] = []
+    with suppress(OSError):
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    for path in sorted({line.split()[-1] for line in maps if "libtiff" in line}):
+        # One that can't be had must not hide the others.
+        with suppress(OSError, AttributeError):
             library = ctypes.CDLL(path)
             for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
                 setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
-                setters.append(setter)
-    return setters
+                yield setter
 
 
 def _line(text: str) -> str:

@@ -12,6 +12,7 @@ from engine.files import atomic_write
 from engine.models.build import torchvision_names
 from engine.models.from_timm import PREFIX
 from engine.predict.trained import Trained
+from engine.runs.folder import MODEL
 from engine.train.checkpoints import checkpoint_file
 from engine.train.checkpoints.run_weights import portable, save_model
 
@@ -21,7 +22,7 @@ _HERE = "choose --to onnx, which holds the network too"
 class Safetensors(Target):
     """model.safetensors with its card, for this program."""
 
-    title, file, code = "safetensors", "model.safetensors", "run_safetensors"
+    title, file, code = "safetensors", MODEL, "run_safetensors"
     requirements = ("torch",)
 
     def write(self, trained: Trained, settings: Settings, folder: Path) -> None:
@@ -46,7 +47,8 @@ class Torchvision(Target):
 class Timm(Target):
     """model.safetensors and config.json, as timm loads them from a folder or from the Hugging Face hub."""
 
-    title, file, code = "timm weights", "model.safetensors", "run_timm"
+    # timm's name for it too.
+    title, file, code = "timm weights", MODEL, "run_timm"
     requirements = ("timm", "torch")
     extra, modules = "timm", ("timm",)
 
@@ -78,7 +80,7 @@ def _timm_name(trained: Trained) -> str:
 
 
 def _timm_config(trained: Trained) -> dict[str, Any]:
-    """The keys of timm's models on the Hugging Face hub (timm/models/_hub.py)."""
+    """The keys of timm's models on the Hugging Face hub (timm.models._hub)."""
     asked, count = trained.card.preprocessing, trained.card.num_classes
     return {
         "architecture": _timm_name(trained),

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from engine.predict.trained import load_trained
+from engine.runs.folder import MODEL
 
 
 def load(folder: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """The model of `folder`: a batch as preprocessing.json describes it -> logits (n, classes)."""
-    model = load_trained(folder / "model.safetensors", device="cpu").model
+    model = load_trained(folder / MODEL, device="cpu").model
 
     @torch.inference_mode()
     def run(batch: NDArray[Any]) -> NDArray[np.float32]:

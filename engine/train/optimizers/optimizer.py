@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from engine.config.train.train_config import TrainConfig
+from engine.devices import is_gpu
 from engine.without_compiler import built_without_compiler
 
 Groups = list[dict[str, Any]]
@@ -52,5 +53,5 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         return optimizer
 
     # Where a GPU compiles the network, the compiler is imported anyway.
-    on_cpu = all(weight.device.type == "cpu" for weight in model.parameters())
+    on_cpu = not any(is_gpu(weight.device) for weight in model.parameters())
     return built_without_compiler(build) if on_cpu else build()

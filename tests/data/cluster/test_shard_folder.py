@@ -73,7 +73,8 @@ def storage() -> Iterator[dict[str, Any]]:
         "secret": "secret",
         "client_kwargs": {"region_name": "eu-west-1"},
     }
-    s3fs.S3FileSystem(**options).mkdir("data")
+    # moto's buckets are of the process: another module's tests may have made it.
+    s3fs.S3FileSystem(**options).makedirs("data", exist_ok=True)
     yield options
     server.stop()
 
