@@ -14,8 +14,8 @@ warnings.filterwarnings("error", module=r"(engine|benchmarks)\\b")
 missing = []
 for package in (engine, benchmarks):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        # A program, and the C library, which is no module.
-        if found.name.endswith("__main__") or "-" in found.name:
+        # Programs, and the C library, which is no module.
+        if found.name.endswith(("__main__", "demo_script")) or "-" in found.name:
             continue
         try:
             importlib.import_module(found.name)
