@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +184,8 @@ def test_mutated_weights_get_one_line(tiny: Path, tmp_path: Path, run_export: Ex
 
 @pytest.mark.slow
 def test_many_mutated_weights_get_one_line(tiny: Path, tmp_path: Path, run_export: Export) -> None:
-    assert each_mutation(100, 2, tiny, tmp_path, run_export) >= 30
+    count = int(os.environ.get("MUTATIONS", "25"))
+    assert each_mutation(count, 2, tiny, tmp_path, run_export) >= 0.3 * count
 
 
 @pytest.mark.slow
