@@ -184,7 +184,7 @@ def _run(step: str, folder: str, *numbers: str) -> None:
     import resource
     import time
 
-    # Imported before, as far as possible: their code is no part of what is measured.
+    # Imported first, so that the memory of their code is not in the figures.
     import engine.data.cluster.sharded_conversion
     import engine.data.sources.image_folder  # noqa: F401
 

@@ -38,7 +38,7 @@ from engine.train.weights import bare_network, load_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is asked for: how batch norm's statistics are computed, and whether an ensemble is measured beside it."""
+    """How batch norm's statistics are computed, and whether an ensemble is measured too."""
 
     images: int = 10_000
     crops: str = "train"

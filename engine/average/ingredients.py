@@ -14,7 +14,7 @@ from engine.train.checkpoints.known_network import KnownNetwork, know_network
 
 @dataclass(frozen=True, kw_only=True)
 class Ingredient:
-    """Weights that are averaged with others; `name` is how they are called in what is printed."""
+    """Weights to average with others; `name` is printed for them."""
 
     name: str
     known: KnownNetwork

@@ -251,7 +251,7 @@ def _enlarged(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-# Streamlit's uploader does not take what is pasted. This hands the file to it, so that one way leads to the network,
+# Streamlit's uploader takes no pasted files. This hands the file to it, so that one way leads to the network,
 # with one limit of size; text that is pasted elsewhere is left alone.
 _PASTE = """
 export default function () {

@@ -1,6 +1,6 @@
 """run.on=slurm: shards as tasks of an array job, by submitit.
 
-A task that is preempted, loses its node or reaches its time limit is queued again by Slurm and goes on where it was.
+A task that is preempted, loses its node or reaches its time limit is queued again by Slurm and continues.
 The queue is asked with squeue, which works without an accounting database. The jobs are noted in slurm/jobs.json in
 output.folder, so the command may be ended and given again: it then watches the jobs that it finds in the queue.
 """
