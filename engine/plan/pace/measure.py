@@ -50,7 +50,7 @@ _CPU_BATCH = 256
 # Shares of the time that is left: of a resolution's for the loader, the step, and both together; of all for the rest.
 _LOADER, _STEP, _TOGETHER = 0.15, 0.2, 0.65
 _VALIDATION, _PRECISIONS = 0.15, 0.1
-_LEAST_TIMED = 8.0
+_LEAST_TIMED = 4.0
 """Seconds for the parts where the start of Python takes most of the time."""
 _A_RUNS_IMPORTS = "import engine.train.recipe.recipe_run, engine.report.run_display"
 
@@ -60,7 +60,7 @@ def measure_pace(
 ) -> Pace:
     """The pace of this machine for `config`, measured for at most `seconds` in all.
 
-    The start of Python and torch counts into them; where it is slow, the parts still get 8 s (or `seconds`, if less).
+    The start of Python and torch counts into them; where it is slow, the parts still get 4 s (or `seconds`, if less).
     Where not even nine steps and two small validations fit into the time, these are waited for.
 
     `begun`: when this process was started (time.perf_counter), if it has done nothing since but import what a run

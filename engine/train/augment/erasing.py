@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
 from engine.data.sampling.rng import sample_keys, uniforms
@@ -89,6 +88,9 @@ class Erasing:
 
 def _noise_field() -> torch.Tensor:
     """Fixed normal random numbers, float32 (3, _FIELD, _FIELD)."""
+    # Not at the top: every run imports this module, and few need scipy.
+    from scipy.special import ndtri
+
     keys = sample_keys(np.arange(3 * _FIELD), 0, 0, 0)
     normal = ndtri(np.maximum(uniforms(keys, _FIELD), 2.0**-54))
     return torch.from_numpy(normal.astype(np.float32).reshape(3, _FIELD, _FIELD))

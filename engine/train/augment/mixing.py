@@ -9,7 +9,6 @@ the partners of those after it in its batch.)
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 from torch.nn import functional
 
 from engine.config.train.augmentation import AugmentationConfig
@@ -27,6 +26,9 @@ def partners(count: int) -> NDArray[np.int64]:
 
 def beta(drawn: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """Beta(alpha, alpha) from uniform numbers, by its inverse; rounded, because last digits differ between machines."""
+    # Not at the top: every run imports this module, and few need scipy.
+    from scipy.special import betaincinv
+
     return np.round(betaincinv(alpha, alpha, drawn) * 2.0**24) / 2.0**24
 
 

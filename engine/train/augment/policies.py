@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from engine.config.train.augmentation import AugmentationConfig
 from engine.train.augment.augmentation import Augmentation, Draws
@@ -116,6 +115,9 @@ def trivial_augment_layers(draws: Draws, height: int, width: int) -> list[Layer]
 
 def rand_augment_layers(law: AugmentationConfig, draws: Draws, height: int, width: int) -> list[Layer]:
     """`rand_augment_ops` operations for each sample, drawn independently, with about the same strength."""
+    # Not at the top: every run imports this module, and few need scipy.
+    from scipy.special import ndtri
+
     timm = law.rand_augment_form == "timm"
     space, most = (INCREASING, 10) if timm else (STANDARD, _BINS - 1)
     drawn = draws.uniform("rand-augment", 4 * law.rand_augment_ops)

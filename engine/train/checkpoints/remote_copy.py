@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from engine.errors import UserError
 from engine.runs.folder import CHECKPOINTS, LOG, STAGES, checkpoint_place, is_checkpoint
 
@@ -22,6 +20,9 @@ class RemoteCopy:
     """
 
     def __init__(self, url: str, storage: dict[str, Any], folder: Path) -> None:
+        # Not at the top: every run imports this module.
+        import fsspec
+
         self.url, self.folder = url.rstrip("/"), folder
         try:
             self._system, self._root = fsspec.core.url_to_fs(self.url, **storage)
