@@ -52,6 +52,8 @@ _LOADER, _STEP, _TOGETHER = 0.15, 0.2, 0.65
 _VALIDATION, _PRECISIONS = 0.15, 0.1
 _LEAST_TIMED = 4.0
 """Seconds for the parts where the start of Python takes most of the time."""
+_ROUNDING = 1.0
+"""Seconds that the last block of a part may take beyond its share."""
 _A_RUNS_IMPORTS = "import engine.train.recipe.recipe_run, engine.report.run_display"
 
 
@@ -112,7 +114,8 @@ class _Measurement:
         set_backends(self.ranks.device, tf32=training.tf32, deterministic=training.deterministic)
         build_network(self.config, self.classes, self.ranks.device)
         setup_seconds = time.perf_counter() - self._begin
-        self._end = self._begin + max(self._seconds, setup_seconds + min(_LEAST_TIMED, self._seconds))
+        least = setup_seconds + min(_LEAST_TIMED, self._seconds)
+        self._end = self._begin + max(self._seconds - _ROUNDING, least)
         sides = _measured_sides(sides_of(self.config, self.train.num_samples))
         # Each resolution is a part, and so are the precisions and the validations.
         with Progress("measuring", len(sides) + 2, "parts", shown=shown) as progress:
