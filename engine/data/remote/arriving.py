@@ -10,10 +10,12 @@ import io
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,13 +96,14 @@ class Arriving:
 
     def _open_partial(self) -> Beton:
         # Kept open: it will be renamed.
-        file = io.FileIO(self._entry.partial, "rb")
-        there = np.memmap(self._entry.pieces, np.uint8, "r")
+        self._file = os.open(self._entry.partial, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
+        self._there = np.memmap(self._entry.pieces, np.uint8, "r")
         try:
-            beton = self._read(file)
+            with open(self._file, "rb", closefd=False) as file:
+                beton = self._read(file)
         except UserError as error:
             raise self._of_copy(error) from None
-        self._file, self._there = file, there
         self._pages = cut_pages(beton.images["data_ptr"], beton.sizes)
         self._sizes = np.diff(self._pages.spans, axis=1).ravel()
         self._beton = replace(beton, path=self._entry.path, arrival=self)
@@ -127,7 +130,7 @@ class Arriving:
                 raise entry.cache.unusable(error) from None
             raise
 
-    def _read(self, file: io.FileIO) -> Beton:
+    def _read(self, file: BinaryIO) -> Beton:
         try:
             return open_beton(self._entry.partial, file)
         except UserError as error:
@@ -138,7 +141,7 @@ class Arriving:
     @property
     def descriptor(self) -> int:
         """As in engine.data.beton.reader.Arrival, and so with the methods that follow."""
-        return self._file.fileno()
+        return self._file
 
     @property
     def is_complete(self) -> bool:
@@ -151,7 +154,7 @@ class Arriving:
 
     def start(self) -> None:
         with self._changed:
-            if self._thread is None and not self.is_complete:
+            if self._thread is None and not self._entry.is_complete:
                 self._thread = threading.Thread(target=self._run, name="download", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
@@ -162,21 +165,20 @@ class Arriving:
             download.prefer(self._wanted)
 
     def wait(self, spans: NDArray[np.int64] | None = None, goes_on: Callable[[], bool] | None = None) -> None:
-        if self.is_complete:
-            return
         self._needed.set()
         self.start()
         if spans is None and goes_on is None:
-            self._wait_shown()
+            self._wait_for_all()
             return
         pieces = slice(None) if spans is None else self._pieces_of(spans)
         while not self._there[pieces].all() and (goes_on is None or goes_on()):
             self._look()
 
-    def _wait_shown(self) -> None:
+    def _wait_for_all(self) -> None:
         total, name = int(self._sizes.sum()), f"downloading {self._entry.path.name}"
         with Progress(name, total, "bytes", done=self.bytes_arrived, shown=self._shown) as progress:
-            while not self.is_complete:
+            # Its last byte is not enough: it has its name a moment later.
+            while not self._entry.is_complete:
                 self._look()
                 progress.reach(self.bytes_arrived)
 
@@ -192,7 +194,7 @@ class Arriving:
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set() and not self.is_complete:
+            while not self._stopping.is_set() and not self._entry.is_complete:
                 if self._is_turn() and (lock := self._entry.try_lock()) is not None:
                     try:
                         self._refuse_failed()

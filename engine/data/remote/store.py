@@ -99,7 +99,9 @@ class _Obstore:
         import obstore.exceptions
         import obstore.store
 
-        self._obstore, self.url = obstore, shown(url)
+        # Its types are those of options that are known beforehand.
+        library: Any = obstore
+        self._obstore, self.url = library, shown(url)
         given = _translated(options) if scheme.startswith("s3") else dict(options)
         # Each kind of URL says in its own way what comes before the path; S3's and Google's keys are taken as they are.
         root, _, self._key = url.rpartition("/")
@@ -119,9 +121,9 @@ class _Obstore:
                     raise UserError(
                         f"data.storage_options: {self.url} takes no options: drop {', '.join(given)}"
                     )
-                self._store: Any = obstore.store.HTTPStore.from_url(root, **common)
+                self._store: Any = library.store.HTTPStore.from_url(root, **common)
             else:
-                self._store = obstore.store.from_url(root, config=given, **common)
+                self._store = library.store.from_url(root, config=given, **common)
         except UserError:
             raise
         # Whatever it makes of its options.

@@ -20,7 +20,7 @@ class RangeServer:
         """Answers to the next requests for a range, in place of the bytes; 0: the connection is cut amid them."""
         self.damaged: list[int] = []
         """Bytes of a file that are other ones in the next answer with them; each once."""
-        self.allowed = threading.Semaphore(10**6)
+        self.allowed = threading.Semaphore(1000)
         """One for each range that is answered; the others wait."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -92,5 +92,5 @@ def serving(**files: bytes) -> Iterator[RangeServer]:
     try:
         yield server
     finally:
-        server.allowed.release(10**6)
+        server.allowed.release(1000)
         server.close()
