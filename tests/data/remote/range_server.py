@@ -15,6 +15,7 @@ class RangeServer:
         self.tag = '"first"'
         self.asked: list[tuple[int, int]] = []
         """The ranges that were asked for, from the first byte to before the last."""
+        self._paths: list[str] = []
         self.heads = 0
         self.codes: list[int] = []
         """Answers to the next requests for a range, in place of the bytes; 0: the connection is cut amid them."""
@@ -26,6 +27,10 @@ class RangeServer:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def last_asked(self, path: str) -> int:
+        """The number of the last request for a range of this file."""
+        return max(number for number, asked in enumerate(self._paths) if asked == path)
 
     def hold(self, answers: int) -> None:
         """Answer only so many ranges more, until `allowed` is released."""
@@ -57,6 +62,7 @@ class RangeServer:
                     return
                 first, last = self.headers["Range"].removeprefix("bytes=").split("-")
                 start, stop = int(first), int(last) + 1
+                outer._paths.append(self.path)
                 outer.asked.append((start, stop))
                 outer.allowed.acquire()
                 code = outer.codes.pop(0) if outer.codes else 206
