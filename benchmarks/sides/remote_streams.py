@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,21 @@ def _in_chunks(records: Iterable[bytes]) -> Iterable[list[bytes]]:
         yield chunk
 
 
+class _Halts:
+    """The longest time in which this process did not run at all, as one that another program stops."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        before = time.perf_counter()
+        while True:
+            time.sleep(0.02)
+            now = time.perf_counter()
+            self.longest, before = max(self.longest, now - before), now
+
+
 def main() -> None:
     """Read the task, time two epochs, print."""
     side, task = sys.argv[1], json.loads(sys.argv[2])
@@ -207,11 +223,12 @@ def main() -> None:
         return
     epoch, words = SIDES[side](task)
     found: dict[str, Any] = {"settings": words, "epochs": []}
+    halts = _Halts()
     for number in range(task["epochs"]):
         begin = time.perf_counter()
         size = epoch(number)
         found["epochs"].append({"seconds": time.perf_counter() - begin, "bytes": size})
-    print(json.dumps(found), flush=True)
+    print(json.dumps({**found, "halted_seconds": halts.longest}), flush=True)
     shutil.rmtree(task["cache"], ignore_errors=True)
     # Without waiting for workers, which have nothing left to do.
     os._exit(0)

@@ -27,7 +27,7 @@ def _results(folder: Path) -> list[Any]:
     return [(line["train_loss"], line["val_loss"], line["top1"]) for line in log_of(folder, "epoch")]
 
 
-@pytest.mark.parametrize("order", ["random", "pages"])
+@pytest.mark.parametrize("order", ["pages", pytest.param("random", marks=pytest.mark.slow)])
 def test_run_on_urls_is_the_run_on_local_files(
     server: RangeServer, options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: str
 ) -> None:

@@ -165,14 +165,23 @@ class Arriving:
             download.prefer(self._wanted)
 
     def wait(self, spans: NDArray[np.int64] | None = None, goes_on: Callable[[], bool] | None = None) -> None:
-        self._needed.set()
-        self.start()
+        self._begin_needed()
         if spans is None and goes_on is None:
             self._wait_for_all()
             return
         pieces = slice(None) if spans is None else self._pieces_of(spans)
         while not self._there[pieces].all() and (goes_on is None or goes_on()):
             self._look()
+
+    def _begin_needed(self) -> None:
+        """Somebody waits: begin now, again where it has failed while nobody did."""
+        if not self._needed.is_set():
+            self._needed.set()
+            if self._failure is not None and self._thread is not None:
+                self._thread.join()
+                self._seen, _ = self._entry.error()
+                self._thread = self._failure = None
+        self.start()
 
     def _wait_for_all(self) -> None:
         total, name = int(self._sizes.sum()), f"downloading {self._entry.path.name}"
@@ -228,8 +237,8 @@ class Arriving:
                 download = Download(
                     *(self._store, self._found.tag, self._beton, self._pages, there, file), told=self._tell
                 )
-                download.prefer(self._wanted)
                 self._download = download
+                download.prefer(self._wanted)
                 # Asked to end before there was one to stop.
                 if not self._stopping.is_set():
                     download.run()

@@ -163,6 +163,18 @@ def test_error_of_the_downloader_reaches_all_who_wait(server: RangeServer, two: 
         guarded(two.first.wait)
 
 
+def test_failure_while_nobody_waits_is_forgotten_when_needed(
+    local: Beton, server: RangeServer, opened: Opened
+) -> None:
+    beton = opened()
+    server.codes = [403] * 20
+    assert isinstance(beton.arrival, Arriving)
+    beton.arrival.start()
+    _until(lambda: beton.arrival._failure is not None)  # type: ignore[union-attr]
+    server.codes = []
+    assert copy_of(beton) == local.path.read_bytes()
+
+
 def _until(true: Callable[[], bool]) -> None:
     for _ in range(3000):
         if true():

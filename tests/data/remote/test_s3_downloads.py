@@ -28,7 +28,7 @@ def bucket(local: Beton) -> Iterator[dict[str, Any]]:
     server.start()
     host, port = server.get_host_and_port()
     options = {"endpoint_url": f"http://{host}:{port}", "key": "user", "secret": "secret"}
-    files = s3fs.S3FileSystem(**options, client_kwargs={"region_name": "us-east-1"})
+    files = s3fs.S3FileSystem(**options, client_kwargs={"region_name": "eu-west-1"})
     files.mkdir("data")
     files.put_file(str(local.path), URL.removeprefix("s3://"))
     yield options
