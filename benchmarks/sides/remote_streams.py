@@ -1,15 +1,17 @@
 """One side of the stage `remote`: all records of a data set on a server, twice, each in about a batch's pieces.
 
-    python benchmarks/sides/remote_streams.py SIDE JSON        the JSON is that of `Task`
+    python benchmarks/sides/remote_streams.py SIDE JSON        all that does not change from round to round
     python benchmarks/sides/remote_streams.py write JSON       the peers' layouts of a data set
 
-A script that needs nothing of this project but for ours and local, so that peers may live in another environment. It
-prints a JSON line: seconds and bytes of each epoch, from opening the URL on, after all imports.
+A script that needs nothing of this project but for ours and local, so that peers may live in another environment. For
+each line of JSON on stdin, the rest of the task, it answers with one: seconds and bytes of each epoch, from opening the
+URL on, after all imports and with an empty cache.
 
 In favour of the peers: their records are never decoded, and only their sizes come back from their workers, while ours
 checks each record's checksum and packs a random crop of each; each keeps what it downloads in a cache on the disk.
 """
 
+import importlib
 import io
 import json
 import os
@@ -33,6 +35,8 @@ def _bare(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
     size, parts = task["size"], 16
 
     def epoch(number: int) -> int:
+        if number < 0:
+            return 0
         bounds = [size * part // parts for part in range(parts + 1)]
 
         def get(part: int) -> None:
@@ -53,7 +57,7 @@ def _ours(task: dict[str, Any], *, local: bool = False) -> tuple[Callable[[int],
 
     from engine.config.train.data import DataConfig
     from engine.data.loading.loader import Loader
-    from engine.data.remote.open_data import open_data
+    from engine.data.remote.open_data import forget, open_data
     from engine.data.sampling.crops import RandomResizedCrop
     from engine.data.sampling.order import cut_pages, page_windows
 
@@ -72,6 +76,10 @@ def _ours(task: dict[str, Any], *, local: bool = False) -> tuple[Callable[[int],
             )
             held.extend([beton, loader, cut_pages(beton.images["data_ptr"], beton.sizes)])
         beton, loader, pages = held
+        if number < 0:
+            loader.close()
+            forget(place, config)
+            return 0
         windows = page_windows(pages, window_bytes=task["window"], seed=0, epoch=number)
         ids = [windows.order[at : at + task["batch"]] for at in range(0, beton.num_samples, task["batch"])]
         crop = RandomResizedCrop(seed=0, epoch=number, min_scale=0.35)
@@ -87,8 +95,9 @@ def _ours(task: dict[str, Any], *, local: bool = False) -> tuple[Callable[[int],
 
 
 def _litdata(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
-    import litdata
     import torch
+
+    litdata: Any = importlib.import_module("litdata")
 
     torch.set_num_threads(1)
     os.environ |= {
@@ -113,7 +122,8 @@ def _litdata(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
                     stream, batch_size=task["batch"], num_workers=task["workers"], persistent_workers=True
                 )
             )
-        return sum(int(sum(batch)) for batch in held[0])
+        # -1: its workers end with it.
+        return sum(int(sum(batch)) for batch in held[0]) if number >= 0 else held.clear() or 0
 
     return epoch, f"litdata {litdata.__version__}, chunks of 64 MB, {task['workers']} workers, 8 chunks ahead"
 
@@ -124,8 +134,9 @@ def _length(sample: Any) -> int:
 
 def _webdataset(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
     import torch
-    import webdataset
     from torch.utils.data import DataLoader
+
+    webdataset: Any = importlib.import_module("webdataset")
 
     torch.set_num_threads(1)
     urls = [f"{task['http']}/webdataset/{name}" for name in task["shards"]]
@@ -143,7 +154,7 @@ def _webdataset(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
             held.append(
                 DataLoader(stream, batch_size=None, num_workers=task["workers"], persistent_workers=True)
             )
-        return sum(int(sum(sizes)) for (sizes,) in held[0])
+        return sum(int(sum(sizes)) for (sizes,) in held[0]) if number >= 0 else held.clear() or 0
 
     return (
         epoch,
@@ -179,9 +190,9 @@ def _write(task: dict[str, Any]) -> None:
                     member.size = len(record)
                     tar.addfile(member, io.BytesIO(record))
     if "litdata" in task["layouts"]:
-        from litdata.streaming.writer import BinaryWriter
-
-        writer = BinaryWriter(str(folder / "litdata"), chunk_bytes=_CHUNK)
+        writer = importlib.import_module("litdata.streaming.writer").BinaryWriter(
+            str(folder / "litdata"), chunk_bytes=_CHUNK
+        )
         for number, record in enumerate(records()):
             writer[number] = {"image": record}
         writer.done()
@@ -203,35 +214,51 @@ def _in_chunks(records: Iterable[bytes]) -> Iterable[list[bytes]]:
 class _Halts:
     """The longest time in which this process did not run at all, as one that another program stops."""
 
-    def __init__(self) -> None:
-        self.longest = 0.0
-        threading.Thread(target=self._watch, daemon=True).start()
+    def __enter__(self) -> "_Halts":
+        self.longest, self._ended = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
 
     def _watch(self) -> None:
         before = time.perf_counter()
-        while True:
-            time.sleep(0.02)
+        while not self._ended.wait(0.02):
             now = time.perf_counter()
             self.longest, before = max(self.longest, now - before), now
 
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
 
 def main() -> None:
-    """Read the task, time two epochs, print."""
+    """Time what stdin asks for."""
     side, task = sys.argv[1], json.loads(sys.argv[2])
+    # What libraries print is no answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
     if side == "write":
         _write(task)
         return
-    epoch, words = SIDES[side](task)
-    found: dict[str, Any] = {"settings": words, "epochs": []}
-    halts = _Halts()
-    for number in range(task["epochs"]):
-        begin = time.perf_counter()
-        size = epoch(number)
-        found["epochs"].append({"seconds": time.perf_counter() - begin, "bytes": size})
-    print(json.dumps({**found, "halted_seconds": halts.longest}), flush=True)
+    for line in sys.stdin:
+        try:
+            found = _round(side, task | json.loads(line))
+        except Exception as error:  # noqa: BLE001 - told to the stage
+            found = {"error": f"{type(error).__name__}: {error}"[:400]}
+        print(json.dumps(found), file=answers, flush=True)
+
+
+def _round(side: str, task: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(task["cache"], ignore_errors=True)
-    # Without waiting for workers, which have nothing left to do.
-    os._exit(0)
+    epoch, words = SIDES[side](task)
+    epochs = []
+    with _Halts() as halts:
+        for number in range(task["epochs"]):
+            begin = time.perf_counter()
+            size = epoch(number)
+            epochs.append({"seconds": time.perf_counter() - begin, "bytes": size})
+    epoch(-1)
+    shutil.rmtree(task["cache"], ignore_errors=True)
+    return {"settings": words, "epochs": epochs, "halted_seconds": halts.longest}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m benchmarks remote`: epochs over data on a server behind a line of a given speed, ours and others.
 
 The same records lie on one server of static files (nginx) as a .beton, as litdata's chunks and as tar shards. A proxy
-between it and the sides limits the speed and adds the delay. Each round of each side is a new process with an empty
+between it and the sides limits the speed and adds the delay. In each round each side begins with an empty
 cache: the first epoch, which downloads, then a second one. Loading alone, without a training step: on a CPU a real step
 would be the limit.
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -43,7 +43,6 @@ _PEERS = ("litdata", "webdataset")
 _BUCKET = "bucket"
 # A side that did not run at all for so many seconds, in a round, is timed again, so often.
 _HALTED, _TRIES = 0.5, 6
-_MOST_SECONDS = 600
 _NGINX = """
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 512; }}
@@ -64,12 +63,18 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name)
         peers = [peer for peer in options.against if _is_there(peer, options.python)]
         task = _prepare(folder, peers, options)
-        with _nginx(folder, options.nginx) as server:
+        with _nginx(folder, options.nginx) as server, ExitStack() as owned:
+            sides = {
+                name: _SideProcess(name, task, options.python if name in _PEERS else sys.executable)
+                for name in ("bare", "ours", "local", *peers)
+            }
+            for side in sides.values():
+                owned.callback(side.close)
             for speed in options.megabytes:
                 print(f"{speed:g} MB/s, {options.milliseconds:g} ms:", end="", flush=True)
                 with MachineLoad(usable_cores()) as load:
-                    measured = _rounds(task, server, peers, speed, options)
-                for facts, figures in _compared(measured, peers, speed, task, options):
+                    measured, again = _rounds(sides, server, speed, options)
+                for facts, figures in _compared(measured, again, peers, speed, task, options):
                     records.add(facts, figures, load.facts)
     return records.end()
 
@@ -147,57 +152,65 @@ def _nginx(folder: Path, nginx: str) -> Iterator[str]:
 
 
 def _rounds(
-    task: dict[str, Any], server: str, peers: Sequence[str], speed: float, options: argparse.Namespace
-) -> dict[str, list[dict[str, Any]]]:
-    """Each side's results, a round after the other."""
-    sides = ("bare", "ours", "local", *peers)
-    rounds: list[dict[str, dict[str, Any]]] = []
+    sides: "dict[str, _SideProcess]", server: str, speed: float, options: argparse.Namespace
+) -> tuple[dict[str, list[dict[str, Any]]], int]:
+    """Each side's results, a round after the other, and how many were made again."""
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     repeated = 0
-    while len(rounds) < options.rounds:
-        found: dict[str, dict[str, Any]] = {}
+    for _ in range(options.rounds):
         # A fresh line, so that none begins with what another left in it.
-        with slow_line(server, speed, options.milliseconds) as line, tempfile.TemporaryDirectory() as cache:
-            for side in sides:
-                told = {**task, "http": f"http://127.0.0.1:{line.port}/{_BUCKET}", "cache": f"{cache}/{side}"}
+        with (
+            slow_line(server, speed, options.milliseconds) as line,
+            tempfile.TemporaryDirectory(dir=options.folder) as cache,
+        ):
+            for name, side in sides.items():
                 for _ in range(_TRIES):
-                    found[side] = _one(side, told, options.python if side in _PEERS else sys.executable)
-                    if found[side].get("halted_seconds", 0.0) < _HALTED:
+                    result = side.ask(
+                        http=f"http://127.0.0.1:{line.port}/{_BUCKET}",
+                        cache=f"{cache}/{name}",
+                        epochs=1 if name == "bare" else 2,
+                    )
+                    if result.get("halted_seconds", 0.0) < _HALTED:
                         break
                     # Another program has stopped it: what it took says nothing.
                     repeated += 1
-        rounds.append(found)
-        said = [f"{_rate(found[side], 0):.1f}" if "epochs" in found[side] else "failed" for side in sides]
+                found[name].append(result)
+        said = [f"{_rate(one[-1], 0):.1f}" if "epochs" in one[-1] else "failed" for one in found.values()]
         print(f" {'/'.join(said)}", end="", flush=True)
     print(flush=True)
-    return {
-        "repeated": [{"times": repeated}],
-        **{side: [found[side] for found in rounds] for side in sides},
-    }
+    return found, repeated
 
 
-def _one(side: str, told: dict[str, Any], python: str) -> dict[str, Any]:
-    """A side's result of one process."""
-    told["epochs"] = 1 if side == "bare" else 2
-    command = [python, str(_SCRIPT), side, json.dumps(told)]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    try:
-        done = subprocess.run(
-            command,
+class _SideProcess:
+    """A side's process, for all rounds: what it imports takes longer than a round."""
+
+    def __init__(self, name: str, task: dict[str, Any], python: str) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [python, str(_SCRIPT), name, json.dumps(task)],
             cwd=_ROOT,
-            env=environment,
-            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
             text=True,
-            check=False,
-            timeout=_MOST_SECONDS,
         )
-    except subprocess.TimeoutExpired:
-        return {"error": f"it took more than {_MOST_SECONDS} s"}
-    finally:
-        shutil.rmtree(told["cache"], ignore_errors=True)
-    if done.returncode:
-        return {"error": done.stderr[-400:]}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+
+    def ask(self, **rest: Any) -> dict[str, Any]:
+        """The result of a round."""
+        assert self._process.stdin and self._process.stdout
+        if self._process.poll() is not None:
+            return {"error": f"its process has ended ({self._process.returncode})"}
+        self._process.stdin.write(f"{json.dumps(rest)}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        found: dict[str, Any] = json.loads(answer) if answer else {"error": "its process has ended"}
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def _rate(result: dict[str, Any], epoch: int) -> float:
@@ -208,6 +221,7 @@ def _rate(result: dict[str, Any], epoch: int) -> float:
 
 def _compared(
     found: dict[str, list[dict[str, Any]]],
+    again: int,
     peers: Sequence[str],
     speed: float,
     task: dict[str, Any],
@@ -241,10 +255,10 @@ def _compared(
             "cores": task["cores"],
             "data": f"{options.data.name if options.data else 'made-up photos'}: {task['images']} records of yuv420, "
             f"{task['records']} bytes",
-            "turns": "each round: the line, ours, the local file, then the peers; each in a new process with an empty "
+            "turns": "each round: the line, ours, the local file, then the peers; each in its process with an empty "
             "cache, two epochs",
             "server": "nginx on loopback, behind a proxy of this project",
-            "timed_again": found["repeated"][0]["times"],
+            "timed_again": again,
         }
         if not errors:
             facts |= {

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine.data.beton.reader import Beton, open_beton
 from engine.data.remote.cache import Entry
 from engine.data.remote.download import Download, Patience
-from engine.data.remote.store import CONNECTIONS, Found, Store
+from engine.data.remote.remote_store import CONNECTIONS, Found, Store
 from engine.data.sampling.order import cut_pages
 from engine.errors import UserError
 from engine.files import atomic_write

@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from engine.data.beton.direct_file import bytes_on_disk
-from engine.data.remote.store import Found, shown
+from engine.data.remote.remote_store import Found, shown
 from engine.data.sampling.order import PAGE_BYTES
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, user_cache

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton.checksum import crc32
 from engine.data.beton.reader import Beton
-from engine.data.remote.store import CONNECTIONS, Failed, Store
+from engine.data.remote.remote_store import CONNECTIONS, Failed, Store
 from engine.data.sampling.order import Pages
 from engine.errors import UserError
 from engine.system import sync_data
@@ -39,11 +39,13 @@ _GROUP_BYTES, _GROUP_SECONDS = 64 * 2**20, 0.5
 
 
 class Patience:
-    """Asks a server again after a failure, until GIVE_UP_SECONDS have passed without an answer to anyone who asks."""
+    """Asks a server again after a failure, until GIVE_UP_SECONDS have passed in which all requests have failed."""
 
     def __init__(self, store: Store, told: Callable[[str], None]) -> None:
         self._store, self._told = store, told
-        self._heard, self._said = time.monotonic(), 0.0
+        # The first failure since the last answer. Not that answer: a process that was stopped has asked nothing.
+        self._failing_since: float | None = None
+        self._said = 0.0
 
     def ask(
         self,
@@ -68,15 +70,16 @@ class Patience:
                     time.sleep(min(0.1, wait))
                 wait = min(2 * wait, _LONGEST_WAIT)
             else:
-                self._heard = time.monotonic()
+                self._failing_since = None
                 return answer
         return None
 
     def _after(self, error: Failed, wait: float) -> None:
         now = time.monotonic()
-        if now - self._heard > GIVE_UP_SECONDS:
+        since = self._failing_since = self._failing_since or now
+        if now - since > GIVE_UP_SECONDS:
             raise UserError(
-                f"cannot download {self._store.url}: {error}; given up after {now - self._heard:.0f} s without an "
+                f"cannot download {self._store.url}: {error}; given up after {now - since:.0f} s without an "
                 "answer: see to the server or the network, then start the same command again: it goes on from here"
             ) from None
         # Many requests fail at once, of which one line says enough.
@@ -112,7 +115,7 @@ class Download:
         self._taken = there.astype(bool)
         self._order, self._at = np.arange(len(there)), 0
         self._written: list[int] = []
-        self._group_bytes, self._group_began = 0, 0.0
+        self._group_bytes = 0
         self._working, self._busy = 0, 0
         self._allowed, self._slowed = float(CONNECTIONS), 0.0
         self._error: BaseException | None = None

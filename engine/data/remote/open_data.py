@@ -8,7 +8,7 @@ from engine.data.beton.reader import Beton, open_beton
 from engine.data.remote.arriving import Arriving
 from engine.data.remote.cache import Cache, Entry, default_folder
 from engine.data.remote.download import Patience
-from engine.data.remote.store import open_store, shown
+from engine.data.remote.remote_store import open_store, shown
 from engine.errors import UserError
 
 _LOCAL = "file://"

@@ -42,7 +42,7 @@ def opened(server: RangeServer, data: DataConfig) -> Iterator[Callable[..., Beto
         return open_data(*urls[-1])
 
     yield open_one
-    server.allowed.release(1000)
+    server.go()
     for url, config in urls:
         forget(url, config)
 

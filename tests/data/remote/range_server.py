@@ -21,8 +21,10 @@ class RangeServer:
         """Answers to the next requests for a range, in place of the bytes; 0: the connection is cut amid them."""
         self.damaged: list[int] = []
         """Bytes of a file that are other ones in the next answer with them; each once."""
-        self.allowed = threading.Semaphore(1000)
-        """One for each range that is answered; the others wait."""
+        self.held = 0
+        """Requests that wait."""
+        self._held, self._going = (0, 0), threading.Event()
+        self._going.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -32,9 +34,18 @@ class RangeServer:
         """The number of the last request for a range of this file."""
         return max(number for number, asked in enumerate(self._paths) if asked == path)
 
-    def hold(self, answers: int) -> None:
-        """Answer only so many ranges more, until `allowed` is released."""
-        self.allowed = threading.Semaphore(answers)
+    def hold(self, start: int, stop: int) -> None:
+        """Let requests for any of these bytes wait until `go`."""
+        self._held, self._going, self.held = (start, stop), threading.Event(), 0
+
+    def go(self) -> None:
+        """Answer all that wait."""
+        self._going.set()
+
+    def _wait(self, start: int, stop: int) -> None:
+        if start < self._held[1] and self._held[0] < stop and not self._going.is_set():
+            self.held += 1
+            self._going.wait()
 
     def close(self) -> None:
         """Free the port; waiting requests are never answered."""
@@ -64,7 +75,7 @@ class RangeServer:
                 start, stop = int(first), int(last) + 1
                 outer._paths.append(self.path)
                 outer.asked.append((start, stop))
-                outer.allowed.acquire()
+                outer._wait(start, stop)
                 code = outer.codes.pop(0) if outer.codes else 206
                 if self.headers.get("If-Match", outer.tag) != outer.tag:
                     code = 412
@@ -98,5 +109,5 @@ def serving(**files: bytes) -> Iterator[RangeServer]:
     try:
         yield server
     finally:
-        server.allowed.release(1000)
+        server.go()
         server.close()

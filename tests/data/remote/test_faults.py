@@ -21,7 +21,7 @@ from engine.data.remote import download
 from engine.data.remote.arriving import Arriving
 from engine.data.remote.cache import Cache, default_folder
 from engine.data.remote.open_data import forget, open_data
-from engine.data.remote.store import open_store
+from engine.data.remote.remote_store import open_store
 from engine.errors import UserError
 from tests.data.loaders import guarded
 from tests.data.remote.conftest import copy_of
@@ -76,9 +76,10 @@ def test_servers_no_ends_the_download_in_one_line(
     server: RangeServer, opened: Opened, code: int, says: str
 ) -> None:
     beton = opened()
+    assert beton.arrival
     server.codes = [code] * 50
     with pytest.raises(UserError, match=says) as caught:
-        guarded(lambda: copy_of(beton) and None)
+        guarded(beton.arrival.wait)
     assert len(str(caught.value).splitlines()) == 1 and server.url in str(caught.value)
     assert not beton.path.exists()
 
@@ -126,7 +127,7 @@ def two(server: RangeServer, data: DataConfig) -> Iterator[_Two]:
 
     both = _Two(one(), one())
     yield both
-    server.allowed.release(1000)
+    server.go()
     for arriving in both:
         arriving.close()
 
@@ -141,22 +142,22 @@ def test_second_process_waits_for_the_first_ones_download(server: RangeServer, t
 
 
 def test_second_process_takes_over_where_the_first_ends(local: Beton, server: RangeServer, two: _Two) -> None:
-    server.hold(2)
+    server.hold(5_000_000, 5_000_001)
     two.first.start()
     _until(lambda: two.first.bytes_arrived > 0)
     two.first.close()
-    server.allowed.release(1000)
+    server.go()
     two.second.wait()
     (path,) = Path(two.second._entry.folder).glob("train.beton")
     assert path.read_bytes() == local.path.read_bytes()
 
 
 def test_error_of_the_downloader_reaches_all_who_wait(server: RangeServer, two: _Two) -> None:
-    server.hold(0)
+    server.hold(0, 10**9)
     two.first.start()
-    _until(lambda: two.first._download is not None)
+    _until(lambda: server.held > 0)
     server.codes = [403] * 50
-    threading.Timer(0.3, lambda: server.allowed.release(1000)).start()
+    threading.Timer(0.3, server.go).start()
     with pytest.raises(UserError, match="its server refuses it"):
         guarded(two.second.wait)
     with pytest.raises(UserError, match="its server refuses it"):
@@ -247,18 +248,17 @@ def test_killed_downloads_go_on_with_what_has_arrived(local: Beton, repository: 
             f"{server.url}/train.beton",
             tmp_path / "cache",
         ]
-        # In the header, in the tables, and with one of two requests for records.
-        for answers in (0, 3, 5):
-            server.hold(answers)
-            asked = len(server.asked)
+        # In the header, in the tables at the end, and amid the records.
+        for byte in (0, len(content) - 1, 5_000_000):
+            server.hold(byte, byte + 1)
             with subprocess.Popen(command, cwd=repository) as process:
                 try:
-                    _until(lambda: len(server.asked) > asked + answers)  # noqa: B023
+                    _until(lambda: server.held > 0)
                     time.sleep(0.7)
                 finally:
                     process.send_signal(signal.SIGKILL)
             assert not list((tmp_path / "cache").glob("*/train.beton"))
-        server.hold(1000)
+        server.go()
         asked = len(server.asked)
         subprocess.run(command, cwd=repository, check=True, timeout=60)
         assert sum(stop - start for start, stop in server.asked[asked:]) < 0.9 * len(content)

@@ -1,6 +1,5 @@
 """A .beton at a URL: its tables first, its records as they arrive, the same batches as from a local copy."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,22 +56,21 @@ def test_page_order_gives_local_batches_while_it_arrives(
     local: Beton, server: RangeServer, opened: Opened
 ) -> None:
     beton = opened()
-    # Two of six pages for the first window, and three on the way.
-    server.hold(3)
+    pages = cut_pages(beton.images["data_ptr"], beton.sizes)
+    windows = page_windows(pages, window_bytes=2**21, seed=3, epoch=0)
+    last = windows.spans[-1][-1].tolist()
+    server.hold(*last)
     with Loader(local, device=CPU) as one, Loader(beton, device=CPU, in_memory=False) as other:
         wanted, found = _batches(local, one), []
-        released = threading.Timer(0.7, lambda: server.allowed.release(100))
-        released.start()
-        pages = cut_pages(beton.images["data_ptr"], beton.sizes)
-        windows = page_windows(pages, window_bytes=2**21, seed=3, epoch=0)
         early = 0
         for batch in other.batches(np.array_split(windows.order, 12), 32, LAW, windows):
             assert beton.arrival
             early += not beton.arrival.is_complete
             found.append(batch)
+            server.go()
         figures = other.figures()
     assert_same(found, wanted)
-    assert early and figures.download_seconds > 0.2 and figures.window_seconds < 0.5
+    assert early and figures.download_seconds > 0
     assert figures.download_bytes == int((pages.spans[:, 1] - pages.spans[:, 0]).sum())
 
 

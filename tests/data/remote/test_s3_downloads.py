@@ -10,7 +10,7 @@ import pytest
 from benchmarks.harness.slow_line import slow_line
 from engine.config.train.data import DataConfig
 from engine.data.beton.reader import Beton
-from engine.data.remote import store
+from engine.data.remote import remote_store
 from engine.data.remote.open_data import forget, open_data
 from engine.errors import UserError
 from tests.data.remote.conftest import copy_of
@@ -122,5 +122,5 @@ def test_cut_connections_are_no_end(
 
 
 def test_url_is_shown_without_its_secrets() -> None:
-    assert store.shown("https://user:word@host/a.beton?X-Amz-Signature=1") == "https://host/a.beton"
-    assert store.shown("s3://bucket/a@b.beton") == "s3://bucket/a@b.beton"
+    assert remote_store.shown("https://user:word@host/a.beton?X-Amz-Signature=1") == "https://host/a.beton"
+    assert remote_store.shown("s3://bucket/a@b.beton") == "s3://bucket/a@b.beton"
