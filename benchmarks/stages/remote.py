@@ -42,7 +42,7 @@ _ROOT = Path(__file__).parents[2]
 _PEERS = ("litdata", "webdataset")
 _BUCKET = "bucket"
 # A side that did not run at all for so many seconds, in a round, is timed again, so often.
-_HALTED, _TRIES = 0.5, 6
+_HALTED, _TRIES = 2.0, 3
 _NGINX = """
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 512; }}

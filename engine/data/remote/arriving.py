@@ -39,21 +39,15 @@ _END_SECONDS = 2.0
 
 
 class Arriving:
-    """The download of `entry`. `open` it first. `told` takes lines for the user, and `shown` is whether to show
-    progress. It begins when those `before` are complete, or when something of it is waited for.
+    """The download of `entry`. `open` it first. It begins when those `before` are complete, or when something of it is
+    waited for.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        found: Found,
-        entry: Entry,
-        before: Sequence["Arriving"] = (),
-        *,
-        shown: bool = True,
-    ) -> None:
+    def __init__(self, store: Store, found: Found, entry: Entry, before: Sequence["Arriving"] = ()) -> None:
         self._store, self._found, self._entry = store, found, entry
-        self._before, self._shown = list(before), shown
+        self._before = list(before)
+        self.shown = True
+        """Whether to show the progress to those who wait for all of it."""
         self._seen, _ = entry.error()
         self._thread: threading.Thread | None = None
         self._needed, self._stopping = threading.Event(), threading.Event()
@@ -185,7 +179,7 @@ class Arriving:
 
     def _wait_for_all(self) -> None:
         total, name = int(self._sizes.sum()), f"downloading {self._entry.path.name}"
-        with Progress(name, total, "bytes", done=self.bytes_arrived, shown=self._shown) as progress:
+        with Progress(name, total, "bytes", done=self.bytes_arrived, shown=self.shown) as progress:
             # Its last byte is not enough: it has its name a moment later.
             while not self._entry.is_complete:
                 self._look()

@@ -30,8 +30,11 @@ def open_data(place: str, data: DataConfig, *, shows: bool = True) -> Beton:
     with _opening:
         key = place, folder
         if key not in _opened:
-            _opened[key] = _open(place, data, Cache(folder, data.cache_gb), shows=shows)
-        return _opened[key][0]
+            _opened[key] = _open(place, data, Cache(folder, data.cache_gb))
+        beton = _opened[key][0]
+        if isinstance(beton.arrival, Arriving):
+            beton.arrival.shown = shows
+        return beton
 
 
 def forget(place: str, data: DataConfig) -> None:
@@ -44,7 +47,7 @@ def forget(place: str, data: DataConfig) -> None:
             entry.close()
 
 
-def _open(url: str, data: DataConfig, cache: Cache, *, shows: bool) -> tuple[Beton, Entry]:
+def _open(url: str, data: DataConfig, cache: Cache) -> tuple[Beton, Entry]:
     store = open_store(url, data.storage())
     found = Patience(store, lambda line: print(line, flush=True)).ask(store.look)
     assert found is not None
@@ -53,7 +56,7 @@ def _open(url: str, data: DataConfig, cache: Cache, *, shows: bool) -> tuple[Bet
     entry = cache.entry(url, found)
     before = [beton.arrival for beton, _ in _opened.values() if isinstance(beton.arrival, Arriving)]
     try:
-        return Arriving(store, found, entry, before, shown=shows).open(), entry
+        return Arriving(store, found, entry, before).open(), entry
     except BaseException:
         entry.close()
         raise
