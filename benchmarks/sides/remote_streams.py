@@ -30,6 +30,7 @@ _CHUNK = 64_000_000
 _RANGE = 4 * 2**20
 
 
+# Each gives a function that does an epoch and returns its bytes, or for -1 ends, and words on its settings.
 def _bare(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
     """The line itself: 16 processes of curl, each a part of the file, to nowhere."""
     size, parts = task["size"], 16
@@ -122,8 +123,11 @@ def _litdata(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
                     stream, batch_size=task["batch"], num_workers=task["workers"], persistent_workers=True
                 )
             )
-        # -1: its workers end with it.
-        return sum(int(sum(batch)) for batch in held[0]) if number >= 0 else held.clear() or 0
+        if number < 0:
+            # Its workers end with it.
+            held.clear()
+            return 0
+        return sum(int(sum(batch)) for batch in held[0])
 
     return epoch, f"litdata {litdata.__version__}, chunks of 64 MB, {task['workers']} workers, 8 chunks ahead"
 
@@ -154,7 +158,10 @@ def _webdataset(task: dict[str, Any]) -> tuple[Callable[[int], int], str]:
             held.append(
                 DataLoader(stream, batch_size=None, num_workers=task["workers"], persistent_workers=True)
             )
-        return sum(int(sum(sizes)) for (sizes,) in held[0]) if number >= 0 else held.clear() or 0
+        if number < 0:
+            held.clear()
+            return 0
+        return sum(int(sum(sizes)) for (sizes,) in held[0])
 
     return (
         epoch,

@@ -97,8 +97,12 @@ def test_waiting_for_windows_counts_as_disk() -> None:
 
 def test_waiting_for_bytes_from_a_url_is_the_download() -> None:
     data = {
-        **{"idle_seconds": 60, "fill_seconds": 98, "window_seconds": 5, "cpu_seconds": 20},
-        **{"download_seconds": 70, "download_bytes": 5e9},
+        "idle_seconds": 60,
+        "fill_seconds": 98,
+        "window_seconds": 5,
+        "cpu_seconds": 20,
+        "download_seconds": 70,
+        "download_bytes": 5e9,
     }
     found = judged(data, pages=True)
     assert found.words == (
