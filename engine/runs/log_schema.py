@@ -67,11 +67,11 @@ class Limits(JsonTable):
     read_seconds: float | None = log_field("time decoding threads waited for the disk", unit=SECONDS)
     window_seconds: float | None = log_field("time the loader waited for a window of the file", unit=SECONDS)
     download_seconds: float | None = log_field(
-        "time the loader waited for a window of a file that was still downloaded; absent without one",
+        "time the loader waited for a window of a file that was still downloaded",
         unit=SECONDS,
     )
     download_bytes: float | None = log_field(
-        "records downloaded in the epoch; absent without any", unit=BYTES
+        "records downloaded in the epoch", unit=BYTES
     )
     fill_seconds: float | None = log_field("time the loader made batches", unit=SECONDS)
     copy_seconds: float | None = log_field("time of copies to the device", unit=SECONDS)
