@@ -251,7 +251,7 @@ LAYOUTS = {
         digits=1,
         more={},
         explanation=f"ratio: ours / peer's megabytes of records per second, {_RATIO}; above 1 ours is faster. Epoch 1 "
-        "begins with an empty cache and ends with the last batch; epoch 2 follows in the same process. line: the "
+        "begins with an empty cache and ends with the last batch; epoch 2 follows, from the page cache. line: the "
         "file's bytes by 16 processes of curl through the same proxy. Loading alone, without a training step.",
     ),
     "augment": Layout(
