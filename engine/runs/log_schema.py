@@ -70,9 +70,7 @@ class Limits(JsonTable):
         "time the loader waited for a window of a file that was still downloaded",
         unit=SECONDS,
     )
-    download_bytes: float | None = log_field(
-        "records downloaded in the epoch", unit=BYTES
-    )
+    download_bytes: float | None = log_field("records downloaded in the epoch", unit=BYTES)
     fill_seconds: float | None = log_field("time the loader made batches", unit=SECONDS)
     copy_seconds: float | None = log_field("time of copies to the device", unit=SECONDS)
     disk_bytes: float | None = log_field("read from disks by this process", unit=BYTES)

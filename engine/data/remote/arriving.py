@@ -278,7 +278,8 @@ class _Fetched(io.FileIO):
             os.truncate(self.fileno(), found.size)
         except OSError as error:
             raise entry.cache.unusable(error) from None
-        self._store, self._found, self._patience = store, found, Patience(store, told)
+        self._entry, self._store, self._found = entry, store, found
+        self._patience = Patience(store, told)
         self._there = np.zeros(-(-found.size // _BLOCK), bool)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -300,8 +301,12 @@ class _Fetched(io.FileIO):
         def fetch(at: int) -> None:
             end = min(at + _REQUEST, behind)
             data = self._patience.ask(lambda: self._store.read(at, end, self._found.tag), ended.is_set)
-            if data is not None:
+            if data is None:
+                return
+            try:
                 os.pwrite(self.fileno(), memoryview(data), at)
+            except OSError as error:
+                raise self._entry.cache.unusable(error) from None
 
         pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="download")
         try:

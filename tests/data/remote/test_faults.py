@@ -1,5 +1,6 @@
 """What goes wrong between a server and the cache, and the one line that is said of it."""
 
+import errno
 import os
 import re
 import shutil
@@ -210,6 +211,23 @@ def test_disk_without_room_is_refused_before_the_download(
     ):
         open_data(f"{server.url}/train.beton", data)
     assert not list(Path(data.cache_folder).glob("*/*.partial"))
+
+
+@pytest.mark.parametrize("amid", ["tables", "records"])
+def test_disk_that_fills_up_names_the_options(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, amid: str
+) -> None:
+    def full(*arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    beton = opened() if amid == "records" else None
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match=r"^data\.cache_folder: the disk of .*cache is full.*data\.cache_gb"):
+        if beton is None:
+            opened()
+        else:
+            assert beton.arrival
+            guarded(beton.arrival.wait)
 
 
 def test_cache_folder_that_is_a_file_is_refused(server: RangeServer, tmp_path: Path) -> None:
