@@ -96,6 +96,12 @@ def lock(file: IO[Any] | int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def lock_shared(file: int) -> None:
+    """As `lock`, beside others who lock it so: only `lock` itself is refused then. Again is fine."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def lock_for_process(file: int) -> None:
     """As `lock`, with a POSIX lock, which ends with this process even where one that it forked lives on."""
     if fcntl is not None:
@@ -109,6 +115,11 @@ def read_at(descriptor: int, buffer: memoryview, start: int) -> int:
     found = os.pread(descriptor, len(buffer), start)
     buffer[: len(found)] = found
     return len(found)
+
+
+def sync_data(descriptor: int) -> None:
+    """Wait until what was written to a file is on the disk, as far as that is needed to read it."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 def advise(descriptor: int, start: int, size: int, advice: str) -> None:

@@ -124,6 +124,7 @@ STAGES = {
     "augment": Stage(help="augment a batch on the device, ours against other libraries"),
     "blurpool": Stage(help="BlurPool fused and unfused, and other ways to blur"),
     "export": Stage(help="exported networks: ONNX Runtime in int8 and fp32, and PyTorch eager"),
+    "remote": Stage(help="epochs over data on a server behind a slow line, ours and other libraries"),
     "techniques": Stage(help="time that each technique adds to a training step"),
     "accuracy": Stage(help="accuracy of a recipe, over several seeds"),
     "family": Stage(help="accuracy of a recipe by length, as a record that predictions stand on"),

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _PLACES = {
     *("training.seed", "logging.folder", "logging.name"),
     *("data.train_dataset", "data.val_dataset", "data.classes"),
+    *("data.cache_folder", "data.cache_gb", "data.storage_options"),
 }
 
 

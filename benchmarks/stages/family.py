@@ -34,6 +34,7 @@ from engine.train.budget.timeline import Timeline
 
 _PLACES = {
     *("data.train_dataset", "data.val_dataset", "data.classes"),
+    *("data.cache_folder", "data.cache_gb", "data.storage_options"),
     *("training.resume", "training.seed", "training.epochs"),
 }
 _NOT_TRAINING = ("logging.", "checkpoint.", "budget.", "plan.", "reference.")

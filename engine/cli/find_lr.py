@@ -109,7 +109,7 @@ def _test(config: TrainConfig, ranks: "Ranks", learning_rates: list[float]) -> t
     """The recipe's global batch and the curve's points."""
     with importing():
         from engine.data.beton.pair import agree_on_classes
-        from engine.data.beton.reader import open_beton
+        from engine.data.remote.open_data import open_data
         from engine.train.lr_range import as_tested, range_test
         from engine.train.open_loader import open_loader
         from engine.train.ranks.backends import set_backends
@@ -121,7 +121,7 @@ def _test(config: TrainConfig, ranks: "Ranks", learning_rates: list[float]) -> t
     config = as_tested(config, resolution_at(config.resolution, 0, config.training.epochs))
     precision = choose_precision(config.training.precision, ranks.device)
     set_backends(ranks.device, tf32=config.training.tf32, deterministic=config.training.deterministic)
-    beton = open_beton(Path(config.data.train_dataset))
+    beton = open_data(config.data.train_dataset, config.data, shows=ranks.main)
     classes = agree_on_classes(beton).count
     model = build_network(config, classes, ranks.device)
     with open_loader(config, ranks, precision, beton, training=True) as loader:

@@ -6,6 +6,7 @@ takes a fraction such as 11/16 so that a recipe can state it exactly.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -202,3 +203,14 @@ def check_config(config: Any) -> None:
     """Check every option of every section of a whole configuration. Raises UserError."""
     for section in dataclasses.fields(config):
         check_section(getattr(config, section.name), section.name)
+
+
+def json_object(name: str, text: str) -> dict[str, Any]:
+    """The text of the option `name`, a JSON object or empty, as a dictionary. Raises UserError for anything else."""
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise UserError(f"{name} is not JSON: {error}") from None
+    if not isinstance(options, dict):
+        raise UserError(f'{name} is not a JSON object: write it as {{"key": "value"}}')
+    return options

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from engine.config.train.data import DataConfig
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
-from engine.data.beton.reader import open_beton
+from engine.data.remote.open_data import open_data
 from engine.errors import UserError
 from engine.knowledge.families import FAMILIES, Family, find_family
 from engine.knowledge.machines import find_machine
@@ -107,7 +108,7 @@ class Planner:
     @cached_property
     def _image_bytes(self) -> float:
         """Mean bytes of a training image where a file is given, else 0."""
-        return float(open_beton(self.data[0]).sizes.mean()) if self.data else 0.0
+        return float(open_data(self.data[0], DataConfig()).sizes.mean()) if self.data else 0.0
 
     @cached_property
     def _families(self) -> list[Family]:
@@ -115,7 +116,7 @@ class Planner:
         with_recipe = [family for family in FAMILIES.values() if family.recipe]
         if not self.data:
             return chosen or [family for family in with_recipe if family.data == _DEFAULT_DATA]
-        train, val = (open_beton(path) for path in self.data)
+        train, val = (open_data(place, DataConfig()) for place in self.data)
         classes, sizes = agree_on_classes(train, val).count, (train.num_samples, val.num_samples)
         fitting = [
             family

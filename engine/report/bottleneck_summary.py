@@ -17,6 +17,7 @@ _SECONDS = {
     "decode_queue_seconds": "decoding threads waiting for a core",
     "read_seconds": "decoding threads waiting for the disk",
     "window_seconds": "waiting for a window of the file",
+    "download_seconds": "waiting for a window of the download",
 }
 
 
@@ -50,6 +51,7 @@ def rows(epoch: EpochLine, limits: Limits) -> list[tuple[str, str]]:
     counted = [
         ("decoding an image, CPU time", f"{text.number(each, 2)} ms" if each else ""),
         ("read from disks", _megabytes(limits.disk_bytes)),
+        ("downloaded", _megabytes(limits.download_bytes)),
         ("records used", _megabytes(limits.record_bytes)),
         ("slots ready when a batch was asked for", text.percent(limits.ready, 0)),
         ("decoding threads", text.count(limits.workers)),

@@ -66,6 +66,11 @@ class Limits(JsonTable):
     decode_queue_seconds: float | None = log_field("time decoding threads waited for a core", unit=SECONDS)
     read_seconds: float | None = log_field("time decoding threads waited for the disk", unit=SECONDS)
     window_seconds: float | None = log_field("time the loader waited for a window of the file", unit=SECONDS)
+    download_seconds: float | None = log_field(
+        "time the loader waited for a window of a file that was still downloaded",
+        unit=SECONDS,
+    )
+    download_bytes: float | None = log_field("records downloaded in the epoch", unit=BYTES)
     fill_seconds: float | None = log_field("time the loader made batches", unit=SECONDS)
     copy_seconds: float | None = log_field("time of copies to the device", unit=SECONDS)
     disk_bytes: float | None = log_field("read from disks by this process", unit=BYTES)
@@ -209,7 +214,7 @@ class EpochLine(LogLine):
     device_memory_mb: float | None = log_field(
         "peak GPU memory of rank 0 so far (mps: what Metal has reserved); null on a CPU", unit=MIB
     )
-    limited_by: str | None = log_field("stage that set the pace: disk, decode, copy or step")
+    limited_by: str | None = log_field("stage that set the pace: download, disk, decode, copy or step")
     limits: Limits | None = log_field("the figures behind limited_by; absent if no batch was left")
     replay: int | None = log_field(_REPLAY, unit="batches")
     ema_top1: float | None = log_field(f"{_TOP1}; of the averaged weights", unit=SHARE)

@@ -1,6 +1,6 @@
-"""What limited an epoch (disk, decode, copy or step), and what to change: a pure function of measured figures.
+"""What limited an epoch (download, disk, decode, copy, step), and what to change: a pure function of measured figures.
 
-    disk --> decode --> copy --> step            each works ahead of the next, so the slowest is the limit
+    (download -->) disk --> decode --> copy --> step         each works ahead of the next, so the slowest is the limit
 
 The step should be the limit; then it hardly waits for data. If it waits for more than _WAITING of the time, the limit
 is the stage with the longest busy time. That may still be the step: waiting for the first batch of a short epoch is no
@@ -73,8 +73,9 @@ class EpochFigures:
         data = self.data
         threads = data.cpu_seconds + data.queue_seconds + data.read_seconds
         reading = data.read_seconds / threads if threads else 0.0
-        made = data.fill_seconds - data.window_seconds
+        made = data.fill_seconds - data.window_seconds - data.download_seconds
         return {
+            **({"download": data.download_seconds} if data.download_seconds else {}),
             "disk": data.window_seconds + made * reading,
             "decode": made * (1 - reading),
             "copy": data.copy_seconds,
@@ -83,7 +84,7 @@ class EpochFigures:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The limiting stage (disk, decode, copy or step), the figures behind it in words, and what to change."""
+    """The limiting stage (download, disk, decode, copy or step), the figures behind it in words, and what to change."""
 
     stage: str
     words: str
@@ -106,6 +107,18 @@ def verdict(figures: EpochFigures) -> Verdict:
 def _busiest(figures: EpochFigures) -> str:
     busy = {**figures.stages, "step": figures.seconds - figures.data.idle_seconds}
     return max(busy, key=lambda name: busy[name])
+
+
+def _download(figures: EpochFigures) -> tuple[str, str]:
+    rate = figures.data.download_bytes / figures.seconds
+    words = (
+        f"waiting for bytes that arrived at {rate / 1e6:,.0f} MB/s took "
+        f"{_share(figures.stages['download'], figures)} of the time, {_idle(figures)}"
+    )
+    return (
+        words,
+        "nothing in later epochs, which read the copy in data.cache_folder; a faster line for the first one",
+    )
 
 
 def _disk(figures: EpochFigures) -> tuple[str, str]:
@@ -191,7 +204,7 @@ def _in_bursts(figures: EpochFigures) -> str:
     )
 
 
-_WORDS = {"disk": _disk, "decode": _decode, "copy": _copy, "step": _step}
+_WORDS = {"download": _download, "disk": _disk, "decode": _decode, "copy": _copy, "step": _step}
 
 
 def _share(seconds: float, figures: EpochFigures) -> str:
@@ -268,6 +281,8 @@ def limits_entry(figures: EpochFigures) -> dict[str, Any]:
             decode_queue_seconds=data.queue_seconds,
             read_seconds=data.read_seconds,
             window_seconds=data.window_seconds,
+            download_seconds=data.download_seconds,
+            download_bytes=data.download_bytes,
             fill_seconds=data.fill_seconds,
             copy_seconds=data.copy_seconds,
             disk_bytes=figures.disk_bytes,

@@ -7,6 +7,7 @@ from engine.data.beton.reader import Beton
 from engine.data.loading.loader import Loader
 from engine.data.loading.page_cache import shortage
 from engine.data.loading.resident import ResidentData
+from engine.progress import human_bytes
 from engine.train.augment.chain import loader_dtype
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
@@ -26,6 +27,8 @@ def open_loader(
 
     `resident` are the file's records on the device, if they are to be held there: then no other memory holds them.
     """
+    if beton.arrival is not None:
+        _begin_download(config, ranks, beton, training=training)
     dtype = precision.input_dtype
     loader = Loader(
         beton,
@@ -47,6 +50,27 @@ def open_loader(
     return loader
 
 
+def _begin_download(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> None:
+    """Begin with what is missing of a file at a URL; training in random order waits for all of it."""
+    assert beton.arrival is not None
+    beton.arrival.start()
+    if not training or beton.arrival.is_complete:
+        return
+    streams = config.data.order == "pages"
+    if ranks.main:
+        line = (
+            f"note: {beton.path.name} ({human_bytes(beton.file_size)}) is downloaded to {beton.path.parent}"
+        )
+        print(
+            f"{line} while the first epoch trains"
+            if streams
+            else f"{line} before the training; with data.order=pages it trains meanwhile",
+            flush=True,
+        )
+    if not streams:
+        beton.arrival.wait()
+
+
 def tell_new_skips(loaders: Iterable[Loader]) -> None:
     """Print a line for each sample that this rank has left out, once, and what loaders have to say besides."""
     for loader in loaders:
@@ -58,7 +82,7 @@ def tell_new_skips(loaders: Iterable[Loader]) -> None:
 
 def _reads_ahead(config: TrainConfig, ranks: Ranks, beton: Beton, *, training: bool) -> bool:
     """Whether this rank reads the whole file into memory; prints a note if memory is too small."""
-    data, size = config.data, beton.path.stat().st_size
+    data, size = config.data, beton.file_size
     if ranks.local_rank != 0:
         return False
     if training and data.order == "pages":

@@ -8,7 +8,8 @@ from torch import nn
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
-from engine.data.beton.reader import Beton, open_beton
+from engine.data.beton.reader import Beton
+from engine.data.remote.open_data import open_data
 from engine.devices import free_memory
 from engine.errors import UserError
 from engine.runs.folder import WEIGHTS, WEIGHTS_EMA
@@ -65,7 +66,10 @@ class Run(RunBase):
             setup=self.stage.setup_seconds,
         )
         self.elapsed = self.begun.elapsed
-        train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
+        train, val = (
+            open_data(place, config.data, shows=ranks.main)
+            for place in (config.data.train_dataset, config.data.val_dataset)
+        )
         self.take_classes(agree_on_classes(train, val))
         self.data = resume.data_of(train, val)
         resume.refuse_other_data(ranks, self.data)

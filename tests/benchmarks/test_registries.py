@@ -64,7 +64,7 @@ def test_stage_accepts_its_short_options(stage: str) -> None:
 
 def test_only_these_stages_lack_a_short_version() -> None:
     without = {name for name, stage in STAGES.items() if not stage.short}
-    others = {"augment", "blurpool", "export", "predict", "trace"}
+    others = {"augment", "blurpool", "export", "predict", "remote", "trace"}
     assert without == {"accuracy", "contract", "family", "techniques"} | others
 
 

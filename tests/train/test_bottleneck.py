@@ -95,6 +95,22 @@ def test_waiting_for_windows_counts_as_disk() -> None:
     assert "data.order=pages" not in found.advice
 
 
+def test_waiting_for_bytes_from_a_url_is_the_download() -> None:
+    data = {
+        "idle_seconds": 60,
+        "fill_seconds": 98,
+        "window_seconds": 5,
+        "cpu_seconds": 20,
+        "download_seconds": 70,
+        "download_bytes": 5e9,
+    }
+    found = judged(data, pages=True)
+    assert found.words == (
+        "download: waiting for bytes that arrived at 50 MB/s took 70% of the time, step idle 60% of the time"
+    )
+    assert "later epochs" in found.advice and "data.cache_folder" in found.advice
+
+
 def test_copy_limit_has_the_link_share() -> None:
     data = {"idle_seconds": 30, "fill_seconds": 40, "cpu_seconds": 100, "copy_seconds": 92}
     found = judged(data)

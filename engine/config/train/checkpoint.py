@@ -1,10 +1,9 @@
 """The options of section `checkpoint`: when a run's state is saved, how much of it is kept, where it is copied."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config.options import option
+from engine.config.options import json_object, option
 from engine.errors import UserError
 
 
@@ -42,13 +41,7 @@ class CheckpointConfig:
 
     def storage(self) -> dict[str, Any]:
         """storage_options as a dictionary. Raises UserError for anything but a JSON object."""
-        try:
-            options = json.loads(self.storage_options or "{}")
-        except ValueError as error:
-            raise UserError(f"checkpoint.storage_options is not JSON: {error}") from None
-        if not isinstance(options, dict):
-            raise UserError('checkpoint.storage_options is not a JSON object: write it as {"key": "value"}')
-        return options
+        return json_object("checkpoint.storage_options", self.storage_options)
 
 
 def check_checkpoint(checkpoint: CheckpointConfig) -> None:

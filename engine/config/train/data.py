@@ -1,16 +1,43 @@
 """The options of section `data`: the two data files and how they are read."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from engine.config.options import option
+from engine.config.options import json_object, option
+from engine.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The two data files and how they are read."""
 
-    train_dataset: str = option("", ".beton file to train on")
-    val_dataset: str = option("", ".beton file to validate on")
+    train_dataset: str = option(
+        "",
+        ".beton file to train on, or its URL (s3://BUCKET/train.beton, gs://, az://, https:// or any that fsspec "
+        "supports): it is downloaded once a machine; with order=pages the first epoch trains meanwhile",
+    )
+    val_dataset: str = option(
+        "", ".beton file to validate on, or its URL; that is downloaded after the training file"
+    )
+    cache_folder: str = option(
+        "",
+        "folder on a local disk for files that are downloaded from URLs, which runs share and later runs find again; "
+        "empty = imagenet-engine/data in ~/.cache (in XDG_CACHE_HOME where that is set, in the system's folder for "
+        "temporary files for a user without a home)",
+    )
+    cache_gb: float = option(
+        0.0,
+        "most space that the files in cache_folder may take: for a new one those that were not used for the longest "
+        "time are removed, never one in use; 0 = no limit but the disk",
+        unit="GB",
+        low=0,
+    )
+    storage_options: str = option(
+        "",
+        "with a URL: options of its server as a JSON object. For S3 fsspec's names: key, secret, token, anon, "
+        'endpoint_url, region, as in {"anon": true}; for others those of obstore, or of fsspec without it. config.yaml '
+        "holds them: keep secrets in the environment (AWS_ACCESS_KEY_ID and so on), which counts by itself",
+    )
     classes: str = option(
         "",
         "the classes that both files must have: their number and a checksum of their names, as config.yaml of a run "
@@ -89,3 +116,16 @@ class DataConfig:
         True,
         "with several processes on a host: bind each one to CPU cores near its GPU; false = leave it to the system",
     )
+
+    def storage(self) -> dict[str, Any]:
+        """storage_options as a dictionary. Raises UserError for anything but a JSON object."""
+        return json_object("data.storage_options", self.storage_options)
+
+
+def check_data(data: DataConfig) -> None:
+    """Raises UserError for options of section `data` that don't go together."""
+    data.storage()
+    if data.storage_options and not any("://" in place for place in (data.train_dataset, data.val_dataset)):
+        raise UserError(
+            "data.storage_options has no effect without a URL in data.train_dataset or data.val_dataset: drop it"
+        )

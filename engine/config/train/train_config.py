@@ -15,6 +15,7 @@ from engine.config.train.budget import check_budget
 from engine.config.train.checkpoint import CheckpointConfig as CheckpointConfig
 from engine.config.train.checkpoint import check_checkpoint
 from engine.config.train.data import DataConfig as DataConfig
+from engine.config.train.data import check_data
 from engine.config.train.logging import LoggingConfig as LoggingConfig
 from engine.config.train.logging import check_logging
 from engine.config.train.loss import LossConfig as LossConfig
@@ -56,6 +57,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_config(self)
         _check_paths(self)
+        check_data(self.data)
         check_model(self.model)
         check_resolution(self.resolution, self.training.epochs)
         if not self.training.eval_only:

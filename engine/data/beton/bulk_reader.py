@@ -66,10 +66,7 @@ class RecordReader:
         self._path = beton.path
         self._starts = beton.images["data_ptr"].astype(np.int64)
         self._sizes = beton.sizes.astype(np.int64)
-        try:
-            self._descriptor = os.open(beton.path, os.O_RDONLY)
-        except OSError as error:
-            raise describe_os_error(error, beton.path, "open") from None
+        self._descriptor = beton.open()
         self._mark = beton.mark
         try:
             self.check()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.data.beton.reader import Beton
 from engine.data.native.library import Library
-from engine.errors import UserError, describe_os_error
+from engine.errors import UserError
 
 
 class Mapping:
@@ -26,10 +26,7 @@ class Mapping:
 
     def __init__(self, beton: Beton, library: Library | None) -> None:
         self.beton = beton
-        try:
-            self._descriptor = os.open(beton.path, os.O_RDONLY)
-        except OSError as error:
-            raise describe_os_error(error, beton.path, "open") from None
+        self._descriptor = beton.open()
         try:
             self.memory: NDArray[np.uint8] = np.asarray(beton.memory(self._descriptor))
         except UserError:

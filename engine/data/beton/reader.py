@@ -6,9 +6,12 @@ metadata, the allocation table, the manifest and the list of checksums, never th
 opens in a second.
 """
 
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +25,50 @@ from engine.data.beton.manifest import Manifest
 from engine.data.storage import formats
 from engine.data.storage.storage_format import StorageFormat
 from engine.errors import UserError, describe_os_error
+from engine.system import opened_again
 
 Storage: TypeAlias = str
 """The name of a storage format, or "proportion"."""
 
 _AGAIN = "write it again with write_dataset.py"
 _PIECE = 2**20
+
+# What is left of "s3://" in a Path.
+_URL = re.compile(r"^([a-z][a-z0-9+.-]+):/+")
+
+
+class Arrival(Protocol):
+    """A file whose records are still downloaded, as its readers know it (engine.data.remote)."""
+
+    @property
+    def descriptor(self) -> int:
+        """The file, open for reading: it gets another name, and stays the same file."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it is there."""
+        ...
+
+    @property
+    def bytes_arrived(self) -> int:
+        """Bytes of records that are there."""
+        ...
+
+    def start(self) -> None:
+        """Begin with the download, unless that was done; returns at once."""
+        ...
+
+    def prefer(self, spans: NDArray[np.int64]) -> None:
+        """Download these bytes (n, 2), pages of sampling.order.cut_pages, before the others, in this order."""
+        ...
+
+    def wait(self, spans: NDArray[np.int64] | None = None, goes_on: Callable[[], bool] | None = None) -> None:
+        """Wait until these bytes (n, 2) are there, None: all, or until `goes_on` says no.
+
+        Raises UserError where the download has failed.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +93,9 @@ class Beton:
     max_resolution: int = 0
     """In a custom field: what the longer side was limited to, likewise."""
     mark: FileMark | None = None
-    """The file as it was when it was read; None for a Beton that was made in memory."""
+    """The file as it was when it was read; None for a Beton that was made in memory, or is still downloaded."""
+    arrival: Arrival | None = None
+    """Of a file that was still downloaded when it was opened: `path` is then its name from its end on."""
 
     @property
     def storage(self) -> Storage:
@@ -69,12 +112,25 @@ class Beton:
         """Classes in the manifest, or one more than the largest label where there is no manifest."""
         return len(self.manifest.classes) if self.manifest else int(self.labels.max()) + 1
 
+    def open(self) -> int:
+        """A new descriptor of the file, for reads at a position. Raises UserError."""
+        try:
+            if self.arrival is not None:
+                return opened_again(self.arrival.descriptor)
+            return os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise describe_os_error(error, self.path, "open") from None
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file now."""
+        return os.stat(self.arrival.descriptor if self.arrival is not None else self.path).st_size
+
     def memory(self, descriptor: int | None = None) -> "np.memmap[tuple[int], np.dtype[np.uint8]]":
         """The whole file, or the one open as `descriptor`, as read-only uint8 of shape (bytes,), mapped, not read."""
+        own = self.open() if descriptor is None else descriptor
         try:
-            with open(
-                self.path if descriptor is None else descriptor, "rb", closefd=descriptor is None
-            ) as file:
+            with open(own, "rb", closefd=descriptor is None) as file:
                 return np.memmap(file, dtype=np.uint8, mode="r")
         except OSError as error:
             raise describe_os_error(error, self.path, "map") from None
@@ -82,19 +138,33 @@ class Beton:
             raise UserError(f"{self.path} is empty now: copy or write it again") from None
 
 
-def open_beton(path: Path | str) -> Beton:
-    """Open and check the file. Raises UserError: one line with the path, what is wrong, and what to do."""
+def open_beton(path: Path | str, arriving: BinaryIO | None = None) -> Beton:
+    """Open and check the file. Raises UserError: one line with the path, what is wrong, and what to do.
+
+    `arriving` is the file, open, of which only what is read here has to be there; it has no `mark` then.
+    """
     path = Path(path)
     try:
+        if arriving is not None:
+            return _read(path, arriving, complete=False)
         if path.exists() and not path.is_file():
             raise UserError(f"{path} is not a file: give the path of a .beton file")
+        _refuse_url(path)
         with open(path, "rb") as file:
             return _read(path, file)
     except OSError as error:
         raise describe_os_error(error, path, "open") from None
 
 
-def _read(path: Path, file: BinaryIO) -> Beton:
+def _refuse_url(path: Path) -> None:
+    if (url := _URL.match(str(path))) and not path.exists():
+        raise UserError(
+            f"{url[1]}://{str(path)[url.end() :]} is a URL, and only data.train_dataset and data.val_dataset take one: "
+            "copy the file to this machine and give its path"
+        )
+
+
+def _read(path: Path, file: BinaryIO, *, complete: bool = True) -> Beton:
     file_size = file.seek(0, 2)
     state = state_of(file.fileno())
     header = _read_header(path, file, file_size)
@@ -125,8 +195,8 @@ def _read(path: Path, file: BinaryIO) -> Beton:
     if checksums is None and manifest and manifest.checksums:
         raise UserError(f"{path} is damaged: its checksums are missing; copy or write it again")
     parts.check_rest(int(header["page_size"]))
-    mark = read_mark(file.fileno(), (data_start, parts.start), file_size)
-    if mark.state != state:
+    mark = read_mark(file.fileno(), (data_start, parts.start), file_size) if complete else None
+    if mark and mark.state != state:
         raise UserError(f"{path} was changed while it was read: wait until it is written, then start again")
     limits = custom_arguments(image_field["arguments"])
     is_custom = types[image_place] == layout.CUSTOM_FIELD

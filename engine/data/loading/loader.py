@@ -127,7 +127,7 @@ class Loader:
         self._closed = False
         self._delivered = self._start = 0
         if in_memory:
-            self._owned.callback(ReadAhead(beton.path).close)
+            self._owned.callback(ReadAhead(beton.path, beton.arrival).close)
 
     @property
     def wait_seconds(self) -> float:
@@ -136,6 +136,8 @@ class Loader:
 
     def figures(self) -> DataFigures:
         """Where the time went since the loader was opened; does not wait for the device."""
+        if self.beton.arrival is not None:
+            self._meter.arrived(self.beton.arrival.bytes_arrived)
         return self._meter.figures()
 
     @property
@@ -211,12 +213,16 @@ class Loader:
         if self._producer is not None:
             raise RuntimeError("the loader's last iteration is still open: close its iterator first")
         self.fill_resident()
+        if self.beton.arrival is not None and windows is None:
+            self.beton.arrival.wait()
         if not 0 <= self._start <= len(ids):
             raise ValueError(f"batch {self._start} of {len(ids)} can't be the first one")
         self._delivery = self._between if isinstance(crop, ResizeThenCrop) else self._whole
         self._refuse_too_large(max(map(len, ids), default=0), resolution)
         reader = (
-            WindowReader(self.beton.path, self._pool.memory, windows, self._pool.descriptor)
+            WindowReader(
+                self.beton.path, self._pool.memory, windows, self._pool.descriptor, self.beton.arrival
+            )
             # What is resident is read in any order.
             if windows and not isinstance(self._delivery, Resident)
             else None
@@ -224,6 +230,7 @@ class Loader:
 
         def fill(slot: Slot, batch_ids: NDArray[np.int64]) -> None:
             started = advanced = time.perf_counter()
+            downloading = self.beton.arrival is not None and not self.beton.arrival.is_complete
             if reader:
                 reader.advance(batch_ids)
                 advanced = time.perf_counter()
@@ -236,6 +243,7 @@ class Loader:
                 record_bytes=int(self.beton.sizes[samples_of(batch_ids)].sum()),
                 seconds=time.perf_counter() - started - slot.held_seconds,
                 window_seconds=advanced - started,
+                downloading=downloading,
             )
 
         self._reader, self._delivered = reader, self._start
@@ -263,6 +271,8 @@ class Loader:
         Raises UserError for a file that can't be read, and with corrupt="stop" for any corrupt sample in it.
         """
         if isinstance(self._whole, Resident):
+            if self.beton.arrival is not None:
+                self.beton.arrival.wait()
             self._whole.prepare(verify=self._verify != "never", stop=self._corrupt == "stop")
 
     def _end_threads(self) -> None:

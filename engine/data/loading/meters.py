@@ -48,6 +48,10 @@ class DataFigures:
     """Wall-clock time of filling batches, without waiting for a slot's last copy."""
     window_seconds: float = 0.0
     """Part of fill_seconds: waiting for a window of the file (page-wise order)."""
+    download_seconds: float = 0.0
+    """Part of fill_seconds: waiting for a window while the file is still downloaded."""
+    download_bytes: float = 0.0
+    """Bytes of records that have arrived from a URL."""
     cpu_seconds: float = 0.0
     """CPU time of all decoding threads."""
     queue_seconds: float = 0.0
@@ -169,16 +173,33 @@ class LoaderMeter:
     def __init__(self, pool: PoolMeter, device: "torch.device") -> None:
         self._pool, self._has_events = pool, abilities(device).streams
         self.copies, self.idle = DeviceMeter(), DeviceMeter()
-        self._fill = self._window = self._bytes = 0.0
+        self._fill = self._window = self._download = self._bytes = 0.0
+        self._arrived = 0
         self._wait = self._ready = 0.0
         self._images = self._asked = 0
 
-    def filled(self, *, images: int, record_bytes: int, seconds: float, window_seconds: float) -> None:
-        """A batch was filled in `seconds`, including `window_seconds` of waiting for a window of the file."""
+    def filled(
+        self,
+        *,
+        images: int,
+        record_bytes: int,
+        seconds: float,
+        window_seconds: float,
+        downloading: bool = False,
+    ) -> None:
+        """A batch was filled in `seconds`, including `window_seconds` of waiting for a window of the file, which was
+        still `downloading` when the wait began."""
         self._images += images
         self._bytes += record_bytes
         self._fill += seconds
-        self._window += window_seconds
+        if downloading:
+            self._download += window_seconds
+        else:
+            self._window += window_seconds
+
+    def arrived(self, count: int) -> None:
+        """So many bytes have arrived by now."""
+        self._arrived = count
 
     def handed_over(self, *, ready: float, waited: float) -> None:
         """A batch was asked for while the share `ready` of the slots was ready, and came after `waited` seconds."""
@@ -199,6 +220,8 @@ class LoaderMeter:
             idle_seconds=self.idle_seconds,
             fill_seconds=self._fill,
             window_seconds=self._window,
+            download_seconds=self._download,
+            download_bytes=self._arrived,
             cpu_seconds=busy.cpu,
             queue_seconds=busy.queue,
             read_seconds=busy.read,

@@ -7,9 +7,12 @@ should not be read ahead: its end would evict its beginning.
 import threading
 from pathlib import Path
 
+from engine.data.beton.reader import Arrival
 from engine.limits import free_memory
+from engine.system import opened_again
 
 _CHUNK = 4 * 2**20
+_LOOK_SECONDS = 0.2
 # The run, its pinned batches and other programs need memory too.
 _SHARE_FOR_A_FILE = 0.9
 
@@ -23,10 +26,13 @@ def shortage(what: Path | str, size: int) -> str:
 
 
 class ReadAhead:
-    """A thread that reads `path` until its end or `close()`; ignores read errors, which the real reader reports."""
+    """A thread that reads `path` until its end or `close()`; ignores errors, which the real reader reports.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A file that is still downloaded (`arrival`) is read when it is complete.
+    """
+
+    def __init__(self, path: Path, arrival: Arrival | None = None) -> None:
+        self._path, self._arrival = path, arrival
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
         self._thread.start()
@@ -34,11 +40,19 @@ class ReadAhead:
     def _run(self) -> None:
         buffer = bytearray(_CHUNK)
         try:
-            with open(self._path, "rb", buffering=0) as file:
+            with open(self._whole_file(), "rb", buffering=0) as file:
                 while not self._stopping.is_set() and file.readinto(buffer):
                     pass
         except OSError:
             return
+
+    def _whole_file(self) -> Path | int:
+        if self._arrival is None:
+            return self._path
+        # Not by its `wait`: nobody needs the file yet.
+        while not self._arrival.is_complete and not self._stopping.wait(_LOOK_SECONDS):
+            pass
+        return opened_again(self._arrival.descriptor)
 
     def wait(self) -> None:
         """Wait until the whole file was read."""

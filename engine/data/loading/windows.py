@@ -12,6 +12,8 @@ into own memory were as fast (1.5 GB file, a quarter of it as memory, windows of
 Each rank of a host does all this by itself. Pages that one rank has read the others find in the page cache, and the
 system keeps a page that another process has mapped: the last rank that is done with a window releases it. Ranks
 exchange gradients at every step, so none is behind by a window.
+
+Of a file that is still downloaded, the windows' pages are asked for in the epoch's order, and waited for.
 """
 
 import ctypes
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.beton.reader import Arrival
 from engine.data.sampling.order import Windows
 from engine.errors import UserError, describe_os_error
 from engine.system import advise, opened_again, read_at
@@ -41,13 +44,20 @@ _REQUEST = 128 * 2**10
 class WindowReader:
     """Holds the windows in use of one epoch in `memory`, the read-only map of the file at `path`.
 
-    `descriptor` is that file where it is open already: another one may be at `path` by now. Owns a thread and a file
-    descriptor: use it as a context manager, or call `close()`, which also releases the windows.
+    `descriptor` is that file where it is open already: another one may be at `path` by now. `arrival` says what of it
+    is there. Reading begins with the first call of `advance`. Owns a thread and a file descriptor: use it as a context
+    manager, or call `close()`, which also releases the windows.
     """
 
     def __init__(
-        self, path: Path, memory: NDArray[np.uint8], windows: Windows, descriptor: int | None = None
+        self,
+        path: Path,
+        memory: NDArray[np.uint8],
+        windows: Windows,
+        descriptor: int | None = None,
+        arrival: Arrival | None = None,
     ) -> None:
+        self._arrival = None if arrival is None or arrival.is_complete else arrival
         self._file = _MappedFile(path, memory, descriptor)
         self._spans = windows.spans
         self._window_of = np.empty(len(windows.order), np.int32)
@@ -55,6 +65,7 @@ class WindowReader:
         # Guarded by _changed: the first and last window in use, and the number of windows read.
         self._changed = threading.Condition()
         self._first, self._last, self._ready = 0, 0, 0
+        self._begun = False
         self._stopping = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="windows", daemon=True)
@@ -71,7 +82,7 @@ class WindowReader:
         with self._changed:
             if first < self._first:
                 raise ValueError(f"window {first} was released: window {self._first} is in use")
-            self._first, self._last = first, last
+            self._first, self._last, self._begun = first, last, True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._stopping or self._error is not None or self._ready > last)
             if self._error is not None:
@@ -82,6 +93,11 @@ class WindowReader:
     def _run(self) -> None:
         released = window = 0
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._begun or self._stopping)
+                released = window = self._first
+            if self._arrival and not self._stopping:
+                self._arrival.prefer(np.concatenate(self._spans[window:]))
             while self._wait_for_work(released, window):
                 if released < self._first:
                     self._release(released)
@@ -114,6 +130,8 @@ class WindowReader:
         return min(max(self._last, self._first + 1) + 1, len(self._spans))
 
     def _read(self, window: int) -> None:
+        if self._arrival:
+            self._arrival.wait(self._spans[window], lambda: not self._stopping and window >= self._first)
         spans, asked = self._spans[window].tolist(), 0
         for place, (start, stop) in enumerate(spans):
             if not self._stopping and window >= self._first:

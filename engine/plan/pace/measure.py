@@ -24,8 +24,8 @@ import numpy as np
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
-from engine.data.beton.reader import open_beton
 from engine.data.loading.loader import Loader
+from engine.data.remote.open_data import open_data
 from engine.devices import is_gpu
 from engine.errors import UserError
 from engine.plan.candidates import sides_of
@@ -102,7 +102,7 @@ class _Measurement:
         self.config, self.ranks = _as_measured(config, ranks), ranks
         self._begin, self._seconds = begin, seconds
         self.train, self.val = (
-            open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset)
+            open_data(place, config.data) for place in (config.data.train_dataset, config.data.val_dataset)
         )
         self.classes = agree_on_classes(self.train, self.val).count
         self.notes: list[str] = []

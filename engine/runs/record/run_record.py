@@ -32,6 +32,7 @@ _NOT_THE_RECIPE = {"logging", "plan", "checkpoint", "reference"}
 _NOT_THE_OPTIONS = {
     *("training.seed", "training.resume", "training.first_stage", "budget.price", "budget.on_alarm"),
     *("data.train_dataset", "data.val_dataset", "data.classes"),
+    *("data.cache_folder", "data.cache_gb", "data.storage_options"),
     *("data.num_workers", "data.in_memory", "data.resident", "data.pin_cores"),
 }
 

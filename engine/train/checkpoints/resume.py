@@ -37,6 +37,10 @@ _MAY_DIFFER = {
     # The contents must be the same: see `data_of`.
     "data.train_dataset",
     "data.val_dataset",
+    # How they get here.
+    "data.cache_folder",
+    "data.cache_gb",
+    "data.storage_options",
     # Compared with the data.
     "data.classes",
     # Only how a global batch is split, like the number of ranks.

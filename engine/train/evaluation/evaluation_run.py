@@ -12,7 +12,8 @@ from torch import nn
 
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import ClassList, agree_on_classes, identity
-from engine.data.beton.reader import Beton, open_beton
+from engine.data.beton.reader import Beton
+from engine.data.remote.open_data import open_data
 from engine.data.sampling.order import held_out
 from engine.data.sources.originals import Originals, open_source
 from engine.errors import UserError
@@ -43,7 +44,7 @@ class EvaluationRun(RunBase):
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         super().__init__(config, ranks)
-        val = open_beton(Path(config.data.val_dataset))
+        val = open_data(config.data.val_dataset, config.data, shows=ranks.main)
         self.take_classes(named_by_weights(agree_on_classes(val), config.model.weights))
         self.data = {"val": identity(val)}
         refuse_other_data(ranks, self.data)
@@ -102,7 +103,7 @@ class EvaluationRun(RunBase):
     def _build_search(self) -> Validator:
         """What measures on the images held out of training. Raises UserError for another file, or when none are."""
         config = self.config
-        train = open_beton(Path(config.data.train_dataset))
+        train = open_data(config.data.train_dataset, config.data, shows=self.ranks.main)
         agree_on_classes(train, self.validator.loader.beton)
         held = held_out(train.num_samples, config.data.holdout, config.training.seed)
         if not len(held):

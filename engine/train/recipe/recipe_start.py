@@ -13,7 +13,7 @@ from typing import Any
 from engine.config.load import load_train_stages, to_dict
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes
-from engine.data.beton.reader import open_beton
+from engine.data.remote.open_data import open_data
 from engine.data.sampling.order import held_out
 from engine.errors import UserError
 from engine.runs.folder import CONFIG, LOG, STAGES, checkpoints_of, stage_folder
@@ -109,8 +109,8 @@ def _goes_on(stages: Sequence[TrainConfig], folder: Path, last: Path) -> bool:
 
 def _refuse_other_run(config: TrainConfig, folder: Path) -> None:
     """Raises UserError where recipe or data are not those of the finished run in `folder`."""
-    paths = (Path(config.data.train_dataset), Path(config.data.val_dataset))
-    train, val = (open_beton(path) for path in paths)
+    places = (config.data.train_dataset, config.data.val_dataset)
+    train, val = (open_data(place, config.data) for place in places)
     if checkpoints_of(folder):
         found = store.load_newest(folder)[1]
         resume.refuse_other_run(config, found, resume.data_of(train, val))
@@ -209,7 +209,8 @@ def check_stage(config: TrainConfig, ranks: Ranks) -> list[Ahead]:
 
     Its weights need not be there yet: the stage before makes them.
     """
-    train, val = (open_beton(Path(path)) for path in (config.data.train_dataset, config.data.val_dataset))
+    places = (config.data.train_dataset, config.data.val_dataset)
+    train, val = (open_data(place, config.data, shows=ranks.main) for place in places)
     classes = agree_on_classes(train, val)
     held = held_out(train.num_samples, config.data.holdout, config.training.seed)
     num_train = train.num_samples - len(held)

@@ -12,7 +12,7 @@ from engine.config.load import to_dict
 from engine.config.stages import as_recipe
 from engine.config.train.train_config import TrainConfig
 from engine.data.beton.pair import agree_on_classes, refuse_other_classes
-from engine.data.beton.reader import open_beton
+from engine.data.remote.open_data import open_data
 from engine.errors import UserError
 from engine.files import atomic_write
 from engine.runs.folder import LOG, STAGES, checkpoints_of, stage_folder
@@ -89,8 +89,8 @@ def plan_stages(stages: Sequence[TrainConfig], recipe: str) -> StagedRun:
 def _with_classes(config: TrainConfig, number: int) -> TrainConfig:
     """Stage `number` with the classes of its data. Raises UserError for data that can't be used."""
     with naming_stage(number):
-        paths = (Path(config.data.train_dataset), Path(config.data.val_dataset))
-        classes = agree_on_classes(*(open_beton(path) for path in paths))
+        places = (config.data.train_dataset, config.data.val_dataset)
+        classes = agree_on_classes(*(open_data(place, config.data) for place in places))
         refuse_other_classes(classes, config.data.classes)
     return with_known_classes(config, classes)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision import transforms
 
-from engine.data.beton.reader import Beton, Storage
+from engine.data.beton.reader import Arrival, Beton, Storage
 from engine.data.loading import loader as loader_module
 from engine.data.loading.decode_pool import DecodePool
 from engine.data.loading.loader import Batch, Loader
@@ -197,9 +197,9 @@ def test_file_is_read_ahead_only_with_the_option(beton: Beton, monkeypatch: pyte
     begun: list[Path] = []
 
     class Recorder(ReadAhead):
-        def __init__(self, path: Path) -> None:
+        def __init__(self, path: Path, arrival: Arrival | None) -> None:
             begun.append(path)
-            super().__init__(path)
+            super().__init__(path, arrival)
 
     monkeypatch.setattr(loader_module, "ReadAhead", Recorder)
     load(beton, [], in_memory=False)

@@ -217,7 +217,7 @@ class RemotePath(Location):
         try:
             found = self._ask("info")["type"]
         except UserError as error:
-            if error.__cause__ is not None and _is_missing(error.__cause__):
+            if error.__cause__ is not None and is_missing(error.__cause__):
                 return "missing"
             raise
         return "folder" if found == "directory" else "file"
@@ -276,24 +276,24 @@ class RemotePath(Location):
 
 
 def _unreachable(url: str, error: Exception) -> UserError:
-    if _is_missing(error):
+    if is_missing(error):
         return UnusableImageError(f"cannot read {url}: it does not exist: check the path")
     cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
     reason = " ".join(str(cause).split()) or type(cause).__name__
     return UserError(f"cannot read {url}: {reason}")
 
 
-def _is_missing(error: BaseException) -> bool:
+def is_missing(error: BaseException) -> bool:
     """Whether nothing is there. Some of fsspec's file systems say so of whatever went wrong, but with its cause."""
     if not isinstance(error, FileNotFoundError):
         return False
     cause = error.__cause__
     return (
-        cause is None or isinstance(cause, (FileNotFoundError, LookupError)) or _status(cause) in (404, 410)
+        cause is None or isinstance(cause, (FileNotFoundError, LookupError)) or status_of(cause) in (404, 410)
     )
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """A server's answer, in the words of aiohttp, botocore, huggingface_hub, gcsfs and Azure's library."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
