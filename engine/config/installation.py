@@ -1,6 +1,8 @@
 """Where this program's own files are: a checkout of the repository, or a package that pip installed."""
 
+import importlib.metadata
 import sys
+import tomllib
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -16,6 +18,20 @@ WORK = SOURCE if IS_CHECKOUT else Path.cwd()
 
 REINSTALL = "run `make setup`" if IS_CHECKOUT else "install the wheel again with what it needs (pip, uv)"
 """Advice for a package that is missing or too old."""
+
+OLDER_TORCH = (
+    "`make setup SET=lower`" if IS_CHECKOUT else "`pip install torch==2.7.1 torchvision==0.22.1`, or uv's"
+)
+"""What installs the oldest torch supported, which is built for CUDA 12.6."""
+NEWEST_TORCH = "`make setup SET=default`" if IS_CHECKOUT else "`pip install --upgrade torch torchvision`"
+
+
+def requirements() -> list[str]:
+    """What has to be installed beside this program, as in pyproject.toml; an extra's packages have a marker."""
+    if IS_CHECKOUT:
+        text = (SOURCE / "pyproject.toml").read_text(encoding="utf-8")
+        return list(tomllib.loads(text)["project"]["dependencies"])
+    return importlib.metadata.requires("imagenet-engine") or []
 
 
 def command_of(script: str, *options: str) -> list[str]:

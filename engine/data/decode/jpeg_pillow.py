@@ -1,7 +1,7 @@
 """The JPEG decoder where there is neither the C library nor ffcv's: the whole image by Pillow, the resize in numba.
 
-Pillow decodes by a libjpeg-turbo of its own, with the same DCT and to the same pixels. It says when a file is cut short,
-but nothing of damage within its data, which the other decoders report; a record's checksum notices that too.
+Pillow decodes by a libjpeg-turbo of its own, with the same DCT and to the same pixels. It reports a file that is cut
+short, but no damage within its data, as the other decoders do; a record's checksum notices that too.
 """
 
 import numpy as np

@@ -6,10 +6,11 @@ without importing ffcv, which takes seconds and sets torch's and numba's thread 
 """
 
 import ctypes
+
 import llvmlite.binding
 from numba import types
 
-from engine.data.decode.workspace import ffcv_library
+from engine.data.decode.ffcv_library import ffcv_library
 
 TJPF_RGB = 0
 TJPF_CMYK = 11

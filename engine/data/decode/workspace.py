@@ -1,22 +1,10 @@
 """A decoding thread's own memory and JPEG decompressor, for the C decoders or for those in numba."""
 
-import importlib.util
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import DecodeBatch
 from engine.data.native.library import Library
-
-
-@cache
-def ffcv_library() -> Path | None:
-    """ffcv's compiled library, which has TurboJPEG's functions; None where ffcv is not installed."""
-    package = importlib.util.find_spec("ffcv")
-    folders = package.submodule_search_locations if package else None
-    return next((path for folder in folders or () for path in Path(folder).glob("_libffcv*.so")), None)
 
 
 class Workspace:

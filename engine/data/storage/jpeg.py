@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import BAD_JPEG, REASONS, WRONG_SIZE, DecodeBatch
-from engine.data.decode.workspace import Workspace, ffcv_library
+from engine.data.decode.ffcv_library import ffcv_library
+from engine.data.decode.workspace import Workspace
 from engine.data.native.library import Library
 from engine.data.storage.storage_format import EncodeSettings, StorageFormat
 from engine.errors import UserError

@@ -8,8 +8,8 @@ import ctypes
 
 import numpy as np
 
+from engine.data.decode.ffcv_library import ffcv_library
 from engine.data.decode.pillow_pixels import DamagedError, decode_rgb
-from engine.data.decode.workspace import ffcv_library
 from engine.data.native.library import library
 from engine.data.storage.jpeg_header import JpegHeader, without_metadata
 
