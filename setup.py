@@ -4,6 +4,7 @@ The recipes' folders become folders of engine/recipe_files/, where engine/config
 wheel is for every Python, since the C library is called by ctypes, and for one kind of machine.
 """
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -29,10 +30,14 @@ class BuildWithLibrary(build_py):
         super().run()
         if not libjpeg_flags():
             sys.exit("error: no libjpeg-turbo to put into the wheel: install libjpeg-dev and pkg-config")
+        native = Path(self.build_lib) / "engine/data/native"
         try:
-            build(Path(self.build_lib) / "engine/data/native")
+            build(native)
         except UserError as error:
             sys.exit(f"error: {error}")
+        # Whoever passes libjpeg-turbo on passes on its licence, which Debian keeps here.
+        for terms in Path("/usr/share/doc").glob("libjpeg*-turbo/copyright"):
+            shutil.copy(terms, native / "libjpeg-turbo-licence.txt")
 
 
 class ForOneMachine(bdist_wheel):
