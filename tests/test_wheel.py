@@ -111,8 +111,8 @@ def _packages() -> Path:
     return Path(np.__file__).parents[1]
 
 
-# The system's libraries and Python, the packages, no compiler, no checkout, no home. $1 is the new root, the other words
-# are the command.
+# The system's libraries and Python, the packages; no compiler, checkout or home. $1 is the new root, the rest is the
+# command.
 _ENTER = """
 set -e
 root=$1; shift
