@@ -1,7 +1,7 @@
 """What is in the wheel (`make wheel`), beside pyproject.toml: the engine, the recipes, and the C library, compiled.
 
-The recipes' folders become folders of engine/recipe_files/, where engine/config/installation.py looks for them. The
-wheel is for every Python, since the C library is called by ctypes, and for one kind of machine.
+The recipes' folders go into the package, where engine/config/installation.py looks for them. The wheel is for every
+Python, since the C library is called by ctypes, and for one kind of machine.
 """
 
 import shutil

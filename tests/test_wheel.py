@@ -44,7 +44,6 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.mark.slow
 def test_wheel_holds_code_recipes_and_library(wheel: Path, repository: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
@@ -215,7 +214,7 @@ def test_speedrun_runs_in_ordinary_account(account: Account) -> None:
             for number in range(count):
                 pixels = random.integers(0, 128, (36, 40, 3), dtype=np.uint8) + np.uint8(100 * label)
                 Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=90)
-    done = account.run("write-dataset", "--source.path=images", "--output.folder=beton", "--run.workers=2")
+    done = account.run("write-dataset", "--source.path=images", "--output.folder=beton")
     assert done.returncode == 0, done.stderr
     # The files are those of an earlier speedrun to it. With a length given it plans nothing.
     done = account.run(
