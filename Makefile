@@ -10,7 +10,7 @@ STAGE ?= loader
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-a gpu-b gpu-rehearsal gpu-rehearsal-short lock
+.PHONY: help setup speedrun test test-slow test-all lint bench gate gpu gpu-a gpu-b gpu-rehearsal gpu-rehearsal-short wheel lock
 
 setup_for = $(if $(filter .venv/bin/python,$(PYTHON)),@scripts/setup.sh $(1) $(2))
 results = benchmarks/results/$(1)_$(shell date +%F).json
@@ -80,6 +80,10 @@ gpu-a: ## the first part (REHEARSE=1: in small, also without a GPU)
 gpu-b: ## the second part
 	$(call setup_for,gpu)
 	$(call gpu_part,b)
+
+wheel: ## build an installable wheel in dist/, for Linux machines without a compiler, apt packages or root
+	$(call setup_for,test)
+	@PYTHON=$(PYTHON) scripts/wheel.sh
 
 lock: ## update requirements/ after a change of dependencies in pyproject.toml (UPGRADE=1: newest versions)
 	scripts/lock.sh

@@ -7,6 +7,7 @@ from engine.ctrl_c import importing
 
 with importing():
     import sys
+    from typing import NoReturn
 
     from engine.config.load import load_train_stages
     from engine.errors import run_cli
@@ -32,5 +33,10 @@ def main() -> int:
             return run_recipe(stages, recipe, ranks, RunDisplay(), interruption, process_start())
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """The program `train-imagenet` of an installed package."""
     run_cli(main, prints=False)
+
+
+if __name__ == "__main__":
+    command()

@@ -4,6 +4,7 @@ from engine.ctrl_c import importing
 
 with importing():
     import sys
+    from typing import NoReturn
 
     from engine.config.load import load_write_config
     from engine.errors import EXIT_DONE, run_cli
@@ -22,5 +23,10 @@ def main() -> int:
     return EXIT_DONE
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """The program `write-dataset` of an installed package."""
     run_cli(main, prints=False)
+
+
+if __name__ == "__main__":
+    command()

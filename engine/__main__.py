@@ -11,6 +11,7 @@ from engine.ctrl_c import importing
 
 with importing():
     import importlib
+    from typing import NoReturn
 
     from engine.errors import EXIT_DONE, EXIT_USER, UserError, run_cli
     from engine.registry import nearest
@@ -82,5 +83,10 @@ def main(arguments: list[str]) -> int:
     return int(module.main(rest))
 
 
-if __name__ == "__main__":
+def command() -> NoReturn:
+    """The program `imagenet-engine`, and `python -m engine`."""
     run_cli(lambda: main(sys.argv[1:]), prints=WRITERS.isdisjoint(sys.argv[1:2]))
+
+
+if __name__ == "__main__":
+    command()

@@ -2,7 +2,8 @@
 # Regenerates requirements/*.txt from pyproject.toml: exact versions with hashes, valid for Python 3.11 to 3.13 on
 # Linux. Run by `make lock` after a change of dependencies; UPGRADE=1 also moves to the newest versions allowed.
 #
-#   default.txt  what training needs, the newest set that works together
+#   default.txt  what training needs, the newest set that works together, and ffcv
+#   wheel.txt    default.txt without ffcv: what the wheel needs; all that pip can install by hashes (environment.yml)
 #   dev.txt      default.txt plus what tests and lint need
 #   lower.txt    the same as dev.txt on the oldest torch supported (see lower.in), for V100s and older drivers
 #   rehearsal.txt the same as dev.txt on a GPU machine's ready-made stack (see rehearsal.in)
@@ -32,7 +33,8 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 echo "setuptools $linux" >"$work/build.in"
 echo "uv $linux" >"$work/uv.in"
 
-compile default pyproject.toml
+compile default pyproject.toml --extra ffcv
+compile wheel pyproject.toml --constraint requirements/default.txt
 compile dev pyproject.toml --extra dev --constraint requirements/default.txt
 compile lower pyproject.toml --extra dev --constraint requirements/lower.in
 python=3.12 compile rehearsal pyproject.toml --extra dev --constraint requirements/rehearsal.in

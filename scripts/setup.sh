@@ -11,7 +11,8 @@
 #   VENV=DIR      where the environment goes (.venv)
 #   UV_PYTHON=X   the Python to use (3.12, or a path), else a suitable one on this machine, else uv fetches one
 #
-# Quiet and quick when nothing is to do; safe to run twice at once. Works from any folder, as root or with sudo.
+# Quiet and quick when nothing is to do; safe to run twice at once. Works from any folder. Without root or sudo, or without
+# apt, it says which system packages are missing, what is lost with them, and does the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,8 +43,10 @@ needs_dev() { [ "$purpose" != speedrun ] && [ "$purpose" != bench ]; }
 
 # The set in place, when it is complete and up to date, else nothing.
 set_in_place() {
-    local name hash
-    [ -x "$venv/bin/python" ] && read -r name hash 2>/dev/null <"$stamp" || return 0
+    local name hash without
+    [ -x "$venv/bin/python" ] && read -r name hash without 2>/dev/null <"$stamp" || return 0
+    # ffcv is made up for as soon as it can be built.
+    if [ -n "$without" ] && can_build_ffcv; then return 0; fi
     if [ -r "requirements/$name.txt" ] && [ "$(hash_of "$name")" = "$hash" ]; then echo "$name"; fi
 }
 
@@ -68,7 +71,7 @@ suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <
 find_python() {
     if [ -n "${UV_PYTHON:-}" ]; then echo "$UV_PYTHON"; return; fi
     local name path names=(python3 python3.12 python3.13 python3.11 /usr/bin/python3)
-    if [ "$set_wanted" = rehearsal ]; then names=(python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python); fi
+    if [ "$set_wanted" = rehearsal ]; then names=(python3.12 "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.12*/bin/python); fi
     for name in "${names[@]}"; do
         path=$(command -v "$name") || continue
         if suitable "$path" && has_python_h "$path"; then "$path" -c 'import sys; print(sys.executable)'; return; fi
@@ -134,13 +137,45 @@ apt_install() {
     as_root apt-get install -y -q --no-install-recommends "$@" </dev/null >>"$log" 2>&1
 }
 
+# lacks NAME...: whether one of these packages is missing.
+lacks() {
+    local name missing; missing=$(missing_packages)
+    for name; do [[ " $missing " != *" $name "* ]] || return 0; done
+    return 1
+}
+
+for_decoders=(g++ pkg-config libjpeg-dev)
+for_ffcv=(g++ pkg-config libturbojpeg0-dev libopencv-dev python3-dev)
+
+# Asked once, and again after an installation.
+can_build_ffcv() {
+    if [ -z "${buildable:-}" ]; then buildable=yes; ! lacks "${for_ffcv[@]}" || buildable=no; fi
+    [ "$buildable" = yes ]
+}
+
+# go_without WHY HELP: what is lost with the packages that are missing here, and what would bring them.
+go_without() {
+    say "$1: these system packages are missing: $(missing_packages)" >&2
+    if lacks "${for_decoders[@]}"; then
+        say "without ${for_decoders[*]}: JPEGs are decoded by Pillow, not in C, which is slower; raw and yuv420 in numba" >&2
+    fi
+    can_build_ffcv || say "without ${for_ffcv[*]}: no ffcv, which comparisons with it need and nothing else" >&2
+    say "all else works. $2; then run this again" >&2
+    ! lacks python3-venv ||
+        die "no uv, and no python3 that can make a venv for it: install uv for yourself (https://docs.astral.sh/uv), then try again"
+}
+
 install_system_packages() {
     local missing; missing=$(missing_packages)
     [ -n "$missing" ] || return 0
     local system; system=$(. /etc/os-release 2>/dev/null && echo "${PRETTY_NAME:-unknown}") || system=unknown
-    command -v apt-get >/dev/null ||
-        die "no apt-get on this system ($system): install the equivalents of Debian's $missing, then try again"
-    can_be_root || die "these packages need root, and sudo is not available; run as root: apt-get install $missing"
+    if ! command -v apt-get >/dev/null; then
+        go_without "no apt-get on this system ($system)" "An administrator can install the equivalents of Debian's $missing"
+        return
+    elif ! can_be_root; then
+        go_without "no root here, and no sudo" "An administrator can type: apt-get install $missing"
+        return
+    fi
     say "installing system packages (a few minutes): $missing"
     apt_update || true # an unreachable extra source must not stop what the others have
     # shellcheck disable=SC2086
@@ -148,6 +183,7 @@ install_system_packages() {
         { grep -E '^E:|Err:' "$log" || true; } | tail -n 4 >&2
         die "apt-get could not install: $missing (no network, or not in this system's sources? details: $log)"
     }
+    buildable=
     missing=$(missing_packages)
     [ -z "$missing" ] || die "still missing after installation: $missing (details: $log)"
 }
@@ -228,14 +264,33 @@ run_uv() {
 
 linker_flags=-Wl,--as-needed
 
-# What to install of a set: all of it.
-requirements_of() { echo "requirements/$1.txt"; }
+# Packages that are not installed, where something is left out.
+left_out='^ffcv==' # as far as can_build_ffcv
 
-imports() { "$venv/bin/python" -c 'import torch, torchvision, ffcv' >>"$log" 2>&1; }
+# The file to install of a set: all of it, or a copy without what is left out.
+requirements_of() {
+    if can_build_ffcv; then echo "requirements/$1.txt"; return; fi
+    awk -v left_out="$left_out" '/^[^ #]/ { out = $0 ~ left_out } !out' "requirements/$1.txt" >".tools/$1-without.txt"
+    echo ".tools/$1-without.txt"
+}
+
+imports() {
+    local ffcv=; if can_build_ffcv; then ffcv=', ffcv'; fi
+    "$venv/bin/python" -c "import torch, torchvision$ffcv" >>"$log" 2>&1
+}
+
+# uv keeps packages and Pythons in the user's home; where there is none that can be written, here.
+find_room_for_uv() {
+    local cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}}
+    if [ -n "$cache" ] && mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then return; fi
+    export UV_CACHE_DIR=$PWD/.tools/uv-cache UV_PYTHON_INSTALL_DIR=$PWD/.tools/uv-python
+    say "no home folder that can be written: uv keeps its files in .tools"
+}
 
 install_environment() {
-    local name python
+    local name python without=
     uv=$(scripts/find_uv.sh)
+    find_room_for_uv
     # Trust what the system trusts (a company's CA), where it has a store at all.
     if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1}; fi
     name=$(choose_set)
@@ -253,12 +308,14 @@ install_environment() {
         --build-constraints requirements/build.txt "$(requirements_of "$name")")
     run_uv "install requirements/$name.txt" "${sync[@]}"
     if ! imports; then
+        can_build_ffcv || { tail -n 5 "$log" >&2; die "the environment is installed but does not import (details: $log)"; }
         # uv keeps wheels it built: one built before a change of the system's OpenCV no longer loads. Build it anew.
         say "building ffcv again for this system's libraries"
         run_uv "build ffcv" "${sync[@]}" --reinstall-package ffcv --refresh-package ffcv
         imports || { tail -n 5 "$log" >&2; die "the environment is installed but does not import (details: $log)"; }
     fi
-    echo "$name $(hash_of "$name")" >"$stamp"
+    can_build_ffcv || without=without-ffcv
+    echo "$name $(hash_of "$name") $without" >"$stamp"
     say "ready: $("$venv/bin/python" -c 'import platform, torch; print("Python", platform.python_version(), "torch", torch.__version__)')"
 }
 

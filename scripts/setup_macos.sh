@@ -41,10 +41,7 @@ install_system_packages() {
     [ -z "$missing" ] || die "still missing after installation: $missing (details: $log)"
 }
 
-# No wheel of these is made for macOS.
-requirements_of() {
-    awk '/^[^ #]/ { left_out = /^(ffcv|nvidia-)/ } !left_out' "requirements/$1.txt" >".tools/$1-macos.txt"
-    echo ".tools/$1-macos.txt"
-}
+can_build_ffcv() { false; }
 
-imports() { "$venv/bin/python" -c 'import torch, torchvision' >>"$log" 2>&1; }
+# No wheel of these is made for macOS.
+left_out='^(ffcv==|nvidia-)'

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = {"engine", "benchmarks", "train_imagenet", "write_dataset"}
 
 # Module -> distribution, where the names differ.
-DISTRIBUTIONS = {"cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow"}
 
 # Triton comes with torch's CUDA builds, llvmlite with numba.
 BROUGHT = {"triton": "torch", "llvmlite": "numba"}

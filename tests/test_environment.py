@@ -1,5 +1,6 @@
 """environment.yml, pyproject.toml and requirements/ say the same, and none names a package index."""
 
+import importlib.metadata
 import re
 import subprocess
 import tomllib
@@ -12,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-LOCKS = ("default", "dev", "lower", "rehearsal", "build", "uv")
+LOCKS = ("default", "wheel", "dev", "lower", "rehearsal", "build", "uv")
 # Put together from halves, so that this file does not name what it forbids.
 HOSTS = [
     "pypi" + ".org",
@@ -68,7 +69,8 @@ def test_every_requirement_is_pinned_and_hashed(repository: Path, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "extras"), [("default", ()), ("dev", ("dev",)), ("lower", ("dev",)), ("rehearsal", ("dev",))]
+    ("name", "extras"),
+    [("wheel", ()), ("default", ("ffcv",)), ("dev", ("dev",)), ("lower", ("dev",)), ("rehearsal", ("dev",))],
 )
 def test_locks_satisfy_pyproject(
     repository: Path, project: dict[str, Any], name: str, extras: tuple[str, ...]
@@ -112,12 +114,62 @@ def test_conda_environment_matches_lock(repository: Path, project: dict[str, Any
     plain = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if not isinstance(entry, str)]
     # The lock itself, so that no version can differ; conda's own packages are none of its Python packages.
-    assert pip == ["-r requirements/default.txt"]
+    assert pip == ["-r requirements/wheel.txt"]
     names = {re.split(r"[<>= ]", entry)[0] for entry in plain}
-    assert names.isdisjoint(read_lock(repository, "default"))
-    assert {"pip", "cxx-compiler", "pkg-config", "libjpeg-turbo", "libopencv"} <= names
+    assert names.isdisjoint(read_lock(repository, "wheel"))
+    assert {"pip", "c-compiler", "pkg-config", "libjpeg-turbo"} <= names
     assert f"python{project['requires-python']}" in plain
     assert environment["name"] == project["name"]
+
+
+def test_wheel_lock_is_default_lock_without_ffcv(repository: Path) -> None:
+    default, wheel = read_lock(repository, "default"), read_lock(repository, "wheel")
+    assert {name: version_of(entry) for name, entry in wheel.items()} == {
+        name: version_of(default[name]) for name in wheel
+    }
+    assert default.keys() - wheel.keys() == {"ffcv", "assertpy", "opencv-python", "pytorch-pfn-extras"}
+
+
+def test_wheel_lock_holds_all_that_its_packages_ask_for(repository: Path) -> None:
+    """pip refuses a file with hashes that lacks one, which conda would meet; here by what is installed."""
+    wheel, looked_at = read_lock(repository, "wheel"), set()
+    for name, entry in wheel.items():
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if Version(found.version) != version_of(entry):
+            continue
+        looked_at.add(name)
+        for needed in map(Requirement, found.requires or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in wheel, f"{name} asks for {needed}"
+    assert {"numba", "pillow"} <= looked_at or not looked_at
+
+
+@pytest.mark.slow
+def test_conda_environments_pip_part_can_be_solved(repository: Path, tmp_path: Path) -> None:
+    """By uv, for each Python that conda may choose. What conda itself brings can't be solved without its channels."""
+    uv = subprocess.run([repository / "scripts/find_uv.sh"], capture_output=True, text=True, check=True)
+    for python in ("3.11", "3.13"):
+        done = subprocess.run(
+            [
+                *(uv.stdout.strip(), "pip", "compile", "--quiet", "--no-config", "--generate-hashes"),
+                *("--python-platform", "linux", "--python-version", python),
+                *("--output-file", str(tmp_path / "solved.txt"), str(repository / "requirements/wheel.txt")),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if re.search("dns error|failed to fetch|connection|timed out", done.stderr, re.I):
+            pytest.skip("no package index can be reached here")
+        assert done.returncode == 0, done.stderr
+        solved, locked = lock_entries((tmp_path / "solved.txt").read_text()), read_lock(repository, "wheel")
+        # Nothing is asked for that the lock lacks, at no other version.
+        assert solved.keys() <= locked.keys()
+        assert all(version_of(solved[name]) == version_of(locked[name]) for name in solved)
 
 
 def test_python_range_is_the_same_everywhere(repository: Path, project: dict[str, Any]) -> None:

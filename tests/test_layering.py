@@ -7,7 +7,7 @@
 data, models and knowledge know nothing of each other, nor do recipes, plan, predict, audit and average. Any other
 module directly in engine/ (__main__, ...) is an entry point: it may import everything below and nothing below may
 import it.
-fastargs is imported in engine/config/load.py alone; ffcv in engine/data/, the doctor and benchmarks/ alone.
+fastargs is imported in engine/config/load.py alone; ffcv in engine/data/fields/, the doctor and benchmarks/ alone.
 """
 
 import ast
@@ -34,7 +34,7 @@ RANKS = {
 VERB = 10
 DOORS = {
     "fastargs": ("engine/config/load.py",),
-    "ffcv": ("engine/data/", "engine/cli/doctor.py", "benchmarks/"),
+    "ffcv": ("engine/data/fields/", "engine/cli/doctor.py", "benchmarks/"),
 }
 
 MOST_FILES = 12
@@ -196,7 +196,8 @@ GOOD = {
     "engine/config/load.py": "import fastargs\nfrom engine.registry import Registry\nfrom . import schema",
     "engine/config/train/train_config.py": "import engine\nfrom engine import __version__",
     "engine/runs/run_writer.py": "from engine.config import load",
-    "engine/data/loading/loader.py": "import ffcv.loader\nfrom engine.config.train.train_config import Data",
+    "engine/data/fields/yuv420.py": "import ffcv.fields",
+    "engine/data/loading/loader.py": "from engine.config.train.train_config import Data",
     "engine/models/build.py": "from ..config import schema\nfrom engine.runs import run_writer",
     "engine/train/trainer.py": "from engine.data import loader\nimport engine.models.build",
     "engine/report/run/run_page.py": "def late():\n    from engine.train import trainer",

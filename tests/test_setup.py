@@ -41,10 +41,11 @@ class Machine:
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
-    def setup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def setup(self, *arguments: str, home: str | None = "") -> subprocess.CompletedProcess[str]:
+        """Run it; HOME is the machine's folder, `home`, or unset (None)."""
         return subprocess.run(
             [str(self.root / "scripts/setup.sh"), *arguments],
-            env={"PATH": str(self.bin), "HOME": str(self.root)},
+            env={"PATH": str(self.bin)} | ({} if home is None else {"HOME": home or str(self.root)}),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -74,6 +75,29 @@ class Machine:
         python.symlink_to(self.bin / "sh")
         (self.root / ".venv/.engine-setup").write_text(f"{name} {self.function(f'hash_of {name}')}\n")
 
+    def uv_script(self) -> str:
+        """A uv that installs nothing: the requirements end in `installed`, and its Python can import and build."""
+        python = self.root / ".venv/bin/python"
+        builds = f'case "$*" in *"engine build"*) : > "{self.library}";; esac'
+        return f"""case $1 in
+            --version) echo uv 0.13.9;;
+            venv) mkdir -p {python.parent}; rm -f {python}; echo '#!/bin/sh\n{builds}' >{python}
+                {shutil.which("chmod")} +x {python};;
+            pip) for file; do :; done; cat $file >{self.root}/installed; echo "$UV_CACHE_DIR" >{self.root}/cache;;
+            esac"""
+
+    @property
+    def installed(self) -> set[str]:
+        """What uv was asked to install."""
+        text = (self.root / "installed").read_text(encoding="utf-8")
+        return set(re.findall(r"^([a-z][\w-]*)==", text, re.M))
+
+    def is_ordinary_user(self) -> None:
+        """No root and no sudo, but an apt-get."""
+        self.command("apt-get", "echo called >&2; exit 1")
+        (self.bin / "id").unlink()
+        self.command("id", "echo 1000")
+
     def python(self, script: str) -> None:
         """Put this shell script in the place of the environment's Python."""
         file = self.root / ".venv/bin/python"
@@ -91,11 +115,19 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-def test_no_apt_names_missing_packages(machine: Machine) -> None:
+PACKAGES = "g++ pkg-config libturbojpeg0-dev libopencv-dev libjpeg-dev"
+
+
+def test_no_apt_names_missing_packages_and_does_the_rest(machine: Machine) -> None:
+    machine.command("uv", machine.uv_script())
     done = machine.setup()
-    assert done.returncode == 1
-    assert "no apt-get" in last_line(done)
-    assert "g++ pkg-config libturbojpeg0-dev libopencv-dev" in last_line(done)
+    assert done.returncode == 0, done.stderr
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("setup: no apt-get on this system (") and first.endswith(
+        f" are missing: {PACKAGES}"
+    )
+    assert f"An administrator can install the equivalents of Debian's {PACKAGES}" in done.stderr
+    assert "ready" in done.stdout and "torch" in machine.installed
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="as root, set-up calls apt-get itself")
@@ -109,13 +141,51 @@ def test_failing_apt_is_quoted(machine: Machine) -> None:
     assert "apt-get could not install: g++" in last_line(done)
 
 
-def test_no_root_and_no_sudo_prints_command(machine: Machine) -> None:
-    machine.command("apt-get", "exit 0")
-    (machine.bin / "id").unlink()
-    machine.command("id", "echo 1000")
+def test_ordinary_user_is_told_the_loss_and_gets_the_rest(machine: Machine) -> None:
+    machine.command("uv", machine.uv_script())
+    machine.is_ordinary_user()
+    done = machine.setup()
+    assert done.returncode == 0, done.stderr
+    whole, decoders, ffcv, way_out = done.stderr.splitlines()
+    assert whole.startswith("setup: no root here") and whole.endswith(PACKAGES)
+    assert "JPEGs are decoded by Pillow" in decoders and "libjpeg-dev" in decoders
+    assert "no ffcv, which comparisons" in ffcv and "libopencv-dev" in ffcv
+    assert f"An administrator can type: apt-get install {PACKAGES};" in way_out
+    assert {"torch", "numba", "opencv-python-headless", "pytest"} <= machine.installed
+    assert "ffcv" not in machine.installed
+    again = machine.setup("lint")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_ffcv_is_made_up_for_once_it_can_be_built(machine: Machine) -> None:
+    machine.command("uv", machine.uv_script())
+    machine.is_ordinary_user()
+    machine.setup()
+    for tool in ("g++", "pkg-config"):
+        machine.command(tool, "exit 0")
+    done = machine.setup()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ffcv" in machine.installed
+    assert machine.setup().stdout == ""
+
+
+def test_user_without_uv_and_venv_is_told_a_way(machine: Machine) -> None:
+    machine.is_ordinary_user()
+    (machine.root / "scripts/find_uv.sh").write_text("#!/bin/sh\nexit 1\n")
     done = machine.setup()
     assert done.returncode == 1
-    assert "root" in last_line(done) and "apt-get install g++ pkg-config" in last_line(done)
+    assert "python3-venv" in done.stderr and "install uv for yourself" in last_line(done)
+
+
+@pytest.mark.parametrize("home", [None, "/proc/none"])
+def test_home_unset_or_read_only_keeps_uvs_files_here(machine: Machine, home: str | None) -> None:
+    machine.command("uv", machine.uv_script())
+    machine.is_ordinary_user()
+    done = machine.setup(home=home)
+    assert done.returncode == 0, done.stderr
+    assert "setup: no home folder that can be written" in done.stdout
+    assert (machine.root / "cache").read_text() == f"{machine.root}/.tools/uv-cache\n"
+    assert machine.setup("lint", home=home).stderr == ""
 
 
 @pytest.mark.parametrize("arguments", [("speedrunn",), ("test", "lowest")])
@@ -148,14 +218,16 @@ def test_complete_setup_prints_nothing(machine: Machine, installed: str, argumen
 )
 def test_other_set_wanted_reinstalls(machine: Machine, installed: str, arguments: tuple[str, ...]) -> None:
     machine.pretend_installed(installed)
-    assert "no apt-get" in machine.setup(*arguments).stderr
+    machine.command("uv", machine.uv_script())
+    assert "setup: installing the locked environment" in machine.setup(*arguments).stdout
 
 
 def test_changed_lock_reinstalls(machine: Machine) -> None:
     machine.pretend_installed("dev")
     with (machine.root / "requirements/dev.txt").open("a") as lock:
         lock.write("more==1\n")
-    assert "no apt-get" in machine.setup("lint").stderr
+    machine.command("uv", machine.uv_script())
+    assert "setup: installing the locked environment" in machine.setup("lint").stdout
 
 
 @pytest.mark.parametrize(
@@ -241,14 +313,7 @@ class Mac:
         """`brew`, which brings pkg-config, with libjpeg where Homebrew has it, and a uv that installs nothing."""
         bin, prefix = self.machine.bin, "/opt/homebrew/opt/jpeg-turbo"
         known = f'case "$PKG_CONFIG_PATH $*" in "{prefix}/lib/pkgconfig --exists libjpeg") exit 0;; *) exit 1;; esac'
-        python = self.machine.root / ".venv/bin/python"
-        builds = f'case "$*" in *"engine build"*) : > "{self.machine.library}";; esac'
-        uv = f"""case $1 in
-            --version) echo uv 0.13.9;;
-            venv) mkdir -p {python.parent}; echo '#!/bin/sh\n{builds}' >{python}; {shutil.which("chmod")} +x {python};;
-            pip) for file; do :; done; cat $file >{self.machine.root}/installed;;
-            esac"""
-        for name, script in (("pkg-config", known), ("uv", uv)):
+        for name, script in (("pkg-config", known), ("uv", self.machine.uv_script())):
             self.machine.command(f"new-{name}", script)
         moved = "; ".join(
             f"{shutil.which('cp')} {bin}/new-{name} {bin}/{name}" for name in ("pkg-config", "uv")
@@ -270,9 +335,9 @@ def test_macos_installs_from_homebrew_without_ffcv(mac: Mac) -> None:
     assert mac.brewed.read_text() == "install jpeg-turbo pkg-config uv\n"
     assert "setup: installing from Homebrew: jpeg-turbo pkg-config uv" in done.stdout
     assert "building the C decoders" in done.stdout and mac.machine.library.exists()
-    installed = (mac.machine.root / "installed").read_text()
-    assert "\ntorch==" in installed and "\nnumba==" in installed
-    assert "\nffcv==" not in installed and "\nnvidia-" not in installed
+    installed = mac.machine.installed
+    assert {"torch", "numba"} <= installed and "ffcv" not in installed
+    assert not any(name.startswith("nvidia-") for name in installed)
     again = mac.machine.setup()
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import sys
-import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.config.command_line import CommandParser
+from engine.config.installation import IS_CHECKOUT, NEWEST_TORCH, OLDER_TORCH, REINSTALL, requirements
 from engine.ctrl_c import importing
 from engine.devices import names, present
 from engine.errors import EXIT_DONE, EXIT_MISSED
@@ -29,11 +29,9 @@ _DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, d
 Each line is ok, warn (will cause trouble later) or fail (the engine can't work), with advice. Exit code: 1 if a check
 fails, else 0."""
 
-_ROOT = Path(__file__).resolve().parents[2]
 _DRIVER = Path("/proc/driver/nvidia/version")
-# Distributions whose versions are printed; the rest of pyproject.toml only has to be installed.
-_REPORTED = ("torch", "torchvision", "numba", "numpy", "ffcv", "fastargs", "antialiased-cnns")
-_REINSTALL = "run `make setup`"
+# Distributions whose versions are printed; the others only have to be installed.
+_REPORTED = ("torch", "torchvision", "numba", "numpy", "fastargs", "antialiased-cnns")
 _GIB = 2**30
 
 
@@ -83,35 +81,33 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Iterable[Fi
     if (3, 11) <= version <= (3, 13):
         yield Finding("ok", text)
     else:
-        yield Finding("fail", f"{text} is not 3.11 to 3.13", "`make setup` installs a suitable Python")
+        yield Finding("fail", f"{text} is not 3.11 to 3.13", "`make setup` or uv installs a suitable Python")
 
 
 def check_packages(
-    pyproject: Path = _ROOT / "pyproject.toml", installed: Callable[[str], str] = importlib.metadata.version
+    wanted: Callable[[], list[str]] = requirements,
+    installed: Callable[[str], str] = importlib.metadata.version,
 ) -> Iterable[Finding]:
-    """Every dependency of pyproject.toml is installed in a version it allows."""
+    """Every dependency is installed in a version that the program allows."""
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        yield Finding("fail", "no packages are installed for this Python", f"{_REINSTALL} and use .venv")
-        return
-    if not pyproject.is_file():
-        yield Finding("warn", f"{pyproject} is missing, versions not checked", "run from a complete checkout")
+        yield Finding("fail", "no packages are installed for this Python", f"{REINSTALL} and use .venv")
         return
     fine = []
-    for text in tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["dependencies"]:
-        wanted = Requirement(text)
-        try:
-            have = installed(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            # check_ffcv knows whether it is needed.
-            if wanted.name != "ffcv":
-                yield Finding("fail", f"{wanted.name} is not installed", _REINSTALL)
+    for text in wanted():
+        need = Requirement(text)
+        if need.marker and not need.marker.evaluate({"extra": ""}):
             continue
-        if not wanted.specifier.contains(have, prereleases=True):
-            yield Finding("fail", f"{wanted.name} {have} is not {wanted.specifier}", _REINSTALL)
-        elif wanted.name in _REPORTED:
-            fine.append(f"{wanted.name} {have}")
+        try:
+            have = installed(need.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("fail", f"{need.name} is not installed", REINSTALL)
+            continue
+        if not need.specifier.contains(have, prereleases=True):
+            yield Finding("fail", f"{need.name} {have} is not {need.specifier}", REINSTALL)
+        elif need.name in _REPORTED:
+            fine.append(f"{need.name} {have}")
     if fine:
         yield Finding("ok", ", ".join(fine))
 
@@ -138,27 +134,20 @@ def _ffcv_decode_error() -> float:
     return float(np.abs(decoded.astype(int) - reference).mean())
 
 
-def check_ffcv(
-    decode_error: Callable[[], float] = _ffcv_decode_error, decoders: Callable[[], str] | None = None
-) -> Iterable[Finding]:
-    """ffcv's C library loads and decodes a JPEG to the same pixels as Pillow; it is needed without C decoders only."""
-    advice = "`rm -rf .venv && make setup` builds it again for this system's OpenCV and libjpeg-turbo"
+def check_ffcv(decode_error: Callable[[], float] = _ffcv_decode_error) -> Iterable[Finding]:
+    """ffcv, if it is installed, loads its C library and decodes a JPEG to the same pixels as Pillow."""
+    advice = (
+        "it was built for another OpenCV or libjpeg-turbo than this system's: uninstall it, or build it again"
+    )
+    if IS_CHECKOUT:
+        advice = "`rm -rf .venv && make setup` builds it again for this system's OpenCV and libjpeg-turbo"
     try:
         error = decode_error()
     except ModuleNotFoundError as missing:
         if missing.name != "ffcv":
             raise
-        with importing():
-            from engine.data.native.library import describe
-
-        built = (decoders or describe)()
-        needed = not built or "without JPEG" in built
-        why = (
-            "JPEGs need it without the C decoders"
-            if needed
-            else "only benchmarks that compare with it need it"
-        )
-        yield Finding("fail" if needed else "warn", "ffcv is not installed", f"{why}: {_REINSTALL}")
+        advice = "comparisons and its own Loader need it, nothing else: the extra ffcv, which is compiled"
+        yield Finding("ok", "ffcv is not installed", advice)
         return
     except Exception as problem:  # noqa: BLE001 - any error of a broken library is the finding
         yield Finding("fail", f"ffcv's C library does not work ({_first_line(problem)})", advice)
@@ -166,7 +155,9 @@ def check_ffcv(
     if error > 3:
         yield Finding("fail", f"ffcv decodes a JPEG wrongly (off by {error:.0f} levels)", advice)
     else:
-        yield Finding("ok", "ffcv's C library loads and decodes a JPEG")
+        yield Finding(
+            "ok", f"ffcv {importlib.metadata.version('ffcv')}: its C library loads and decodes a JPEG"
+        )
 
 
 def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
@@ -177,6 +168,8 @@ def check_decoders(find: Callable[[], str] | None = None) -> Iterable[Finding]:
 
     what = (find or describe)()
     advice = "run `python -m engine build` (needs gcc and libjpeg-turbo's headers, Debian's libjpeg-dev)"
+    if not IS_CHECKOUT:
+        advice = f"{REINSTALL}, one that `make wheel` built of these sources"
     if what:
         complete = "without JPEG" not in what
         yield Finding("ok" if complete else "warn", f"C decoders: {what}", "" if complete else advice)
@@ -253,13 +246,13 @@ def check_cuda(find: Callable[[], Cuda] = find_cuda) -> Iterable[Finding]:
             "warn", "no NVIDIA GPU found", "the CPU is enough for speedrun and tests; ImageNet needs a GPU"
         )
     elif cuda.version is None:
-        yield Finding("fail", "this torch is built without CUDA, but there is an NVIDIA driver", _REINSTALL)
+        yield Finding("fail", "this torch is built without CUDA, but there is an NVIDIA driver", REINSTALL)
     elif cuda.visible_devices in ("", "-1"):
         yield Finding("warn", f"CUDA_VISIBLE_DEVICES={cuda.visible_devices!r} hides every GPU", "unset it")
     else:
         reason = f" ({cuda.problem})" if cuda.problem else ""
         what = f"torch for CUDA {cuda.version} can't use NVIDIA driver {cuda.driver}{reason}"
-        yield Finding("fail", what, "update the driver, or `make setup SET=lower` for CUDA 12.6")
+        yield Finding("fail", what, f"update the driver, or {OLDER_TORCH} for CUDA 12.6")
 
 
 def _judge_gpu(name: str, gpu: Gpu, cuda: Cuda) -> Finding:
@@ -269,7 +262,7 @@ def _judge_gpu(name: str, gpu: Gpu, cuda: Cuda) -> Finding:
     built = {int(arch[3:].rstrip("af")) for arch in cuda.architectures if arch.startswith("sm_")}
     if built and not any(number // 10 == major and number % 10 <= minor for number in built):
         older = major * 10 + minor < min(built)
-        advice = "`make setup SET=lower` (torch 2.7, CUDA 12.6)" if older else "`make setup SET=default`"
+        advice = f"{OLDER_TORCH} (torch 2.7, CUDA 12.6)" if older else NEWEST_TORCH
         return Finding("fail", f"{what}: this torch is not built for it", advice)
     if gpu.error:
         return Finding("fail", f"{what}: {gpu.error}", "`nvidia-smi` shows its errors and other users")
@@ -349,7 +342,7 @@ def _survive(check: Check) -> Iterable[Finding]:
         yield from check()
     except (ImportError, OSError) as problem:
         subject = check.__name__.removeprefix("check_").replace("_", " ")
-        yield Finding("fail", f"{subject}: could not be checked ({_first_line(problem)})", _REINSTALL)
+        yield Finding("fail", f"{subject}: could not be checked ({_first_line(problem)})", REINSTALL)
 
 
 def diagnose(checks: Iterable[Check] = CHECKS) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.command_line import CommandParser
+from engine.config.installation import TRAIN
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, EXIT_MISSED, UserError
 from engine.files import atomic_write
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_MISSED
     write_plan(choice, asked.output, data=data, force=asked.force)
     again = "" if data else " --data.train_dataset=TRAIN.beton --data.val_dataset=VAL.beton"
-    _say(asked, f"written    {asked.output}: python train_imagenet.py -C {asked.output}{again}")
+    _say(asked, f"written    {asked.output}: {TRAIN} -C {asked.output}{again}")
     return EXIT_DONE
 
 

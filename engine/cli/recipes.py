@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from engine.config.command_line import CommandParser
+from engine.config.installation import RECIPES
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE
 
@@ -20,10 +21,10 @@ def main(argv: Sequence[str]) -> int:
     asked = parser.parse_args(argv)
     with importing():
         from engine.recipes.recipe_page import page
-        from engine.recipes.shelf import ROOT, find_recipe, read_shelf
+        from engine.recipes.shelf import find_recipe, read_shelf
         from engine.recipes.table import markdown, row_of, terminal
 
-    recipes = read_shelf(ROOT)
+    recipes = read_shelf(RECIPES)
     if asked.name is not None:
         print(page(find_recipe(asked.name, recipes)))
         return EXIT_DONE

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.config.command_line import CommandParser
+from engine.config.installation import RECIPES, SOURCE
 from engine.ctrl_c import importing
 from engine.errors import EXIT_DONE, UserError
 
@@ -23,12 +24,12 @@ def main(argv: Sequence[str]) -> int:
     folder = parser.parse_args(argv).output
     with importing():
         from engine.recipes.schedule_pictures import write_pictures
-        from engine.recipes.shelf import ROOT, read_shelf
+        from engine.recipes.shelf import read_shelf
 
-    folder = folder or ROOT / "docs" / "assets"
+    folder = folder or SOURCE / "docs" / "assets"
     if not folder.is_dir():
         raise UserError(f"--output {folder} is not a folder: create it, or choose another")
-    shelf = read_shelf(ROOT)
+    shelf = read_shelf(RECIPES)
     for path in write_pictures(folder, shelf):
         drawn = sum(f"schedules_{recipe.family}.svg" == path.name for recipe in shelf)
         print(f"{path}: {drawn} recipes")

@@ -6,13 +6,13 @@ speedrun are used again. The machine is measured first, and the run is planned f
 
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config.command_line import CommandParser
+from engine.config.installation import CONVERT, RECIPES, TRAIN, WORK, command_of
 from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
 from engine.ctrl_c import importing
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from engine.plan.pace.machine_pace import Pace
     from engine.plan.surest import Offer
 
-ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 RECIPE = Path("rn50_configs") / "demo.yaml"
-FOLDER = ROOT / "data" / "fashion-mnist"
+FOLDER = WORK / "data" / "fashion-mnist"
 PLAN = "plan.yaml"
 
 TARGET = 0.92
@@ -77,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     train, val = (folder / f"{split}.beton" for split in ("train", "val"))
     data = [f"--data.train_dataset={train}", f"--data.val_dataset={val}"]
     # Before minutes of work: a wrong option is refused now.
-    asked = load_train_stages(["-C", str(ROOT / RECIPE), *data, *override])[0][0]
+    asked = load_train_stages(["-C", str(RECIPES / RECIPE), *data, *override])[0][0]
     if not (_is_whole(train) and _is_whole(val)):
         source = DEBIAN_FOLDER if DEBIAN_FOLDER.is_dir() else _download(folder)
         output = [f"--output.folder={folder}", "--output.overwrite=true"]
@@ -202,5 +201,5 @@ def _download(folder: Path) -> Path:
 
 
 def _run(script: str, *options: str) -> int:
-    print(f"$ python {script} {shlex.join(options)}", flush=True)
-    return subprocess.run([sys.executable, script, *options], cwd=ROOT, check=False).returncode
+    print(f"$ {CONVERT if script == 'write_dataset.py' else TRAIN} {shlex.join(options)}", flush=True)
+    return subprocess.run(command_of(script, *options), cwd=WORK, check=False).returncode

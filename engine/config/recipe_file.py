@@ -10,13 +10,12 @@ from typing import Any
 
 import yaml
 
+from engine.config.installation import RECIPES
 from engine.errors import UserError, describe_os_error
 from engine.registry import nearest
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def find_recipe_file(name: str, root: Path = ROOT) -> Path:
+def find_recipe_file(name: str, root: Path = RECIPES) -> Path:
     """The file of this path, else of this path in the project's folder, else the project's recipe of this name.
 
     `.yaml` may be left out. Raises UserError if there is none, or more than one.

@@ -1,1 +1,1 @@
-"""The path of an image: sources -> convert -> storage -> beton -> sampling -> loading. Only here is ffcv imported."""
+"""The path of an image: sources -> convert -> storage -> beton -> sampling -> loading. Only fields/ imports ffcv."""

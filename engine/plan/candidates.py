@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from engine.config.installation import RECIPES
 from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
@@ -12,8 +12,6 @@ from engine.knowledge.families import Family, Prediction
 from engine.plan.duration import WHOLE_FROM, Duration, ahead, run_duration, stretched, thinned
 from engine.plan.pace.machine_pace import Pace
 from engine.train.batching import plans_by_resolution
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _FIVES_FROM = 120
 """Lengths are multiples of 5 epochs beyond this."""
@@ -63,7 +61,7 @@ def family_recipe(family: Family, data: tuple[str, str] | None = None) -> TrainC
         raise UserError(f"family {family.name} has no recipe here: its figures are for comparison only")
     train, val = data or ("train.beton", "val.beton")
     stages, _ = load_train_stages(
-        ["-C", str(ROOT / family.recipe), f"--data.train_dataset={train}", f"--data.val_dataset={val}"]
+        ["-C", str(RECIPES / family.recipe), f"--data.train_dataset={train}", f"--data.val_dataset={val}"]
     )
     if len(stages) > 1 or stages[0].resolution.schedule == "stages":
         raise UserError(f"family {family.name}: a recipe of several stages can't be stretched")

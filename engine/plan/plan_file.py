@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
+from engine.config.installation import RECIPES, TRAIN
 from engine.config.load import load_train_config
 from engine.errors import UserError
 from engine.files import atomic_write
-from engine.plan.candidates import ROOT, Candidate
+from engine.plan.candidates import Candidate
 from engine.plan.choice import Choice
 
-_HEAD = "# Written by `python -m engine plan`. Train it with: python train_imagenet.py -C {name}\n"
+_HEAD = "# Written by `python -m engine plan`. Train it with: {train} -C {name}\n"
 
 
 def write_plan(
@@ -47,10 +48,10 @@ def plan_text(choice: Choice, path: Path, *, data: tuple[str, str] | None = None
     """The file's text; `path` is where it will be, to which its `base:` is relative."""
     assert choice.pick is not None
     content = plan_content(choice, choice.pick)
-    recipe = os.path.relpath(ROOT / choice.pick.family.recipe, path.resolve().parent)
+    recipe = os.path.relpath(RECIPES / choice.pick.family.recipe, path.resolve().parent)
     if data:
         content["data"] = {"train_dataset": data[0], "val_dataset": data[1]}
-    head = _HEAD.format(name=path)
+    head = _HEAD.format(train=TRAIN, name=path)
     return head + yaml.safe_dump({"base": recipe, **content}, sort_keys=False, allow_unicode=True, width=110)
 
 

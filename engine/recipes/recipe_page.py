@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine.config.installation import CONVERT, RECIPES, TRAIN
 from engine.config.load import to_dict
 from engine.config.options import options_of
 from engine.config.train.train_config import TrainConfig
-from engine.recipes.shelf import ROOT, Recipe, path_of
+from engine.recipes.shelf import Recipe, path_of
 from engine.recipes.table import WIDTH
 from engine.report import published, text
 
@@ -19,7 +20,7 @@ _APART = {"reference"}
 _STARTS = {("data", "train_dataset"), ("data", "val_dataset"), ("model", "weights")}
 
 
-def page(recipe: Recipe, root: Path = ROOT) -> str:
+def page(recipe: Recipe, root: Path = RECIPES) -> str:
     """The page as text, in lines of at most WIDTH characters unless they can't be wrapped."""
     stages = recipe.stages
     epochs = "+".join(str(stage.training.epochs) for stage in stages)
@@ -134,7 +135,7 @@ def short_side(recipe: Recipe) -> int:
 
 def _commands(recipe: Recipe) -> str:
     """The commands to type, with the user's own folders in capitals."""
-    convert = "python write_dataset.py --source.path=IMAGES --output.folder=DATA --output.format=yuv420"
+    convert = f"{CONVERT} --source.path=IMAGES --output.folder=DATA --output.format=yuv420"
     side = short_side(recipe)
     if side > 256:
         convert += f" --output.short_side={side}"
@@ -142,7 +143,7 @@ def _commands(recipe: Recipe) -> str:
         [
             "start it (on N GPUs: torchrun --nproc-per-node=N instead of python)",
             f"  {convert}",
-            f"  python train_imagenet.py -C {path_of(recipe)} \\",
+            f"  {TRAIN} -C {path_of(recipe)} \\",
             "    --data.train_dataset=DATA/train.beton --data.val_dataset=DATA/val.beton",
         ]
     )

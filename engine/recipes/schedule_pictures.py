@@ -17,8 +17,6 @@ from engine.report.drawing import charts
 from engine.report.drawing.charts import Frame, Point
 from engine.train.schedules import batch_at, lr_at, resolution_at
 
-ROOT = Path(__file__).resolve().parents[2]
-
 _COLUMNS = 3
 _WIDTH, _HEIGHT, _GAP = 320, 248, 16
 _POINTS = 100

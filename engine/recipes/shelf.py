@@ -42,9 +42,6 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split("_")]
 
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
 def path_of(recipe: Recipe) -> Path:
     """The recipe's file, relative to the repository's root."""
     return Path(f"{recipe.family}_configs") / f"{recipe.name}.yaml"

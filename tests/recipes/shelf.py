@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from engine.config.installation import RECIPES
 from engine.config.load import load_train_stages
 from engine.config.train.train_config import TrainConfig
-from engine.recipes.shelf import ROOT, Recipe, find_recipe, read_shelf
+from engine.recipes.shelf import Recipe, find_recipe, read_shelf
 
-SHELF = read_shelf(ROOT)
+SHELF = read_shelf(RECIPES)
 
 
 def named(name: str) -> Recipe:

@@ -6,14 +6,15 @@ from xml.etree import ElementTree
 import pytest
 
 from engine.cli.schedules import main
+from engine.config.installation import SOURCE
 from engine.config.load import load_train_config
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
-from engine.recipes.schedule_pictures import ROOT, curves, draw, learning_rate
+from engine.recipes.schedule_pictures import curves, draw, learning_rate
 from engine.recipes.shelf import Recipe, read_shelf
 from engine.train.schedules import lr_at
 
-SHELF = read_shelf(ROOT)
+SHELF = read_shelf(SOURCE)
 FAMILIES = sorted({recipe.family for recipe in SHELF})
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -23,7 +24,7 @@ def _config(*options: str) -> TrainConfig:
 
 
 def test_shelf_is_every_recipe_except_bases() -> None:
-    files = {path.stem for path in ROOT.glob("*_configs/*.yaml") if not path.stem.startswith("base")}
+    files = {path.stem for path in SOURCE.glob("*_configs/*.yaml") if not path.stem.startswith("base")}
     assert {recipe.name for recipe in SHELF} == files
     assert len(SHELF) == len(files)
     names = [recipe.name for recipe in SHELF if recipe.family == "rn18"]
@@ -47,9 +48,9 @@ def test_schedules_draws_every_recipe(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("family", FAMILIES)
 def test_committed_pictures_are_current_and_shown(family: str) -> None:
     drawn = draw(family, [recipe for recipe in SHELF if recipe.family == family])
-    path = ROOT / "docs" / "assets" / f"schedules_{family}.svg"
+    path = SOURCE / "docs" / "assets" / f"schedules_{family}.svg"
     assert path.read_text(encoding="utf-8") == drawn, "draw them anew: python -m engine schedules"
-    assert f"(assets/{path.name})" in (ROOT / "docs" / "techniques.md").read_text(encoding="utf-8")
+    assert f"(assets/{path.name})" in (SOURCE / "docs" / "techniques.md").read_text(encoding="utf-8")
 
 
 def test_curves_match_the_schedules_of_the_trainer() -> None:

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from engine.data.decode.batch import BAD_JPEG, OK, WRONG_SIZE
 from engine.data.decode.libffcv import TJFLAG_ACCURATEDCT, TJPF_RGB, decompress, decompress_header
-from engine.data.decode.portable_resize import resize_rgb
+from engine.data.decode.portable_resize import dct_eighths, resize_scaled
 from engine.data.kernel import kernel
-from engine.data.sampling.crops import FLIP, HEIGHT, LEFT, TOP, WIDTH
+from engine.data.sampling.crops import HEIGHT, WIDTH
 
 
 @kernel
@@ -42,22 +42,8 @@ def decode_whole(
             continue
         scaled_height, scaled_width = (height * eighths + 7) // 8, (width * eighths + 7) // 8
         pixels = scratch[: scaled_height * scaled_width * 3].reshape(scaled_height, scaled_width, 3)
-        start = (window[TOP] * eighths / 8.0, window[LEFT] * eighths / 8.0)
-        extent = (window[HEIGHT] * eighths / 8.0, window[WIDTH] * eighths / 8.0)
-        low = (box[TOP] * eighths // 8, box[LEFT] * eighths // 8)
-        bottom, right = (box[TOP] + box[HEIGHT]) * eighths, (box[LEFT] + box[WIDTH]) * eighths
-        high = (min(scaled_height, (bottom + 7) // 8), min(scaled_width, (right + 7) // 8))
-        resize_rgb(pixels, start, extent, low, high, box[FLIP] != 0, out[row])
+        resize_scaled(pixels, eighths, box, window, out[row])
     return len(rows)
-
-
-@kernel
-def dct_eighths(height: int, width: int, resolution: int) -> int:
-    """The smallest of 1, 2, 4, 8 eighths at which a crop still has `resolution` pixels a side; see native/jpeg.c."""
-    for eighths in (1, 2, 4):
-        if min(height, width) * eighths >= resolution * 8:
-            return eighths
-    return 8
 
 
 @kernel

@@ -6,13 +6,11 @@ without importing ffcv, which takes seconds and sets torch's and numba's thread 
 """
 
 import ctypes
-import importlib.util
-from pathlib import Path
 
 import llvmlite.binding
 from numba import types
 
-from engine.errors import UserError
+from engine.data.decode.ffcv_library import ffcv_library
 
 TJPF_RGB = 0
 TJPF_CMYK = 11
@@ -21,19 +19,7 @@ TJFLAG_ACCURATEDCT = 4096
 _SYMBOLS = ("tjDecompressHeader3", "tjDecompress2")
 
 
-def _library_path() -> Path:
-    """Where ffcv's compiled library lies. Raises UserError when ffcv is not installed as it should be."""
-    package = importlib.util.find_spec("ffcv")
-    folders = package.submodule_search_locations if package else None
-    found = [path for folder in folders or () for path in Path(folder).glob("_libffcv*.so")]
-    if not found:
-        raise UserError(
-            "ffcv's compiled library is missing: run `python -m engine doctor`, then `make setup`"
-        )
-    return found[0]
-
-
-_library = ctypes.CDLL(str(_library_path()))
+_library = ctypes.CDLL(str(ffcv_library()))
 
 
 def _known_to_numba(name: str) -> str:

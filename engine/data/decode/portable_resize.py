@@ -95,6 +95,32 @@ def resize_rgb(
 
 
 @kernel
+def dct_eighths(height: int, width: int, resolution: int) -> int:
+    """The smallest of 1, 2, 4, 8 eighths at which a crop still has `resolution` pixels a side; see native/jpeg.c."""
+    for eighths in (1, 2, 4):
+        if min(height, width) * eighths >= resolution * 8:
+            return eighths
+    return 8
+
+
+@kernel
+def resize_scaled(
+    pixels: NDArray[np.uint8],
+    eighths: int,
+    box: NDArray[np.int32],
+    window: NDArray[np.float64],
+    out: NDArray[np.uint8],
+) -> None:
+    """A JPEG decoded at `eighths` of its size, (height, width, 3) -> out (resolution, resolution, 3)."""
+    start = (window[TOP] * eighths / 8.0, window[LEFT] * eighths / 8.0)
+    extent = (window[HEIGHT] * eighths / 8.0, window[WIDTH] * eighths / 8.0)
+    low = (box[TOP] * eighths // 8, box[LEFT] * eighths // 8)
+    bottom, right = (box[TOP] + box[HEIGHT]) * eighths, (box[LEFT] + box[WIDTH]) * eighths
+    high = (min(pixels.shape[0], (bottom + 7) // 8), min(pixels.shape[1], (right + 7) // 8))
+    resize_rgb(pixels, start, extent, low, high, box[FLIP] != 0, out)
+
+
+@kernel
 def resize_yuv420(
     record: NDArray[np.uint8],
     height: int,

@@ -24,7 +24,7 @@ class Workspace:
         return self._scratch
 
     def turbojpeg(self) -> int:
-        """The address of a TurboJPEG decompressor. Raises UserError when ffcv's library is not to be had."""
+        """The address of a TurboJPEG decompressor of ffcv's library."""
         # Opening ffcv's library takes a while, and only those without our own need it.
         from engine.data.decode.libffcv import JpegHandle
 
@@ -40,8 +40,12 @@ class Workspace:
         assert isinstance(self._handle, JpegHandle)
         self._message, self._handle = self._handle.last_error(), None
 
+    def note_jpeg_message(self, message: str) -> None:
+        """Note what another decoder says of the JPEG it failed on."""
+        self._message = message
+
     def jpeg_message(self) -> str:
-        """What libjpeg-turbo said of the last JPEG that failed here."""
+        """What the decoder said of the last JPEG that failed here."""
         if self.library and self.library.has_jpeg:
             return self.library.jpeg_message(self.address)
         return self._message

@@ -16,10 +16,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ffcv.fields.base import ARG_TYPE, Field
-from ffcv.fields.rgb_image import CenterCropRGBImageDecoder, get_random_crop
-from ffcv.libffcv import resize_crop
-from ffcv.pipeline.compiler import Compiler
+
+try:
+    from ffcv.fields.base import ARG_TYPE, Field
+    from ffcv.fields.rgb_image import CenterCropRGBImageDecoder, get_random_crop
+    from ffcv.libffcv import resize_crop
+    from ffcv.pipeline.compiler import Compiler
+except ModuleNotFoundError as missing:
+    if missing.name != "ffcv":
+        raise
+    raise ImportError("fields for stock ffcv need it: pip install 'imagenet-engine[ffcv]'") from None
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 

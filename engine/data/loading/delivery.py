@@ -95,7 +95,7 @@ class Decoded:
         native = library()
         in_c = all(form.is_in_c(native) for form in pool.beton.formats)
         self.detail = "decoded on the CPU in " + (
-            "C" if in_c else "numba: `make setup` builds the faster C decoders"
+            "C" if in_c else "numba: `python -m engine doctor` says how to get the faster C decoders"
         )
 
     def fill(self, slot: Slot, ids: NDArray[np.int64], resolution: int, crop: CropLaw) -> list[Bad]:

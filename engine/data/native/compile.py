@@ -32,13 +32,17 @@ def library_path() -> Path:
     return FOLDER / f"libengine-{platform.machine()}-{hashlib.sha256(sources).hexdigest()[:12]}.so"
 
 
-def build() -> Path:
-    """Compile, replacing what was built before. Raises UserError without a compiler, or with what it said."""
+def build(into: Path | None = None) -> Path:
+    """Compile, replacing what was built before. Raises UserError without a compiler, or with what it said.
+
+    `into`: a folder other than that of the sources.
+    """
+    into = into or FOLDER
     compiler = _compiler()
-    target = library_path()
+    target = into / library_path().name
     jpeg = libjpeg_flags()
     try:
-        with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".build-") as folder:
+        with tempfile.TemporaryDirectory(dir=into, prefix=".build-") as folder:
             objects = []
             for variant, flags in _variants().items():
                 objects.append(f"{folder}/resize_{variant}.o")
@@ -53,9 +57,9 @@ def build() -> Path:
             os.replace(library, target)
     except OSError as error:
         raise UserError(
-            f"{FOLDER} can't be written ({error.strerror}): build as a user who may write there"
+            f"{into} can't be written ({error.strerror}): build as a user who may write there"
         ) from None
-    for old in FOLDER.glob(f"libengine-{platform.machine()}-*.so"):
+    for old in into.glob(f"libengine-{platform.machine()}-*.so"):
         if old != target:
             old.unlink(missing_ok=True)
     return target

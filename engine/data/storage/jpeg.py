@@ -1,7 +1,7 @@
 """Storage format jpeg: ffcv's RGBImageField in its JPEG mode. A record is a JPEG file.
 
-In C (native/jpeg.c) only the crop's rows and columns are decoded. Without that library the whole image is, by
-libjpeg-turbo's own interface, at the same DCT scale and to the same pixels.
+In C (native/jpeg.c) only the crop's rows and columns are decoded. Without that library the whole image is, at the same
+DCT scale and to the same pixels: by libjpeg-turbo's own interface where ffcv brings it, else by Pillow.
 
 The DCT scale is the smallest that covers the resolution, unless the batch is to be exact: the DCT then does part of
 the shrinking, as a box and not as the resize law's triangle does it, by 0.2 to 1.7 levels on average on photos.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.decode.batch import BAD_JPEG, REASONS, WRONG_SIZE, DecodeBatch
+from engine.data.decode.ffcv_library import ffcv_library
 from engine.data.decode.workspace import Workspace
 from engine.data.native.library import Library
 from engine.data.storage.storage_format import EncodeSettings, StorageFormat
@@ -84,7 +85,12 @@ class JpegFormat(StorageFormat):
         if workspace.library and workspace.library.has_jpeg:
             workspace.library.decode("jpeg", batch, rows, workspace.address)
             return
-        # Imported late: it opens ffcv's library.
+        if ffcv_library() is None:
+            # Imported late, as is what follows: numba takes seconds.
+            from engine.data.decode.jpeg_pillow import decode_by_pillow
+
+            decode_by_pillow(batch, rows, workspace)
+            return
         from engine.data.decode.jpeg_whole import decode_whole
 
         pixels = int((batch.heights[rows] * batch.widths[rows]).max(initial=1))

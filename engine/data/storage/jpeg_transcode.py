@@ -1,14 +1,15 @@
 """JPEG files to records by the C library (native/transcode.c): no detour through RGB, nothing lost needlessly.
 
-Where the library is not built, `verify` and `keep` do by libjpeg-turbo in ffcv's library what they must, and all else
-goes through Pillow and the storage format's `encode`.
+Where the library is not built, `verify` and `keep` do by libjpeg-turbo in ffcv's library what they must, or by Pillow,
+which finds what is cut short but no damage within; all else goes through Pillow and the storage format's `encode`.
 """
 
 import ctypes
 
 import numpy as np
 
-from engine.data.decode.pillow_pixels import DamagedError
+from engine.data.decode.ffcv_library import ffcv_library
+from engine.data.decode.pillow_pixels import DamagedError, decode_rgb
 from engine.data.native.library import library
 from engine.data.storage.jpeg_header import JpegHeader, without_metadata
 
@@ -108,6 +109,9 @@ def verify(content: bytes, header: JpegHeader) -> None:
     native = library()
     if native is not None and native.has_jpeg:
         _run("check", content, header.width, header.height, 0)
+        return
+    if ffcv_library() is None:
+        decode_rgb(content)
         return
     # Loads numba: only where it must.
     from engine.data.decode.libffcv import JpegHandle

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from engine.config.installation import TRAIN
 from engine.config.options import options_of
 from engine.config.train.train_config import TrainConfig
 from engine.report import bottleneck_summary as limiting
@@ -179,7 +180,7 @@ def weights(history: History, config: dict[str, Any]) -> str:
         f"model = build_model({arch!r}, {start.num_classes!r}, use_blurpool={bool(blurpool)})\n"
         f"model.load_state_dict(torch.load({path!r}, weights_only=True), strict=True)"
     )
-    measure = ["python", "train_imagenet.py", "-C", f"{folder}/{CONFIG}", "--training.eval_only=true"]
+    measure = [*TRAIN.split(), "-C", f"{folder}/{CONFIG}", "--training.eval_only=true"]
     measure += [f"--model.weights={path}", f"--logging.name={start.name or 'run'}-eval"]
     return card(
         "Weights",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.config.installation import RECIPES
 from engine.config.load import load_train_stages, to_dict
 from engine.config.train.train_config import TrainConfig
 from engine.errors import UserError
@@ -16,8 +17,6 @@ from engine.knowledge.families import find_family
 from engine.runs.evaluation_schema import EvaluationFile
 from engine.runs.folder import EVALUATION
 from engine.runs.log_schema import EpochLine
-
-ROOT = Path(__file__).resolve().parents[3]
 
 RATE_FACTOR = 1.5
 """A learning rate for each image of the batch that is this far from the recipe's is reported."""
@@ -236,11 +235,11 @@ CHECKS: tuple[Callable[[Case], Checked | None], ...] = (
 def _recipe(config: TrainConfig) -> TrainConfig | None:
     """The recipe of the run's family as it stands on the shelf; None where there is none."""
     file = find_family(config.plan.family).recipe
-    if not file or not (ROOT / file).exists():
+    if not file or not (RECIPES / file).exists():
         return None
     data = ["--data.train_dataset=t.beton", "--data.val_dataset=v.beton"]
     try:
-        return load_train_stages(["-C", str(ROOT / file), *data])[0][0]
+        return load_train_stages(["-C", str(RECIPES / file), *data])[0][0]
     except UserError:
         # Somebody has edited it; an alarm must not end a run for that.
         return None
