@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,3 +133,8 @@ def user_cache() -> Path | None:
     # Path.home() would raise there; this "~" stays as it is.
     folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "imagenet-engine"
     return folder if folder.is_absolute() else None
+
+
+def temporary_cache(name: str) -> Path:
+    """A folder for the same, of this user, in the temporary folder: for libraries that need one even without a home."""
+    return Path(tempfile.gettempdir()) / f"{name}-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
