@@ -6,11 +6,11 @@
 #
 # MAIN is the address of host 0, which writes the run folder. Each host needs the data under the same path, and the rest
 # of the run from host 0 alone. A killed process, and a line that is given again on all hosts, continue the run.
-# PROCESSES: processes of a host (default: one for each GPU); PORT: of MAIN (29500); RESTARTS: of a host's processes (10).
-# On a host with several networks GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the one to use.
+# PROCESSES: processes of a host (default: one for each GPU); PORT: of MAIN (29500); RESTARTS: of a host's processes
+# (10). On a host with several networks GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the one to use.
 #
-# Tried on CPUs with two hosts in network namespaces (tests/train/ranks/test_torchrun_hosts.py): the weights are those of two
-# processes on one host, also after a kill. Not tried on GPUs.
+# Tried on CPUs with two hosts in network namespaces (tests/train/ranks/test_torchrun_hosts.py): the weights are those
+# of two processes on one host, also after a kill. Not tried on GPUs.
 set -euo pipefail
 
 exec "${PYTHON:-.venv/bin/python}" -m torch.distributed.run --nnodes="${HOSTS:-1}" --node-rank="${NODE:-0}" \

@@ -108,33 +108,10 @@ mount -t tmpfs -o size={shared} tmpfs /dev/shm && chmod 1777 /dev/shm && head -c
 mount --bind {root} {root} && mount -o remount,bind,ro {root} && cd {root} || exit 99
 exec setpriv --reuid=12345 --regid=12345 --clear-groups --inh-caps=-all,+dac_read_search \
     --ambient-caps=-all,+dac_read_search --bounding-set=-all,+dac_read_search \
-    env -i PATH="$PATH" OMP_NUM_THREADS=1 "$@"
+    env -i PATH="$PATH" OMP_NUM_THREADS=1 NUMBA_CACHE_DIR={kernels} "$@"
 """
 
 ShutIn = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def shut_in(repository: Path) -> ShutIn:
-    """Run a command as a user without name, home and rights, in a checkout that is read-only: exit code and output.
-
-    /dev/shm has 64 MB, or `shared`, of which `taken` are in use. Reading is allowed: Python may lie in root's home.
-    """
-    if os.getuid() or not all(map(shutil.which, ("unshare", "setpriv"))):
-        pytest.skip("needs root, unshare and setpriv")
-    if subprocess.run(["unshare", "-m", "mount", "--bind", "/", "/"], check=False).returncode:
-        pytest.skip("nothing can be mounted here")
-
-    def run(*command: object, shared: str = "64m", taken: int = 0) -> tuple[int, str]:
-        script = _SHUT_IN.format(root=shlex.quote(str(repository)), shared=shared, taken=taken)
-        done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, *map(str, command)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode != 99, done.stdout
-        return done.returncode, done.stdout
-
-    return run
 
 
 @pytest.fixture
@@ -144,6 +121,33 @@ def open_folder(tmp_path: Path) -> Path:
     folder.mkdir()
     folder.chmod(0o777)
     return folder
+
+
+@pytest.fixture
+def shut_in(repository: Path, open_folder: Path) -> ShutIn:
+    """Run a command as a user without name, home and rights, in a checkout that is read-only: exit code and output.
+
+    /dev/shm has 64 MB, or `shared`, of which `taken` are in use. Reading is allowed: Python may lie in root's home.
+    numba's kernels are kept in the test's folder, as each process would take 20 s to compile them.
+    """
+    if os.getuid() or not all(map(shutil.which, ("unshare", "setpriv"))):
+        pytest.skip("needs root, unshare and setpriv")
+    if subprocess.run(["unshare", "-m", "mount", "--bind", "/", "/"], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+
+    def run(*command: object, shared: str = "64m", taken: int = 0) -> tuple[int, str]:
+        kernels = shlex.quote(str(open_folder / "numba"))
+        script = _SHUT_IN.format(
+            root=shlex.quote(str(repository)), shared=shared, taken=taken, kernels=kernels
+        )
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, *map(str, command)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode != 99, done.stdout
+        return done.returncode, done.stdout
+
+    return run
 
 
 def test_full_shared_memory_is_one_line(shut_in: ShutIn, open_folder: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_options_of_an_example_are_the_programs(name: str, repository: Path) -> 
 
 
 def test_skypilot_task_has_the_keys_of_one(repository: Path) -> None:
-    """Its schema is not here: keys as SkyPilot 0.10 knows them."""
+    """Its schema is not here: keys as SkyPilot 0.14 knows them."""
     task = read(repository, "skypilot.yaml")
     known = {"name", "num_nodes", "workdir", "resources", "envs", "file_mounts", "setup", "run"}
     assert task.keys() <= known
