@@ -102,14 +102,15 @@ def _groups(controller: str, proc: Path, cgroups: Path) -> set[Path]:
 
 def _mounts(controller: str, proc: Path, cgroups: Path) -> Iterator[tuple[Path, str, str]]:
     """Where groups are to be seen: folder, name of the group that it shows, name of this process's group."""
-    own = {}
+    own: dict[str, str] = {}
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, controllers, name = line.split(":", 2)
         own |= dict.fromkeys(controllers.split(","), name)
-        if not controllers or controller in controllers.split(","):
-            # The usual folders: a container may hide where they are mounted.
-            usual = (cgroups, cgroups / controllers, cgroups / controller)
-            yield from ((folder, "/", name) for folder in usual)
+        # The usual folders: a container may hide where they are mounted.
+        if not controllers:
+            yield cgroups, "/", name
+        elif controller in controllers.split(","):
+            yield from ((cgroups / folder, "/", name) for folder in (controllers, controller))
     yield cgroups, "/", ""
     for line in _read(proc / "self" / "mountinfo").splitlines():
         where, _, what = line.partition(" - ")

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from engine.devices import is_cuda
-from engine.files import temporary_cache
+from engine.files import library_cache
 
 if TYPE_CHECKING:
     import torch
@@ -39,10 +39,11 @@ def why_not_triton(device: "torch.device") -> str:
 
 
 def keep_compiled_kernels() -> None:
-    """Have Triton keep compiled kernels in the temporary folder where the home, its usual place, can't be written.
+    """Have Triton keep compiled kernels elsewhere where the home, its usual place, can't be written.
 
     So it is in many containers: without a line in /etc/passwd a user has no home, or the root folder.
     """
     home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")
-    if not (os.path.isabs(home) and os.path.isdir(home) and os.access(home, os.W_OK)):
-        os.environ.setdefault(_CACHE, str(temporary_cache("triton")))
+    usable = os.path.isabs(home) and os.path.isdir(home) and os.access(home, os.W_OK)
+    if not usable and (folder := library_cache("triton")):
+        os.environ.setdefault(_CACHE, str(folder))

@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from engine.devices import is_cuda, synchronize
-from engine.files import temporary_cache, user_cache
+from engine.files import library_cache
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
 from engine.triton_support import keep_compiled_kernels
@@ -162,13 +162,9 @@ def _tell(ranks: Ranks, line: str) -> None:
 def _keep_on_disk() -> None:
     """Have torch keep what it compiles in the user's cache: its own choice, the temporary folder, may not last."""
     keep_compiled_kernels()
-    # Not torch's name for it, which holds the user's: in a container there may be none.
-    folder, own = temporary_cache("torchinductor"), user_cache()
-    with suppress(OSError):
-        if own is not None:
-            (own / "inductor").mkdir(parents=True, exist_ok=True)
-            folder = own / "inductor"
-    os.environ.setdefault(_CACHE, str(folder))
+    # Otherwise torch names a folder by the user, who may have no name in a container.
+    if folder := library_cache("inductor"):
+        os.environ.setdefault(_CACHE, str(folder))
 
 
 @contextmanager
