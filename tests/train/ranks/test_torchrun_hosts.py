@@ -53,7 +53,7 @@ def test_two_hosts_train_as_one_and_survive_a_kill(
             agent.kill()
             agent.wait()
     assert [start["world_size"] for start in log_of(run, "start")] == [2, 2]
-    assert launch(argv("one"), ranks=2).returncode == 0
+    assert launch(argv("one"), ranks=2, timeout=600).returncode == 0
     ours, theirs = (
         torch.load(tmp_path / f"runs/{name}/weights.pt", weights_only=True) for name in ("hosts", "one")
     )
