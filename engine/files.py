@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,3 +133,23 @@ def user_cache() -> Path | None:
     # Path.home() would raise there; this "~" stays as it is.
     folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "imagenet-engine"
     return folder if folder.is_absolute() else None
+
+
+def library_cache(name: str) -> Path | None:
+    """A folder in which a library may keep what it compiles, made if missing.
+
+    In the user's cache, else, as for a user without a home, in the temporary folder; None where neither can be written.
+    """
+    with suppress(OSError):
+        if own := user_cache():
+            (own / name).mkdir(parents=True, exist_ok=True)
+            if os.access(own / name, os.W_OK):
+                return own / name
+    with suppress(OSError):
+        uid = os.getuid() if hasattr(os, "getuid") else 0
+        folder = Path(tempfile.gettempdir()) / f"imagenet-engine-{name}-{uid}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # What lies in another user's folder would be run as code.
+        if not hasattr(os, "getuid") or folder.lstat().st_uid == uid:
+            return folder
+    return None

@@ -13,6 +13,8 @@ from pathlib import Path
 from engine.system import allowed_cores, physical_memory
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+# Above "high" the system slows a group down until it has given memory back. The last one is version 1's.
+_LIMITS = ("memory.max", "memory.high", "memory.limit_in_bytes")
 
 
 def usable_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
@@ -57,8 +59,7 @@ def usable_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """Bytes of memory that this process may use at most: the machine's, or less under a limit."""
     limits = [_meminfo("MemTotal", proc)]
     for group in _groups("memory", proc, cgroups):
-        limit = _first(group / "memory.max") or _first(group / "memory.limit_in_bytes")
-        limits += [int(limit)] if limit.isdigit() else []
+        limits += [int(limit) for name in _LIMITS if (limit := _first(group / name)).isdigit()]
     return min(limits)
 
 
@@ -66,34 +67,57 @@ def free_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """Bytes of memory that are free, of the machine and under each limit; the page cache counts as free."""
     free = [_meminfo("MemAvailable", proc)]
     for group in _groups("memory", proc, cgroups):
-        total, names = "", ("memory.max", "memory.current")
-        if not (group / names[0]).exists():
-            # A group's own figures are without those of the groups in it.
-            total, names = "total_", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        limit, usage = (_first(group / name) for name in names)
-        if limit.isdigit() and usage.isdigit():
-            words = _words(group / "memory.stat")
-            statistics = dict(zip(words[::2], words[1::2], strict=False))
-            cached = sum(int(statistics.get(f"{total}{kind}_file", 0)) for kind in ("active", "inactive"))
-            free.append(max(0, int(limit) - int(usage) + cached))
+        # In version 1 a group's own figures are without those of the groups in it.
+        old = (group / "memory.usage_in_bytes").exists()
+        usage, total = _first(group / f"memory.{'usage_in_bytes' if old else 'current'}"), "total_" * old
+        words = _words(group / "memory.stat")
+        statistics = dict(zip(words[::2], words[1::2], strict=False))
+        freed = sum(int(statistics.get(name, 0)) for name in (
+            f"{total}active_file", f"{total}inactive_file", "slab_reclaimable"
+        ))  # fmt: skip
+        for limit in (_first(group / name) for name in _LIMITS):
+            if limit.isdigit() and usage.isdigit():
+                free.append(max(0, int(limit) - int(usage) + freed))
     return min(free)
 
 
-def _groups(controller: str, proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The folders of this process's groups that may limit it, and of the groups around them.
+def _groups(controller: str, proc: Path, cgroups: Path) -> set[Path]:
+    """The folders of this process's groups that may limit it, and of the groups around them."""
+    found: set[Path] = set()
+    for mount, root, own in _mounts(controller, proc, cgroups):
+        if ".." in root:
+            # Mounted before this process's namespace was made: its root has no name here, so look for this process.
+            below = "*/" * root.count("..") + own.strip("/")
+            groups = [
+                group for group in mount.glob(below) if str(os.getpid()) in _words(group / "cgroup.procs")
+            ]
+        else:
+            # Inside a container its group is the root, whatever its name on the host.
+            inside = root == "/" or f"{own}/".startswith(f"{root}/")
+            groups = [mount / (own.removeprefix(root) if inside else "").strip("/")]
+        for group in groups or [mount]:
+            found |= {mount, group, *(parent for parent in group.parents if mount in parent.parents)}
+    return found
 
-    Inside a container its group is the root, whatever its name on the host.
-    """
-    places: dict[Path, set[str]] = {cgroups: {""}}
+
+def _mounts(controller: str, proc: Path, cgroups: Path) -> Iterator[tuple[Path, str, str]]:
+    """Where groups are to be seen: folder, name of the group that it shows, name of this process's group."""
+    own: dict[str, str] = {}
     for line in _read(proc / "self" / "cgroup").splitlines():
-        _, controllers, own = line.split(":", 2)
+        _, controllers, name = line.split(":", 2)
+        own |= dict.fromkeys(controllers.split(","), name)
+        # The usual folders: a container may hide where they are mounted.
         if not controllers:
-            places[cgroups].add(own.strip("/"))
+            yield cgroups, "/", name
         elif controller in controllers.split(","):
-            root = cgroups / (controllers if (cgroups / controllers).is_dir() else controller)
-            places.setdefault(root, {""}).add(own.strip("/"))
-    for root, paths in places.items():
-        yield from {root / part for path in paths for part in (Path(path), *Path(path).parents)}
+            yield from ((cgroups / folder, "/", name) for folder in (controllers, controller))
+    yield cgroups, "/", ""
+    for line in _read(proc / "self" / "mountinfo").splitlines():
+        where, _, what = line.partition(" - ")
+        kind, _, options = (*what.split(" ", 2), "", "")[:3]
+        if kind == "cgroup2" or (kind == "cgroup" and controller in options.split(",")):
+            root, mount = where.split()[3:5]
+            yield Path(mount), root, own.get("" if kind == "cgroup2" else controller, "/")
 
 
 def _meminfo(name: str, proc: Path) -> int:

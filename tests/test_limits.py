@@ -1,6 +1,10 @@
 """Cores and memory under control groups, nested and of both versions, in trees made up for it; the user's threads."""
 
+import math
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -25,6 +29,15 @@ class Machine:
 
     def belongs(self, *lines: str) -> None:
         (self.proc / "self" / "cgroup").write_text("".join(f"{line}\n" for line in lines))
+
+    def mounts(self, *lines: str) -> None:
+        """Each: the group that is mounted, where below cgroups, and file system and options."""
+        rows = (line.split(" ", 2) for line in lines)
+        text = "".join(
+            f"3{number} 23 0:2{number} {root} {self.cgroups}/{where} rw,relatime - {what}\n"
+            for number, (root, where, what) in enumerate(rows)
+        )
+        (self.proc / "self" / "mountinfo").write_text(f"23 1 8:1 / / rw - ext4 /dev/vda rw\n{text}")
 
     def group(self, path: str, **files: object) -> None:
         folder = self.cgroups / path
@@ -111,6 +124,117 @@ def test_container_root_is_read_as_the_own_group(line: str, machine: Machine) ->
     assert (machine.free(), machine.usable(), machine.quota()) == (12, 16, 1)
     machine.group("cpu", **_cpu_v1(50000))
     assert machine.quota() == 0.5
+
+
+def test_hybrid_mounts_are_both_read(machine: Machine) -> None:
+    machine.belongs("4:cpu:/", "0::/box/job")
+    machine.mounts("/ cpu cgroup cgroup rw,cpu", "/ unified cgroup2 cgroup2 rw")
+    machine.group("unified/box", **_v2(8 * GIB, 2, 0), cpu__max="250000 100000")
+    machine.group("unified/box/job", **_v2("max", 1, 0))
+    assert (machine.free(), machine.quota()) == (6, 2.5)
+    machine.group("cpu", **_cpu_v1(200000))
+    assert machine.quota() == 2
+
+
+def test_group_below_a_containers_mount_is_read(machine: Machine) -> None:
+    """Docker shows version 1's groups from the container's on, and /proc gives their names on the host."""
+    machine.belongs("7:cpu,cpuacct:/docker/abc/jobs/one", "4:memory:/docker/abc/jobs")
+    machine.mounts(
+        "/docker/abc cpu,cpuacct cgroup cgroup rw,cpu,cpuacct", "/docker/abc memory cgroup cgroup rw,memory"
+    )
+    machine.group("memory/jobs", **_v1(4 * GIB, 1, 0))
+    machine.group("cpu,cpuacct/jobs/one", **_cpu_v1(75000, 50000))
+    assert (machine.free(), machine.quota()) == (3, 1.5)
+    machine.group("cpu,cpuacct/jobs", **_cpu_v1(50000, 50000))
+    assert machine.quota() == 1
+
+
+def test_group_of_another_name_below_the_mount_is_not_read(machine: Machine) -> None:
+    machine.belongs("7:cpu:/docker/abcdef")
+    machine.mounts("/docker/abc cpu cgroup cgroup rw,cpu")
+    machine.group("cpu/def", **_cpu_v1(100000))
+    assert machine.quota() == math.inf
+
+
+def test_groups_mounted_before_the_namespace_are_found_by_process(machine: Machine) -> None:
+    """As after `unshare --cgroup`: the name of this process's group in the older mount is not told."""
+    machine.belongs("0::/inner")
+    machine.mounts("/../.. . cgroup2 cgroup2 rw")
+    machine.group("slice/other", cpu__max="100000 100000", cgroup__procs=1)
+    machine.group("slice", cpu__max="800000 100000")
+    machine.group("slice/job", cpu__max="600000 100000", cgroup__procs="")
+    machine.group("slice/job/inner", cpu__max="300000 100000", cgroup__procs=f"1\n{os.getpid()}")
+    assert machine.quota() == 3
+    machine.group("slice", cpu__max="200000 100000")
+    assert machine.quota() == 2
+
+
+def test_memory_high_is_a_limit_and_slab_counts_as_free(machine: Machine) -> None:
+    machine.belongs("0::/job")
+    files = _v2(20 * GIB, 9, 4) | {"memory__high": 10 * GIB}
+    files["memory__stat"] = f"{files['memory__stat']}\nslab_reclaimable {2 * GIB}"
+    machine.group("job", **files)
+    assert (machine.free(), machine.usable()) == (10 - 9 + 4 + 2, 10)
+
+
+def _make_group(controller: str) -> Path | str:
+    """A new group of version 1, or of version 2 where the root gives the controller on; or why there is none."""
+    base = Path("/sys/fs/cgroup")
+    if (base / controller / "cgroup.procs").exists():
+        base /= controller
+    elif controller not in _text(base / "cgroup.subtree_control").split():
+        return f"the {controller} controller is not ours to use here"
+    group = base / f"engine-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        return f"no control group can be made here: {error}"
+    return group
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+def real_groups() -> Iterator[tuple[Path, Path]]:
+    """A group with 1.5 cores of time and one in it without a limit of its own."""
+    made = _make_group("cpu")
+    if isinstance(made, str):
+        pytest.skip(made)
+    inner = made / "inner"
+    try:
+        inner.mkdir()
+        if (made / "cpu.max").exists():
+            (made / "cpu.max").write_text("150000 100000")
+        else:
+            (made / "cpu.cfs_quota_us").write_text("150000")
+        yield made, inner
+    finally:
+        inner.rmdir()
+        made.rmdir()
+
+
+_IN_GROUP = """
+import os, sys
+from pathlib import Path
+from engine.limits import cpu_quota, usable_cores
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+print(cpu_quota(), usable_cores())
+"""
+
+
+@pytest.mark.parametrize("namespace", [(), ("unshare", "--cgroup")])
+def test_real_quota_of_the_parent_group_counts(
+    namespace: tuple[str, ...], real_groups: tuple[Path, Path], repository: Path
+) -> None:
+    inside = f'echo $$ > {real_groups[1]}/cgroup.procs; exec "$@"'
+    program = [sys.executable, "-c", _IN_GROUP, str(real_groups[1])]
+    done = subprocess.run(
+        ["sh", "-c", inside, "sh", *namespace, *program],
+        cwd=repository, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "1.5 1\n", done.stderr
 
 
 def test_more_used_than_allowed_leaves_zero(machine: Machine) -> None:

@@ -47,8 +47,10 @@ def main(argv: Sequence[str]) -> int:
             ) from None
         from engine.demo.demo_page import Limits
         from engine.demo.shown_model import ShownModel, names_of
+        from engine.devices import limit_threads
         from engine.predict.trained import load_trained
 
+    limit_threads()
     # Before the networks are read.
     address, port = free_address(asked.host, asked.port)
     trained = [load_trained(run, device=asked.device, names=asked.names) for run in asked.runs]

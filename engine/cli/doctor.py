@@ -21,7 +21,7 @@ from engine.config.installation import IS_CHECKOUT, NEWEST_TORCH, OLDER_TORCH, R
 from engine.ctrl_c import importing
 from engine.devices import names, present
 from engine.errors import EXIT_DONE, EXIT_MISSED
-from engine.limits import compute_threads, usable_cores
+from engine.limits import compute_threads, free_memory, usable_cores, usable_memory
 from engine.system import allowed_cores, open_files_limit
 
 _DESCRIPTION = """Check this machine and installation: Python, packages, GPUs, decoders, cores, memory and disk.
@@ -292,6 +292,19 @@ def check_cores(
         yield Finding("ok", f"OMP_NUM_THREADS: training on the CPU computes with {threads} threads")
 
 
+def check_memory(usable: int | None = None, free: int | None = None) -> Iterable[Finding]:
+    """Memory that this process may use, by the machine and by its container's limit, and what is free of it."""
+    usable = usable_memory() if usable is None else usable
+    free = free_memory() if free is None else free
+    what = f"{usable / _GIB:.1f} GiB of memory usable, {free / _GIB:.1f} GiB of them free"
+    if free < _GIB:
+        yield Finding(
+            "warn", what, "too little to train: end other programs, or raise the limit (docker --memory)"
+        )
+    else:
+        yield Finding("ok", what)
+
+
 def check_shared_memory(size: int | None = None, path: Path = Path("/dev/shm")) -> Iterable[Finding]:
     """Size of /dev/shm, the shared memory of NCCL and of other loaders' worker processes; Linux alone has it."""
     if sys.platform != "linux":
@@ -333,7 +346,7 @@ def check_open_files(soft: int | None = None) -> Iterable[Finding]:
 
 Check = Callable[[], Iterable[Finding]]
 CHECKS: list[Check] = [check_python, check_packages, check_cuda, check_ffcv, check_decoders]
-CHECKS += [check_cores, check_shared_memory, check_disk, check_open_files]
+CHECKS += [check_cores, check_memory, check_shared_memory, check_disk, check_open_files]
 
 
 def _survive(check: Check) -> Iterable[Finding]:

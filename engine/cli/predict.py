@@ -35,9 +35,7 @@ def main(argv: Sequence[str]) -> int:
     # It acts on the import of torch.
     limit_spinning()
     with importing():
-        import torch
-
-        from engine.limits import compute_threads, usable_cores
+        from engine.devices import limit_threads
         from engine.predict.gather import gather
         from engine.predict.output import COLUMN, Features, csv_header, lines
         from engine.predict.predictor import Predictor
@@ -51,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--features {COLUMN} needs --csv or --json: add one, or name a .npy or .npz file")
     file = Features(Path(asked.features)) if asked.features and not in_lines else None
     keep_freed_memory()
-    torch.set_num_threads(compute_threads(usable_cores()))
+    limit_threads()
     images = gather(asked.images)
     runs = []
     for path in [asked.run, *asked.ensemble]:

@@ -215,7 +215,9 @@ class OutputConfig:
         unit="images",
         low=0,
     )
-    num_workers: int = option(0, "encoding processes; 0 = one per CPU core", low=0, high=1024)
+    num_workers: int = option(
+        0, "encoding processes; 0 = one per CPU core, if memory has room for them", low=0, high=1024
+    )
     page_size: int = option(
         8,
         "page size of the file, a power of two; every stored image has to fit into one page",

@@ -237,6 +237,12 @@ def test_few_or_limited_cores_warn(
     assert threads.what == "OMP_NUM_THREADS: training on the CPU computes with 7 threads"
 
 
+@pytest.mark.parametrize(("usable", "free", "level"), [(8 * GIB, 2 * GIB, "ok"), (8 * GIB, GIB // 2, "warn")])
+def test_little_free_memory_warns(usable: int, free: int, level: str) -> None:
+    finding = one(doctor.check_memory(usable, free))
+    assert (finding.level, finding.what.partition(" of")[0]) == (level, "8.0 GiB")
+
+
 def test_small_shared_memory_warns() -> None:
     assert "--shm-size" in one(doctor.check_shared_memory(64 * 2**20)).advice
     assert one(doctor.check_shared_memory(8 * GIB)).level == "ok"

@@ -9,7 +9,6 @@ same images in the same order. Another loader's layout (exports.py) is made from
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import tarfile
 import tempfile
@@ -32,6 +31,7 @@ from engine.data.convert.conversion import convert
 from engine.data.sources.access.image_names import EXTENSIONS
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
+from engine.files import user_cache
 from engine.progress import human_bytes
 
 T = TypeVar("T")
@@ -108,9 +108,12 @@ def is_there(data: Path | None, storage: str, count: int | None) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where benchmark files are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "imagenet-engine" / "benchmarks"
+    """Where benchmark files are kept. Raises UserError for a user without a home."""
+    if (folder := user_cache()) is None:
+        raise UserError(
+            "no folder for the benchmark's images: this user has no home; set XDG_CACHE_HOME to a folder"
+        )
+    return folder / "benchmarks"
 
 
 def synthetic_photo(seed: int) -> NDArray[np.uint8]:

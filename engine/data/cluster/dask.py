@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from engine.config.write import WriteConfig
 from engine.data.cluster.attempt import Attempt
+from engine.data.convert.workers import default_workers
 from engine.errors import UserError
 from engine.limits import usable_cores
 
@@ -62,7 +63,7 @@ class DaskExecutor:
 
         if not self._run.scheduler:
             workers = self._run.workers or max(1, usable_cores() // _CORES_PER_WORKER)
-            self._encoders = self._encoders or max(1, usable_cores() // workers)
+            self._encoders = self._encoders or default_workers(workers)
             # Threads of this process: each shard has a process of its own.
             cluster = LocalCluster(
                 n_workers=workers,

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from engine.config.write import WriteConfig
 from engine.data.cluster.attempt import RUNNING, Attempt, end, run_shard
+from engine.data.convert.workers import default_workers
 from engine.errors import UserError
-from engine.limits import usable_cores
 
 
 class LocalExecutor:
@@ -19,7 +19,7 @@ class LocalExecutor:
 
     def __init__(self, config: WriteConfig) -> None:
         self.slots = config.run.workers or 1
-        self._encoders = config.output.num_workers or max(1, usable_cores() // self.slots)
+        self._encoders = config.output.num_workers or default_workers(self.slots)
         self._waiting: queue.Queue[Attempt | None] = queue.Queue()
         self._ended: queue.Queue[tuple[str, str]] = queue.Queue()
         self._closing = threading.Event()

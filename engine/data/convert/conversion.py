@@ -28,13 +28,12 @@ from engine.data.convert.journal import changed, fingerprint, rules_as_text
 from engine.data.convert.partial_file import Partial, journal_path, partial_path
 from engine.data.convert.record import RecordSettings
 from engine.data.convert.split_writer import SplitWriter
-from engine.data.convert.workers import Encoders, ctrl_c_held_back, ended_by_signals
+from engine.data.convert.workers import Encoders, ctrl_c_held_back, default_workers, ended_by_signals
 from engine.data.sources import Source, Split, open_splits
 from engine.data.sources.access.size_bound import images_bounded
 from engine.data.sources.base import printable
 from engine.errors import UserError, describe_os_error
 from engine.files import sync_folder, told_of_writing
-from engine.limits import usable_cores
 from engine.progress import Progress, human_bytes, human_rate
 
 # val first: it is the smaller one, a bad image in it is better found before hours of train, and train's images are
@@ -77,9 +76,8 @@ def _convert(config: WriteConfig, made: Mapping[Split, Plan] | None, watch: Watc
     make_folder(folder)
     with ExitStack() as stack:
         partials, reasons = _decide(stack, paths, plans, config)
-        encoders = stack.enter_context(
-            Encoders(output.num_workers or usable_cores(), output.page_size * 2**20)
-        )
+        workers = output.num_workers or default_workers()
+        encoders = stack.enter_context(Encoders(workers, output.page_size * 2**20))
         chunk = _chunk_and_estimate(partials, plans, encoders, config)
         # Up to here the conversion may be refused, and the files of an interrupted one are unchanged.
         writers: list[SplitWriter] = []

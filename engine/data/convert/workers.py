@@ -30,10 +30,29 @@ import cv2
 from engine.data.convert.chunk import Records, Task, encode_chunk
 from engine.data.storage.formats import import_modules, modules
 from engine.errors import Interrupted, UserError
+from engine.limits import free_memory, usable_cores
 from engine.system import ENDING
 
 # Chunks under way for each worker: one being encoded, one waiting for it, one waiting to be written.
 _CHUNKS_PER_WORKER = 3
+
+# A worker took up to 87 MB with photos (docs/guide/convert.md), and its chunks wait beside it.
+_WORKER_BYTES = 128 * 2**20
+
+
+def default_workers(conversions: int = 1, cores: int | None = None, free: int | None = None) -> int:
+    """Encoding processes for each of so many conversions at once: one per core, or as many as memory has room for.
+
+    `cores` and `free` (bytes) are what this process may use, unless given.
+    """
+    cores, free = cores or usable_cores(), free_memory() if free is None else free
+    if (fit := max(conversions, free // _WORKER_BYTES)) < cores:
+        print(
+            f"note: {free / 1e6:,.0f} MB of memory are free: {fit} encoding processes, not {cores}",
+            flush=True,
+        )
+    return max(1, min(cores, fit) // conversions)
+
 
 Encoded = tuple[Records, memoryview]
 """A chunk's result and its records one after the other, valid until the next chunk is asked for."""
@@ -55,14 +74,24 @@ class Encoders:
         if self.num_workers > 1:
             shared = hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd")
             self._slots = os.memfd_create("records") if shared else -1
+            self._pool = self._start_pool(f"/proc/{os.getpid()}/fd/{self._slots}" if shared else "")
+        return self
+
+    def _start_pool(self, slots: str) -> ProcessPoolExecutor:
+        try:
             # spawn, since this process has threads (numpy's, tqdm's), which make fork unsafe.
-            self._pool = ProcessPoolExecutor(
+            return ProcessPoolExecutor(
                 self.num_workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=(f"/proc/{os.getpid()}/fd/{self._slots}" if shared else "", modules()),
+                initargs=(slots, modules()),
             )
-        return self
+        except OSError as error:
+            # A semaphore takes some bytes of /dev/shm.
+            raise UserError(
+                f"no encoding processes can be started, as /dev/shm is full or can't be written ({error.strerror}): "
+                "pass --output.num_workers=1, or make room there (docker run --shm-size=1g)"
+            ) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

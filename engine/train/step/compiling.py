@@ -15,15 +15,19 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from engine.devices import is_cuda, synchronize
-from engine.files import user_cache
+from engine.files import library_cache
 from engine.train.ranks.group import Ranks
 from engine.train.step.precision import Precision
+from engine.triton_support import keep_compiled_kernels
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 # Forms of one network that are kept. torch's own 8 are few for progressive resolutions, twice with SAM. Nothing is
 # thrown away between them: that would throw away what validation uses, too.
 _MOST_FORMS = 128
+
+# Processes that compile kernels: torch's own bound.
+_MOST_COMPILERS = 32
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -117,6 +121,8 @@ def compile_in_turns(ranks: Ranks, attempt: Callable[[], str], begins: str, inst
     """
     begin = time.perf_counter()
     _keep_on_disk()
+    # torch reads it once, and takes a process for each core that exists, whatever a container's quota is.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(min(_MOST_COMPILERS, ranks.cores())))
     first = ranks.local_rank == 0
     _tell(ranks, begins)
     # One rank of a host makes the code, and the others find it in the cache. No rank goes on without the others: a
@@ -155,15 +161,10 @@ def _tell(ranks: Ranks, line: str) -> None:
 
 def _keep_on_disk() -> None:
     """Have torch keep what it compiles in the user's cache: its own choice, the temporary folder, may not last."""
-    folder = user_cache()
-    if folder is None:
-        return
-    try:
-        (folder / "inductor").mkdir(parents=True, exist_ok=True)
-    except OSError:
-        # torch's own choice, then.
-        return
-    os.environ.setdefault(_CACHE, str(folder / "inductor"))
+    keep_compiled_kernels()
+    # Otherwise torch names a folder by the user, who may have no name in a container.
+    if folder := library_cache("inductor"):
+        os.environ.setdefault(_CACHE, str(folder))
 
 
 @contextmanager

@@ -1,18 +1,25 @@
-"""Conversion as array jobs of a real one-node Slurm: tasks cancelled, queued again and ended by their time limit."""
+"""Conversion as array jobs of a real one-node Slurm: tasks cancelled, queued again and killed.
+
+KILLS in the environment: the number of random kills (default 3; 20 is a thorough check).
+"""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.data.cluster.sharded_conversion import convert_in_shards
 from engine.data.sources import Split
 from engine.errors import UserError
 from tests.data.cluster.conftest import in_shards
+from tests.data.cluster.kills import Victims, run_killed, shard_processes
 from tests.data.cluster.one_node_slurm import slurm as slurm
 from tests.data.conftest import command
 from tests.data.conversions import converted, names
@@ -120,3 +127,37 @@ def test_command_is_left_and_given_again(many: Path, tmp_path: Path, slurm: dict
     submitted = {path.name.partition("_")[0] for path in (tmp_path / "out/slurm").glob("*_submission.sh")}
     assert submitted == arrays
     check(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_random_kills_of_slurm_tasks_change_no_byte(
+    many: Path, tmp_path: Path, slurm: dict[str, str]
+) -> None:
+    whole = converted(many, tmp_path / "whole", order="shuffled")
+    options = [f"source.path={many}", f"output.folder={tmp_path}/out", "output.num_workers=2", "run.on=slurm"]
+    # Tasks may run side by side even on one core.
+    words = command(*options, "run.shards=6", "run.workers=2", "run.sbatch=--cpus-per-task=1 --oversubscribe")
+    begun, kills = tmp_path / "out/shards/conversion.json", int(os.environ.get("KILLS", "3"))
+    config = f"SLURM_CONF={slurm['SLURM_CONF']}"
+    killed = run_killed(["env", config, *words], _tasks(slurm["SLURM_CONF"]), kills, seconds=8, begun=begun)
+    print(killed)
+    assert killed.total() == kills
+    check(tmp_path, whole)
+
+
+def _tasks(config: str) -> Victims:
+    """The array tasks of this Slurm, their shards' processes and the encoding processes of these."""
+
+    def found(_: int) -> list[tuple[str, int]]:
+        victims = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if (
+                    "submitit.core._submit" in process.cmdline()
+                    and process.environ().get("SLURM_CONF") == config
+                    and process.name() not in ("srun", "slurmstepd")
+                ):
+                    victims += [("task", process.pid), *shard_processes(process.pid)]
+        return victims
+
+    return found

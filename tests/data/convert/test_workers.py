@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engine.data.convert.workers import ctrl_c_held_back
+from engine.data.convert.workers import ctrl_c_held_back, default_workers
 
 
 @pytest.mark.parametrize("taken_by", ["this thread", "another thread"])
@@ -46,3 +46,21 @@ def test_no_ctrl_c_raises_nothing_in_any_thread() -> None:
     thread.start()
     thread.join()
     assert not errors
+
+
+@pytest.mark.parametrize(
+    ("conversions", "cores", "megabytes", "workers"),
+    [
+        (1, 16, 64_000, 16),
+        (1, 16, 1_024, 8),
+        (4, 16, 1_024, 2),
+        (4, 16, 10, 1),
+        (1, 1, 10, 1),
+        (3, 16, 64_000, 5),
+    ],
+)
+def test_default_workers_fit_into_memory(
+    conversions: int, cores: int, megabytes: int, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert default_workers(conversions, cores, megabytes * 2**20) == workers
+    assert ("MB of memory are free" in capsys.readouterr().out) is (workers * conversions < min(cores, 15))

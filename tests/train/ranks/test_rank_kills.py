@@ -5,11 +5,10 @@ KILLS in the environment: the number of kills in each test (default 1; 20 is a t
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ import torch
 
 from engine.train.checkpoints import store
 from tests.train.conftest import ROOT, Launch, log_of
+from tests.train.ranks.two_hosts import MAIN, NETWORK
+from tests.train.ranks.two_hosts import hosts as hosts
 
 KILLS = int(os.environ.get("KILLS", "1"))
 
@@ -144,39 +145,15 @@ def test_randomly_killed_ranks_restart_and_lose_nothing(
     _same_end(options, launch, folder, changes)
 
 
-@pytest.fixture
-def hosts() -> Iterator[list[list[str]]]:
-    """Two hosts with a network between them, as the prefixes that run a command on each."""
-    if os.geteuid() != 0 or not shutil.which("ip"):
-        pytest.skip("network namespaces need root, and the command ip")
-    names = [f"engine-{os.getpid()}-{number}" for number in (1, 2)]
-    commands = [f"ip netns add {name}" for name in names]
-    commands += [f"ip link add {names[0][-9:]}a netns {names[0]} type veth peer name eth0 netns {names[1]}"]
-    commands += [f"ip -n {names[0]} link set {names[0][-9:]}a name eth0"]
-    for number, name in enumerate(names, start=1):
-        commands += [f"ip -n {name} addr add 10.73.0.{number}/24 dev eth0"]
-        commands += [f"ip -n {name} link set {device} up" for device in ("lo", "eth0")]
-    try:
-        for line in commands:
-            done = subprocess.run(line.split(), capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"no network namespaces here: {done.stderr.strip()}")
-        yield [["ip", "netns", "exec", name] for name in names]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
 def _on_two_hosts(hosts: list[list[str]], argv: list[str], folder: Path) -> "list[subprocess.Popen[bytes]]":
-    network = {"GLOO_SOCKET_IFNAME": "eth0", "TP_SOCKET_IFNAME": "eth0"}
     agents = []
     for number, host in enumerate(hosts, start=1):
         words = [
             "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=1",
-            "--rdzv-endpoint=10.73.0.1:29400", f"--local-addr=10.73.0.{number}",
+            f"--rdzv-endpoint={MAIN}:29400", f"--local-addr=10.73.0.{number}",
             f"--rdzv-conf=join_timeout=60,last_call_timeout=1,is_host={int(number == 1)}",
         ]  # fmt: skip
-        agents.append(_start([*host, *_launcher(*words), *argv], folder / f"output{number}", **network))
+        agents.append(_start([*host, *_launcher(*words), *argv], folder / f"output{number}", **NETWORK))
     return agents
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -109,6 +110,29 @@ def test_compiled_code_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "chosen")
     _keep_on_disk()
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "chosen"
+
+
+def test_user_without_a_home_keeps_compiled_code_in_tmp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch 2.7 asks for the user's name there, and Triton writes into the root or the working folder."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    # Both are set here, so that what is tested is undone.
+    monkeypatch.setenv("TRITON_CACHE_DIR", "")
+    monkeypatch.delenv("TRITON_CACHE_DIR")
+    monkeypatch.delenv("TRITON_HOME", raising=False)
+    for name, value in (("XDG_CACHE_HOME", ""), ("HOME", "/dev/null")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    _keep_on_disk()
+    uid = os.getuid()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == f"{tmp_path}/imagenet-engine-inductor-{uid}"
+    assert os.environ["TRITON_CACHE_DIR"] == f"{tmp_path}/imagenet-engine-triton-{uid}"
+    assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in tmp_path.iterdir())
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.delenv("TRITON_CACHE_DIR")
+    _keep_on_disk()
+    assert "TRITON_CACHE_DIR" not in os.environ
 
 
 @pytest.mark.slow
