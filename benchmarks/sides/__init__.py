@@ -250,6 +250,7 @@ _peer(
     storage="jpeg",
     options={"loader": "ffcv-jpeg", "step": "ffcv-imagenet"},
     what="stock ffcv's loader and the plain eager AMP step of ffcv-imagenet",
+    **_STOCK_FFCV,
 )
 _peer(
     "train",
