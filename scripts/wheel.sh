@@ -11,6 +11,7 @@
 set -euo pipefail
 out=$(realpath -m "${1:-$(dirname "$0")/../dist}")
 cd "$(dirname "$0")/.."
+[ "$(uname -s)" = Linux ] || { echo "wheel: made for Linux only; elsewhere use a checkout" >&2; exit 1; }
 python=${PYTHON:-.venv/bin/python}
 python=$(command -v "$python") || { echo "wheel: no $python: run make setup" >&2; exit 1; }
 # auditwheel calls patchelf by name.

@@ -219,7 +219,12 @@ def test_speedrun_runs_in_ordinary_account(account: Account) -> None:
     # The files are those of an earlier speedrun to it. With a length given it plans nothing.
     done = account.run(
         *("imagenet-engine", "speedrun", "--folder=beton", "--", "--training.epochs=2"),
-        *("--training.batch_size=32", "--logging.name=short", "--data.num_workers=2"),
+        *(
+            "--training.batch_size=32",
+            "--logging.name=short",
+            "--budget.minutes=60",
+            "--budget.target_top1=0",
+        ),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "$ train-imagenet -C rn50_configs/demo.yaml" in done.stdout

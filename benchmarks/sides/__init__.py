@@ -161,14 +161,14 @@ _ours(
     package="'nvidia-nvimgcodec-cu13[nvjpeg]' 'nvidia-nvjpeg>=13.2'",
     forms=("cuda",),
 )
-_STOCK: dict[str, Any] = {
+_STOCK_FFCV: dict[str, Any] = {
     "needs": ("ffcv",),
     "package": "ffcv==1.0.2 (this program's extra ffcv; it is compiled, for which `make setup` names the packages)",
 }
 _FFCV = "loaders.ffcv_stock:open_side"
-_peer("loader", "ffcv-jpeg", _FFCV, storage="jpeg", meets=("jpeg", "yuv420", "yuv420-packed"), **_STOCK)
-_peer("loader", "ffcv-jpeg-kept", _FFCV, storage="jpeg-kept", meets=("jpeg-kept",), **_STOCK)
-_peer("loader", "ffcv-raw", _FFCV, storage="raw", meets=("raw", "raw-packed"), **_STOCK)
+_peer("loader", "ffcv-jpeg", _FFCV, storage="jpeg", meets=("jpeg", "yuv420", "yuv420-packed"), **_STOCK_FFCV)
+_peer("loader", "ffcv-jpeg-kept", _FFCV, storage="jpeg-kept", meets=("jpeg-kept",), **_STOCK_FFCV)
+_peer("loader", "ffcv-raw", _FFCV, storage="raw", meets=("raw", "raw-packed"), **_STOCK_FFCV)
 _peer("loader", "torchvision-pil", "loaders.torchvision_folder:open_pil", storage="files")
 _peer("loader", "torchvision-io", "loaders.torchvision_folder:open_io", storage="files")
 _TIMM: dict[str, Any] = {"needs": ("timm",), "package": "timm"}
@@ -201,7 +201,7 @@ _peer("read", "whole-file", "readers:whole_file", storage=SOURCE)
 
 # Writers of .beton files.
 _ours("convert", "ours", "converters:ours")
-_peer("convert", "ffcv", "converters:ffcv", **_STOCK)
+_peer("convert", "ffcv", "converters:ffcv", **_STOCK_FFCV)
 
 # Classes of images.
 _ours("predict", "ours", "predictors:ours")
@@ -250,6 +250,7 @@ _peer(
     storage="jpeg",
     options={"loader": "ffcv-jpeg", "step": "ffcv-imagenet"},
     what="stock ffcv's loader and the plain eager AMP step of ffcv-imagenet",
+    **_STOCK_FFCV,
 )
 _peer(
     "train",

@@ -70,7 +70,13 @@ def test_fields_for_stock_ffcv_name_the_extra(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("stage", "name"),
-    [("loader", "ffcv-jpeg"), ("loader", "ffcv-jpeg-kept"), ("loader", "ffcv-raw"), ("convert", "ffcv")],
+    [
+        ("loader", "ffcv-jpeg"),
+        ("loader", "ffcv-jpeg-kept"),
+        ("loader", "ffcv-raw"),
+        ("convert", "ffcv"),
+        ("train", "ffcv-imagenet"),
+    ],
 )
 def test_benchmarks_without_ffcv_name_the_extra(
     monkeypatch: pytest.MonkeyPatch, stage: str, name: str
