@@ -14,21 +14,9 @@ Triton, nvJPEG) asks `is_cuda`. Functions that exist since a later torch than 2.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.limits import compute_threads, usable_cores
-
 if TYPE_CHECKING:
     # It takes seconds, and commands that only read files need not wait for it.
     import torch
-
-
-def limit_threads() -> None:
-    """Let torch compute on the CPU with a thread for each core that may be used, or as OMP_NUM_THREADS says.
-
-    torch's own choice knows no quota of CPU time. A run's processes share the cores: see process_group.
-    """
-    import torch
-
-    torch.set_num_threads(compute_threads(usable_cores()))
 
 
 @dataclass(frozen=True, kw_only=True)

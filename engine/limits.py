@@ -55,6 +55,16 @@ def compute_threads(
     return int(wanted) if wanted.isdigit() and int(wanted) else cores
 
 
+def limit_threads() -> None:
+    """Let torch compute on the CPU with a thread for each core that may be used, or as OMP_NUM_THREADS says.
+
+    torch's own choice knows no quota of CPU time. A run's processes share the cores: see process_group.
+    """
+    import torch
+
+    torch.set_num_threads(compute_threads(usable_cores()))
+
+
 def usable_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """Bytes of memory that this process may use at most: the machine's, or less under a limit."""
     limits = [_meminfo("MemTotal", proc)]

@@ -1,6 +1,6 @@
 """Imports inside engine/ point one way only, without circles, and two packages stay behind their one door.
 
-    system <- streams, limits, devices <- errors <- files, registry, progress, triton_support <- config <- runs
+    system <- streams, limits, devices <- errors <- files, registry, progress <- triton_support <- config <- runs
     <- data | models | knowledge <- train <- report <- recipes, plan, predict, audit, average
     <- demo <- export <- cli and entry points
 
@@ -18,10 +18,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 RANKS = {
-    "system": -2,
-    **dict.fromkeys(("streams", "limits", "devices"), -1),
-    "errors": 0,
-    **dict.fromkeys(("files", "registry", "progress", "triton_support", "without_compiler"), 1),
+    "system": -3,
+    **dict.fromkeys(("streams", "limits", "devices"), -2),
+    "errors": -1,
+    **dict.fromkeys(("files", "registry", "progress"), 0),
+    **dict.fromkeys(("triton_support", "without_compiler"), 1),
     "config": 2,
     "runs": 3,
     **dict.fromkeys(("data", "models", "knowledge"), 4),

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
             ) from None
         from engine.demo.demo_page import Limits
         from engine.demo.shown_model import ShownModel, names_of
-        from engine.devices import limit_threads
+        from engine.limits import limit_threads
         from engine.predict.trained import load_trained
 
     limit_threads()

@@ -25,9 +25,9 @@ def main(argv: Sequence[str]) -> int:
     # It acts on the import of torch.
     limit_spinning()
     with importing():
-        from engine.devices import limit_threads
         from engine.export.export import Request, export
         from engine.export.target import Settings
+        from engine.limits import limit_threads
         from engine.predict.trained import Given
 
     limit_threads()

@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     limit_spinning()
     with importing():
         from engine.data.beton.reader import open_beton
-        from engine.devices import limit_threads
+        from engine.limits import limit_threads
         from engine.predict.mistakes.make_page import make_page, validation_file
         from engine.predict.trained import load_trained
         from engine.train.ranks.process import keep_freed_memory

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     # It acts on the import of torch.
     limit_spinning()
     with importing():
-        from engine.devices import limit_threads
+        from engine.limits import limit_threads
         from engine.predict.gather import gather
         from engine.predict.output import COLUMN, Features, csv_header, lines
         from engine.predict.predictor import Predictor

@@ -43,7 +43,7 @@ class Job:
         return done.stdout.strip()
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        ends = time.monotonic() + 400
+        ends = time.monotonic() + 600
         while not ready():
             assert time.monotonic() < ends, self.log.read_text() if self.log.exists() else "it has not begun"
             time.sleep(0.1)
