@@ -1,6 +1,6 @@
 """examples/slurm_train.sbatch on a real one-node Slurm: told to end, queued again, and the same weights at the end.
 
-LIMIT in the environment: minutes of the time limit (default 2), for a machine on which the start alone takes a minute.
+LIMIT in the environment: minutes of the time limit (default 3), for a machine on which the start takes over two minutes.
 """
 
 import os
@@ -100,7 +100,7 @@ def test_training_told_to_end_is_requeued_and_ends_alike(job: Job) -> None:
 @pytest.mark.slow
 def test_training_at_its_time_limit_is_requeued_and_ends_alike(job: Job) -> None:
     """Slurm itself sends the signal, 60 s before the limit; the process is held still until then."""
-    number = job.submit(f"--time={os.environ.get('LIMIT', '2')}", "--signal=USR1@60")
+    number = job.submit(f"--time={os.environ.get('LIMIT', '3')}", "--signal=USR1@60")
     job.wait_for_epochs(3)
     rank = _rank_of(number)
     # Where Slurm lets it go on by itself, it may have taken the signal already.

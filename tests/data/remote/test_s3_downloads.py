@@ -18,18 +18,18 @@ from tests.data.remote.conftest import copy_of
 moto_server = pytest.importorskip("moto.server")
 s3fs = pytest.importorskip("s3fs")
 
-URL = "s3://data/a folder/train.beton"
+URL = "s3://downloads/a folder/train.beton"
 
 
 @pytest.fixture(scope="module")
 def bucket(local: Beton) -> Iterator[dict[str, Any]]:
-    """fsspec's options for a server with the file in the bucket "data"."""
+    """fsspec's options for a server with the file in the bucket "downloads"."""
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     options = {"endpoint_url": f"http://{host}:{port}", "key": "user", "secret": "secret"}
     files = s3fs.S3FileSystem(**options, client_kwargs={"region_name": "eu-west-1"})
-    files.mkdir("data")
+    files.mkdir("downloads")
     files.put_file(str(local.path), URL.removeprefix("s3://"))
     yield options
     server.stop()
@@ -74,17 +74,17 @@ def test_credentials_of_the_environment_count(
     ("url", "options", "says"),
     [
         (
-            "s3://data/none.beton",
+            "s3://downloads/none.beton",
             {},
-            r"cannot read s3://data/none\.beton: its server has no such bucket or file",
+            r"cannot read s3://downloads/none\.beton: its server has no such bucket or file",
         ),
         (
             "s3://none/train.beton",
             {},
             r"cannot read s3://none/train\.beton: its server has no such bucket or file",
         ),
-        ("s3://data", {}, r"s3://data names no file"),
-        ("s3://data/x", {"nonsense": 1}, r"data\.storage_options: s3://data/x can't be used: .*nonsense"),
+        ("s3://downloads", {}, r"s3://downloads names no file"),
+        ("s3://downloads/x", {"nonsense": 1}, r"data\.storage_options: s3://downloads/x can't be used: .*nonsense"),
     ],
 )
 def test_wrong_s3_url_is_one_line(
