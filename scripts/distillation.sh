@@ -3,7 +3,7 @@
 #
 # Trains the teacher (seed 100) unless FOLDER/runs/teacher has finished, then over the seeds (default 0,1,2) the recipe
 # distilled_2_cores with it, the same recipe without it, and small_2_cores, which has no MixUp. Each leaves its record
-# and page in FOLDER; a second start goes on where the first one ended. About 30 minutes on 2 free cores. Options of
+# and page in FOLDER; a second start goes on where the first one ended. Over two hours on 2 slow cores. Options of
 # train_imagenet.py apply to every run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
