@@ -131,7 +131,7 @@ def test_wheel_lock_is_default_lock_without_ffcv(repository: Path) -> None:
 
 
 def test_wheel_lock_holds_all_that_its_packages_ask_for(repository: Path) -> None:
-    """pip refuses a file with hashes that lacks one, which conda would meet; here by what is installed."""
+    """conda calls pip with hashes: pip then refuses a file in which one package has none. Nothing is downloaded."""
     wheel, looked_at = read_lock(repository, "wheel"), set()
     for name, entry in wheel.items():
         try:

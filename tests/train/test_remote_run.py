@@ -81,7 +81,7 @@ def test_ranks_share_a_download_and_resume_from_the_copy(
     assert _results(tmp_path / "runs" / "two") == _results(tmp_path / "runs" / "plain")
     asked = len(server.asked)
     two = tmp_path / "runs" / "two"
-    # As if it had ended in its second epoch.
+    # Without the last epoch's checkpoints, the run resumes after its first epoch.
     for path in [*two.glob("checkpoints/epoch_002*"), two / "checkpoints" / "last.pt"]:
         path.unlink()
     again = launch([*argv, f"--training.resume={two}"], ranks=2)

@@ -84,7 +84,11 @@ def test_credentials_of_the_environment_count(
             r"cannot read s3://none/train\.beton: its server has no such bucket or file",
         ),
         ("s3://downloads", {}, r"s3://downloads names no file"),
-        ("s3://downloads/x", {"nonsense": 1}, r"data\.storage_options: s3://downloads/x can't be used: .*nonsense"),
+        (
+            "s3://downloads/x",
+            {"nonsense": 1},
+            r"data\.storage_options: s3://downloads/x can't be used: .*nonsense",
+        ),
     ],
 )
 def test_wrong_s3_url_is_one_line(

@@ -117,7 +117,7 @@ def test_user_without_a_home_keeps_compiled_code_in_tmp(
 ) -> None:
     """torch 2.7 asks for the user's name there, and Triton writes into the root or the working folder."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
-    # Both are set here, so that what is tested is undone.
+    # Set here first, so that monkeypatch restores them after the test changes them.
     monkeypatch.setenv("TRITON_CACHE_DIR", "")
     monkeypatch.delenv("TRITON_CACHE_DIR")
     monkeypatch.delenv("TRITON_HOME", raising=False)
