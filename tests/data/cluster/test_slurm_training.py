@@ -1,6 +1,6 @@
 """examples/slurm_train.sbatch on a real one-node Slurm: told to end, queued again, and the same weights at the end.
 
-LIMIT in the environment: minutes of the time limit (default 3), for a machine on which the start takes over two minutes.
+LIMIT in the environment: minutes of the time limit (default 3), where the start takes over two minutes.
 """
 
 import os
