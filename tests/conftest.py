@@ -1,5 +1,6 @@
 """What all tests share: the `gpu` marker's rule, and the real images that lie beside a checkout, unpacked once."""
 
+import argparse
 import signal
 import tarfile
 from pathlib import Path
@@ -26,6 +27,18 @@ def _why_no_gpu() -> str:
     return str(caught[0].message).splitlines()[0] if caught else "torch sees no CUDA device"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--part=K/N`: every N-th of the selected tests, beginning with the K-th."""
+    parser.addoption("--part", type=_part, help="K/N: run every N-th of the selected tests, from the K-th on")
+
+
+def _part(text: str) -> tuple[int, int]:
+    first, _, step = text.partition("/")
+    if not (first.isdigit() and step.isdigit() and 1 <= int(first) <= int(step)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give K/N with K from 1 to N, such as 1/4")
+    return int(first), int(step)
+
+
 def pytest_configure() -> None:
     """Ctrl-C ends what the tests start, also where they run in the background of a shell, which lets it be ignored.
 
@@ -36,8 +49,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """GPU tests run by themselves where CUDA is present and are skipped, with the reason, elsewhere."""
+# After pytest's own hook, which deselects by -m and -k.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """GPU tests run by themselves where CUDA is present and are skipped, with the reason, elsewhere.
+
+    With --part, only that part of what is selected is left.
+    """
+    if part := config.getoption("--part"):
+        first, step = part
+        kept = items[first - 1 :: step]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
     marked = [item for item in items if item.get_closest_marker("gpu")]
     # torch takes seconds to import: only where a test asks for a GPU.
     reason = _why_no_gpu() if marked else ""

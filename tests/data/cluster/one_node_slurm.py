@@ -1,4 +1,7 @@
-"""A real Slurm of one node on loopback: munged, slurmctld and slurmd in a folder of its own, with ports of its own."""
+"""A real Slurm of one node on loopback: munged, slurmctld and slurmd in a folder of its own, with ports of its own.
+
+A job of its partition `urgent` preempts those of `main`, the default, with two minutes to end, and they are queued again.
+"""
 
 import os
 import shutil
@@ -37,8 +40,11 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,requeue_delay=1
 KillWait=5
 MinJobAge=5
 MpiDefault=none
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=120
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 
 

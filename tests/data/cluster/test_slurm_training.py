@@ -35,6 +35,17 @@ class Job:
         submit = ["sbatch", "--parsable", f"--output={self.log}", f"--cpus-per-task={os.cpu_count()}", *words]
         return self.told(*submit, "examples/slurm_train.sbatch", *self._options, "--logging.name=again")
 
+    def submit_urgent(self) -> str:
+        """The id of a job of some seconds that needs the whole node and preempts the training."""
+        return self.told(
+            "sbatch",
+            "--parsable",
+            "--partition=urgent",
+            "--exclusive",
+            "--output=/dev/null",
+            "--wrap=sleep 10",
+        )
+
     def told(self, *ask: str) -> str:
         """What a program of Slurm prints."""
         done = subprocess.run(
@@ -108,6 +119,18 @@ def test_training_at_its_time_limit_is_requeued_and_ends_alike(job: Job) -> None
         rank.send_signal(signal.SIGSTOP)
         job.wait(lambda: _pending(rank.pid) >> (signal.SIGUSR1 - 1) & 1 == 1)
         rank.send_signal(signal.SIGCONT)
+    job.check_end(number)
+
+
+@pytest.mark.slow
+def test_training_preempted_by_another_job_is_requeued_and_ends_alike(job: Job) -> None:
+    number = job.submit("--time=10")
+    job.wait_for_epochs(3)
+    urgent = job.submit_urgent()
+    # It gets the node only when the training has left it.
+    job.wait(lambda: job.told("squeue", "-h", "-j", urgent, "-o", "%t") == "R")
+    assert not (job.run / "weights.pt").exists()
+    assert job.told("squeue", "-h", "-j", number, "-o", "%t") != "R"
     job.check_end(number)
 
 
