@@ -31,9 +31,9 @@ test: ## the quick tests, in JOBS processes (default: one for each core): 8 minu
 	$(call setup_for,test)
 	$(pytest) -m "not slow"
 
-test-slow: ## the slow tests: random kills, fuzzing, long runs, stock ffcv, other libraries
+test-slow: ## the slow tests: random kills, fuzzing, long runs, stock ffcv, other libraries (PART=2/6: every sixth, from the second on)
 	$(call setup_for,test)
-	$(pytest) -m slow
+	$(pytest) -m slow $(if $(PART),--part=$(PART))
 
 test-all: test test-slow ## every test that this machine can run
 

@@ -1,6 +1,6 @@
 """A real Slurm of one node on loopback: munged, slurmctld and slurmd in a folder of its own, with ports of its own.
 
-A job of its partition `urgent` preempts those of `main`, the default, with two minutes to end, and they are queued again.
+A job of its partition `urgent` preempts those of `main`, the default. They get two minutes to end and are requeued.
 """
 
 import os
