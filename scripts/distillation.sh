@@ -15,7 +15,7 @@ data=(--data.train_dataset="$train" --data.val_dataset="$val")
 
 mkdir -p "$folder/runs"
 if [ ! -f "$folder/runs/teacher/weights.pt" ]; then
-  "$python" train_imagenet.py -C cifar_configs/small_2_cores.yaml "${data[@]}" --training.epochs=40 --training.seed=100 \
+  "$python" train_imagenet.py -C cifar_configs/small_2_cores.yaml "${data[@]}" --training.epochs=24 --training.seed=100 \
     --logging.folder="$folder/runs" --logging.name=teacher --training.resume=auto "$@"
 fi
 

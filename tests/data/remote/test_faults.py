@@ -18,12 +18,13 @@ import pytest
 
 from engine.config.train.data import DataConfig
 from engine.data.beton.reader import Beton
-from engine.data.remote import download
+from engine.data.remote import arriving, download
 from engine.data.remote.arriving import Arriving
 from engine.data.remote.cache import Cache, default_folder
 from engine.data.remote.open_data import forget, open_data
 from engine.data.remote.remote_store import open_store
 from engine.errors import UserError
+from engine.system import reserve
 from tests.data.loaders import guarded
 from tests.data.remote.conftest import copy_of
 from tests.data.remote.range_server import RangeServer, serving
@@ -210,6 +211,27 @@ def test_disk_without_room_is_refused_before_the_download(
         UserError, match=r"data\.cache_folder: .* takes 8\.\d MB more, and .* has room for 1\.0 MB"
     ):
         open_data(f"{server.url}/train.beton", data)
+    assert not list(Path(data.cache_folder).glob("*/*.partial"))
+
+
+def test_disk_space_of_the_whole_file_is_taken_before_its_records(opened: Opened) -> None:
+    beton = opened()
+    (partial,) = beton.path.parent.glob("*.partial")
+    with open(partial, "rb+") as file:
+        if not reserve(file.fileno(), 1):
+            pytest.skip("this file system can't reserve space")
+    assert partial.stat().st_size == beton.file_size <= partial.stat().st_blocks * 512
+
+
+def test_disk_that_has_less_than_it_says_names_the_options(
+    opened: Opened, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(arriving, "reserve", full)
+    with pytest.raises(UserError, match=r"^data\.cache_folder: the disk of .*cache is full.*data\.cache_gb"):
+        opened()
     assert not list(Path(data.cache_folder).glob("*/*.partial"))
 
 
