@@ -133,13 +133,23 @@ def test_command_is_left_and_given_again(many: Path, tmp_path: Path, slurm: dict
 def test_random_kills_of_slurm_tasks_change_no_byte(
     many: Path, tmp_path: Path, slurm: dict[str, str]
 ) -> None:
+    begun, kills = tmp_path / "out/shards/conversion.json", int(os.environ.get("KILLS", "3"))
+    # So many tasks that all kills find one, though each takes only seconds.
+    shards = 6 + 3 * kills
+    for number in range(shards):
+        shutil.copy(many / "train/cat/000.jpg", many / f"val/cat/more{number}.jpg")
     whole = converted(many, tmp_path / "whole", order="shuffled")
     options = [f"source.path={many}", f"output.folder={tmp_path}/out", "output.num_workers=2", "run.on=slurm"]
-    # Tasks may run side by side even on one core.
-    words = command(*options, "run.shards=6", "run.workers=2", "run.sbatch=--cpus-per-task=1 --oversubscribe")
     begun, kills = tmp_path / "out/shards/conversion.json", int(os.environ.get("KILLS", "3"))
+    # So many tasks that all kills find one, though each takes only seconds. They may run side by side even on one core.
+    options += [
+        f"run.shards={6 + 3 * kills}",
+        "run.workers=2",
+        "run.sbatch=--cpus-per-task=1 --oversubscribe",
+    ]
+    words = command(*options)
     config = f"SLURM_CONF={slurm['SLURM_CONF']}"
-    killed = run_killed(["env", config, *words], _tasks(slurm["SLURM_CONF"]), kills, seconds=8, begun=begun)
+    killed = run_killed(["env", config, *words], _tasks(slurm["SLURM_CONF"]), kills, seconds=4, begun=begun)
     print(killed)
     assert killed.total() == kills
     check(tmp_path, whole)
