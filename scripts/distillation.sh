@@ -2,8 +2,8 @@
 # What a teacher gains on CIFAR-10: `scripts/distillation.sh TRAIN.beton VAL.beton FOLDER [SEEDS] [OPTION...]`
 #
 # Trains the teacher (seed 100) unless FOLDER/runs/teacher has finished, then over the seeds (default 0,1,2) the recipe
-# distilled_2_cores with it, the same recipe without it, and small_2_cores, which has no MixUp. Each leaves its record
-# and page in FOLDER; a second start goes on where the first one ended. Over two hours on 2 slow cores. Options of
+# distilled_2_cores with it and without it, and both again without MixUp, which is small_2_cores. Each leaves its record
+# and page in FOLDER; a second start goes on where the first one ended. One to two hours on 2 cores. Options of
 # train_imagenet.py apply to every run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,4 +27,5 @@ measure() { # NAME RECIPE OPTION...
 }
 measure with_teacher distilled_2_cores --loss.teacher="$folder/runs/teacher" "$@"
 measure without_teacher distilled_2_cores --loss.teacher= "$@"
-measure without_mixup small_2_cores "$@"
+measure with_teacher_no_mixup distilled_2_cores --loss.teacher="$folder/runs/teacher" --augmentation.mixup_alpha=0 "$@"
+measure without_teacher_no_mixup small_2_cores "$@"
