@@ -114,7 +114,7 @@ class Arriving:
                 beton = self._read(file)
                 pages = cut_pages(beton.images["data_ptr"], beton.sizes)
                 entry.cache.make_room(entry)
-                # Pages arrive in the epoch's order: without it they lie in that order on the disk, in thousands of parts.
+                # Pages arrive in the epoch's order: without it they would lie on the disk in that order, in many parts.
                 reserve(file.fileno(), self._found.size)
                 sync_data(file.fileno())
             # Whose being there says that the tables are.

@@ -130,8 +130,8 @@ def two(server: RangeServer, data: DataConfig) -> Iterator[_Two]:
     both = _Two(one(), one())
     yield both
     server.go()
-    for arriving in both:
-        arriving.close()
+    for opened_twice in both:
+        opened_twice.close()
 
 
 def test_second_process_waits_for_the_first_ones_download(server: RangeServer, two: _Two) -> None:
