@@ -27,7 +27,7 @@ speedrun: ## the complete job on small real images: convert, train, check the ta
 
 pytest = $(PYTHON) -m pytest --numprocesses=$(JOBS) --dist=worksteal
 
-test: ## the quick tests, in JOBS processes (default: one for each core): 8 minutes on 2 cores
+test: ## the quick tests, in JOBS processes (default: one for each core): 11 to 23 minutes on 2 cores
 	$(call setup_for,test)
 	$(pytest) -m "not slow"
 

@@ -32,6 +32,7 @@ def _repeated(folder: Path) -> Path:
     return again
 
 
+@pytest.mark.slow
 def test_early_run_becomes_longer_and_config_repeats_it(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,7 @@ def test_early_run_becomes_longer_and_config_repeats_it(
     assert not log_of(again, "replan")
 
 
+@pytest.mark.slow
 def test_far_too_short_run_is_lengthened_too(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     SimulatedMachine(monkeypatch, lambda _: 0.01)
     # All of it takes less than the 5% of the limit that are measured before a change.
