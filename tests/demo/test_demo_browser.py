@@ -161,7 +161,9 @@ def test_visitor_uploads_pastes_compares_and_errs(
     visitor.wait_for("[data-testid=stFileChip] [role=alert]", "File must be 1.0MB or smaller.")
     visitor.picture(folder / "large.png")
 
-    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    # All others are refused from now on; which of the two is asked depends on whether the page was clicked just before.
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions})
     assert browser.execute_async_script(COPY) == ""
     visitor.all("body")[0].send_keys(Keys.CONTROL, "v")
     visitor.wait_for("[data-testid=stFileChipName]", "image.png")
