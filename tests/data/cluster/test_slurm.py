@@ -19,7 +19,7 @@ from engine.data.cluster.sharded_conversion import convert_in_shards
 from engine.data.sources import Split
 from engine.errors import UserError
 from tests.data.cluster.conftest import in_shards
-from tests.data.cluster.kills import Victims, run_killed, shard_processes
+from tests.data.cluster.kills import Victims, enough_shards, run_killed, shard_processes
 from tests.data.cluster.one_node_slurm import slurm as slurm
 from tests.data.conftest import command
 from tests.data.conversions import converted, names
@@ -131,25 +131,17 @@ def test_command_is_left_and_given_again(many: Path, tmp_path: Path, slurm: dict
 
 @pytest.mark.slow
 def test_random_kills_of_slurm_tasks_change_no_byte(
-    many: Path, tmp_path: Path, slurm: dict[str, str]
+    pets: Path, tmp_path: Path, slurm: dict[str, str]
 ) -> None:
     begun, kills = tmp_path / "out/shards/conversion.json", int(os.environ.get("KILLS", "3"))
-    # So many tasks that all kills find one, though each takes only seconds.
-    shards = 6 + 3 * kills
-    for number in range(shards):
-        shutil.copy(many / "train/cat/000.jpg", many / f"val/cat/more{number}.jpg")
-    whole = converted(many, tmp_path / "whole", order="shuffled")
-    options = [f"source.path={many}", f"output.folder={tmp_path}/out", "output.num_workers=2", "run.on=slurm"]
-    begun, kills = tmp_path / "out/shards/conversion.json", int(os.environ.get("KILLS", "3"))
-    # So many tasks that all kills find one, though each takes only seconds. They may run side by side even on one core.
-    options += [
-        f"run.shards={6 + 3 * kills}",
-        "run.workers=2",
-        "run.sbatch=--cpus-per-task=1 --oversubscribe",
-    ]
-    words = command(*options)
+    shards = enough_shards(kills, pets)
+    whole = converted(pets, tmp_path / "whole", order="shuffled")
+    options = [f"source.path={pets}", f"output.folder={tmp_path}/out", "output.num_workers=2", "run.on=slurm"]
+    # Tasks may run side by side even on one core.
+    options += [f"run.shards={shards}", "run.workers=2", "run.sbatch=--cpus-per-task=1 --oversubscribe"]
     config = f"SLURM_CONF={slurm['SLURM_CONF']}"
-    killed = run_killed(["env", config, *words], _tasks(slurm["SLURM_CONF"]), kills, seconds=4, begun=begun)
+    words = ["env", config, *command(*options)]
+    killed = run_killed(words, _tasks(slurm["SLURM_CONF"]), kills, seconds=4, begun=begun)
     print(killed)
     assert killed.total() == kills
     check(tmp_path, whole)
