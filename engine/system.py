@@ -136,11 +136,14 @@ def reserve(descriptor: int, size: int) -> bool:
     if call is None:
         return False
     call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-    if call(descriptor, 0, 0, size) == 0:
-        return True
-    if (number := ctypes.get_errno()) in (errno.EOPNOTSUPP, errno.ENOSYS):
-        return False
-    raise OSError(number, os.strerror(number))
+    while call(descriptor, 0, 0, size):
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        # A signal may come in between.
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True
 
 
 def advise(descriptor: int, start: int, size: int, advice: str) -> None:
