@@ -147,7 +147,7 @@ class Keeper:
             self._told(self._line(found, before.length, at, left))
 
     def _costs(self, left: float) -> Costs:
-        """What the rest takes, at the pace of the last part of the run."""
+        """What the rest takes, at the pace that is expected of it."""
         config, trainer, factor = self._config, self._trainer, self._pace.factor(left)
 
         def seconds_per_image(side: int) -> float:

@@ -2,16 +2,17 @@
 
 Seconds per image depend on the resolution. The plan gives them for this machine (plan.pace); without a plan they are
 taken as a + b side^2, fitted to the resolutions that were measured (engine/runs/time_left.py). What the machine does
-now differs from that by a factor, which another job or a hot processor changes. The factor for the rest of a run is
-that of its last part, half as long as the rest: hours are predicted from hours, the last seconds from the last seconds.
+now differs from that by a factor, which another job or a hot processor changes. The factor of a later moment is taken to
+be that of as much time before now: hours are predicted from hours, the next seconds from the last seconds.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
 from engine.runs.time_left import Pace, seconds_per_image
 
-_SHORTEST = 3.0
+_SHORTEST = 6.0
 """Seconds; a factor from a shorter time would be noise."""
 
 
@@ -54,18 +55,29 @@ class PaceModel:
         return fast + (slow - fast) * (side**2 - low**2) / (high**2 - low**2)
 
     def factor(self, seconds_left: float) -> float:
-        """Measured / expected time per image over the last `seconds_left` / 2 of training; 1 before the first one."""
-        window, seconds, expected = max(_SHORTEST, seconds_left / 2), 0.0, 0.0
+        """Expected time per image over the next `seconds_left`, as a multiple of the plan's; 1 before the first part.
+
+        In h seconds the machine is as fast as it was in the mean of the last h. So a second that lies t back counts
+        log(seconds_left / t): all later moments but those before t rest on it.
+        """
+        horizon, back, weights, speeds = max(_SHORTEST, seconds_left), 0.0, 0.0, 0.0
         each = {side: self.seconds_per_image(side) for side in {pace.side for pace in self._measured}}
         for pace in reversed(self._measured):
-            # Of the oldest one only the part that is in the window: it may be long, and of another time.
-            share = min(1.0, (window - seconds) / pace.seconds)
-            seconds += share * pace.seconds
-            expected += share * pace.images * each[pace.side]
-            if seconds >= window:
+            if back >= horizon:
                 break
-        return seconds / expected if expected else 1.0
+            end = min(horizon, back + pace.seconds)
+            weight = _weight(end, horizon) - _weight(back, horizon)
+            weights += weight
+            speeds += weight * pace.images * each[pace.side] / pace.seconds
+            back = end
+        return weights / speeds if speeds else 1.0
 
     def rate(self) -> float | None:
         """Images per second of the last measurement; None before the first one."""
         return self._measured[-1].images / self._measured[-1].seconds if self._measured else None
+
+
+def _weight(back: float, horizon: float) -> float:
+    """How much the last `back` seconds count among the last `horizon`, 0 to 1: the integral of log(horizon / t)."""
+    share = back / horizon
+    return share * (1 - math.log(share)) if share else 0.0

@@ -9,12 +9,12 @@ from engine.knowledge.families import find_family
 from engine.knowledge.family import Family, Prediction
 from engine.train.budget.timeline import Timeline
 
-UNEVEN = 0.38
+UNEVEN = 0.44
 """What a schedule that was passed unevenly costs, as a share of the difference between the accuracies that the law
-gives for the run's length and for its geometric length: the mean of seven runs that other work disturbed, which lost
-0.13, 0.20, 0.39, 0.40, 0.41, 0.50 and 0.65 of it (docs/guide/plan.md)."""
-UNEVEN_WIDTH = 0.36
-"""Half of the 90% interval of UNEVEN for one new run, by Student's t and the spread of the seven."""
+gives for the run's length and for its geometric length: the mean of ten runs that other work disturbed, which lost
+0.13, 0.20, 0.39, 0.40, 0.41, 0.41, 0.50, 0.61, 0.65 and 0.67 of it (docs/guide/plan.md)."""
+UNEVEN_WIDTH = 0.34
+"""Half of the 90% interval of UNEVEN for one new run, by Student's t and the spread of the ten."""
 
 
 def predicted_top1(config: TrainConfig, timeline: Timeline) -> dict[str, Any]:

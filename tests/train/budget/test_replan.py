@@ -152,13 +152,16 @@ def test_pace_of_a_steady_machine_is_found(factor: float) -> None:
     assert pace.seconds_per_image(56) == pytest.approx(4 / 51)
 
 
-def test_factor_follows_the_last_part_of_the_run() -> None:
+def test_factor_counts_recent_seconds_more() -> None:
     pace = PaceModel([(20, 100.0)])
     for _ in range(51):
         pace.note(20, 100, 1.0)
     for _ in range(5):
         pace.note(20, 100, 2.0)
     assert pace.factor(10) == pytest.approx(2)
+    # Over 20 s to come, the last 10 s count (1 + log 2) / 2, those before the rest; speeds are averaged.
+    recent = (1 + math.log(2)) / 2
+    assert pace.factor(20) == pytest.approx(1 / (recent / 2 + (1 - recent)))
     assert 1.05 < pace.factor(100) < 1.35
     assert PaceModel([]).measured_seconds == 0 and PaceModel([]).factor(10) == 1
 
