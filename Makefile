@@ -59,6 +59,7 @@ gpu-rehearsal: gpu-rehearsal-short ## without a GPU: tests on a GPU machine's st
 	scripts/each_triton.sh .venv-rehearsal/bin/python -m pytest -q --no-header -k "aot or interpreted" \
 		tests/test_aot.py tests/data/gpu/test_resize.py tests/models/test_triton_blur.py
 	.venv-rehearsal/bin/python -m benchmarks trace --blurpool off,convolution,triton --check
+	.venv-rehearsal/bin/python -m benchmarks trace --blurpool convolution --combo-kernels on --check
 	scripts/gpu_rehearse.sh $(PHOTOS)
 
 gpu-rehearsal-short: ## what .ci/run has of it: every module imported, GPU tests collected, an H200's kernels compiled by each Triton, a step traced

@@ -30,7 +30,7 @@ class Kernel:
     integers. `constants` has every value that a launch gives, or the name of one in the module: a constexpr that is
     missing is a switch, off or on.
     `aligned` are the arguments that are multiples of 16. `vector` is how many bytes a thread loads at once, on NVIDIA's
-    GPUs (a warp of AMD's has twice the lanes for the same row). `spills` is how many bytes a thread may spill.
+    GPUs (a warp of AMD's has twice the lanes for the same row). No thread spills anything.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Kernel:
     aligned: tuple[str, ...] = ()
     vector: int
     most_registers: int
-    spills: int = 0
 
     def of_module(self, value: Any) -> Any:
         """What the module calls `value`, if that is a name; imported late, since Triton may be missing."""
@@ -61,13 +60,10 @@ KERNELS = [
         function="_resize_part",
         pointers={"buffer": "*u8", "geometry": "*i64", "mean": "*fp32", "inverse_std": "*fp32", "out": ""},
         constants={"PIXELS": ("_PIXELS",)},
-        options={"num_warps": "_WARPS", "enable_fp_fusion": False},
+        options={"num_warps": "_WARPS", "enable_fp_fusion": False, "maxnreg": "_REGISTERS"},
         # Single bytes, from anywhere in a row; the plan's numbers are 8 bytes.
         vector=8,
         most_registers=64,
-        # Outside the loops: ptxas keeps to 32 or 40 registers for more warps at once. With maxnreg=64 nothing is
-        # spilled, in 46 to 56 registers; which is quicker only a GPU can tell.
-        spills=16,
     ),
     Kernel(
         name="blur",

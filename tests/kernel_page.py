@@ -27,9 +27,9 @@ What each variant's code needs on GPUs that were not there: `resize` is `engine/
 `engine/models/triton_blur.py`. sm_80 is an A100, sm_90 an H100 or H200, sm_100 a
 B200, gfx942 an MI300. Triton 3.3 brings no linker for
 AMD's GPUs, so its code for them is read from the assembly, before linking. `tests/test_aot.py` fails if a number of
-registers or spilled bytes grows.
+registers grows or anything is spilled.
 
-- **Registers** of a thread, and the **bytes** that it **spills**.
+- **Registers** of a thread, and the bytes that it **spilled**.
 - **Lanes** of a warp over a block's axes, and the elements of each; the last axis lies along a row (the channels of a
   pixel in `blur`).
 - **Load**, **store**: bytes of a thread's widest access. In `resize` the widest load is the plan's; pixels are loaded

@@ -30,12 +30,9 @@ def test_code_has_wide_loads_along_rows_and_has_not_grown(kernel: Kernel, target
             key,
             code,
         )
-        assert code.registers <= kernel.most_registers and code.spilled <= kernel.spills, (key, code)
+        assert code.registers <= kernel.most_registers and not code.spilled, (key, code)
         if any(version == key[-1] for *_, version in page):
-            registers, spilled, *_ = map(int, page[key][:2])
-            assert code.registers <= registers and code.spilled <= spilled, (
-                f"more than in {page[key]}: {key}, {code}"
-            )
+            assert code.registers <= int(page[key][0]), f"more than in {page[key]}: {key}, {code}"
 
 
 def test_page_has_every_variant_on_every_locked_triton(repository: Path) -> None:

@@ -68,6 +68,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "channels_last": {"training.channels_last": True},
     "bf16": {"training.precision": "bf16"},
     "compile": {"training.compile": "on"},
+    "combo kernels": {"training.combo_kernels": True, "training.compile": "on"},
     "CUDA graphs": {"training.cuda_graphs": True, "training.compile": "off"},
 }
 """Name, as in docs/techniques.md -> the options that turn it on."""
@@ -75,11 +76,12 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 WITHOUT: dict[str, dict[str, Any]] = {
     "channels_last": {"training.channels_last": False},
     "bf16": {"training.precision": "fp32"},
+    "combo kernels": {"training.compile": "on"},
     "CUDA graphs": {"training.compile": "off"},
 }
 """The other side of a technique that a plain step already has."""
 
-NEEDS_GPU = {"CUDA graphs"}
+NEEDS_GPU = {"combo kernels", "CUDA graphs"}
 """Left out on a CPU."""
 
 

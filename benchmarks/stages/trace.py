@@ -34,8 +34,9 @@ def main(argv: Sequence[str]) -> int:
     version, known = torch.__version__.split("+")[0], read_steps(options.table)
     tracer = Tracer()
     found = []
-    for arch, blur in itertools.product(options.arch, options.blurpool):
-        found += trace(tracer, arch, blur, options.resolution, options.batch, version)
+    for arch, blur, combo in itertools.product(options.arch, options.blurpool, options.combo_kernels):
+        config = _config(arch, blur, options.batch, combo_kernels=combo == "on")
+        found += trace(tracer, config, blur, options.resolution, version)
     if not all(step.graphs for step in found):
         raise UserError(
             f"torch {version} can't be traced here without a GPU: use the environment of requirements/rehearsal.txt"
@@ -51,19 +52,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def trace(
-    tracer: Tracer, arch: str, blur: str, sides: Sequence[int], batch: int, version: str
+    tracer: Tracer, config: TrainConfig, blur: str, sides: Sequence[int], version: str
 ) -> list[TracedStep]:
-    """One network with one kind of BlurPool, compiled for each resolution in turn."""
+    """One recipe's step, with one kind of BlurPool, compiled for each resolution in turn."""
+    found = tracer.resolutions(config, sides, config.training.batch_size)
     return [
-        traced_step(graphs, breaks, arch, blur, side, batch, version)
-        for side, (graphs, breaks) in tracer.resolutions(_config(arch, blur, batch), sides, batch).items()
+        traced_step(graphs, breaks, config, blur, side, version) for side, (graphs, breaks) in found.items()
     ]
 
 
 def traced_step(
-    graphs: Sequence[Graph], breaks: int, arch: str, blur: str, side: int, batch: int, version: str
+    graphs: Sequence[Graph], breaks: int, config: TrainConfig, blur: str, side: int, version: str
 ) -> TracedStep:
     """The graphs of a resolution as a row of the table, per image."""
+    batch = config.training.batch_size
     products = Counter(
         (one.kind, round(one.flops / batch / 1e9, 6), round(one.bytes / batch / 1e6, 4))
         for graph in graphs
@@ -79,8 +81,9 @@ def traced_step(
 
     forward, backward = sums("launches", 1)
     return TracedStep(
-        network=arch,
+        network=config.model.arch,
         blurpool=blur,
+        combo_kernels=config.training.combo_kernels,
         side=side,
         batch=batch,
         torch=version,
@@ -126,11 +129,12 @@ def _grown(step: TracedStep, known: Sequence[TracedStep], options: argparse.Name
     return grown(step, table[0]) if table else [f"{step.title}: not in the table: record it with --write"]
 
 
-def _config(arch: str, blur: str, batch: int) -> TrainConfig:
+def _config(arch: str, blur: str, batch: int, *, combo_kernels: bool = False) -> TrainConfig:
     options = {
         "training.use_blurpool": "false" if blur == "off" else "true",
         "training.precision": "bf16",
         "training.compile": "on",
+        "training.combo_kernels": "true" if combo_kernels else "false",
     }
     if blur == "triton":
         options["training.blur_kernel"] = "triton"
@@ -153,6 +157,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=kinds,
         default=["off", "convolution"],
         help="and what computes it (default: off,convolution)",
+    )
+    add(
+        "--combo-kernels",
+        type=opt.list_of(opt.one_of("off", "on")),
+        default=["off"],
+        help="training.combo_kernels (default: off)",
     )
     add(
         "--resolution",

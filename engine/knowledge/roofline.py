@@ -159,4 +159,5 @@ def _kind(gpu: str) -> str:
 
 @cache
 def _steps() -> list[TracedStep]:
-    return sorted(read_steps(), key=lambda step: step.side)
+    """Without combo kernels, which move the same bytes, by resolution."""
+    return sorted((step for step in read_steps() if not step.combo_kernels), key=lambda step: step.side)

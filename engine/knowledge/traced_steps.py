@@ -25,6 +25,7 @@ class TracedStep:
     network: str
     blurpool: str
     """off, or what computes it: convolution, triton."""
+    combo_kernels: bool = False
     side: int
     batch: int
     torch: str
@@ -40,14 +41,15 @@ class TracedStep:
     products: Sequence[Product] = field(repr=False)
 
     @property
-    def case(self) -> tuple[str, str, int]:
+    def case(self) -> tuple[str, str, bool, int]:
         """What two rows of a table differ in."""
-        return self.network, self.blurpool, self.side
+        return self.network, self.blurpool, self.combo_kernels, self.side
 
     @property
     def title(self) -> str:
         """The case in words."""
-        return f"{self.network}, blurpool {self.blurpool}, {self.side} px"
+        joined = ", combo kernels" if self.combo_kernels else ""
+        return f"{self.network}, blurpool {self.blurpool}{joined}, {self.side} px"
 
     @property
     def gflop(self) -> float:
@@ -72,14 +74,14 @@ def write_steps(steps: Iterable[TracedStep], path: Path = TABLE) -> None:
 def step_lines(steps: Iterable[TracedStep]) -> list[str]:
     """The steps as a table in Markdown."""
     lines = [
-        "| network | BlurPool | px | graphs / breaks | launches forward / backward | MB/image | convolutions / Triton "
+        "| network | BlurPool | combo kernels | px | graphs / breaks | launches forward / backward | MB/image | convolutions / Triton "
         "| GFLOP/image |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for step in steps:
         triton, other = sum(step.triton_mb), sum(step.other_mb)
         lines.append(
-            f"| {step.network} | {step.blurpool} | {step.side} | {step.graphs} / {step.breaks} "
+            f"| {step.network} | {step.blurpool} | {'on' if step.combo_kernels else 'off'} | {step.side} | {step.graphs} / {step.breaks} "
             f"| {step.launches[0]} / {step.launches[1]} | {triton + other:.1f} | {other:.1f} / {triton:.1f} "
             f"| {step.gflop:.2f} |"
         )

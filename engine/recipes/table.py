@@ -35,6 +35,7 @@ def techniques(config: TrainConfig) -> dict[str, str]:
         ("head alone", model.train_only == "head" and "head alone"),
         *_augmentations(config.augmentation),
         ("compile", training.compile == "on" and "compile"),
+        ("combo kernels", training.combo_kernels and "combo kernels"),
         ("CUDA graphs", training.cuda_graphs and "CUDA graphs"),
     ]
     # A technique that is off has 0, false or an empty text in place of its words.

@@ -236,6 +236,7 @@ NO_CASE = {
     "training.static_graph": "of several ranks: tests/train/ranks/test_exchange.py",
     "training.stem_channels": "needs a GPU: tests/models/test_stem.py",
     "training.compile": "takes a minute: tests/train/step/test_compiling.py",
+    "training.combo_kernels": "takes a minute: tests/train/step/test_compiling.py",
     "training.cuda_graphs": "needs a GPU: tests/train/step/test_graphs.py",
     "training.fit_memory": "does nothing on a CPU",
     "training.tf32": "does nothing on a CPU",

@@ -119,10 +119,13 @@ class Tracer:
             counters.clear()
         return found
 
-    def _compile(self, graph: GraphModule, inputs: Sequence[Any]) -> Any:
+    def _compile(
+        self, graph: GraphModule, inputs: Sequence[Any], options: dict[str, Any] | None = None
+    ) -> Any:
+        """torch.compile's backend; `options` are inductor's that it was called with."""
         from torch._inductor.compile_fx import compile_fx
 
-        return compile_fx(graph, inputs, inner_compile=self._inner)
+        return compile_fx(graph, inputs, inner_compile=self._inner, config_patches=options)
 
     def _inner(self, graph: GraphModule, inputs: Sequence[Any], **options: Any) -> Any:
         """Has inductor make the code for a GPU; returns what gives the graph's results as fake tensors."""

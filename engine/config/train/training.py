@@ -161,6 +161,11 @@ class TrainingConfig:
         "continues uncompiled. auto: on GPUs, not on a CPU",
         choices=("auto", "on", "off"),
     )
+    combo_kernels: bool = option(
+        False,
+        "with compile: join small kernels that do not depend on each other, such as the casts of the weights to bf16, "
+        "into one (torch's combo kernels), in training; fewer launches, the same bytes; has not run on a GPU yet",
+    )
     cuda_graphs: bool = option(
         False,
         "on one GPU: capture each pass over a device batch as a CUDA graph and replay it, which saves the host the "
@@ -227,6 +232,8 @@ def check_training(training: TrainingConfig) -> None:
             raise UserError(f"training.{key} has no effect without training.{needs}: set both")
     if training.eval_only and training.first_stage > 1:
         raise UserError("training.first_stage and training.eval_only exclude each other: drop one")
+    if training.combo_kernels and training.compile == "off":
+        raise UserError("training.combo_kernels has no effect with training.compile=off: drop one")
     no_cuda = training.device not in ("auto", "cuda")
     with_cuda = " with CUDA" if no_cuda and training.device != "cpu" else ""
     if no_cuda and training.sync_bn:

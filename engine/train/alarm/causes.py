@@ -27,8 +27,8 @@ _IMPORTANT = ("model.", "resolution.", "augmentation.", "loss.", "lr.", "trainin
 _HARMLESS = {
     *("training.epochs", "training.seed", "training.resume", "training.device", "training.compile"),
     *("training.precision", "training.channels_last", "training.timeline", "training.fit_memory"),
-    *("training.cuda_graphs", "training.device_batch_size", "training.deterministic"),
-    *("training.tf32", "training.first_stage"),
+    *("training.combo_kernels", "training.cuda_graphs", "training.device_batch_size"),
+    *("training.deterministic", "training.tf32", "training.first_stage"),
     *("validation.batch_size", "validation.every", "lr.lr", "training.batch_size"),
     *("training.ema_half_life", "training.ema_every"),
 }

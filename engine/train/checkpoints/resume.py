@@ -47,6 +47,7 @@ _MAY_DIFFER = {
     "training.device_batch_size",
     # Only how sums are rounded, like the number of ranks.
     "training.compile",
+    "training.combo_kernels",
     "training.cuda_graphs",
     # Where the run started from: the checkpoint holds these weights and more.
     "model.weights",

@@ -41,6 +41,7 @@ class CompiledForward:
     """`model`'s forward pass in training, compiled for batches of one shape at a time; other shapes run uncompiled.
 
     `variations` gives contexts in which the pass differs and has to be compiled as well (SAM's second pass).
+    `combo_kernels`: inductor joins small kernels that do not depend on each other.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class CompiledForward:
         *,
         channels_last: bool,
         variations: Callable[[], list[AbstractContextManager[None]]],
+        combo_kernels: bool = False,
     ) -> None:
         self.model, self.ranks, self.precision, self.variations = model, ranks, precision, variations
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._options = {"combo_kernels": True} if combo_kernels else None
         self._compiled: Forward = model
         self._shape: tuple[int, int] | None = None
         self._works = True
@@ -90,7 +93,7 @@ class CompiledForward:
 
     def _warm_up(self, count: int, side: int) -> None:
         if self._compiled is self.model:
-            self._compiled = torch.compile(self.model, dynamic=False)
+            self._compiled = torch.compile(self.model, dynamic=False, options=self._options)
         buffers = list(self.model.buffers())
         before = [buffer.clone() for buffer in buffers]
         images = torch.randn(

@@ -72,6 +72,7 @@ class Step:
                 precision,
                 channels_last=training.channels_last,
                 variations=self._passes,
+                combo_kernels=training.combo_kernels,
             )
         self._skipping = None
         if training.nonfinite == "skip":

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.sides.steps.traced_step import Graph, Product
-from benchmarks.stages.trace import _parse, faults, grown, traced_step
+from benchmarks.stages.trace import _config, _parse, faults, grown, traced_step
 from engine.errors import UserError
 from engine.knowledge.traced_steps import TracedStep, read_steps, step_lines, write_steps
 
@@ -24,7 +24,7 @@ def test_recorded_step_is_one_graph_each_way_without_breaks(step: TracedStep) ->
 
 def test_recorded_bytes_of_resnet50_are_as_a_second_tracer_counted() -> None:
     """Per image at 224 px without BlurPool: 110 MB in convolutions, 258 MB in Triton; 8.2 GFLOP forward."""
-    step = next(one for one in TRACED if one.case == ("resnet50", "off", 224))
+    step = next(one for one in TRACED if one.case == ("resnet50", "off", False, 224))
     assert sum(step.other_mb) == pytest.approx(110, rel=0.01)
     assert sum(step.triton_mb) == pytest.approx(258, rel=0.01)
     forward = sum(count * gflop for kind, count, gflop, _ in step.products if kind == "forward")
@@ -58,10 +58,10 @@ def test_graphs_become_a_row_per_image(tmp_path: Path) -> None:
         Graph(backward=False, launches=3, triton_bytes=4e6, other_bytes=2e6, products=[product, product]),
         Graph(backward=True, launches=5, triton_bytes=8e6, other_bytes=6e6, products=[]),
     ]
-    step = traced_step(graphs, 0, "resnet50", "off", 64, 2, "2.11.0")
+    step = traced_step(graphs, 0, _config("resnet50", "off", 2), "off", 64, "2.11.0")
     assert (step.launches, step.triton_mb, step.other_mb) == ((3, 5), (2.0, 4.0), (1.0, 3.0))
     assert step.products == (("forward", 2, 2.0, 1.0),) and step.gflop == 4.0
-    assert "| resnet50 | off | 64 | 2 / 0 | 3 / 5 | 10.0 | 4.0 / 6.0 | 4.00 |" in step_lines([step])
+    assert "| resnet50 | off | off | 64 | 2 / 0 | 3 / 5 | 10.0 | 4.0 / 6.0 | 4.00 |" in step_lines([step])
     write_steps([step], tmp_path / "table.json")
     assert read_steps(tmp_path / "table.json") == [step]
 

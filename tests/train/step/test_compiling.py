@@ -14,6 +14,7 @@ import torch
 
 from engine.config.options import options_of
 from engine.config.train.training import TrainingConfig
+from engine.errors import UserError
 from engine.train.ranks.group import Ranks
 from engine.train.step.compiling import CompiledForward, _keep_on_disk, _without_torch_warnings, compiles
 from engine.train.step.precision import Precision
@@ -31,12 +32,16 @@ def fresh(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_compiled_training_equals_plain_training(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("combo_kernels", [False, True])
+def test_compiled_training_equals_plain_training(
+    combo_kernels: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain, compiled = network(), network()
     parts = batches(3, size=8)
     odd = batches(1, size=5, seed=9)
     expected = take(step_of(recipe(sam_rho=0.1, sam_interval=2), plain), [*parts, *odd])
-    step = step_of(recipe(sam_rho=0.1, sam_interval=2, compile=True, channels_last=False), compiled)
+    options = {"compile": True, "combo_kernels": combo_kernels, "channels_last": False}
+    step = step_of(recipe(sam_rho=0.1, sam_interval=2, **options), compiled)
     before = weights(compiled)
     assert step.prepare(8, 8) > 0
     assert all(torch.equal(value, before[name]) for name, value in compiled.state_dict().items())
@@ -51,6 +56,21 @@ def test_compiled_training_equals_plain_training(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "compiling for 8 images of 8 px on each device"
     assert told[1].startswith("compiled in ") and len(told) == 2
+
+
+def test_combo_kernels_are_inductors_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def compiled(model: torch.nn.Module, **options: Any) -> torch.nn.Module:
+        asked.append(options)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    for on in (False, True):
+        step_of(recipe(compile=True, combo_kernels=on), network()).prepare(4, 8)
+    assert [options["options"] for options in asked] == [None, {"combo_kernels": True}]
+    with pytest.raises(UserError, match="no effect with training.compile=off: drop one"):
+        recipe(compile=False, combo_kernels=True)
 
 
 def test_auto_compiles_on_gpus_only() -> None:
