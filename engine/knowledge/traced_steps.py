@@ -74,14 +74,15 @@ def write_steps(steps: Iterable[TracedStep], path: Path = TABLE) -> None:
 def step_lines(steps: Iterable[TracedStep]) -> list[str]:
     """The steps as a table in Markdown."""
     lines = [
-        "| network | BlurPool | combo kernels | px | graphs / breaks | launches forward / backward | MB/image | convolutions / Triton "
-        "| GFLOP/image |",
+        "| network | BlurPool | combo kernels | px | graphs / breaks | launches forward / backward | MB/image "
+        "| convolutions / Triton | GFLOP/image |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for step in steps:
         triton, other = sum(step.triton_mb), sum(step.other_mb)
+        combo = "on" if step.combo_kernels else "off"
         lines.append(
-            f"| {step.network} | {step.blurpool} | {'on' if step.combo_kernels else 'off'} | {step.side} | {step.graphs} / {step.breaks} "
+            f"| {step.network} | {step.blurpool} | {combo} | {step.side} | {step.graphs} / {step.breaks} "
             f"| {step.launches[0]} / {step.launches[1]} | {triton + other:.1f} | {other:.1f} / {triton:.1f} "
             f"| {step.gflop:.2f} |"
         )

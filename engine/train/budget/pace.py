@@ -2,8 +2,8 @@
 
 Seconds per image depend on the resolution. The plan gives them for this machine (plan.pace); without a plan they are
 taken as a + b side^2, fitted to the resolutions that were measured (engine/runs/time_left.py). What the machine does
-now differs from that by a factor, which another job or a hot processor changes. The factor of a later moment is taken to
-be that of as much time before now: hours are predicted from hours, the next seconds from the last seconds.
+now differs from that by a factor, which another job or a hot processor changes. The factor of a later moment is taken
+to be that of as much time before now: hours are predicted from hours, the next seconds from the last seconds.
 """
 
 import math

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,7 +57,7 @@ class CompiledForward:
     ) -> None:
         self.model, self.ranks, self.precision, self.variations = model, ranks, precision, variations
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._options = {"combo_kernels": True} if combo_kernels else None
+        self._options: dict[str, Any] | None = {"combo_kernels": True} if combo_kernels else None
         self._compiled: Forward = model
         self._shape: tuple[int, int] | None = None
         self._works = True

@@ -69,7 +69,7 @@ def test_combo_kernels_are_inductors_option(monkeypatch: pytest.MonkeyPatch) -> 
     for on in (False, True):
         step_of(recipe(compile=True, combo_kernels=on), network()).prepare(4, 8)
     assert [options["options"] for options in asked] == [None, {"combo_kernels": True}]
-    with pytest.raises(UserError, match="no effect with training.compile=off: drop one"):
+    with pytest.raises(UserError, match=r"no effect with training\.compile=off: drop one"):
         recipe(compile=False, combo_kernels=True)
 
 
