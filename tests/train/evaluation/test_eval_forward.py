@@ -13,8 +13,9 @@ from torch import nn
 
 from engine.config.load import load_train_config
 from engine.data.beton.reader import open_beton
+from engine.data.loading.loader import Batch
 from engine.models.build import build_model
-from engine.train.evaluation.accuracy import BySample, Counter
+from engine.train.evaluation.accuracy import BySample, Counter, predictions
 from engine.train.evaluation.eval_forward import EvalForward
 from engine.train.evaluation.validator import Validator, own_conditions
 from engine.train.open_loader import open_loader
@@ -23,7 +24,7 @@ from engine.train.step.compiling import CompiledForward
 from engine.train.step.precision import Precision
 from engine.train.step.weight_average import Ema
 from tests.train.conftest import log_of, train_here
-from tests.train.step.test_no_waiting import synchronising_forbidden
+from tests.train.step.test_no_waiting import synchronising_forbidden, waits
 from tests.train.steps import ALONE
 
 Open = Callable[..., Validator]
@@ -210,6 +211,20 @@ def test_gpu_validation_sees_one_shape_and_equals_the_cpus(validator: Open, comp
     found = one.accuracy(model.network if compiled else model)
     assert {count for count, *_ in model.met} == (set() if compiled else {16})
     assert found.loss == pytest.approx(validator().accuracy(Meeting()).loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_validation_never_waits_for_the_device(validator: Open, tta: bool) -> None:
+    one, model = validator(), Meeting().eval()
+    random = torch.Generator().manual_seed(0)
+    batches = [
+        Batch(torch.randn(n, 3, 32, 32, generator=random), torch.arange(n) % 6, np.arange(n)) for n in (16, 5)
+    ]
+    counter, table = Counter(ALONE, 6), BySample(16, 6, ALONE)
+    predicted = predictions(one.forward.of(model), batches, tta=tta, precision=one.precision)
+    with waits() as found:
+        counter.take(predicted, lambda batch, final, _: table.put(batch.ids, *final.T))
+    assert not found and counter.accuracy(21).count == 21
 
 
 @pytest.mark.gpu

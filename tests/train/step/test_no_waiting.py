@@ -71,6 +71,7 @@ def waits() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch, counter:
         for method in METHODS:
             patch.setattr(torch.Tensor, method, _noting(counter.found, method))
+        patch.setattr(torch, "tensor", _noting_copies(counter.found))
         # On the CPU alone torch's looks at the labels, to refuse one that is no class.
         patch.setattr(functional, "one_hot", _one_hot)
         yield counter.found
@@ -101,6 +102,18 @@ def _noting(found: list[str], method: str) -> Any:
     def noting(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         found.append(method)
         return original(self, *args, **kwargs)
+
+    return noting
+
+
+def _noting_copies(found: list[str]) -> Callable[..., torch.Tensor]:
+    """torch.tensor of numbers for a device: a copy from memory that is not pinned."""
+    original = torch.tensor
+
+    def noting(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs.get("device") is not None:
+            found.append("tensor")
+        return original(*args, **kwargs)
 
     return noting
 
@@ -220,6 +233,13 @@ def test_checker_notices_tensor_methods_that_wait(method: str) -> None:
     with waits() as found:
         getattr(torch.ones(2), method)()
     assert method in found
+
+
+def test_checker_notices_numbers_copied_to_the_device() -> None:
+    with waits() as found:
+        torch.tensor(3)
+        torch.tensor(3, device=ALONE.device)
+    assert found == ["tensor"]
 
 
 def test_checker_notices_operators_that_wait() -> None:
