@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from packaging.version import Version
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.data.gpu import torch_resize
 from engine.data.gpu.resize import finish_packed, resizer_name
 from engine.data.storage import JPEG, RAW, YUV420
 from engine.data.storage.packing import COLUMNS, FLIP, HEIGHT, LEFT, OFFSET, ROWS, TOP, WIDTH
 from tests.data.packed_crops import PackedCrops, random_crops
+from tests.train.step.test_no_waiting import waits
 
 MODES = [YUV420.mode, RAW.mode]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -111,20 +111,11 @@ def test_large_batch_equals_its_images_one_by_one() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_plain_pytorch_reads_the_geometry_once(mode: int) -> None:
-    class Reads(TorchDispatchMode):
-        """Counts values that the host reads from a tensor: on a GPU each one waits for the device."""
-
-        count = 0
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.count += func is torch.ops.aten._local_scalar_dense.default
-            return func(*args, **(kwargs or {}))
-
     crops = random_crops(mode, 70, 40)
     out = torch.empty((70, 3, 8, 8))
-    with Reads() as reads:
+    with waits() as found:
         torch_resize.resize(crops.buffer, crops.geometry, mode, MEAN, INVERSE_STD, out)
-    assert reads.count == 0, "beside the one copy of the geometry"
+    assert found == ["cpu", "numpy"], "one copy of the geometry, and nothing else"
 
 
 def test_empty_batch_is_finished() -> None:
