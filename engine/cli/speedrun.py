@@ -49,11 +49,11 @@ The images come from Debian's package dataset-fashion-mnist if it is installed, 
 Files of an earlier speedrun are used again.
 
 The machine is measured for at most 20 seconds, the start of Python and torch included. Where that alone takes more \
-than 15, the timing still gets 4, and on a very slow machine as long as its fewest steps take. The plan, {PLAN} in the data's folder, is the shortest run that is sure \
-to reach {TARGET:.0%} top-1, in the time that this machine needs: both hold with a probability of at least 90%. If \
-that takes more than {MOST_MINUTES:.0f} minutes, the target is lowered in steps of half a point. While it trains, the \
-run keeps to its time limit (budget.adapt). Options that set budget.target_top1 or budget.minutes win: the run is \
-planned for these. Where options set its length, it is not planned.
+than 15, the timing still gets 4, and on a very slow machine as long as its fewest steps take. The plan, {PLAN} in the \
+data's folder, is the shortest run that is sure to reach {TARGET:.0%} top-1, in the time that this machine needs: both \
+hold with a probability of at least 90%. If that takes more than {MOST_MINUTES:.0f} minutes, the target is lowered in \
+steps of half a point. While it trains, the run keeps to its time limit (budget.adapt). Options that set \
+budget.target_top1 or budget.minutes win: the run is planned for these. Where options set its length, it is not planned.
 
 The exit code is the training run's: 0 where target and time limit were kept."""
 

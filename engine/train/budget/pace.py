@@ -57,8 +57,8 @@ class PaceModel:
     def factor(self, seconds_left: float) -> float:
         """Expected time per image over the next `seconds_left`, as a multiple of the plan's; 1 before the first part.
 
-        In h seconds the machine is as fast as it was in the mean of the last h. So a second that lies t back counts
-        log(seconds_left / t): all later moments but those before t rest on it.
+        In h seconds the machine is taken to be as fast as it was in the mean of the last h. A second that lies t back
+        is in that mean for every h above t, which gives it the weight log(seconds_left / t).
         """
         horizon, back, weights, speeds = max(_SHORTEST, seconds_left), 0.0, 0.0, 0.0
         each = {side: self.seconds_per_image(side) for side in {pace.side for pace in self._measured}}
