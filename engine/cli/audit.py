@@ -62,14 +62,15 @@ def main(argv: Sequence[str]) -> int:
         findings.append(_damaged([*pictures.damaged.values(), *damaged]))
         if arguments.sheet and tiles:
             write_sheet(arguments.sheet, pictures, tiles)
+    # Before the report: who reads only its first lines (| head) ends the command there.
+    if arguments.json:
+        _write_json(arguments.json, collection, findings)
     print(report(findings))
     if arguments.sheet:
         said = (
             "the images whose label is in doubt" if tiles else "not written, as no image's label is in doubt"
         )
         print(f"\n{arguments.sheet}: {said}")
-    if arguments.json:
-        _write_json(arguments.json, collection, findings)
     return EXIT_MISSED if any(finding.level == FOUND for finding in findings) else EXIT_DONE
 
 

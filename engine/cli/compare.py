@@ -37,11 +37,13 @@ def main(argv: Sequence[str]) -> int:
     different = option_rows(runs)
     title = "options that differ" if different else "no option differs"
     groups = [("", measure_rows(runs)), (title, different)]
+    # Before the tables: who reads only the first lines (| head) ends the command there.
+    if asked.html:
+        _write(asked.html, render(runs))
     print(tables([run.name for run in runs], groups, width))
     if different_data := unlike(runs):
         print(f"\nwarning: {different_data}")
     if asked.html:
-        _write(asked.html, render(runs))
         print(f"\n{asked.html}")
     return EXIT_DONE
 

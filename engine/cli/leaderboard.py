@@ -71,17 +71,18 @@ def main(argv: Sequence[str]) -> int:
     measured = measured_entries(found.records)
     published = _published(asked.published, {entry.data for entry in measured})
     entries = [*measured, *published]
-    if asked.json:
-        content = {"schema": _SCHEMA, "entries": [entry.to_json() for entry in entries]}
-        print(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
-    else:
-        print(terminal_tables(entries) or "no finished run and no published point to show")
+    # Before the tables: who reads only the first lines (| head) ends the command there.
     if asked.picture:
         if not any(entry.seconds for entry in entries):
             raise UserError("--picture: no entry has a time to draw: pass a folder with finished runs")
         _write("--picture", asked.picture, picture(entries))
     if asked.html:
         _write("--html", asked.html, render(entries))
+    if asked.json:
+        content = {"schema": _SCHEMA, "entries": [entry.to_json() for entry in entries]}
+        print(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        print(terminal_tables(entries) or "no finished run and no published point to show")
     return EXIT_DONE
 
 

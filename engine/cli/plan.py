@@ -53,10 +53,14 @@ def main(argv: Sequence[str]) -> int:
     choice = choose(found, request)
     if choice.pick is None and asked.on:
         choice = replace(choice, advice=(*choice.advice, *planner.more_gpus(asked.on, request)))
+    # The files first: who reads only the first lines (| head) ends the command there.
+    if asked.picture:
+        _draw(choice, asked.picture)
+    if choice.pick is not None:
+        write_plan(choice, asked.output, data=data, force=asked.force)
     _print(choice, asked, host)
     if choice.pick is None:
         return EXIT_MISSED
-    write_plan(choice, asked.output, data=data, force=asked.force)
     again = "" if data else " --data.train_dataset=TRAIN.beton --data.val_dataset=VAL.beton"
     _say(asked, f"written    {asked.output}: {TRAIN} -C {asked.output}{again}")
     return EXIT_DONE
@@ -129,23 +133,21 @@ def _check(asked: argparse.Namespace) -> None:
         raise UserError(f"--cost {asked.cost:g}: must be above 0")
 
 
-def _host(asked: argparse.Namespace) -> "Host":
-    from engine.plan.pace.host import Host, read_speed
+def _draw(choice: "Choice", path: Path) -> None:
+    from engine.plan.plan_table import draw_frontier
 
-    disk = read_speed(asked.disk) if asked.disk else 0.0
-    return Host(cores=asked.cores, storage=asked.storage, disk=disk)
+    with atomic_write(path) as file:
+        file.write(draw_frontier(choice).encode())
 
 
 def _print(choice: "Choice", asked: argparse.Namespace, host: "Host") -> None:
-    from engine.plan.plan_table import as_json, draw_frontier, plan_lines
+    from engine.plan.plan_table import as_json, plan_lines
 
     if asked.json:
         print(json.dumps(as_json(choice), indent=1))
     else:
         print("\n".join([*_head(choice, host), *plan_lines(choice)]))
     if asked.picture:
-        with atomic_write(asked.picture) as file:
-            file.write(draw_frontier(choice).encode())
         _say(asked, f"picture    {asked.picture}")
 
 

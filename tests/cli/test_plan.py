@@ -128,6 +128,26 @@ def test_existing_plan_is_not_replaced(tmp_path: Path) -> None:
     assert main([*asked, "--force"]) == EXIT_DONE
 
 
+def test_files_are_written_though_nobody_reads_the_table(tmp_path: Path) -> None:
+    plan, picture = tmp_path / "plan.yaml", tmp_path / "plan.svg"
+    words = [
+        "plan",
+        "--target=76",
+        "--hours=1",
+        "--on=8xA100-40GB",
+        f"--output={plan}",
+        f"--picture={picture}",
+    ]
+    command = [sys.executable, "-m", "engine", *words]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert plan.exists() and picture.exists()
+
+
 def test_usage_error_is_exit_2_without_importing_torch(tmp_path: Path) -> None:
     argv = ["plan", "--target", "101", "--on", "8xA100"]
     done = subprocess.run(
