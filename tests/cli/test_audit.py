@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from engine.__main__ import main as engine
+from engine.cli.audit import main
 from engine.config.write import OutputConfig, SourceConfig, WriteConfig
 from engine.data.convert.conversion import convert
 from engine.data.sources import Split
 from engine.errors import UserError
 from tests.shapes import CLASSES, write_shapes
 from tests.train.conftest import TINY, train_here
+from tests.unread import NobodyReads
 
 Rename = Callable[[str, int], str]
 
@@ -73,6 +75,16 @@ def audit(train: Path, val: Path, *more: object) -> tuple[int, dict[str, dict[st
 
 def found(findings: dict[str, dict[str, Any]]) -> set[str]:
     return {check for check, finding in findings.items() if finding["level"] == "FOUND"}
+
+
+def test_json_is_written_though_nobody_reads_the_report(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--train", files["train"], "--val", files["val"], "--skip-near", "--json", tmp_path / "a.json"]
+    monkeypatch.setattr("sys.stdout", NobodyReads())
+    with pytest.raises(BrokenPipeError):
+        main(list(map(str, words)))
+    assert (tmp_path / "a.json").exists()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from engine.cli.leaderboard import main
 from engine.errors import UserError
 from tests.report.leaderboard.boards import put, run_of
 from tests.report.runs import demo_log
+from tests.unread import NobodyReads
 
 
 def test_tables_picture_and_page_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,6 +20,17 @@ def test_tables_picture_and_page_are_made(tmp_path: Path, capsys: pytest.Capture
     assert "ImageNet-1k, measured by this project" in said.out and "rn50_16_epochs" in said.out
     assert "ImageNet-1k, published by others" in said.out and "ffcv-imagenet, ResNet-50" in said.out
     assert picture.read_text().startswith("<svg") and page.read_text().startswith("<!doctype html>")
+
+
+def test_files_are_written_though_nobody_reads_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "runs" / "a")
+    picture, page = tmp_path / "b.svg", tmp_path / "b.html"
+    monkeypatch.setattr("sys.stdout", NobodyReads())
+    with pytest.raises(BrokenPipeError):
+        main([str(tmp_path / "runs"), "--picture", str(picture), "--html", str(page)])
+    assert picture.exists() and page.exists()
 
 
 def test_damaged_record_is_named_and_the_rest_is_shown(

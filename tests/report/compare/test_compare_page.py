@@ -23,6 +23,7 @@ from tests.report.runs import (
     start_line,
     whole_log,
 )
+from tests.unread import NobodyReads
 
 Line = dict[str, Any]
 
@@ -197,6 +198,16 @@ def test_long_value_is_cut_to_its_end() -> None:
     text = tables(["a"], [("", [("path", ["/data/" + "x" * 60 + "/train.beton"])])], 200)
     assert text.endswith("/train.beton") and "…" in text
     assert max(map(len, text.splitlines())) < 60
+
+
+def test_page_is_written_though_nobody_reads_the_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [_write(tmp_path / name, whole_log(4)) for name in ("a", "b")]
+    monkeypatch.setattr("sys.stdout", NobodyReads())
+    with pytest.raises(BrokenPipeError):
+        main([*map(str, runs), "--html", str(tmp_path / "page.html")])
+    assert (tmp_path / "page.html").exists()
 
 
 def test_compare_verb_prints_tables_and_writes_page(
